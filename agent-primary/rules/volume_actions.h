@@ -1,0 +1,38 @@
+// volume_actions.h: what object events can make the data plane do. Implemented by the agent; a memory twin serves the tests.
+#pragma once
+
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "core/base/status.h"
+
+namespace understudy::primary {
+
+// Where a directory of an NFS server lies here and at DR.
+struct VolumePlace {
+  std::string path;          // absolute, on this host
+  std::string replica_path;  // absolute, at DR
+};
+
+// Thread-safe.
+class VolumeActions {
+ public:
+  virtual ~VolumeActions() = default;
+
+  // The place of `path` on NFS server `server` when this pair protects it: the server is one of an export's `server_names` and the
+  // path lies within that export. nullopt: another pair's, or nobody's.
+  [[nodiscard]] virtual std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const = 0;
+
+  // Begins to replicate `place` as volume `name`; already doing so is fine. ALREADY_EXISTS: the name stands for another folder, or
+  // the folder overlaps another volume's. NOT_FOUND: no such folder here.
+  [[nodiscard]] virtual absl::Status Register(const std::string& name, const VolumePlace& place) = 0;
+
+  // Ends the replication of a volume that Register began; DR keeps its data. A name that isn't registered is fine.
+  [[nodiscard]] virtual absl::Status Unregister(const std::string& name) = 0;
+
+  // Returns when everything written before the call is durable at DR; UNAVAILABLE or CANCELLED (`stop`) otherwise.
+  [[nodiscard]] virtual absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) = 0;
+};
+
+}  // namespace understudy::primary

@@ -1,0 +1,59 @@
+#include "core/base/status.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace understudy {
+
+absl::Status ErrnoStatus(int error_number, std::string_view what) {
+  // Absl maps errno to codes the way gRPC does, but for three that mean something of their own to a replicator.
+  const absl::Status mapped = absl::ErrnoToStatus(error_number, what);
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+      return absl::ResourceExhaustedError(mapped.message());
+    case ESTALE:
+      return absl::NotFoundError(mapped.message());
+    case EIO:
+      return absl::DataLossError(mapped.message());
+    default:
+      return mapped;
+  }
+}
+
+absl::Status Annotate(const absl::Status& status, std::string_view context) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrCat(context, ": ", status.message()));
+}
+
+ExitCode ExitCodeFor(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return ExitCode::kDone;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+      return ExitCode::kUsage;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return ExitCode::kUnreachable;
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+      return ExitCode::kRefused;
+    case absl::StatusCode::kDataLoss:
+      return ExitCode::kDifference;
+    default:
+      return ExitCode::kFailed;
+  }
+}
+
+void AbortOnBrokenInvariant(const char* condition, const char* file, int line) {
+  std::fprintf(stderr, "%s:%d: broken invariant: %s\n", file, line, condition);
+  std::abort();
+}
+
+}  // namespace understudy

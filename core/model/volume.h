@@ -1,0 +1,40 @@
+// volume.h: what a volume and its replica are to both halves of the data plane. Values; thread-safe as such.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/base/status.h"
+
+namespace understudy::model {
+
+using VolumeName = std::string;  // valid by ValidateVolumeName wherever it is held
+using Sequence = uint64_t;       // of a commit; 0: none yet
+using Epoch = uint64_t;          // rises with each promotion; 0 in a request: whatever DR has
+
+// 1 to 253 of letters, digits, '.', '_', '-', beginning with a letter or digit: a PersistentVolume's name is one.
+[[nodiscard]] absl::Status ValidateVolumeName(std::string_view name);
+
+struct VolumeSpec {
+  VolumeName name;
+  std::string replica_root;  // absolute path at DR, bytes
+  Epoch epoch = 0;
+};
+
+enum class VolumeState { kStandby, kPromoting, kActive, kDemoting };
+[[nodiscard]] std::string_view ToString(VolumeState state);
+[[nodiscard]] absl::StatusOr<VolumeState> ParseVolumeState(std::string_view text);
+
+struct ReplicaState {
+  VolumeName volume;
+  std::string replica_id;  // random, made with the replica
+  Epoch epoch = 0;
+  Sequence sequence = 0;            // newest durable commit
+  Sequence published_sequence = 0;  // newest commit that the folder shows
+  VolumeState state = VolumeState::kStandby;
+  std::string root;       // absolute, at DR
+  bool complete = false;  // a whole capture was committed at least once
+};
+
+}  // namespace understudy::model
