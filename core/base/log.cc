@@ -1,13 +1,13 @@
 #include "core/base/log.h"
 
+#include <fmt/format.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
 #include <cstdlib>
+#include <iterator>
 #include <memory>
-
-#include "absl/strings/str_cat.h"
 
 namespace understudy {
 namespace {
@@ -66,7 +66,7 @@ absl::Status SetUpLog(std::string_view level) {
   } else if (level == "error") {
     parsed = spdlog::level::err;
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("log level '", level, "': use debug, info, warning or error"));
+    return absl::InvalidArgumentError(fmt::format("log level '{}': use debug, info, warning or error", level));
   }
   auto logger = std::make_shared<spdlog::logger>("understudy", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
@@ -88,7 +88,7 @@ std::string Printable(std::string_view bytes) {
     if (length > 0) {
       out.append(bytes.substr(0, length));
     } else {
-      absl::StrAppend(&out, "\\x", absl::Hex(static_cast<unsigned char>(bytes[0]), absl::kZeroPad2));
+      fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(bytes[0]));
     }
     bytes.remove_prefix(length > 0 ? length : 1);
   }

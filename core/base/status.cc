@@ -1,17 +1,17 @@
 #include "core/base/status.h"
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
-#include "absl/strings/str_cat.h"
-
 namespace understudy {
 
 absl::Status ErrnoStatus(int error_number, std::string_view what) {
   // Absl maps errno to codes the way gRPC does, but for three that mean something of their own to a replicator.
-  const absl::Status mapped = absl::ErrnoToStatus(error_number, what);
+  const absl::Status mapped = absl::ErrnoToStatus(error_number, std::string(what));
   switch (error_number) {
     case ENOSPC:
     case EDQUOT:
@@ -27,7 +27,7 @@ absl::Status ErrnoStatus(int error_number, std::string_view what) {
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  return absl::Status(status.code(), absl::StrCat(context, ": ", status.message()));
+  return absl::Status(status.code(), fmt::format("{}: {}", context, MessageOf(status)));
 }
 
 ExitCode ExitCodeFor(const absl::Status& status) {

@@ -1,10 +1,11 @@
 // status.h: how errors travel: absl::Status and absl::StatusOr, and how they end in an exit code.
 //
-// The code says what kind of error it is (it maps to gRPC's codes one to one); the message says what was tried, on what,
-// and what to do. Thread-safe: free functions without state.
+// The code says what kind of error it is (it maps to gRPC's codes one to one); the message says what was tried, on
+// what, and what to do. Thread-safe: free functions without state.
 #pragma once
 
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,11 @@ namespace understudy {
 
 // The status for a failed system call: "<what>: <strerror>", with the code that errno stands for.
 [[nodiscard]] absl::Status ErrnoStatus(int error_number, std::string_view what);
+
+// The message of `status`, for fmt and std::string_view (Debian's absl::string_view is a type of its own).
+[[nodiscard]] inline std::string_view MessageOf(const absl::Status& status) {
+  return {status.message().data(), status.message().size()};
+}
 
 // The same error with "<context>: " before its message.
 [[nodiscard]] absl::Status Annotate(const absl::Status& status, std::string_view context);
@@ -35,8 +41,8 @@ enum class ExitCode : int {
 }  // namespace understudy
 
 // Returns the status from the enclosing function unless it is OK.
-#define RETURN_IF_ERROR(expression)                   \
-  do {                                                \
+#define RETURN_IF_ERROR(expression)                                                                                \
+  do {                                                                                                             \
     if (absl::Status status_of_expression = (expression); !status_of_expression.ok()) return status_of_expression; \
   } while (false)
 
@@ -51,8 +57,8 @@ enum class ExitCode : int {
 #define UNDERSTUDY_CONCAT_INNER_(a, b) a##b
 
 // A broken invariant is a bug: it ends the program, in release builds too, before it can reach anybody's data.
-#define UNDERSTUDY_CHECK(condition)                                                      \
-  do {                                                                                   \
+#define UNDERSTUDY_CHECK(condition)                                                         \
+  do {                                                                                      \
     if (!(condition)) ::understudy::AbortOnBrokenInvariant(#condition, __FILE__, __LINE__); \
   } while (false)
 

@@ -1,5 +1,5 @@
-// catalog_port.h: how the primary writes DR's catalog and how the control plane follows it, behind interfaces with a gRPC
-// implementation (core/wire/catalog_client.h) and memory twins in tests/support.
+// catalog_port.h: how the primary writes DR's catalog and how the control plane follows it, behind interfaces with a
+// gRPC implementation (core/wire/catalog_client.h) and memory twins in tests/support.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,8 @@ class CatalogWriter {
   virtual ~CatalogWriter() = default;
   // Durable when it returns. `entry.revision` is ignored. Putting what is already there changes nothing.
   [[nodiscard]] virtual absl::Status Put(const CatalogEntry& entry) = 0;
-  // Marks the entry deleted; an entry that is not there, or holds another non-empty uid than `uid`, is left alone and is no error.
+  // Marks the entry deleted; an entry that is not there, or holds another non-empty uid than `uid`, is left alone and
+  // is no error.
   [[nodiscard]] virtual absl::Status Delete(const ObjectKey& key, const std::string& uid) = 0;
   // All entries of the kind that aren't deleted.
   [[nodiscard]] virtual absl::StatusOr<std::vector<CatalogEntry>> List(ObjectKind kind) = 0;
@@ -27,8 +28,9 @@ class CatalogWriter {
 class CatalogReader {
  public:
   virtual ~CatalogReader() = default;
-  // Calls `on_entry` with every entry above `after_revision` in revision order (deleted ones too), then with nullopt once, then with
-  // each change as it comes. Returns OK when `stop` was requested, UNAVAILABLE when the connection ended.
+  // Calls `on_entry` with every entry above `after_revision` in revision order (deleted ones too), then with nullopt
+  // once, then with each change as it comes. Returns OK when `stop` was requested, UNAVAILABLE when the connection
+  // ended.
   [[nodiscard]] virtual absl::Status Watch(uint64_t after_revision, std::stop_token stop,
                                            const std::function<void(std::optional<CatalogEntry>)>& on_entry) = 0;
 };

@@ -1,8 +1,9 @@
 #include "core/model/commit.h"
 
+#include <fmt/format.h>
+
 #include <string_view>
 
-#include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 
@@ -45,7 +46,7 @@ absl::Status ValidateOrder(const Commit& commit) {
     }
     if (!first_of_pass && !(pass == 2 ? previous < key : key < previous)) {
       return absl::InvalidArgumentError(
-          absl::StrCat("operation on '", Printable(place.path), "' stands in the wrong order, or twice"));
+          fmt::format("operation on '{}' stands in the wrong order, or twice", Printable(place.path)));
     }
     previous = std::move(key);
     first_of_pass = false;

@@ -50,8 +50,8 @@ struct Remove {
   std::string path;  // in the names before the commit
   FileKind kind = FileKind::kRegular;
 };
-// A rename is a Detach and an Attach of the same slot. All detaching comes before all attaching, so swaps, cycles and moves
-// into new folders need no order of their own.
+// A rename is a Detach and an Attach of the same slot. All detaching comes before all attaching, so swaps, cycles and
+// moves into new folders need no order of their own.
 struct Detach {
   std::string path;  // in the names before the commit
   Slot slot = 0;
@@ -89,8 +89,7 @@ struct SetMetadata {
   Metadata metadata;
 };
 
-using Operation =
-    std::variant<Remove, Detach, Attach, MakeDirectory, Put, MakeSymlink, MakeNode, SetMetadata>;
+using Operation = std::variant<Remove, Detach, Attach, MakeDirectory, Put, MakeSymlink, MakeNode, SetMetadata>;
 
 // Operations stand in the order in which they take effect:
 //   1. Remove and Detach, in descending key order of their paths (what is in a folder before the folder);

@@ -1,6 +1,6 @@
 #include "core/model/object.h"
 
-#include "absl/strings/str_cat.h"
+#include <fmt/format.h>
 
 namespace understudy::model {
 
@@ -23,9 +23,9 @@ absl::StatusOr<ObjectKind> ParseObjectKind(std::string_view text) {
                                 ObjectKind::kVolumeSnapshot, ObjectKind::kVolumeSnapshotContent}) {
     if (text == ToString(kind)) return kind;
   }
-  return absl::InvalidArgumentError(absl::StrCat("unknown kind '", text,
-                                                 "': PersistentVolume, PersistentVolumeClaim, VolumeSnapshot and "
-                                                 "VolumeSnapshotContent are taken"));
+  return absl::InvalidArgumentError(fmt::format(
+      "unknown kind '{}': PersistentVolume, PersistentVolumeClaim, VolumeSnapshot and VolumeSnapshotContent are taken",
+      text));
 }
 
 std::string_view ToString(EventType type) {
@@ -44,12 +44,12 @@ absl::StatusOr<EventType> ParseEventType(std::string_view text) {
   for (const EventType type : {EventType::kAdded, EventType::kModified, EventType::kDeleted}) {
     if (text == ToString(type)) return type;
   }
-  return absl::InvalidArgumentError(absl::StrCat("unknown event type '", text, "': use ADDED, MODIFIED or DELETED"));
+  return absl::InvalidArgumentError(fmt::format("unknown event type '{}': use ADDED, MODIFIED or DELETED", text));
 }
 
 std::string ToString(const ObjectKey& key) {
-  if (key.namespace_name.empty()) return absl::StrCat(ToString(key.kind), " ", key.name);
-  return absl::StrCat(ToString(key.kind), " ", key.namespace_name, "/", key.name);
+  if (key.namespace_name.empty()) return fmt::format("{} {}", ToString(key.kind), key.name);
+  return fmt::format("{} {}/{}", ToString(key.kind), key.namespace_name, key.name);
 }
 
 }  // namespace understudy::model

@@ -1,8 +1,9 @@
 #include "core/model/path.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 
 namespace understudy::model {
@@ -10,7 +11,7 @@ namespace understudy::model {
 absl::Status ValidatePath(std::string_view path) {
   if (path.empty()) return absl::OkStatus();
   const auto bad = [&](std::string_view why) {
-    return absl::InvalidArgumentError(absl::StrCat("path '", Printable(path.substr(0, 512)), "' ", why));
+    return absl::InvalidArgumentError(fmt::format("path '{}' {}", Printable(path.substr(0, 512)), why));
   };
   if (path.size() > kMaxPathBytes) return bad("is too long");
   if (path.find('\0') != std::string_view::npos) return bad("has a NUL byte");
@@ -49,7 +50,7 @@ std::string_view LeafName(std::string_view path) {
 }
 
 std::string Join(std::string_view folder, std::string_view name) {
-  return folder.empty() ? std::string(name) : absl::StrCat(folder, "/", name);
+  return folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
 }
 
 bool IsWithin(std::string_view path, std::string_view folder) {

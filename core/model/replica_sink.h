@@ -1,8 +1,8 @@
 // replica_sink.h: the seam between the two halves of the data plane.
 //
 // The primary side opens a volume, stages large content, submits commits and is told when they are durable. Three
-// implementations pass one contract suite (tests/contract): the gRPC one (agent-primary/ship), the commit engine called in the
-// same process (agent-dr/commit), and a memory one (tests/support).
+// implementations pass one contract suite (tests/contract): the gRPC one (agent-primary/ship), the commit engine called
+// in the same process (agent-dr/commit), and a memory one (tests/support).
 #pragma once
 
 #include <functional>
@@ -14,35 +14,39 @@
 namespace understudy::model {
 
 // One volume is driven by one thread at a time; different volumes may be driven by different threads.
-// After any error of Stage* or Submit the volume has to be opened again; what was staged and not submitted is gone then.
+// After any error of Stage* or Submit the volume has to be opened again; what was staged and not submitted is gone
+// then.
 class ReplicaSink {
  public:
   virtual ~ReplicaSink() = default;
 
   // Makes the caller the volume's only writer and says what DR has. Creates the replica when there is none.
-  // FAILED_PRECONDITION: `spec.epoch` is older than DR's, or the volume isn't a standby. INVALID_ARGUMENT: DR has no export
-  // that holds `spec.replica_root`. UNAVAILABLE: no connection.
+  // FAILED_PRECONDITION: `spec.epoch` is older than DR's, or the volume isn't a standby. INVALID_ARGUMENT: DR has no
+  // export that holds `spec.replica_root`. UNAVAILABLE: no connection.
   [[nodiscard]] virtual absl::StatusOr<ReplicaState> Open(const VolumeSpec& spec) = 0;
 
   // Begins large content under `slot`. `base_path` as in StageBegin of the wire: empty for new content.
   [[nodiscard]] virtual absl::Status StageBegin(const VolumeName& volume, Slot slot, uint64_t size,
                                                 const std::string& base_path) = 0;
-  // Ranges of one slot come in ascending order and don't overlap; each is at most kMaxStageBytes long, holes may be longer.
+  // Ranges of one slot come in ascending order and don't overlap; each is at most kMaxStageBytes long, holes may be
+  // longer.
   [[nodiscard]] virtual absl::Status StageData(const VolumeName& volume, Slot slot, uint64_t offset,
                                                std::string_view data) = 0;
-  [[nodiscard]] virtual absl::Status StageHole(const VolumeName& volume, Slot slot, uint64_t offset, uint64_t length) = 0;
+  [[nodiscard]] virtual absl::Status StageHole(const VolumeName& volume, Slot slot, uint64_t offset,
+                                               uint64_t length) = 0;
   // DATA_LOSS, at the latest from Submit: the base wasn't what the delta was made against.
   [[nodiscard]] virtual absl::Status StageDelta(const VolumeName& volume, Slot slot, const SegmentDelta& delta) = 0;
   [[nodiscard]] virtual absl::Status StageEnd(const VolumeName& volume, Slot slot) = 0;
 
-  // Returns when the commit is durable at DR. FAILED_PRECONDITION: wrong base sequence, superseded session or old epoch;
-  // RESOURCE_EXHAUSTED: no space at DR, nothing was changed; DATA_LOSS: content doesn't match its digest.
+  // Returns when the commit is durable at DR. FAILED_PRECONDITION: wrong base sequence, superseded session or old
+  // epoch; RESOURCE_EXHAUSTED: no space at DR, nothing was changed; DATA_LOSS: content doesn't match its digest.
   [[nodiscard]] virtual absl::Status Submit(const Commit& commit) = 0;
 
   // The newest sequence that the replica's folder is known to show.
   [[nodiscard]] virtual Sequence Published(const VolumeName& volume) = 0;
 
-  // Every entry of the replica but its root folder, in key order (core/model/path.h), to `visit`; an error of `visit` ends it.
+  // Every entry of the replica but its root folder, in key order (core/model/path.h), to `visit`; an error of `visit`
+  // ends it.
   [[nodiscard]] virtual absl::Status Inventory(const VolumeName& volume, bool with_digests,
                                                const std::function<absl::Status(InventoryEntry)>& visit) = 0;
 };

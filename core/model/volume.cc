@@ -1,9 +1,10 @@
 #include "core/model/volume.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 
 namespace understudy::model {
@@ -14,8 +15,8 @@ absl::Status ValidateVolumeName(std::string_view name) {
   if (name.empty() || name.size() > kMaxVolumeNameBytes || !absl::ascii_isalnum(name[0]) ||
       !std::all_of(name.begin(), name.end(), allowed)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("volume name '", Printable(name.substr(0, 300)),
-                     "': use 1 to 253 letters, digits, '.', '_' or '-', beginning with a letter or digit"));
+        fmt::format("volume name '{}': use 1 to 253 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+                    Printable(name.substr(0, 300))));
   }
   return absl::OkStatus();
 }
@@ -39,7 +40,7 @@ absl::StatusOr<VolumeState> ParseVolumeState(std::string_view text) {
        {VolumeState::kStandby, VolumeState::kPromoting, VolumeState::kActive, VolumeState::kDemoting}) {
     if (text == ToString(state)) return state;
   }
-  return absl::InvalidArgumentError(absl::StrCat("unknown volume state '", text, "'"));
+  return absl::InvalidArgumentError(fmt::format("unknown volume state '{}'", text));
 }
 
 }  // namespace understudy::model
