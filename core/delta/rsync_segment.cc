@@ -1,0 +1,93 @@
+#include "core/delta/rsync_segment.h"
+
+#include <fmt/format.h>
+#include <librsync.h>
+
+#include <algorithm>
+#include <memory>
+
+namespace understudy::delta {
+namespace {
+
+// Blocks of 8 KiB hold a few guest pages. Eight bytes of BLAKE2 are enough: the whole segment's digest is checked after
+// patching, and a segment that fails is sent whole.
+constexpr size_t kBlockBytes = 8 * 1024;
+constexpr size_t kStrongSumBytes = 8;
+constexpr size_t kOutputStepBytes = 64 * 1024;
+
+struct FreeJob {
+  void operator()(rs_job_t* job) const { rs_job_free(job); }
+};
+using Job = std::unique_ptr<rs_job_t, FreeJob>;
+
+struct FreeSignature {
+  void operator()(rs_signature_t* signature) const { rs_free_sumset(signature); }
+};
+
+// Feeds `input` to the job and collects what comes out, at most `max_output` bytes.
+absl::StatusOr<std::string> Run(rs_job_t* job, std::string_view input, size_t max_output, std::string_view what) {
+  std::string output;
+  rs_buffers_t buffers{};
+  buffers.next_in = const_cast<char*>(input.data());  // librsync doesn't write through it
+  buffers.avail_in = input.size();
+  buffers.eof_in = 1;
+  for (;;) {
+    const size_t done = output.size();
+    // One byte more than allowed shows that the output is too long.
+    const size_t step = std::min(kOutputStepBytes, max_output + 1 - done);
+    output.resize(done + step);
+    buffers.next_out = output.data() + done;
+    buffers.avail_out = step;
+    const rs_result result = rs_job_iter(job, &buffers);
+    output.resize(done + step - buffers.avail_out);
+    if (output.size() > max_output) return absl::DataLossError(fmt::format("{}: more output than announced", what));
+    if (result == RS_DONE) return output;
+    if (result != RS_BLOCKED) return absl::DataLossError(fmt::format("{}: {}", what, rs_strerror(result)));
+    if (buffers.avail_in == 0 && output.size() == done) {
+      return absl::DataLossError(fmt::format("{}: unexpected end of input", what));
+    }
+  }
+}
+
+rs_result CopyFromBase(void* opaque, rs_long_t position, size_t* length, void** buffer) {
+  const auto& base = *static_cast<const std::string_view*>(opaque);
+  if (position < 0 || static_cast<uint64_t>(position) >= base.size()) return RS_INPUT_ENDED;
+  const size_t offset = static_cast<size_t>(position);
+  *length = std::min(*length, base.size() - offset);
+  *buffer = const_cast<char*>(base.data() + offset);  // librsync only reads it
+  return RS_DONE;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MakeSignature(std::string_view base) {
+  const Job job(rs_sig_begin(kBlockBytes, kStrongSumBytes, RS_RK_BLAKE2_SIG_MAGIC));
+  return Run(job.get(), base, base.size() + 1024, "librsync signature");
+}
+
+absl::StatusOr<std::string> MakeDelta(std::string_view signature, std::string_view next) {
+  rs_signature_t* loaded = nullptr;
+  const Job load(rs_loadsig_begin(&loaded));
+  const absl::StatusOr<std::string> nothing = Run(load.get(), signature, 0, "librsync load signature");
+  const std::unique_ptr<rs_signature_t, FreeSignature> sums(loaded);
+  if (!nothing.ok() || sums == nullptr) {
+    return absl::InvalidArgumentError(fmt::format("not a signature: {}", MessageOf(nothing.status())));
+  }
+  if (const rs_result result = rs_build_hash_table(sums.get()); result != RS_DONE) {
+    return absl::InternalError(fmt::format("librsync hash table: {}", rs_strerror(result)));
+  }
+  const Job job(rs_delta_begin(sums.get()));
+  // A delta of pure literals is a little longer than its input.
+  return Run(job.get(), next, next.size() + next.size() / 16 + 1024, "librsync delta");
+}
+
+absl::StatusOr<std::string> ApplyDelta(std::string_view base, std::string_view delta, size_t length) {
+  const Job job(rs_patch_begin(CopyFromBase, &base));
+  ASSIGN_OR_RETURN(std::string next, Run(job.get(), delta, length, "librsync patch"));
+  if (next.size() != length) {
+    return absl::DataLossError(fmt::format("librsync patch: {} bytes instead of {}", next.size(), length));
+  }
+  return next;
+}
+
+}  // namespace understudy::delta

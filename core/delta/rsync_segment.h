@@ -1,0 +1,25 @@
+// rsync_segment.h: librsync on one segment in memory: signature, delta, patch.
+//
+// Large files go in segments of delta::kSegmentBytes, each by itself, so memory is bounded and segments that didn't
+// change cost one digest. Pure; thread-safe. Formats: librsync's own (https://librsync.github.io/page_formats.html).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/base/status.h"
+
+namespace understudy::delta {
+
+// What a delta against `base` needs to know of it: about 0.15 % of its size.
+[[nodiscard]] absl::StatusOr<std::string> MakeSignature(std::string_view base);
+
+// How to make `next` out of the base that `signature` describes. INVALID_ARGUMENT: not a signature.
+[[nodiscard]] absl::StatusOr<std::string> MakeDelta(std::string_view signature, std::string_view next);
+
+// `delta` comes from a peer: DATA_LOSS when it isn't a delta, copies from outside `base`, or doesn't make exactly
+// `length` bytes.
+[[nodiscard]] absl::StatusOr<std::string> ApplyDelta(std::string_view base, std::string_view delta, size_t length);
+
+}  // namespace understudy::delta

@@ -1,0 +1,88 @@
+#include "core/os/file_io.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/delta/content_digest.h"
+
+namespace understudy::os {
+
+absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t length) {
+  std::string data(length, '\0');
+  size_t done = 0;
+  while (done < length) {
+    const ssize_t got = pread(fd, data.data() + done, length - done, static_cast<off_t>(offset + done));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, "read");
+    }
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  data.resize(done);
+  return data;
+}
+
+absl::Status WriteAt(int fd, uint64_t offset, std::string_view data) {
+  while (!data.empty()) {
+    const ssize_t put = pwrite(fd, data.data(), data.size(), static_cast<off_t>(offset));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoStatus(errno, "write");
+    }
+    data.remove_prefix(static_cast<size_t>(put));
+    offset += static_cast<uint64_t>(put);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset) {
+  const off_t begin = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+  if (begin < 0) {
+    if (errno == ENXIO) return std::nullopt;
+    if (errno != EINVAL && errno != EOPNOTSUPP) return ErrnoStatus(errno, "seek to data");
+    struct stat raw {};
+    if (fstat(fd, &raw) != 0) return ErrnoStatus(errno, "stat");
+    const auto size = static_cast<uint64_t>(raw.st_size);
+    if (offset >= size) return std::nullopt;
+    return DataRange{offset, size};
+  }
+  const off_t end = lseek(fd, begin, SEEK_HOLE);
+  if (end < 0) {
+    if (errno == ENXIO) return std::nullopt;  // cut meanwhile
+    return ErrnoStatus(errno, "seek to hole");
+  }
+  return DataRange{static_cast<uint64_t>(begin), static_cast<uint64_t>(end)};
+}
+
+absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size) {
+  delta::ContentDigest digest;
+  uint64_t offset = 0;
+  while (offset < size) {
+    ASSIGN_OR_RETURN(const std::optional<DataRange> data, NextData(fd, offset));
+    if (!data.has_value() || data->begin >= size) break;
+    const uint64_t number = std::max(data->begin, offset) / delta::kSegmentBytes;
+    const uint64_t begin = number * delta::kSegmentBytes;
+    const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, size - begin));
+    ASSIGN_OR_RETURN(const std::string segment, ReadAt(fd, begin, length));
+    if (segment.size() < length) return absl::AbortedError("the file was cut while it was read");
+    digest.AddSegment(number, segment);
+    offset = begin + length;
+  }
+  return digest.Finish(size);
+}
+
+absl::Status SyncFilesystem(int fd) {
+  if (syncfs(fd) != 0) return ErrnoStatus(errno, "syncfs");
+  return absl::OkStatus();
+}
+
+absl::Status SyncFile(int fd) {
+  if (fsync(fd) != 0) return ErrnoStatus(errno, "fsync");
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::os

@@ -1,0 +1,34 @@
+// file_io.h: whole reads and writes at an offset, holes, and what makes them durable.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/base/status.h"
+#include "core/model/commit.h"
+
+namespace understudy::os {
+
+// Reads until `length` bytes or the end of the file; the string is as long as what was read.
+[[nodiscard]] absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t length);
+[[nodiscard]] absl::Status WriteAt(int fd, uint64_t offset, std::string_view data);
+
+struct DataRange {
+  uint64_t begin;
+  uint64_t end;
+};
+// The first range at or after `offset` that isn't a hole; nullopt when only a hole is left. Where the filesystem can't
+// tell (no SEEK_DATA), everything up to the end of the file is data.
+[[nodiscard]] absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset);
+
+// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing.
+[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size);
+
+// Everything written to the filesystem of `fd` before the call is durable when it returns OK.
+[[nodiscard]] absl::Status SyncFilesystem(int fd);
+// One file, or one folder's entries.
+[[nodiscard]] absl::Status SyncFile(int fd);
+
+}  // namespace understudy::os

@@ -1,0 +1,57 @@
+// tree_walk.h: meets every entry of a folder tree in key order (core/model/path.h), holding one folder's names for each
+// level.
+//
+// Works by folder descriptors, so depth isn't bound by PATH_MAX; symlinks aren't followed. The tree may change during
+// the walk: what vanishes is passed over, what comes may be met or not.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/status.h"
+#include "core/os/fd.h"
+#include "core/os/root.h"
+#include "core/os/stat.h"
+
+namespace understudy::os {
+
+struct WalkEntry {
+  std::string path;  // relative to the root of the walk's Root
+  EntryStat stat;
+  int folder_fd = -1;  // the folder that holds it; valid until the next call
+  std::string name;
+};
+
+// Holds one descriptor for each level between `start` and the current entry. One thread at a time.
+class TreeWalk {
+ public:
+  // Of everything below the folder `start` (not that folder itself). Entries of the root whose name is `excluded_name`
+  // are left out. `root` must outlive the walk.
+  [[nodiscard]] static absl::StatusOr<TreeWalk> Begin(const Root& root, const std::string& start,
+                                                      std::string excluded_name = "");
+
+  // The next entry; nullopt at the end. A folder comes before what is in it.
+  [[nodiscard]] absl::StatusOr<std::optional<WalkEntry>> Next();
+
+  // Don't go into the folder that Next() gave last.
+  void SkipChildren() { enter_ = false; }
+
+ private:
+  struct Level {
+    Fd folder;
+    std::string path;
+    std::vector<std::string> names;  // sorted
+    size_t next = 0;
+  };
+
+  TreeWalk() = default;
+  absl::Status Enter(const std::string& path, Fd folder);
+
+  std::vector<Level> levels_;
+  std::string excluded_name_;
+  std::optional<WalkEntry> folder_to_enter_;
+  bool enter_ = false;
+};
+
+}  // namespace understudy::os
