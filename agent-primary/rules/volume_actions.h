@@ -1,4 +1,5 @@
-// volume_actions.h: what object events can make the data plane do. Implemented by the agent; a memory twin serves the tests.
+// volume_actions.h: what object events can make the data plane do. Implemented by the agent; a memory twin serves the
+// tests.
 #pragma once
 
 #include <optional>
@@ -20,12 +21,12 @@ class VolumeActions {
  public:
   virtual ~VolumeActions() = default;
 
-  // The place of `path` on NFS server `server` when this pair protects it: the server is one of an export's `server_names` and the
-  // path lies within that export. nullopt: another pair's, or nobody's.
+  // The place of `path` on NFS server `server` when this pair protects it: the server is one of an export's
+  // `server_names` and the path lies within that export. nullopt: another pair's, or nobody's.
   [[nodiscard]] virtual std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const = 0;
 
-  // Begins to replicate `place` as volume `name`; already doing so is fine. ALREADY_EXISTS: the name stands for another folder, or
-  // the folder overlaps another volume's. NOT_FOUND: no such folder here.
+  // Begins to replicate `place` as volume `name`; already doing so is fine. ALREADY_EXISTS: the name stands for another
+  // folder, or the folder overlaps another volume's. NOT_FOUND: no such folder here.
   [[nodiscard]] virtual absl::Status Register(const std::string& name, const VolumePlace& place) = 0;
 
   // Ends the replication of a volume that Register began; DR keeps its data. A name that isn't registered is fine.

@@ -1,0 +1,58 @@
+// applier.h: brings storage objects of the DR cluster to the wanted state, and deletes what Understudy made.
+//
+// An object that exists without Understudy's label is never changed and never deleted. Nothing is forced.
+#pragma once
+
+#include <string>
+
+#include "core/base/status.h"
+#include "core/kube/client.h"
+#include "core/model/object.h"
+#include "nlohmann/json.hpp"
+
+namespace understudy::control {
+
+enum class DeleteOutcome {
+  kDeleted,    // the API server accepted the deletion
+  kAbsent,     // it wasn't there
+  kLeftAlone,  // it isn't Understudy's, or was made from another object of that name
+};
+
+// Thread-safe.
+class ObjectApplier {
+ public:
+  virtual ~ObjectApplier() = default;
+
+  // `manifest` is what Transform returned. Every error may be tried again later:
+  //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field
+  //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is bound and differs where it can't be changed
+  //   INVALID_ARGUMENT     the API server refuses the object
+  //   PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE  as the API server says
+  [[nodiscard]] virtual absl::Status Apply(const nlohmann::json& manifest) = 0;
+
+  // Deletes the object that was made from the primary's object with `source_uid`. ABORTED: a PersistentVolume is still
+  // bound; its claim has to go first.
+  [[nodiscard]] virtual absl::StatusOr<DeleteOutcome> Delete(const model::ObjectKey& key,
+                                                             const std::string& source_uid) = 0;
+};
+
+class KubeApplier : public ObjectApplier {
+ public:
+  // `client` is of the DR cluster and must outlive the applier.
+  explicit KubeApplier(const kube::Client& client) : client_(client) {}
+
+  absl::Status Apply(const nlohmann::json& manifest) override;
+  absl::StatusOr<DeleteOutcome> Delete(const model::ObjectKey& key, const std::string& source_uid) override;
+
+ private:
+  [[nodiscard]] absl::Status MakeWayFor(const nlohmann::json& manifest, const model::ObjectKey& key,
+                                        const nlohmann::json& present);
+  [[nodiscard]] absl::StatusOr<nlohmann::json> ApplyInNamespace(const nlohmann::json& manifest,
+                                                                const model::ObjectKey& key);
+  [[nodiscard]] absl::Status EnsureNamespace(const std::string& name);
+  [[nodiscard]] absl::Status FreeVolume(const nlohmann::json& volume);
+
+  const kube::Client& client_;
+};
+
+}  // namespace understudy::control

@@ -1,0 +1,94 @@
+// follower.h: keeps the DR cluster's storage objects as one pair's catalog says: a warm standby.
+//
+// Entries are transformed and applied, each with retries of its own, so that one that can't be applied doesn't hold up
+// the others. PersistentVolumes come before claims; deletions the other way round. After a lost connection, and once in
+// each resync interval, the whole catalog is read again: what somebody deleted at DR comes back.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "control/apply/applier.h"
+#include "control/apply/transform.h"
+#include "core/base/clock.h"
+#include "core/base/work_queue.h"
+#include "core/model/catalog_port.h"
+
+namespace understudy::control {
+
+struct FollowerOptions {
+  std::string pair;  // its name, for the log
+  TransformOptions transform;
+  int workers = 4;
+  absl::Duration resync_interval = absl::Minutes(10);
+  absl::Duration retry_first = absl::Milliseconds(250);
+  absl::Duration retry_longest = absl::Minutes(1);
+};
+
+struct ApplyProblem {
+  model::ObjectKey key;
+  std::string message;
+};
+
+struct FollowerStatus {
+  bool connected = false;  // to the catalog
+  std::string connection_error;
+  bool caught_up = false;  // everything that the catalog held at the connection has been tried at least once
+  size_t pending = 0;      // objects that aren't yet as the catalog says
+  uint64_t applied = 0;
+  uint64_t deleted = 0;
+  uint64_t left_alone = 0;  // deletions of what isn't Understudy's
+  uint64_t failures = 0;
+  std::vector<ApplyProblem> problems;  // of objects that are being tried again; at most kMaxProblems
+};
+
+class Follower {
+ public:
+  static constexpr size_t kMaxProblems = 100;
+
+  // `catalog` and `applier` must outlive the follower; an applier may serve several.
+  Follower(FollowerOptions options, model::CatalogReader& catalog, ObjectApplier& applier,
+           Clock& clock = Clock::System());
+
+  // Follows until `stop` is requested. To be called once.
+  void Run(std::stop_token stop);
+
+  // Thread-safe.
+  [[nodiscard]] FollowerStatus Status() const;
+
+ private:
+  // The catalog's newest word on one object.
+  struct Wanted {
+    model::CatalogEntry entry;
+    bool tried = false;
+    std::string problem;
+  };
+
+  void FollowCatalog(std::stop_token stop);
+  [[nodiscard]] absl::Status WatchOnce(std::stop_token stop);
+  void OnEntry(std::optional<model::CatalogEntry> entry);
+  void Work(std::stop_token stop);
+  [[nodiscard]] absl::Status Bring(const model::CatalogEntry& entry);
+  void Finish(const model::CatalogEntry& entry, const absl::Status& status);
+  void NoteUntried() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const FollowerOptions options_;
+  model::CatalogReader& catalog_;
+  ObjectApplier& applier_;
+  WorkQueue<model::ObjectKey> queue_;
+
+  mutable absl::Mutex mutex_;
+  std::map<model::ObjectKey, Wanted> wanted_ ABSL_GUARDED_BY(mutex_);  // what isn't done yet
+  std::map<model::ObjectKey, size_t> done_ ABSL_GUARDED_BY(mutex_);    // fingerprint of the entry that was brought
+  bool listed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cluster_reachable_ ABSL_GUARDED_BY(mutex_) = true;
+  FollowerStatus status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace understudy::control

@@ -1,0 +1,35 @@
+// resource.h: the kinds that are read and written, and where the API serves them. Pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "core/model/object.h"
+
+namespace understudy::kube {
+
+struct Resource {
+  std::string_view group;  // empty for the core group
+  std::string_view version;
+  std::string_view plural;
+  std::string_view kind;
+  bool namespaced = false;
+};
+
+inline constexpr Resource kPersistentVolumes{"", "v1", "persistentvolumes", "PersistentVolume", false};
+inline constexpr Resource kPersistentVolumeClaims{"", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", true};
+inline constexpr Resource kVolumeSnapshots{"snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", true};
+inline constexpr Resource kVolumeSnapshotContents{"snapshot.storage.k8s.io", "v1", "volumesnapshotcontents",
+                                                  "VolumeSnapshotContent", false};
+inline constexpr Resource kNamespaces{"", "v1", "namespaces", "Namespace", false};
+
+[[nodiscard]] const Resource& ResourceOf(model::ObjectKind kind);
+
+// "v1", "snapshot.storage.k8s.io/v1".
+[[nodiscard]] std::string ApiVersionOf(const Resource& resource);
+
+// "/api/v1/namespaces/shop/persistentvolumeclaims"; an empty namespace: of the whole cluster.
+[[nodiscard]] std::string CollectionPath(const Resource& resource, std::string_view namespace_name);
+[[nodiscard]] std::string ObjectPath(const Resource& resource, std::string_view namespace_name, std::string_view name);
+
+}  // namespace understudy::kube
