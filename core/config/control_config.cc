@@ -1,0 +1,78 @@
+#include "core/config/control_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/config/yaml_reader.h"
+
+namespace understudy::config {
+namespace {
+
+// "nfs2.example.com" of "nfs2.example.com:7412", "fd00::2" of "[fd00::2]:7412".
+std::string HostOf(const std::string& address) {
+  const std::string host = address.substr(0, address.rfind(':'));
+  return host.starts_with('[') ? host.substr(1, host.size() - 2) : host;
+}
+
+}  // namespace
+
+void PairConfig::Describe(Visitor& v) {
+  v.Text({.key = "name", .doc = "the pair's name, unique here", .required = true}, name, CheckNotEmpty);
+  v.Text({.key = "primary", .doc = "host:port of understudy-primary", .required = true}, primary, CheckAddress);
+  v.Text({.key = "dr", .doc = "host:port of understudy-dr", .required = true}, dr, CheckAddress);
+  v.TextList({.key = "server_names",
+              .doc = "NFS servers, as the primary cluster names them, that this pair replicates",
+              .default_text = "any"},
+             server_names, CheckNotEmpty);
+  v.Text({.key = "dr_server",
+          .doc = "NFS server that PersistentVolumes at the DR cluster name",
+          .default_text = "the host of `dr`"},
+         dr_server, CheckNotEmpty);
+}
+
+void ControlClusters::Describe(Visitor& v) {
+  v.Section({.key = "dr", .doc = "the DR cluster, on which storage objects are kept ready"}, dr);
+}
+
+void ControlConfig::Describe(Visitor& v) {
+  v.Section(
+      {.key = "tls", .doc = "identity towards the agents; its certificate needs the role `control`", .required = true},
+      tls);
+  v.List({.key = "pairs", .doc = "the pairs of NFS hosts", .required = true}, pairs);
+  v.Section({.key = "clusters", .doc = "the clusters; `drctl serve` needs `dr`"}, clusters);
+  v.TextMap(
+      {.key = "storage_class_map", .doc = "storage class at the primary: storage class at DR; others keep their name"},
+      storage_class_map);
+  v.TextList(
+      {.key = "keep_annotations", .doc = "annotations of storage objects that are kept at DR; all others are dropped"},
+      keep_annotations, CheckNotEmpty);
+  v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz of `drctl serve` (plain HTTP)"},
+         metrics_listen, CheckAddress);
+  v.Choice({.key = "log_level", .doc = "the least important message that `drctl serve` logs"}, log_level);
+}
+
+std::optional<Problem> FindProblem(const ControlConfig& config) {
+  for (size_t i = 0; i < config.pairs.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (config.pairs[i].name == config.pairs[j].name) {
+        return Problem{fmt::format("pairs[{}].name", i),
+                       fmt::format("'{}' is pairs[{}], too: names must differ", config.pairs[i].name, j)};
+      }
+    }
+  }
+  if (config.clusters.dr) return FindClusterProblem(*config.clusters.dr, "clusters.dr");
+  return std::nullopt;
+}
+
+absl::StatusOr<ControlConfig> LoadControlConfig(const std::string& file) {
+  ControlConfig config;
+  RETURN_IF_ERROR(ReadYamlFile(
+      file, [&](Visitor& v) { config.Describe(v); }, [&] { return FindProblem(config); }));
+  for (PairConfig& pair : config.pairs) {
+    if (pair.dr_server.empty()) pair.dr_server = HostOf(pair.dr);
+  }
+  return config;
+}
+
+}  // namespace understudy::config

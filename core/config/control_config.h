@@ -1,0 +1,48 @@
+// control_config.h: the settings of drctl, and of drctl serve (docs/reference/control.md is generated from them).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/config/shared_settings.h"
+
+namespace understudy::config {
+
+struct PairConfig {
+  std::string name;
+  std::string primary;  // host:port of understudy-primary
+  std::string dr;       // host:port of understudy-dr
+  std::vector<std::string>
+      server_names;       // NFS servers of the primary cluster whose volumes this pair holds; empty: any
+  std::string dr_server;  // NFS server that PersistentVolumes at DR name; never empty once loaded
+  void Describe(Visitor& v);
+};
+
+struct ControlClusters {
+  std::optional<ClusterConfig> dr;
+  void Describe(Visitor& v);
+};
+
+struct ControlConfig {
+  std::string metrics_listen = "127.0.0.1:9413";
+  LogLevel log_level = LogLevel::kInfo;
+  TlsConfig tls;
+  std::vector<PairConfig> pairs;
+  ControlClusters clusters;
+  std::map<std::string, std::string> storage_class_map;  // storage class at the primary to the one at DR
+  std::vector<std::string> keep_annotations = {"cdi.kubevirt.io/storage.contentType",
+                                               "cdi.kubevirt.io/storage.preallocation"};
+  void Describe(Visitor& v);
+};
+
+inline constexpr char kControlConfigFile[] = "/etc/understudy/control.yaml";
+
+// Pure: looks at no file system.
+[[nodiscard]] std::optional<Problem> FindProblem(const ControlConfig& config);
+
+// Errors as of ReadYamlFile.
+[[nodiscard]] absl::StatusOr<ControlConfig> LoadControlConfig(const std::string& file);
+
+}  // namespace understudy::config

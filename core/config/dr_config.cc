@@ -1,0 +1,54 @@
+#include "core/config/dr_config.h"
+
+#include <fmt/format.h>
+
+#include "core/base/log.h"
+#include "core/config/yaml_reader.h"
+#include "core/model/path.h"
+
+namespace understudy::config {
+
+void DrExport::Describe(Visitor& v) {
+  v.Path({.key = "path", .doc = "folder below which replicas lie, as on this host", .required = true}, path);
+  v.Choice({.key = "backend", .doc = "what switches the NFS export at a promotion; `none`: somebody else does"},
+           backend);
+}
+
+void DrConfig::Describe(Visitor& v) {
+  v.Text({.key = "listen", .doc = "host:port for gRPC from understudy-primary and drctl"}, listen, CheckAddress);
+  v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz (plain HTTP)"}, metrics_listen,
+         CheckAddress);
+  v.Path({.key = "state_dir", .doc = "folder for replica states and the catalog; made with mode 0700 when missing"},
+         state_dir);
+  v.Choice({.key = "log_level", .doc = "the least important message that is logged"}, log_level);
+  v.Section({.key = "tls", .doc = "this agent's identity; its certificate needs the role `dr`", .required = true}, tls);
+  v.List({.key = "exports",
+          .doc = "the folders that may hold replicas; nothing is ever written outside them",
+          .required = true},
+         exports);
+}
+
+std::optional<Problem> FindProblem(const DrConfig& config) {
+  for (size_t i = 0; i < config.exports.size(); ++i) {
+    const std::string& path = config.exports[i].path.native();
+    const std::string key = fmt::format("exports[{}].path", i);
+    if (path == "/") return Problem{key, "'/': write the folder that holds the replicas"};
+    for (size_t j = 0; j < i; ++j) {
+      const std::string& other = config.exports[j].path.native();
+      if (model::IsWithin(path, other) || model::IsWithin(other, path)) {
+        return Problem{key, fmt::format("{} overlaps exports[{}] ({}): exports must lie apart", Printable(path), j,
+                                        Printable(other))};
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<DrConfig> LoadDrConfig(const std::string& file) {
+  DrConfig config;
+  RETURN_IF_ERROR(ReadYamlFile(
+      file, [&](Visitor& v) { config.Describe(v); }, [&] { return FindProblem(config); }));
+  return config;
+}
+
+}  // namespace understudy::config

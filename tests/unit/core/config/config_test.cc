@@ -1,0 +1,200 @@
+// Configuration files: what is read, and that each mistake names file, line, key and remedy.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "core/config/control_config.h"
+#include "core/config/dr_config.h"
+#include "core/config/primary_config.h"
+
+namespace understudy::config {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr char kSmallestPrimary[] = R"(tls: {ca: pki/ca.crt, cert: pki/primary.crt, key: pki/primary.key}
+peer: {address: 127.0.0.1:7412}
+exports: [{path: a, dr_path: /srv/b}]
+)";
+
+class ConfigTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "understudy-config-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::string Write(std::string_view text) const {
+    const std::string file = folder_ / "test.yaml";
+    std::ofstream(file, std::ios::binary) << text;
+    return file;
+  }
+  std::string PrimaryError(std::string_view text) const {
+    const auto config = LoadPrimaryConfig(Write(text));
+    EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(MessageOf(config.status()));
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(ConfigTest, SmallestPrimaryGetsDefaultsAndAbsolutePaths) {
+  const auto config =
+      LoadPrimaryConfig(Write(std::string(kSmallestPrimary) + "volumes: [{name: web, path: a/web/}]\n"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->listen, "0.0.0.0:7411");
+  EXPECT_EQ(config->state_dir, "/var/lib/understudy/primary");
+  EXPECT_EQ(config->tls.ca, folder_ / "pki/ca.crt");
+  EXPECT_EQ(config->exports.at(0).path, folder_ / "a");
+  EXPECT_EQ(config->exports.at(0).dr_path, "/srv/b");
+  EXPECT_EQ(config->exports.at(0).work_dir, "");
+  EXPECT_EQ(config->volumes.at(0).path, folder_ / "a/web");
+  EXPECT_EQ(config->watch.quiet_period, absl::Milliseconds(100));
+  EXPECT_FALSE(config->kubernetes.has_value());
+}
+
+TEST_F(ConfigTest, EveryPrimarySettingIsRead) {
+  const auto config = LoadPrimaryConfig(Write(R"(
+listen: "[::1]:1"
+metrics_listen: 127.0.0.1:0
+state_dir: /var/lib/x
+log_level: debug
+tls: {ca: /ca, cert: /cert, key: /key}
+peer: {address: "dr.example.com:7412"}
+exports:
+  - {path: /srv/a, server_names: [nfs1, 10.0.0.1], work_dir: ../work}
+watch: {backend: inotify, quiet_period: 50ms, max_delay: 5s, rescan_interval: 2h}
+capture: {strategy: rsync}
+kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
+)"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->listen, "[::1]:1");
+  EXPECT_EQ(config->log_level, LogLevel::kDebug);
+  EXPECT_EQ(config->exports.at(0).dr_path, "/srv/a");
+  EXPECT_THAT(config->exports.at(0).server_names, ElementsAre("nfs1", "10.0.0.1"));
+  EXPECT_EQ(config->exports.at(0).work_dir, folder_.parent_path() / "work");
+  EXPECT_EQ(config->watch.backend, WatchBackend::kInotify);
+  EXPECT_EQ(config->watch.quiet_period, absl::Milliseconds(50));
+  EXPECT_EQ(config->watch.max_delay, absl::Seconds(5));
+  EXPECT_EQ(config->watch.rescan_interval, absl::Hours(2));
+  EXPECT_EQ(config->capture.strategy, CaptureStrategy::kRsync);
+  ASSERT_TRUE(config->kubernetes.has_value());
+  EXPECT_EQ(config->kubernetes->cluster.kubeconfig, folder_ / "kube.yaml");
+  EXPECT_EQ(config->kubernetes->cluster.context, "admin");
+  EXPECT_THAT(config->kubernetes->namespaces, ElementsAre("shop"));
+}
+
+TEST_F(ConfigTest, UnknownKeyNamesLineAndKnownKeys) {
+  const std::string error = PrimaryError(std::string(kSmallestPrimary) + "watch:\n  quiet_perod: 1s\n");
+  EXPECT_THAT(error, HasSubstr("test.yaml:5: watch.quiet_perod: there is no such setting"));
+  EXPECT_THAT(error, HasSubstr("quiet_period"));
+}
+
+TEST_F(ConfigTest, DoubledKeyIsRefused) {
+  EXPECT_THAT(PrimaryError(std::string(kSmallestPrimary) + "peer: {address: 127.0.0.1:1}\n"),
+              HasSubstr("test.yaml:4: peer: stands twice"));
+}
+
+TEST_F(ConfigTest, MissingRequiredKeyIsNamed) {
+  EXPECT_THAT(PrimaryError("peer: {address: 127.0.0.1:1}\n"), HasSubstr("test.yaml:1: tls: is missing"));
+  EXPECT_THAT(PrimaryError("tls: {ca: a, cert: b}\n"), HasSubstr("test.yaml:1: tls.key: is missing"));
+  EXPECT_THAT(PrimaryError(""), HasSubstr("is missing"));
+}
+
+TEST_F(ConfigTest, WrongTypesSayWhatToWrite) {
+  const std::string base = kSmallestPrimary;
+  EXPECT_THAT(PrimaryError(base + "watch: {quiet_period: 5}\n"), HasSubstr("test.yaml:4: watch.quiet_period: '5'"));
+  EXPECT_THAT(PrimaryError(base + "watch: {quiet_period: 0ms}\n"), HasSubstr("from 1ms to 10m"));
+  EXPECT_THAT(PrimaryError(base + "watch: [1]\n"), HasSubstr("watch: a list: write a map"));
+  EXPECT_THAT(PrimaryError(base + "volumes: web\n"), HasSubstr("volumes: 'web': write a list"));
+  EXPECT_THAT(PrimaryError(base + "volumes: [web]\n"), HasSubstr("volumes[0]: 'web': write a map"));
+  EXPECT_THAT(PrimaryError(base + "listen: 7411\n"), HasSubstr("test.yaml:4: listen: '7411': write host:port"));
+  EXPECT_THAT(PrimaryError(base + "log_level: loud\n"), HasSubstr("write one of debug, info, warning, error"));
+  EXPECT_THAT(PrimaryError(base + "kubernetes: {in_cluster: maybe}\n"), HasSubstr("write true or false"));
+  EXPECT_THAT(PrimaryError(base + "kubernetes: {in_cluster: true, namespaces: shop}\n"), HasSubstr("write a list"));
+}
+
+TEST_F(ConfigTest, BrokenYamlNamesTheLine) {
+  EXPECT_THAT(PrimaryError("listen: x\n]\n"), HasSubstr("test.yaml:2: not well-formed YAML"));
+  EXPECT_THAT(PrimaryError(std::string(kSmallestPrimary) + "---\nlisten: x\n"), HasSubstr("a second YAML document"));
+  EXPECT_THAT(PrimaryError("just words\n"), HasSubstr("test.yaml:1: write a map"));
+}
+
+TEST_F(ConfigTest, CrossFieldMistakesNameTheirLine) {
+  const std::string base = kSmallestPrimary;
+  EXPECT_THAT(PrimaryError(base + "volumes:\n  - {name: web, path: elsewhere/web}\n"),
+              HasSubstr("test.yaml:5: volumes[0].path"));
+  EXPECT_THAT(PrimaryError(base + "volumes: [{name: web, path: a}]\n"), HasSubstr("lies below no export"));
+  EXPECT_THAT(PrimaryError(base + "volumes:\n  - {name: x, path: a/x}\n  - {name: y, path: a/x/y}\n"),
+              HasSubstr("test.yaml:6: volumes[1].path"));
+  EXPECT_THAT(PrimaryError(base + "volumes:\n  - {name: x, path: a/x}\n  - {name: x, path: a/y}\n"),
+              HasSubstr("test.yaml:6: volumes[1].name"));
+  EXPECT_THAT(PrimaryError(base + "volumes: [{name: ../x, path: a/x}]\n"), HasSubstr("volumes[0].name"));
+  EXPECT_THAT(PrimaryError(base + "kubernetes: {context: x}\n"), HasSubstr("kubernetes: says no way"));
+  EXPECT_THAT(PrimaryError(base + "watch: {quiet_period: 5s}\n"), HasSubstr("max_delay"));
+}
+
+TEST_F(ConfigTest, OverlappingExportsAreRefused) {
+  EXPECT_THAT(PrimaryError("tls: {ca: a, cert: b, key: c}\npeer: {address: h:1}\nexports:\n- path: a\n- path: a/b\n"),
+              HasSubstr("test.yaml:5: exports[1].path"));
+}
+
+TEST_F(ConfigTest, MissingFileIsNotFound) {
+  EXPECT_EQ(LoadPrimaryConfig(folder_ / "none.yaml").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_FALSE(LoadPrimaryConfig(folder_).ok());
+}
+
+TEST_F(ConfigTest, NamespacesComeFromTheEnvironmentWhereTheFileListsNone) {
+  setenv("WATCH_NAMESPACES", "shop, bank,", 1);
+  const std::string base = kSmallestPrimary;
+  const auto from_environment = LoadPrimaryConfig(Write(base + "kubernetes: {in_cluster: true}\n"));
+  const auto from_file = LoadPrimaryConfig(Write(base + "kubernetes: {in_cluster: true, namespaces: [x]}\n"));
+  unsetenv("WATCH_NAMESPACES");
+  ASSERT_TRUE(from_environment.ok() && from_file.ok());
+  EXPECT_THAT(from_environment->kubernetes->namespaces, ElementsAre("shop", "bank"));
+  EXPECT_THAT(from_file->kubernetes->namespaces, ElementsAre("x"));
+}
+
+TEST_F(ConfigTest, DrIsRead) {
+  const auto config = LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: [{path: b, backend: none}]\n"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->listen, "0.0.0.0:7412");
+  EXPECT_EQ(config->exports.at(0).path, folder_ / "b");
+  EXPECT_THAT(std::string(MessageOf(LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: []\n")).status())),
+              HasSubstr("exports: an empty list"));
+}
+
+TEST_F(ConfigTest, ControlIsRead) {
+  const auto config = LoadControlConfig(Write(R"(
+tls: {ca: a, cert: b, key: c}
+pairs:
+  - {name: one, primary: p1:7411, dr: "[fd00::2]:7412"}
+  - {name: two, primary: p2:7411, dr: d2:7412, server_names: [nfs2], dr_server: nfs-dr}
+clusters: {dr: {kubeconfig: dr.kubeconfig}}
+storage_class_map: {gold: silver}
+keep_annotations: []
+)"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->pairs.at(0).dr_server, "fd00::2");
+  EXPECT_EQ(config->pairs.at(1).dr_server, "nfs-dr");
+  EXPECT_EQ(config->clusters.dr->kubeconfig, folder_ / "dr.kubeconfig");
+  EXPECT_EQ(config->storage_class_map.at("gold"), "silver");
+  EXPECT_THAT(config->keep_annotations, IsEmpty());
+}
+
+TEST_F(ConfigTest, ControlPairsNeedDifferentNames) {
+  const auto config =
+      LoadControlConfig(Write("tls: {ca: a, cert: b, key: c}\npairs:\n- {name: x, primary: p:1, dr: d:1}\n- {name: x, "
+                              "primary: p:2, dr: d:2}\n"));
+  EXPECT_THAT(std::string(MessageOf(config.status())), HasSubstr("test.yaml:4: pairs[1].name"));
+}
+
+}  // namespace
+}  // namespace understudy::config
