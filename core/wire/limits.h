@@ -1,0 +1,54 @@
+// limits.h: the bounds of everything that comes over the wire. Both sides keep to them; a receiver refuses the rest.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace understudy::wire {
+
+// Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
+// makes a new one.
+inline constexpr uint32_t kProtocolVersion = 1;
+
+inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
+
+// Content.
+inline constexpr size_t kMaxInlineBytes = 256 * 1024;             // content inside a Put; larger content is staged
+inline constexpr size_t kMaxStageBytes = 1024 * 1024;             // data of one StageData
+inline constexpr uint64_t kMaxDeltaRangeBytes = 4 * 1024 * 1024;  // range of one StageDelta: delta::kSegmentBytes
+inline constexpr size_t kMaxDeltaBytes = kMaxDeltaRangeBytes + 64 * 1024;  // a useful delta is shorter than its range
+inline constexpr uint64_t kMaxFileBytes = std::numeric_limits<int64_t>::max();
+
+// Commits.
+inline constexpr size_t kMaxCommitOperations = 4096;
+// Slots are below this; so many at most are staged or detached at a time.
+inline constexpr uint32_t kMaxSlots = 2 * kMaxCommitOperations;
+
+// Metadata.
+inline constexpr uint32_t kMaxModeBits = 07777;
+inline constexpr uint32_t kMaxNanoseconds = 999'999'999;
+inline constexpr size_t kMaxXattrs = 1024;                // of one file
+inline constexpr size_t kMaxXattrNameBytes = 255;         // XATTR_NAME_MAX
+inline constexpr size_t kMaxXattrValueBytes = 64 * 1024;  // XATTR_SIZE_MAX
+inline constexpr size_t kMaxSymlinkTargetBytes = 4095;    // PATH_MAX without its NUL
+inline constexpr size_t kMaxReplicaRootBytes = 4095;      // likewise
+inline constexpr size_t kMaxReplicaIdBytes = 64;
+
+// Texts.
+inline constexpr size_t kMaxHostBytes = 255;
+inline constexpr size_t kMaxSoftwareVersionBytes = 128;
+inline constexpr size_t kMaxErrorMessageBytes = 4096;  // longer ones are cut by the sender
+
+// Catalog.
+inline constexpr size_t kMaxObjectNameBytes = 253;  // Kubernetes' own bound, for names and namespaces
+inline constexpr size_t kMaxObjectUidBytes = 128;
+inline constexpr size_t kMaxResourceBytes =
+    3 * 1024 * 1024;  // etcd takes 1.5 MiB; JSON may be longer than its form there
+inline constexpr size_t kMaxServerBytes = 255;
+
+// Pages of lists and inventories end at whichever comes first.
+inline constexpr size_t kMaxPageEntries = 512;
+inline constexpr size_t kMaxPageBytes = 1024 * 1024;  // of the entries before the last one
+
+}  // namespace understudy::wire

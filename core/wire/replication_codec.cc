@@ -1,0 +1,308 @@
+#include "core/wire/replication_codec.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "core/model/path.h"
+#include "core/wire/limits.h"
+#include "core/wire/parse_parts.h"
+#include "core/wire/validate.h"
+#include "understudy/v1/replica.pb.h"
+#include "understudy/v1/replication.pb.h"
+
+namespace understudy::wire {
+namespace {
+
+template <typename Message>
+absl::StatusOr<Handshake> HandshakeFrom(const Message& message) {
+  RETURN_IF_ERROR(ValidateText("the software version", message.software_version(), kMaxSoftwareVersionBytes));
+  RETURN_IF_ERROR(ValidateText("the host name", message.host(), kMaxHostBytes));
+  return Handshake{message.protocol_version(), message.software_version(), message.host()};
+}
+
+template <typename Message>
+Message HandshakeTo(const Handshake& handshake) {
+  Message message;
+  message.set_protocol_version(handshake.protocol_version);
+  message.set_software_version(handshake.software_version);
+  message.set_host(handshake.host);
+  return message;
+}
+
+template <typename Value, typename Message>
+absl::StatusOr<Value> VolumeAndSequenceFrom(const Message& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  return Value{message.volume(), message.sequence()};
+}
+
+}  // namespace
+
+absl::StatusOr<Handshake> Parse(const v1::HandshakeRequest& message) {
+  return HandshakeFrom(message);
+}
+absl::StatusOr<Handshake> Parse(const v1::HandshakeResponse& message) {
+  return HandshakeFrom(message);
+}
+
+absl::StatusOr<model::VolumeSpec> Parse(const v1::OpenVolume& message) {
+  model::VolumeSpec spec{message.volume(), message.root(), message.epoch()};
+  RETURN_IF_ERROR(ValidateVolumeSpec(spec));
+  return spec;
+}
+
+absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(ValidateText("the replica id", message.replica_id(), kMaxReplicaIdBytes));
+  RETURN_IF_ERROR(ValidateReplicaRoot(message.root()));
+  if (message.published_sequence() > message.sequence()) {
+    return absl::InvalidArgumentError(fmt::format("replica '{}' shows commit {} but has only {}", message.volume(),
+                                                  message.published_sequence(), message.sequence()));
+  }
+  model::ReplicaState state;
+  state.volume = message.volume();
+  state.replica_id = message.replica_id();
+  state.epoch = message.epoch();
+  state.sequence = message.sequence();
+  state.published_sequence = message.published_sequence();
+  ASSIGN_OR_RETURN(state.state, model::ParseVolumeState(message.state()));
+  state.root = message.root();
+  state.complete = message.complete();
+  return state;
+}
+
+absl::StatusOr<model::ReplicaState> Parse(const v1::VolumeOpened& message) {
+  return Parse(message.replica());
+}
+
+absl::StatusOr<StageBegin> Parse(const v1::StageBegin& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(ValidateStageBegin(message.slot(), message.size(), message.base_path()));
+  return StageBegin{message.volume(), message.slot(), message.size(), message.base_path()};
+}
+
+absl::StatusOr<StageData> Parse(const v1::StageData& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  if (message.data().empty()) {
+    RETURN_IF_ERROR(ValidateStageHole(message.slot(), message.offset(), message.length()));
+  } else {
+    if (message.length() != message.data().size()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{} bytes of staged data where {} are announced", message.data().size(), message.length()));
+    }
+    RETURN_IF_ERROR(ValidateStageData(message.slot(), message.offset(), message.data()));
+  }
+  return StageData{message.volume(), message.slot(), message.offset(), message.length(), message.data()};
+}
+
+absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  StageDelta parsed{message.volume(), message.slot(), {message.offset(), message.length(), message.delta(), {}}};
+  ASSIGN_OR_RETURN(parsed.delta.digest, DigestFrom(message.digest()));
+  RETURN_IF_ERROR(ValidateStageDelta(parsed.slot, parsed.delta));
+  return parsed;
+}
+
+absl::StatusOr<StageEnd> Parse(const v1::StageEnd& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(ValidateSlot(message.slot()));
+  return StageEnd{message.volume(), message.slot()};
+}
+
+absl::StatusOr<model::Metadata> Parse(const v1::Metadata& message) {
+  model::Metadata metadata = MetadataFrom(message);
+  RETURN_IF_ERROR(ValidateMetadata(metadata));
+  return metadata;
+}
+
+absl::StatusOr<Acknowledgement> Parse(const v1::Acknowledgement& message) {
+  return VolumeAndSequenceFrom<Acknowledgement>(message);
+}
+
+absl::StatusOr<Published> Parse(const v1::Published& message) {
+  return VolumeAndSequenceFrom<Published>(message);
+}
+
+absl::StatusOr<Refusal> Parse(const v1::Refusal& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(model::ValidatePath(message.path()));
+  const std::string text = ToText(message.message(), kMaxErrorMessageBytes);
+  constexpr uint32_t kLastCode = static_cast<uint32_t>(absl::StatusCode::kUnauthenticated);
+  const bool known = message.code() > 0 && message.code() <= kLastCode;
+  const auto code = known ? static_cast<absl::StatusCode>(message.code()) : absl::StatusCode::kUnknown;
+  return Refusal{message.volume(), absl::Status(code, text), message.path()};
+}
+
+absl::StatusOr<InventoryRequest> Parse(const v1::InventoryRequest& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  return InventoryRequest{message.volume(), message.with_digests()};
+}
+
+absl::StatusOr<model::InventoryEntry> Parse(const v1::InventoryEntry& message) {
+  model::InventoryEntry entry;
+  entry.path = message.path();
+  ASSIGN_OR_RETURN(entry.kind, KindFrom(message.kind()));
+  entry.size = message.size();
+  entry.device = message.device();
+  entry.symlink_target = message.symlink_target();
+  entry.metadata = MetadataFrom(message.metadata());
+  if (!message.digest().empty()) {
+    ASSIGN_OR_RETURN(entry.digest, DigestFrom(message.digest()));
+  }
+  RETURN_IF_ERROR(ValidateInventoryEntry(entry));
+  return entry;
+}
+
+absl::StatusOr<std::vector<model::InventoryEntry>> Parse(const v1::InventoryResponse& message) {
+  if (static_cast<size_t>(message.entries_size()) > kMaxPageEntries) {
+    return absl::InvalidArgumentError(fmt::format("an inventory page of {} entries", message.entries_size()));
+  }
+  std::vector<model::InventoryEntry> entries;
+  entries.reserve(static_cast<size_t>(message.entries_size()));
+  for (const v1::InventoryEntry& entry : message.entries()) {
+    ASSIGN_OR_RETURN(model::InventoryEntry parsed, Parse(entry));
+    entries.push_back(std::move(parsed));
+  }
+  return entries;
+}
+
+absl::StatusOr<std::string> Parse(const v1::ListReplicasRequest& message) {
+  if (!message.volume().empty()) RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  return message.volume();
+}
+
+absl::StatusOr<std::vector<model::ReplicaState>> Parse(const v1::ListReplicasResponse& message) {
+  std::vector<model::ReplicaState> states;
+  states.reserve(static_cast<size_t>(message.replicas_size()));
+  for (const v1::ReplicaState& replica : message.replicas()) {
+    ASSIGN_OR_RETURN(model::ReplicaState parsed, Parse(replica));
+    states.push_back(std::move(parsed));
+  }
+  return states;
+}
+
+v1::HandshakeRequest ToRequest(const Handshake& handshake) {
+  return HandshakeTo<v1::HandshakeRequest>(handshake);
+}
+v1::HandshakeResponse ToResponse(const Handshake& handshake) {
+  return HandshakeTo<v1::HandshakeResponse>(handshake);
+}
+
+v1::OpenVolume ToProto(const model::VolumeSpec& spec) {
+  v1::OpenVolume message;
+  message.set_volume(spec.name);
+  message.set_root(spec.replica_root);
+  message.set_epoch(spec.epoch);
+  return message;
+}
+
+v1::ReplicaState ToProto(const model::ReplicaState& state) {
+  v1::ReplicaState message;
+  message.set_volume(state.volume);
+  message.set_replica_id(state.replica_id);
+  message.set_epoch(state.epoch);
+  message.set_sequence(state.sequence);
+  message.set_published_sequence(state.published_sequence);
+  message.set_state(std::string(model::ToString(state.state)));
+  message.set_root(state.root);
+  message.set_complete(state.complete);
+  return message;
+}
+
+v1::StageBegin ToProto(const StageBegin& begin) {
+  v1::StageBegin message;
+  message.set_volume(begin.volume);
+  message.set_slot(begin.slot);
+  message.set_size(begin.size);
+  message.set_base_path(begin.base_path);
+  return message;
+}
+
+v1::StageData ToProto(const StageData& data) {
+  v1::StageData message;
+  message.set_volume(data.volume);
+  message.set_slot(data.slot);
+  message.set_offset(data.offset);
+  message.set_length(data.length);
+  message.set_data(data.data.data(), data.data.size());
+  return message;
+}
+
+v1::StageDelta ToProto(const StageDelta& delta) {
+  v1::StageDelta message;
+  message.set_volume(delta.volume);
+  message.set_slot(delta.slot);
+  message.set_offset(delta.delta.offset);
+  message.set_length(delta.delta.length);
+  message.set_delta(delta.delta.delta);
+  message.set_digest(delta.delta.digest.data(), delta.delta.digest.size());
+  return message;
+}
+
+v1::StageEnd ToProto(const StageEnd& end) {
+  v1::StageEnd message;
+  message.set_volume(end.volume);
+  message.set_slot(end.slot);
+  return message;
+}
+
+v1::Metadata ToProto(const model::Metadata& metadata) {
+  v1::Metadata message;
+  message.set_mode(metadata.mode);
+  message.set_uid(metadata.uid);
+  message.set_gid(metadata.gid);
+  message.set_mtime_seconds(metadata.mtime_seconds);
+  message.set_mtime_nanoseconds(metadata.mtime_nanoseconds);
+  for (const model::Xattr& xattr : metadata.xattrs) {
+    v1::Xattr& added = *message.add_xattrs();
+    added.set_name(xattr.name);
+    added.set_value(xattr.value);
+  }
+  return message;
+}
+
+v1::Acknowledgement ToProto(const Acknowledgement& acknowledgement) {
+  v1::Acknowledgement message;
+  message.set_volume(acknowledgement.volume);
+  message.set_sequence(acknowledgement.sequence);
+  return message;
+}
+
+v1::Published ToProto(const Published& published) {
+  v1::Published message;
+  message.set_volume(published.volume);
+  message.set_sequence(published.sequence);
+  return message;
+}
+
+v1::Refusal ToProto(const Refusal& refusal) {
+  v1::Refusal message;
+  message.set_volume(refusal.volume);
+  message.set_code(static_cast<uint32_t>(refusal.status.code()));
+  message.set_message(ToText(MessageOf(refusal.status), kMaxErrorMessageBytes));
+  message.set_path(refusal.path);
+  return message;
+}
+
+v1::InventoryEntry ToProto(const model::InventoryEntry& entry) {
+  v1::InventoryEntry message;
+  message.set_path(entry.path);
+  message.set_kind(KindToProto(entry.kind));
+  message.set_size(entry.size);
+  message.set_device(entry.device);
+  message.set_symlink_target(entry.symlink_target);
+  *message.mutable_metadata() = ToProto(entry.metadata);
+  if (entry.digest.has_value()) message.set_digest(entry.digest->data(), entry.digest->size());
+  return message;
+}
+
+absl::Status CheckVersions(const Handshake& ours, std::string_view self, const Handshake& theirs,
+                           std::string_view peer) {
+  if (ours.protocol_version == theirs.protocol_version) return absl::OkStatus();
+  const bool we_are_older = ours.protocol_version < theirs.protocol_version;
+  return absl::FailedPreconditionError(fmt::format(
+      "{} (version {}) speaks protocol {}, {} (version {}) speaks protocol {}: upgrade {}", self, ours.software_version,
+      ours.protocol_version, peer, theirs.software_version, theirs.protocol_version, we_are_older ? self : peer));
+}
+
+}  // namespace understudy::wire
