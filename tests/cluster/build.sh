@@ -97,8 +97,9 @@ version_flags() {
 
 build() {
   fetch_source
+  mkdir -p "$work/tmp"
   cd "$work/go/src/k8s.io/kubernetes"
-  export GOPATH=$work/go GOCACHE=$work/gocache GO111MODULE=off GOPROXY=off CGO_ENABLED=0 GOFLAGS=-trimpath
+  export GOPATH=$work/go GOCACHE=$work/gocache GOTMPDIR=$work/tmp GO111MODULE=off GOPROXY=off CGO_ENABLED=0 GOFLAGS=-trimpath
   generate_openapi
   local program
   for program in "${programs[@]}"; do
