@@ -6,8 +6,10 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "core/net/grpc_status.h"
+#include "core/net/limits.h"
 #include "core/wire/catalog_codec.h"
-#include "core/wire/grpc_status.h"
+#include "core/wire/limits.h"
 #include "understudy/v1/catalog.grpc.pb.h"
 
 namespace understudy::wire {
@@ -17,6 +19,8 @@ struct CatalogClient::Stub {
 };
 
 namespace {
+
+static_assert(net::kMaxMessageBytes == kMaxMessageBytes);
 
 void SetDeadline(grpc::ClientContext& context, absl::Duration deadline) {
   context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
@@ -39,7 +43,7 @@ absl::Status CatalogClient::Put(const model::CatalogEntry& entry) {
   v1::PutObjectRequest request;
   *request.mutable_entry() = ToProto(entry);
   v1::PutObjectResponse response;
-  return Annotate(FromGrpc(stub_->catalog->PutObject(&context, request, &response)),
+  return Annotate(net::FromGrpcStatus(stub_->catalog->PutObject(&context, request, &response)),
                   fmt::format("put {} into the catalog", ToString(entry.key)));
 }
 
@@ -50,7 +54,7 @@ absl::Status CatalogClient::Delete(const model::ObjectKey& key, const std::strin
   *request.mutable_key() = ToProto(key);
   request.set_uid(uid);
   v1::DeleteObjectResponse response;
-  return Annotate(FromGrpc(stub_->catalog->DeleteObject(&context, request, &response)),
+  return Annotate(net::FromGrpcStatus(stub_->catalog->DeleteObject(&context, request, &response)),
                   fmt::format("delete {} from the catalog", ToString(key)));
 }
 
@@ -63,7 +67,7 @@ absl::StatusOr<std::vector<model::CatalogEntry>> CatalogClient::List(model::Obje
     SetDeadline(context, options_.deadline);
     v1::ListObjectsResponse response;
     const grpc::Status called = stub_->catalog->ListObjects(&context, request, &response);
-    if (!called.ok()) return Annotate(FromGrpc(called), "list the catalog");
+    if (!called.ok()) return Annotate(net::FromGrpcStatus(called), "list the catalog");
     absl::StatusOr<CatalogPage> page = Parse(response);
     if (!page.ok()) return BrokenAnswer(page.status());
     for (model::CatalogEntry& entry : page->entries) {
@@ -102,7 +106,7 @@ absl::Status CatalogClient::Watch(uint64_t after_revision, std::stop_token stop,
   if (stop.stop_requested()) return absl::OkStatus();
   // A server that ends the stream in good order is one that shuts down.
   if (finished.ok()) return absl::UnavailableError("the catalog's server ended the watch");
-  return Annotate(FromGrpc(finished), "watch the catalog");
+  return Annotate(net::FromGrpcStatus(finished), "watch the catalog");
 }
 
 }  // namespace understudy::wire

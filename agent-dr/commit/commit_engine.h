@@ -1,0 +1,131 @@
+// commit_engine.h: the replicas of a DR host and who may write to them: the receiving half of the data plane.
+//
+// Thread-safe. Different volumes don't wait for each other; one volume's calls take turns.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent-dr/commit/fault_points.h"
+#include "agent-dr/commit/probe.h"
+#include "agent-dr/commit/replica.h"
+#include "core/base/status.h"
+#include "core/model/replica_sink.h"
+
+namespace understudy::dr {
+
+struct CommitEngineOptions {
+  std::string state_dir;                       // exists; the engine is its only user
+  std::vector<std::string> exports;            // absolute paths of folders that exist
+  FaultPoints* faults = &FaultPoints::None();  // outlives the engine
+};
+
+// The right to write to one volume, until a later session of that volume begins. Calls are as in ReplicaSink; after any
+// error the session is over. One thread at a time.
+class Session {
+ public:
+  Session() = default;
+
+  [[nodiscard]] absl::Status StageBegin(model::Slot slot, uint64_t size, const std::string& base_path);
+  [[nodiscard]] absl::Status StageData(model::Slot slot, uint64_t offset, std::string_view data);
+  [[nodiscard]] absl::Status StageHole(model::Slot slot, uint64_t offset, uint64_t length);
+  [[nodiscard]] absl::Status StageDelta(model::Slot slot, const model::SegmentDelta& delta);
+  [[nodiscard]] absl::Status StageEnd(model::Slot slot);
+
+  // OK: the commit is durable and may be acknowledged; Publish comes next.
+  [[nodiscard]] absl::Status SubmitDurable(model::Commit commit);
+  // OK: the folder shows the newest durable commit. An error leaves the commit durable; the next opening of the volume
+  // tries again.
+  [[nodiscard]] absl::Status Publish();
+
+  [[nodiscard]] model::ReplicaState State() const;
+
+ private:
+  friend class CommitEngine;
+  Session(std::shared_ptr<Replica> replica, SessionToken token) : replica_(std::move(replica)), token_(token) {}
+
+  std::shared_ptr<Replica> replica_;
+  SessionToken token_ = 0;
+};
+
+class CommitEngine {
+ public:
+  // Finds the replicas of earlier runs and finishes or discards what they left. NOT_FOUND: an export's folder is
+  // missing. A replica that can't be used now is no error of the start: see Problems.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<CommitEngine>> Start(CommitEngineOptions options);
+
+  // What kept replicas from being loaded at the start, one line each; opening such a volume tries again.
+  [[nodiscard]] const std::vector<std::string>& Problems() const { return problems_; }
+
+  // As ReplicaSink::Open. FAILED_PRECONDITION also when the volume is known with another root, or its root overlaps
+  // another volume's.
+  [[nodiscard]] absl::StatusOr<Session> Open(const model::VolumeSpec& spec);
+
+  // Ascending by name.
+  [[nodiscard]] std::vector<model::ReplicaState> List() const;
+  // NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> State(const model::VolumeName& volume) const;
+
+  // As ReplicaSink::Inventory. NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
+                                       const std::function<absl::Status(model::InventoryEntry)>& visit);
+
+  [[nodiscard]] const Probe& probe() const { return probe_; }
+  [[nodiscard]] Probe& probe() { return probe_; }
+
+ private:
+  explicit CommitEngine(CommitEngineOptions options) : options_(std::move(options)) {}
+
+  [[nodiscard]] std::string FolderOf(const model::VolumeName& volume) const;
+  // The longest export that holds `root`; empty: none.
+  [[nodiscard]] std::string ExportOf(std::string_view root) const;
+  absl::Status LoadAll();
+  void LoadOne(const model::VolumeName& volume);
+  absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
+  absl::Status CheckOverlap(const model::VolumeSpec& spec) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::shared_ptr<Replica>> Find(const model::VolumeName& volume) const;
+
+  const CommitEngineOptions options_;
+  Probe probe_;
+  std::vector<std::string> problems_;  // written by Start only
+
+  mutable absl::Mutex mutex_;
+  std::map<model::VolumeName, std::shared_ptr<Replica>> replicas_ ABSL_GUARDED_BY(mutex_);
+};
+
+// The engine as the primary side sees it, called in the same process: one LocalSink is one primary. Submit publishes
+// before it returns; a commit that is durable but couldn't be published is OK, and the next call says why.
+class LocalSink : public model::ReplicaSink {
+ public:
+  explicit LocalSink(CommitEngine& engine) : engine_(engine) {}
+
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> Open(const model::VolumeSpec& spec) override;
+  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
+                                        const std::string& base_path) override;
+  [[nodiscard]] absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
+                                       std::string_view data) override;
+  [[nodiscard]] absl::Status StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
+                                       uint64_t length) override;
+  [[nodiscard]] absl::Status StageDelta(const model::VolumeName& volume, model::Slot slot,
+                                        const model::SegmentDelta& delta) override;
+  [[nodiscard]] absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override;
+  [[nodiscard]] absl::Status Submit(const model::Commit& commit) override;
+  [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;
+  [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
+                                       const std::function<absl::Status(model::InventoryEntry)>& visit) override;
+
+ private:
+  absl::StatusOr<Session> Find(const model::VolumeName& volume) const;
+
+  CommitEngine& engine_;
+  mutable absl::Mutex mutex_;
+  std::map<model::VolumeName, Session> sessions_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace understudy::dr

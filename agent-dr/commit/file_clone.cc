@@ -1,0 +1,90 @@
+#include "agent-dr/commit/file_clone.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <string>
+
+#include "core/os/file_io.h"
+
+namespace understudy::dr {
+namespace {
+
+constexpr uint64_t kCopyBytes = 1024 * 1024;  // of one read and write where the kernel can't copy by itself
+
+absl::Status SetSize(int file, uint64_t size) {
+  if (ftruncate(file, static_cast<off_t>(size)) != 0) return ErrnoStatus(errno, "set the size of staged content");
+  return absl::OkStatus();
+}
+
+absl::Status CopyByHand(int source, int target, uint64_t begin, uint64_t end) {
+  while (begin < end) {
+    ASSIGN_OR_RETURN(const std::string data, os::ReadAt(source, begin, std::min(kCopyBytes, end - begin)));
+    if (data.empty()) return absl::OkStatus();  // the source is shorter: the rest stays a hole
+    RETURN_IF_ERROR(os::WriteAt(target, begin, data));
+    begin += data.size();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
+  while (begin < end) {
+    auto from = static_cast<off_t>(begin);
+    auto to = static_cast<off_t>(begin);
+    const ssize_t copied = copy_file_range(source, &from, target, &to, end - begin, 0);
+    if (copied < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EXDEV || errno == EINVAL) {
+        return CopyByHand(source, target, begin, end);
+      }
+      return ErrnoStatus(errno, "copy the base of staged content");
+    }
+    if (copied == 0) return CopyByHand(source, target, begin, end);
+    begin += static_cast<uint64_t>(copied);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size) {
+  if (ioctl(target, FICLONE, source) == 0) {
+    // The clone is the whole source: what lies past `length` has to go, also when the size grows again.
+    RETURN_IF_ERROR(SetSize(target, std::min(length, size)));
+    return SetSize(target, size);
+  }
+  if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoStatus(errno, "clone the base");
+  RETURN_IF_ERROR(SetSize(target, size));
+  const uint64_t end = std::min(length, size);
+  uint64_t offset = 0;
+  while (offset < end) {
+    ASSIGN_OR_RETURN(const std::optional<os::DataRange> data, os::NextData(source, offset));
+    if (!data.has_value() || data->begin >= end) break;
+    RETURN_IF_ERROR(CopyRange(source, target, data->begin, std::min(data->end, end)));
+    offset = data->end;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ZeroRange(int file, uint64_t offset, uint64_t length) {
+  if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                static_cast<off_t>(length)) == 0) {
+    return absl::OkStatus();
+  }
+  if (errno != EOPNOTSUPP && errno != ENOSYS) return ErrnoStatus(errno, "punch a hole into staged content");
+  const std::string zeros(std::min(kCopyBytes, length), '\0');
+  while (length > 0) {
+    const uint64_t count = std::min<uint64_t>(zeros.size(), length);
+    RETURN_IF_ERROR(os::WriteAt(file, offset, std::string_view(zeros).substr(0, count)));
+    offset += count;
+    length -= count;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::dr

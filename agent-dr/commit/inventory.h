@@ -1,0 +1,18 @@
+// inventory.h: what a replica's folder holds, entry by entry.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "core/base/status.h"
+#include "core/model/commit.h"
+#include "core/os/root.h"
+
+namespace understudy::dr {
+
+// Every entry but the root, in key order, to `visit`; an error of `visit` ends it. Entries of the root named
+// `excluded_name` are left out. With digests, every regular file is read.
+[[nodiscard]] absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
+                                         const std::function<absl::Status(model::InventoryEntry)>& visit);
+
+}  // namespace understudy::dr

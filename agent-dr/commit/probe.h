@@ -1,0 +1,20 @@
+// probe.h: what the commit engine counts, for understudy-dr's metrics. Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace understudy::dr {
+
+// Counters since the start of the program; the agent exports them (agent-dr/service/metrics.cc).
+struct Probe {
+  std::atomic<uint64_t> commits{0};              // made durable
+  std::atomic<uint64_t> operations{0};           // in those
+  std::atomic<uint64_t> staged_bytes{0};         // of content and deltas received
+  std::atomic<uint64_t> refusals{0};             // staging calls and commits that ended a session
+  std::atomic<uint64_t> publish_failures{0};     // commits that couldn't be brought into the folder at once
+  std::atomic<uint64_t> durable_nanoseconds{0};  // spent until a commit was durable
+  std::atomic<uint64_t> publish_nanoseconds{0};  // spent publishing
+};
+
+}  // namespace understudy::dr

@@ -1,0 +1,144 @@
+#include "agent-dr/commit/publish.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "agent-dr/commit/prepare.h"
+#include "core/base/log.h"
+#include "core/model/path.h"
+#include "core/os/metadata.h"
+
+namespace understudy::dr {
+namespace {
+
+using model::FileKind;
+
+class Publisher {
+ public:
+  Publisher(const os::Root& replica, const WorkArea& work, const CommitRecord& record, FaultPoints& faults)
+      : replica_(replica), work_(work), record_(record), faults_(faults) {}
+
+  absl::Status Run() {
+    const std::vector<model::Operation>& operations = record_.commit.operations;
+    for (size_t index = 0; index < operations.size(); ++index) RETURN_IF_ERROR(Vacate(operations[index], index));
+    parent_.reset();
+    for (size_t index = 0; index < operations.size(); ++index) RETURN_IF_ERROR(Place(operations[index], index));
+    return SetAllMetadata();
+  }
+
+ private:
+  struct Parent {
+    std::string path;
+    os::Fd folder;
+  };
+  struct MetadataOfPath {
+    FileKind kind;
+    const model::Metadata* metadata;
+  };
+
+  absl::Status NextEffect() { return faults_.Reach(Step::kPublish, effects_++); }
+
+  static absl::Status Failed(std::string_view what, std::string_view path) {
+    return ErrnoStatus(errno, fmt::format("{} '{}'", what, Printable(path)));
+  }
+
+  // The folder that holds `path`. Operations of one pass come folder by folder, so the last one is kept.
+  absl::StatusOr<int> ParentOf(std::string_view path) {
+    const std::string_view parent = model::Parent(path);
+    if (!parent_.has_value() || parent_->path != parent) {
+      parent_.reset();
+      ASSIGN_OR_RETURN(os::Fd folder, replica_.OpenPath(parent, O_RDONLY | O_DIRECTORY));
+      parent_ = Parent{std::string(parent), std::move(folder)};
+    }
+    return parent_->folder.get();
+  }
+
+  // Pass 1: what Remove and Detach were meant for, if it is still there.
+  absl::Status Vacate(const model::Operation& operation, size_t index) {
+    const auto* remove = std::get_if<model::Remove>(&operation);
+    const auto* detach = std::get_if<model::Detach>(&operation);
+    if (remove == nullptr && detach == nullptr) return absl::OkStatus();
+    const std::string& path = remove != nullptr ? remove->path : detach->path;
+    const absl::StatusOr<int> parent = ParentOf(path);
+    if (absl::IsNotFound(parent.status())) return absl::OkStatus();  // an earlier try removed the folder as well
+    RETURN_IF_ERROR(parent.status());
+    const std::string name(model::LeafName(path));
+    const absl::StatusOr<os::EntryStat> stat = os::StatAt(*parent, name);
+    if (absl::IsNotFound(stat.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(stat.status());
+    if (IdentityOf(*stat) != record_.sources.at(index)) return absl::OkStatus();
+    RETURN_IF_ERROR(NextEffect());
+    if (remove != nullptr) {
+      const int flags = remove->kind == FileKind::kDirectory ? AT_REMOVEDIR : 0;
+      return unlinkat(*parent, name.c_str(), flags) == 0 ? absl::OkStatus() : Failed("remove", path);
+    }
+    const std::string entry = WorkArea::DetachedEntry(detach->slot);
+    return renameat(*parent, name.c_str(), work_.detached().fd(), entry.c_str()) == 0 ? absl::OkStatus()
+                                                                                      : Failed("detach", path);
+  }
+
+  // Pass 2: what is detached or staged, if it is still there.
+  absl::Status Place(const model::Operation& operation, size_t index) {
+    const auto* attach = std::get_if<model::Attach>(&operation);
+    const std::string entry =
+        attach != nullptr ? WorkArea::DetachedEntry(attach->slot) : StagedNameOf(operation, index);
+    if (entry.empty()) return absl::OkStatus();
+    const int from = attach != nullptr ? work_.detached().fd() : work_.staging().fd();
+    const absl::StatusOr<os::EntryStat> stat = os::StatAt(from, entry);
+    if (absl::IsNotFound(stat.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(stat.status());
+    const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
+    ASSIGN_OR_RETURN(const int parent, ParentOf(path));
+    RETURN_IF_ERROR(NextEffect());
+    const std::string name(model::LeafName(path));
+    return renameat(from, entry.c_str(), parent, name.c_str()) == 0 ? absl::OkStatus() : Failed("place", path);
+  }
+
+  // Pass 3: what is in a folder before the folder, whose times it would change. New folders get theirs here, too.
+  absl::Status SetAllMetadata() {
+    std::map<std::string, MetadataOfPath, std::greater<>> wanted;  // by key
+    for (const model::Operation& operation : record_.commit.operations) {
+      if (const auto* made = std::get_if<model::MakeDirectory>(&operation)) {
+        wanted[model::Key(made->path)] = {FileKind::kDirectory, &made->metadata};
+      } else if (const auto* set = std::get_if<model::SetMetadata>(&operation)) {
+        wanted[model::Key(set->path)] = {set->kind, &set->metadata};
+      }
+    }
+    for (const auto& [key, of_path] : wanted) {
+      const std::string path = model::PathOfKey(key);
+      RETURN_IF_ERROR(NextEffect());
+      const int flags = of_path.kind == FileKind::kDirectory ? O_PATH | O_DIRECTORY : O_PATH;
+      ASSIGN_OR_RETURN(const os::Fd entry, replica_.OpenPath(path, flags));
+      const absl::Status set = os::ApplyMetadata(entry.get(), of_path.kind, *of_path.metadata);
+      if (!set.ok()) return Annotate(set, Printable(path));
+    }
+    return absl::OkStatus();
+  }
+
+  const os::Root& replica_;
+  const WorkArea& work_;
+  const CommitRecord& record_;
+  FaultPoints& faults_;
+  std::optional<Parent> parent_;
+  size_t effects_ = 0;
+};
+
+}  // namespace
+
+absl::Status PublishCommit(const os::Root& replica, const WorkArea& work, const CommitRecord& record,
+                           FaultPoints& faults) {
+  return Publisher(replica, work, record, faults).Run();
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,365 @@
+#include "agent-dr/commit/replica.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "agent-dr/commit/inventory.h"
+#include "agent-dr/commit/preflight.h"
+#include "agent-dr/commit/prepare.h"
+#include "agent-dr/commit/publish.h"
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/model/path.h"
+#include "core/os/file_io.h"
+#include "core/wire/validate.h"
+
+namespace understudy::dr {
+namespace {
+
+absl::StatusOr<std::string> RandomId() {
+  std::array<char, 16> bytes;
+  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    return ErrnoStatus(errno, "make a replica id");
+  }
+  return absl::BytesToHexString(absl::string_view(bytes.data(), bytes.size()));
+}
+
+// The part of the replica's root below the export.
+std::string_view BelowExport(std::string_view root, std::string_view export_path) {
+  root.remove_prefix(std::min(root.size(), export_path.size()));
+  while (root.starts_with('/')) root.remove_prefix(1);
+  return root;
+}
+
+absl::Status MakeFolders(const os::Root& exported, std::string_view path) {
+  for (size_t end = 0; end < path.size();) {
+    end = std::min(path.find('/', end + 1), path.size());
+    ASSIGN_OR_RETURN(const os::ParentAndName place, exported.OpenParent(path.substr(0, end)));
+    if (mkdirat(place.folder.get(), place.name.c_str(), 0755) != 0 && errno != EEXIST) {
+      return ErrnoStatus(errno, fmt::format("make folder '{}'", Printable(path.substr(0, end))));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Adds the time that it lives to a counter.
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::atomic<uint64_t>& total) : total_(total), begin_(Clock::System().Monotonic()) {}
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() { total_ += static_cast<uint64_t>(absl::ToInt64Nanoseconds(Clock::System().Monotonic() - begin_)); }
+
+ private:
+  std::atomic<uint64_t>& total_;
+  const absl::Duration begin_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const model::VolumeSpec& spec, Place place,
+                                                         FaultPoints& faults, Probe& probe) {
+  std::unique_ptr<Replica> replica(new Replica(std::move(place), faults, probe));
+  absl::MutexLock lock(&replica->work_mutex_);
+  RETURN_IF_ERROR(replica->CreateState(spec));
+  RETURN_IF_ERROR(replica->Recover());
+  return replica;
+}
+
+absl::StatusOr<std::unique_ptr<Replica>> Replica::Load(Place place, FaultPoints& faults, Probe& probe) {
+  std::unique_ptr<Replica> replica(new Replica(std::move(place), faults, probe));
+  absl::MutexLock lock(&replica->work_mutex_);
+  replica->recovered_ = replica->Recover();
+  if (!replica->store_.has_value()) return replica->recovered_;
+  return replica;
+}
+
+absl::Status Replica::Usable() {
+  absl::MutexLock lock(&work_mutex_);
+  return recovered_;
+}
+
+absl::Status Replica::CreateState(const model::VolumeSpec& spec) {
+  ASSIGN_OR_RETURN(VolumeStore store, VolumeStore::Open(place_.state_folder));
+  ASSIGN_OR_RETURN(const std::optional<StoredReplica> present, store.Load());
+  if (present.has_value()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(place_.export_path));
+  const std::string_view below = BelowExport(spec.replica_root, place_.export_path);
+  RETURN_IF_ERROR(MakeFolders(exported, below));
+  ASSIGN_OR_RETURN(const os::Fd folder, exported.OpenPath(below, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder.get(), ""));
+  StoredReplica replica;
+  replica.state.volume = spec.name;
+  ASSIGN_OR_RETURN(replica.state.replica_id, RandomId());
+  replica.state.epoch = std::max<model::Epoch>(1, spec.epoch);
+  replica.state.root = spec.replica_root;
+  replica.root_folder = IdentityOf(stat);
+  // The folder has to be there for good before anything says that it is.
+  RETURN_IF_ERROR(os::SyncFilesystem(folder.get()));
+  return store.Create(replica);
+}
+
+absl::Status Replica::OpenFolders() {
+  folders_.reset();
+  const model::ReplicaState state = State();
+  const auto annotate = [&](const absl::Status& status) {
+    return Annotate(status, fmt::format("replica folder '{}'", Printable(state.root)));
+  };
+  const auto exported = os::Root::Open(place_.export_path);
+  if (!exported.ok()) return annotate(exported.status());
+  auto folder = exported->OpenPath(BelowExport(state.root, place_.export_path), O_RDONLY | O_DIRECTORY);
+  if (!folder.ok()) return annotate(folder.status());
+  const auto stat = os::StatAt(folder->get(), "");
+  if (!stat.ok()) return annotate(stat.status());
+  if (IdentityOf(*stat) != root_folder_) {
+    return absl::FailedPreconditionError(fmt::format(
+        "replica folder '{}' isn't the one that this replica was made with: mount its filesystem, or, if it was made "
+        "anew, take '{}' away while understudy-dr is stopped",
+        Printable(state.root), Printable(place_.state_folder)));
+  }
+  auto work = WorkArea::Open(place_.export_path, state.replica_id);
+  RETURN_IF_ERROR(work.status());
+  if (work->filesystem() != stat->filesystem) {
+    return absl::FailedPreconditionError(fmt::format(
+        "replica folder '{}' lies on another filesystem than its export '{}': list it as an export of its own",
+        Printable(state.root), Printable(place_.export_path)));
+  }
+  folders_ = std::make_unique<Folders>(os::Root(*std::move(folder)), *std::move(work));
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Recover() {
+  session_ = 0;
+  must_recover_ = true;
+  store_.reset();
+  ASSIGN_OR_RETURN(VolumeStore store, VolumeStore::Open(place_.state_folder));
+  ASSIGN_OR_RETURN(const std::optional<StoredReplica> stored, store.Load());
+  if (!stored.has_value()) return absl::NotFoundError("no replica was made here");
+  ASSIGN_OR_RETURN(unpublished_, store.LoadRecord());
+  store_ = std::move(store);
+  root_folder_ = stored->root_folder;
+  SetState(stored->state);
+  RETURN_IF_ERROR(OpenFolders());
+  if (unpublished_.has_value()) {
+    RETURN_IF_ERROR(PublishLocked());
+    RETURN_IF_ERROR(SettleLocked());
+  }
+  RETURN_IF_ERROR(folders_->work.DiscardStaging());
+  must_recover_ = false;
+  return absl::OkStatus();
+}
+
+void Replica::SetState(const model::ReplicaState& state) {
+  absl::MutexLock lock(&state_mutex_);
+  state_ = state;
+}
+
+model::ReplicaState Replica::State() const {
+  absl::MutexLock lock(&state_mutex_);
+  return state_;
+}
+
+absl::Status Replica::AdoptEpoch(model::Epoch epoch) {
+  model::ReplicaState state = State();
+  if (epoch <= state.epoch) return absl::OkStatus();
+  RETURN_IF_ERROR(store_->SetEpoch(epoch));
+  state.epoch = epoch;
+  SetState(state);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
+  absl::MutexLock lock(&work_mutex_);
+  const model::ReplicaState state = State();
+  if (state.root != spec.replica_root) {
+    return absl::FailedPreconditionError(fmt::format("volume '{}' has its replica in '{}', not in '{}'", spec.name,
+                                                     Printable(state.root), Printable(spec.replica_root)));
+  }
+  if (spec.epoch != 0 && spec.epoch < state.epoch) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' has epoch {} here, the primary comes with {}: it was promoted meanwhile", spec.name,
+                    state.epoch, spec.epoch));
+  }
+  if (state.state != model::VolumeState::kStandby) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' is {} here, not a standby: demote it first", spec.name, model::ToString(state.state)));
+  }
+  session_ = 0;
+  if (must_recover_ || unpublished_.has_value()) {
+    recovered_ = Recover();
+    if (!recovered_.ok()) return Annotate(recovered_, fmt::format("volume '{}'", spec.name));
+  } else {
+    folders_->staging.Clear();
+    RETURN_IF_ERROR(folders_->work.DiscardStaging());
+  }
+  folders_->staging.Clear();
+  RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
+  session_ = ++last_session_;
+  return session_;
+}
+
+absl::Status Replica::CheckSession(SessionToken token) const {
+  if (token != 0 && token == session_) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("volume '{}' was opened anew, or failed before: open it again", State().volume));
+}
+
+absl::Status Replica::Fail(absl::Status error) {
+  session_ = 0;
+  ++probe_.refusals;
+  // While a record may need its staged files they stay; the next Open sorts them out.
+  if (folders_ != nullptr) {
+    folders_->staging.Clear();
+    if (!must_recover_ && !unpublished_.has_value()) folders_->work.DiscardStaging().IgnoreError();
+  }
+  return error;
+}
+
+absl::Status Replica::Stage(SessionToken token, const std::function<absl::Status(Staging&)>& call) {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(CheckSession(token));
+  // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
+  const absl::Status published = PublishLocked();
+  if (!published.ok()) return Fail(Annotate(published, "the commit before couldn't be published"));
+  const absl::Status done = call(folders_->staging);
+  return done.ok() ? done : Fail(done);
+}
+
+absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, uint64_t size, const std::string& base_path) {
+  return Stage(token, [&](Staging& staging) { return staging.Begin(slot, size, base_path); });
+}
+
+absl::Status Replica::StageData(SessionToken token, model::Slot slot, uint64_t offset, std::string_view data) {
+  probe_.staged_bytes += data.size();
+  return Stage(token, [&](Staging& staging) { return staging.Data(slot, offset, data); });
+}
+
+absl::Status Replica::StageHole(SessionToken token, model::Slot slot, uint64_t offset, uint64_t length) {
+  return Stage(token, [&](Staging& staging) { return staging.Hole(slot, offset, length); });
+}
+
+absl::Status Replica::StageDelta(SessionToken token, model::Slot slot, const model::SegmentDelta& delta) {
+  probe_.staged_bytes += delta.delta.size();
+  return Stage(token, [&](Staging& staging) { return staging.Delta(slot, delta); });
+}
+
+absl::Status Replica::StageEnd(SessionToken token, model::Slot slot) {
+  return Stage(token, [&](Staging& staging) { return staging.End(slot); });
+}
+
+absl::Status Replica::CheckCommit(const model::Commit& commit) const {
+  const model::ReplicaState state = State();
+  RETURN_IF_ERROR(wire::ValidateCommit(commit));
+  if (commit.volume != state.volume) {
+    return absl::InvalidArgumentError(
+        fmt::format("a commit of volume '{}' for volume '{}'", commit.volume, state.volume));
+  }
+  if (commit.epoch != state.epoch) {
+    return absl::FailedPreconditionError(
+        fmt::format("commit of epoch {} for volume '{}' at epoch {}", commit.epoch, state.volume, state.epoch));
+  }
+  if (commit.base_sequence != state.sequence) {
+    return absl::FailedPreconditionError(
+        fmt::format("commit on top of {} for volume '{}' at {}", commit.base_sequence, state.volume, state.sequence));
+  }
+  if (!folders_->work.inside_export() || state.root != place_.export_path) return absl::OkStatus();
+  for (const model::Operation& operation : commit.operations) {
+    const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
+    if (model::IsWithin(path, kWorkFolderName)) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' is the work folder of understudy-dr, no part of the volume", Printable(path)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CommitRecord> Replica::MakeRecord(model::Commit commit) {
+  RETURN_IF_ERROR(CheckCommit(commit));
+  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, commit));
+  RETURN_IF_ERROR(PrepareCommit(folders_->work, folders_->staging, plan, faults_, commit));
+  RETURN_IF_ERROR(faults_.Reach(Step::kSync, 0));
+  // Also makes durable what the commit before published, which is settled with this one's record.
+  RETURN_IF_ERROR(os::SyncFilesystem(folders_->work.staging().fd()));
+  return CommitRecord{std::move(commit), std::move(plan.sources)};
+}
+
+absl::Status Replica::WriteRecord(CommitRecord record) {
+  RETURN_IF_ERROR(faults_.Reach(Step::kRecord, 0));
+  model::ReplicaState next = State();
+  next.published_sequence = next.sequence;
+  next.sequence = record.commit.sequence;
+  next.complete = next.complete || record.commit.completes_capture;
+  must_recover_ = true;
+  RETURN_IF_ERROR(store_->Commit(record, next));
+  must_recover_ = false;
+  ++probe_.commits;
+  probe_.operations += record.commit.operations.size();
+  unpublished_ = std::move(record);
+  SetState(next);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(CheckSession(token));
+  const Stopwatch stopwatch(probe_.durable_nanoseconds);
+  // Only when the caller left it out, or it failed: then this says why.
+  const absl::Status published = PublishLocked();
+  if (!published.ok()) return Fail(Annotate(published, "the commit before couldn't be published"));
+  absl::StatusOr<CommitRecord> record = MakeRecord(std::move(commit));
+  if (!record.ok()) return Fail(record.status());
+  const absl::Status written = WriteRecord(*std::move(record));
+  if (!written.ok()) return Fail(written);
+  folders_->staging.Clear();
+  // The commit is durable whatever comes now; what fails here is told by Publish.
+  return absl::OkStatus();
+}
+
+absl::Status Replica::Publish() {
+  absl::MutexLock lock(&work_mutex_);
+  return PublishLocked();
+}
+
+absl::Status Replica::PublishLocked() {
+  if (!unpublished_.has_value()) return absl::OkStatus();
+  const Stopwatch stopwatch(probe_.publish_nanoseconds);
+  absl::Status published = faults_.Reach(Step::kRecorded, 0);
+  if (published.ok()) published = PublishCommit(folders_->root, folders_->work, *unpublished_, faults_);
+  if (!published.ok()) {
+    ++probe_.publish_failures;
+    session_ = 0;
+    return Annotate(published, fmt::format("publish commit {} of volume '{}'", unpublished_->commit.sequence,
+                                           unpublished_->commit.volume));
+  }
+  model::ReplicaState state = State();
+  state.published_sequence = unpublished_->commit.sequence;
+  unpublished_.reset();
+  SetState(state);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::SettleLocked() {
+  RETURN_IF_ERROR(faults_.Reach(Step::kSettle, 0));
+  RETURN_IF_ERROR(os::SyncFilesystem(folders_->root.fd()));
+  return store_->Settle(State());
+}
+
+absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Status(model::InventoryEntry)>& visit) {
+  absl::MutexLock lock(&work_mutex_);
+  if (folders_ == nullptr) {
+    return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
+  }
+  RETURN_IF_ERROR(PublishLocked());
+  const bool holds_work = folders_->work.inside_export() && State().root == place_.export_path;
+  return ListInventory(folders_->root, holds_work ? kWorkFolderName : "", with_digests, visit);
+}
+
+}  // namespace understudy::dr

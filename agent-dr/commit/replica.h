@@ -1,0 +1,118 @@
+// replica.h: one volume's replica: its folder, its work area, its durable state, and the commit protocol over them.
+//
+// Thread-safe: calls that touch the folder take turns; State() waits for none of them. A token names the session that
+// may write; each opening makes a new one and ends the earlier one's rights.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent-dr/commit/fault_points.h"
+#include "agent-dr/commit/probe.h"
+#include "agent-dr/commit/staging.h"
+#include "agent-dr/commit/volume_store.h"
+#include "agent-dr/commit/work_area.h"
+#include "core/base/status.h"
+#include "core/model/commit.h"
+#include "core/model/volume.h"
+#include "core/os/root.h"
+
+namespace understudy::dr {
+
+using SessionToken = uint64_t;  // 0: none
+
+class Replica {
+ public:
+  struct Place {
+    std::string state_folder;  // of this volume; exists
+    std::string export_path;   // holds the replica's root
+  };
+
+  // Makes the replica's folder (0755) if need be and its durable state. A folder that has content already is kept as
+  // it is: the primary compares it by Inventory.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Create(const model::VolumeSpec& spec, Place place,
+                                                                       FaultPoints& faults, Probe& probe);
+  // One that was created before: whatever a crash left is finished or discarded. An error of the folder itself is kept
+  // and told by Open (its filesystem may not be mounted yet); one of the durable state is returned.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, FaultPoints& faults, Probe& probe);
+
+  [[nodiscard]] model::ReplicaState State() const;
+
+  // Why the folder can't be written to, as far as is known; OK when it can. Open tries again.
+  [[nodiscard]] absl::Status Usable();
+
+  // As ReplicaSink::Open; finishes a commit that couldn't be published before.
+  [[nodiscard]] absl::StatusOr<SessionToken> Open(const model::VolumeSpec& spec);
+
+  // As in ReplicaSink, for the session `token`. Any error ends the session and drops what it staged.
+  [[nodiscard]] absl::Status StageBegin(SessionToken token, model::Slot slot, uint64_t size,
+                                        const std::string& base_path);
+  [[nodiscard]] absl::Status StageData(SessionToken token, model::Slot slot, uint64_t offset, std::string_view data);
+  [[nodiscard]] absl::Status StageHole(SessionToken token, model::Slot slot, uint64_t offset, uint64_t length);
+  [[nodiscard]] absl::Status StageDelta(SessionToken token, model::Slot slot, const model::SegmentDelta& delta);
+  [[nodiscard]] absl::Status StageEnd(SessionToken token, model::Slot slot);
+
+  // The commit is durable when it returns OK, and has to be published next.
+  [[nodiscard]] absl::Status SubmitDurable(SessionToken token, model::Commit commit);
+  // Brings the newest durable commit into the folder; nothing to do is fine. An error is kept: no more commits are
+  // taken until a later Open has published it. Needs no token: what is durable is published whoever asks.
+  [[nodiscard]] absl::Status Publish();
+
+  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile.
+  [[nodiscard]] absl::Status Inventory(bool with_digests,
+                                       const std::function<absl::Status(model::InventoryEntry)>& visit);
+
+ private:
+  Replica(Place place, FaultPoints& faults, Probe& probe) : place_(std::move(place)), faults_(faults), probe_(probe) {}
+
+  // What is open while the replica's folder is reachable.
+  struct Folders {
+    os::Root root;
+    WorkArea work;
+    Staging staging;
+    Folders(os::Root opened, WorkArea area) : root(std::move(opened)), work(std::move(area)), staging(root, work) {}
+  };
+
+  absl::Status CreateState(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Reads the durable state anew, opens the folders, and finishes or discards what is there.
+  absl::Status Recover() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status OpenFolders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status SettleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status CheckCommit(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Everything before the commit point.
+  absl::StatusOr<CommitRecord> MakeRecord(model::Commit commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status WriteRecord(CommitRecord record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Runs one staging call of the session; an error ends the session.
+  absl::Status Stage(SessionToken token, const std::function<absl::Status(Staging&)>& call)
+      ABSL_LOCKS_EXCLUDED(work_mutex_);
+  // Ends the session; drops its staging as far as that is safe.
+  absl::Status Fail(absl::Status error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  void SetState(const model::ReplicaState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+
+  const Place place_;
+  FaultPoints& faults_;
+  Probe& probe_;
+
+  absl::Mutex work_mutex_;
+  std::optional<VolumeStore> store_ ABSL_GUARDED_BY(work_mutex_);
+  std::unique_ptr<Folders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable
+  Identity root_folder_ ABSL_GUARDED_BY(work_mutex_);
+  std::optional<CommitRecord> unpublished_ ABSL_GUARDED_BY(work_mutex_);  // durable, and not wholly in the folder
+  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);                   // of the newest Recover
+  bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;  // the durable state may be ahead of what is known here
+  SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
+  SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
+
+  mutable absl::Mutex state_mutex_ ABSL_ACQUIRED_AFTER(work_mutex_);
+  model::ReplicaState state_ ABSL_GUARDED_BY(state_mutex_);
+};
+
+}  // namespace understudy::dr

@@ -1,0 +1,130 @@
+#include "agent-dr/commit/staging.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "agent-dr/commit/file_clone.h"
+#include "core/base/log.h"
+#include "core/delta/content_digest.h"
+#include "core/delta/rsync_segment.h"
+#include "core/os/file_io.h"
+#include "core/os/stat.h"
+#include "core/wire/limits.h"
+#include "core/wire/status_path.h"
+#include "core/wire/validate.h"
+
+namespace understudy::dr {
+namespace {
+
+absl::Status BaseMismatch(const std::string& path, std::string_view why) {
+  return wire::WithPath(absl::DataLossError(fmt::format("the replica's '{}' isn't what the primary takes it for: {}",
+                                                        Printable(path), why)),
+                        path);
+}
+
+}  // namespace
+
+absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const {
+  const absl::StatusOr<os::EntryStat> stat = replica_.Stat(path);
+  if (absl::IsNotFound(stat.status())) return BaseMismatch(path, "it isn't there");
+  RETURN_IF_ERROR(stat.status());
+  if (stat->kind != model::FileKind::kRegular) return BaseMismatch(path, "it is no regular file");
+  ASSIGN_OR_RETURN(slot.base, replica_.OpenPath(path, O_RDONLY | O_NONBLOCK));
+  slot.base_size = stat->size;
+  return absl::OkStatus();
+}
+
+absl::Status Staging::Begin(model::Slot slot, uint64_t size, const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, size, base_path));
+  if (unfinished_.contains(slot) || finished_.contains(slot)) {
+    return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
+  }
+  if (unfinished_.size() >= kMaxUnfinishedSlots) {
+    return absl::ResourceExhaustedError(fmt::format("more than {} unfinished slots", kMaxUnfinishedSlots));
+  }
+  Unfinished begun;
+  begun.content = {.size = size, .has_base = !base_path.empty(), .base_path = base_path};
+  if (begun.content.has_base) RETURN_IF_ERROR(OpenBase(base_path, begun));
+  ASSIGN_OR_RETURN(begun.file,
+                   work_.staging().OpenPath(WorkArea::StagedContent(slot), O_RDWR | O_CREAT | O_TRUNC, 0600));
+  if (begun.content.has_base) {
+    RETURN_IF_ERROR(CloneContent(begun.base.get(), begun.file.get(), begun.base_size, size));
+  } else if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
+    return ErrnoStatus(errno, "set the size of staged content");
+  }
+  unfinished_.emplace(slot, std::move(begun));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t offset, uint64_t length) {
+  const auto found = unfinished_.find(slot);
+  if (found == unfinished_.end()) return absl::InvalidArgumentError(fmt::format("slot {} wasn't begun", slot));
+  Unfinished& begun = found->second;
+  if (offset < begun.filled_to) {
+    return absl::InvalidArgumentError(
+        fmt::format("slot {}: the range at {} comes after one that ends at {}", slot, offset, begun.filled_to));
+  }
+  if (length > begun.content.size || offset > begun.content.size - length) {
+    return absl::InvalidArgumentError(fmt::format("slot {}: {} bytes at {} end past the content's {} bytes", slot,
+                                                  length, offset, begun.content.size));
+  }
+  begun.filled_to = offset + length;
+  return &begun;
+}
+
+absl::Status Staging::Data(model::Slot slot, uint64_t offset, std::string_view data) {
+  RETURN_IF_ERROR(wire::ValidateStageData(slot, offset, data));
+  ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, data.size()));
+  return Annotate(os::WriteAt(begun->file.get(), offset, data), fmt::format("stage slot {}", slot));
+}
+
+absl::Status Staging::Hole(model::Slot slot, uint64_t offset, uint64_t length) {
+  RETURN_IF_ERROR(wire::ValidateStageHole(slot, offset, length));
+  ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, length));
+  if (!begun->content.has_base) return absl::OkStatus();  // it began as a hole
+  return ZeroRange(begun->file.get(), offset, length);
+}
+
+absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) {
+  RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
+  ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, delta.offset, delta.length));
+  const std::string& base_path = begun->content.base_path;
+  if (!begun->content.has_base) return absl::InvalidArgumentError(fmt::format("slot {} has no base", slot));
+  std::string base;
+  if (delta.offset < begun->base_size) {
+    // The base's segment may be longer than the content's range: a segment is cut at its own file's end.
+    const uint64_t base_length = std::min(wire::kMaxDeltaRangeBytes, begun->base_size - delta.offset);
+    ASSIGN_OR_RETURN(base, os::ReadAt(begun->base.get(), delta.offset, static_cast<size_t>(base_length)));
+  }
+  const absl::StatusOr<std::string> patched = delta::ApplyDelta(base, delta.delta, static_cast<size_t>(delta.length));
+  if (absl::IsDataLoss(patched.status())) return BaseMismatch(base_path, MessageOf(patched.status()));
+  RETURN_IF_ERROR(patched.status());
+  if (delta::DigestOf(*patched) != delta.digest) {
+    return BaseMismatch(base_path, fmt::format("the delta at {} gives other bytes there", delta.offset));
+  }
+  return Annotate(os::WriteAt(begun->file.get(), delta.offset, *patched), fmt::format("stage slot {}", slot));
+}
+
+absl::Status Staging::End(model::Slot slot) {
+  const auto found = unfinished_.find(slot);
+  if (found == unfinished_.end()) return absl::InvalidArgumentError(fmt::format("slot {} wasn't begun", slot));
+  finished_.emplace(slot, std::move(found->second.content));
+  unfinished_.erase(found);
+  return absl::OkStatus();
+}
+
+const StagedContent* Staging::Find(model::Slot slot) const {
+  const auto found = finished_.find(slot);
+  return found == finished_.end() ? nullptr : &found->second;
+}
+
+void Staging::Clear() {
+  unfinished_.clear();
+  finished_.clear();
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,68 @@
+// staging.h: large content on its way in: files in the staging folder, filled by ranges, by slot.
+//
+// A slot is begun, filled in ascending order, ended, and then named by a Put of the next commit. Content with a base
+// begins as a clone of the replica's file (FICLONE where the filesystem can, a sparse copy elsewhere). One thread at a
+// time.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "agent-dr/commit/work_area.h"
+#include "core/base/status.h"
+#include "core/model/commit.h"
+#include "core/os/fd.h"
+#include "core/os/root.h"
+
+namespace understudy::dr {
+
+// Of one volume; each holds up to two descriptors.
+inline constexpr size_t kMaxUnfinishedSlots = 64;
+
+struct StagedContent {
+  uint64_t size = 0;
+  bool has_base = false;
+  std::string base_path;
+};
+
+class Staging {
+ public:
+  // Both outlive it.
+  Staging(const os::Root& replica, const WorkArea& work) : replica_(replica), work_(work) {}
+
+  // INVALID_ARGUMENT: out of bounds (core/wire/validate.h), or the slot is in use. DATA_LOSS: the base isn't there.
+  // RESOURCE_EXHAUSTED: no space, or too many unfinished slots.
+  [[nodiscard]] absl::Status Begin(model::Slot slot, uint64_t size, const std::string& base_path);
+  [[nodiscard]] absl::Status Data(model::Slot slot, uint64_t offset, std::string_view data);
+  [[nodiscard]] absl::Status Hole(model::Slot slot, uint64_t offset, uint64_t length);
+  // DATA_LOSS, about the base's path: the base isn't what the delta was made against.
+  [[nodiscard]] absl::Status Delta(model::Slot slot, const model::SegmentDelta& delta);
+  [[nodiscard]] absl::Status End(model::Slot slot);
+
+  // What was begun and ended under `slot`; nullptr otherwise.
+  [[nodiscard]] const StagedContent* Find(model::Slot slot) const;
+
+  // Forgets all slots; the files are WorkArea::DiscardStaging's or the commit's.
+  void Clear();
+
+ private:
+  struct Unfinished {
+    StagedContent content;
+    os::Fd file;
+    os::Fd base;  // invalid when there is none
+    uint64_t base_size = 0;
+    uint64_t filled_to = 0;  // the next range begins here or later
+  };
+
+  [[nodiscard]] absl::StatusOr<Unfinished*> Range(model::Slot slot, uint64_t offset, uint64_t length);
+  [[nodiscard]] absl::Status OpenBase(const std::string& path, Unfinished& slot) const;
+
+  const os::Root& replica_;
+  const WorkArea& work_;
+  std::map<model::Slot, Unfinished> unfinished_;
+  std::map<model::Slot, StagedContent> finished_;
+};
+
+}  // namespace understudy::dr

@@ -1,0 +1,85 @@
+#include "agent-dr/commit/work_area.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <optional>
+
+#include "core/base/log.h"
+#include "core/os/stat.h"
+#include "core/os/tree_walk.h"
+
+namespace understudy::dr {
+namespace {
+
+// The folder `name` of `parent`, made with mode 0700 when missing; it has to be ours.
+absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
+  if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoStatus(errno, fmt::format("make the work folder '{}'", name));
+  }
+  os::Fd folder(openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder.valid()) return ErrnoStatus(errno, fmt::format("open the work folder '{}'", name));
+  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder.get(), ""));
+  if (stat.uid != geteuid()) {
+    return absl::PermissionDeniedError(fmt::format(
+        "the work folder '{}' belongs to user {}: give it to the agent's user or move it away", name, stat.uid));
+  }
+  if (stat.mode != 0700 && fchmod(folder.get(), 0700) != 0) {
+    return ErrnoStatus(errno, fmt::format("set the mode of the work folder '{}'", name));
+  }
+  return os::Root(std::move(folder));
+}
+
+}  // namespace
+
+absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const std::string& replica_id) {
+  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
+  ASSIGN_OR_RETURN(const os::EntryStat export_stat, exported.Stat(""));
+  const std::string parent_path = std::filesystem::path(export_path).parent_path().string();
+  ASSIGN_OR_RETURN(const os::Root parent, os::Root::Open(parent_path));
+  ASSIGN_OR_RETURN(const os::EntryStat parent_stat, parent.Stat(""));
+  // A filesystem's own root has the same inode as itself through "..": "/" has no place beside it.
+  const bool beside = parent_stat.filesystem == export_stat.filesystem && parent_stat.inode != export_stat.inode;
+
+  const auto annotate = [&](const absl::Status& status) {
+    return Annotate(status, fmt::format("export '{}'", Printable(export_path)));
+  };
+  auto work = PrivateFolder(beside ? parent.fd() : exported.fd(), kWorkFolderName);
+  if (!work.ok()) return annotate(work.status());
+  auto own = PrivateFolder(work->fd(), fmt::format("replica-{}", replica_id));
+  if (!own.ok()) return annotate(own.status());
+  auto staging = PrivateFolder(own->fd(), "staging");
+  if (!staging.ok()) return annotate(staging.status());
+  auto detached = PrivateFolder(own->fd(), "detached");
+  if (!detached.ok()) return annotate(detached.status());
+  return WorkArea(*std::move(staging), *std::move(detached), export_stat.filesystem, !beside);
+}
+
+std::string WorkArea::StagedContent(model::Slot slot) {
+  return fmt::format("s{}", slot);
+}
+std::string WorkArea::StagedEntry(size_t operation_index) {
+  return fmt::format("o{}", operation_index);
+}
+std::string WorkArea::DetachedEntry(model::Slot slot) {
+  return fmt::format("{}", slot);
+}
+
+absl::Status WorkArea::DiscardStaging() const {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(staging_, ""));
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return absl::OkStatus();
+    walk.SkipChildren();
+    const int flags = entry->stat.kind == model::FileKind::kDirectory ? AT_REMOVEDIR : 0;
+    if (unlinkat(staging_.fd(), entry->name.c_str(), flags) != 0 && errno != ENOENT) {
+      return ErrnoStatus(errno, fmt::format("discard staged '{}'", Printable(entry->name)));
+    }
+  }
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,55 @@
+// work_area.h: the private folder of one replica, on its filesystem and outside what NFS clients see, where content is
+// staged and renamed entries rest on their way.
+//
+//   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; o<index>: what operation
+//                                                 <index> of the commit makes
+//   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
+//
+// The work folder is `.understudy` beside the export's folder when that is the same filesystem, else inside it. It is
+// the agent's alone: mode 0700.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/base/status.h"
+#include "core/model/commit.h"
+#include "core/os/root.h"
+
+namespace understudy::dr {
+
+inline constexpr char kWorkFolderName[] = ".understudy";
+
+// Owns descriptors; const calls are thread-safe. The effects belong to the one thread that commits.
+class WorkArea {
+ public:
+  // Makes what is missing. PERMISSION_DENIED when somebody else's folder stands there.
+  [[nodiscard]] static absl::StatusOr<WorkArea> Open(const std::string& export_path, const std::string& replica_id);
+
+  [[nodiscard]] const os::Root& staging() const { return staging_; }
+  [[nodiscard]] const os::Root& detached() const { return detached_; }
+  [[nodiscard]] uint64_t filesystem() const { return filesystem_; }  // st_dev
+  // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
+  [[nodiscard]] bool inside_export() const { return inside_export_; }
+
+  [[nodiscard]] static std::string StagedContent(model::Slot slot);
+  [[nodiscard]] static std::string StagedEntry(size_t operation_index);
+  [[nodiscard]] static std::string DetachedEntry(model::Slot slot);
+
+  // Takes away everything that is staged. Not to be called while a commit record may still need it.
+  [[nodiscard]] absl::Status DiscardStaging() const;
+
+ private:
+  WorkArea(os::Root staging, os::Root detached, uint64_t filesystem, bool inside_export)
+      : staging_(std::move(staging)),
+        detached_(std::move(detached)),
+        filesystem_(filesystem),
+        inside_export_(inside_export) {}
+
+  os::Root staging_;
+  os::Root detached_;
+  uint64_t filesystem_;
+  bool inside_export_;
+};
+
+}  // namespace understudy::dr
