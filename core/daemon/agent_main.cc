@@ -13,6 +13,7 @@
 #include "core/daemon/service_manager.h"
 #include "core/daemon/signals.h"
 #include "core/daemon/state_dir.h"
+#include "core/daemon/version.h"
 
 namespace understudy::daemon {
 namespace {
@@ -28,7 +29,7 @@ std::optional<int> ParseCommandLine(int argc, char** argv, const AgentSpec& spec
   CLI::App app(spec.summary, spec.program);
   app.add_option("--config", line.config_file, "configuration file")->capture_default_str();
   app.add_flag("--check", line.check, "check the configuration file and exit");
-  app.set_version_flag("--version", fmt::format("{} {}", spec.program, spec.version));
+  app.set_version_flag("--version", fmt::format("{} {}", spec.program, SoftwareVersion()));
   app.footer(fmt::format("Example:\n  {}", spec.example));
   try {
     app.parse(argc, argv);
@@ -59,7 +60,7 @@ absl::Status Serve(const AgentSpec& spec, const LoadedAgent& loaded) {
   RaiseOpenFileLimit();
   manager.Status("starting");
   ASSIGN_OR_RETURN(const std::unique_ptr<Agent> agent, loaded.start());
-  spdlog::info("{} {} is ready", spec.program, spec.version);
+  spdlog::info("{} {} is ready", spec.program, SoftwareVersion());
   RunUntilStopped(signals, manager,
                   {.liveness = [&] { return agent->Liveness(); }, .status_line = [&] { return agent->StatusLine(); }});
   spdlog::info("stopping");

@@ -36,7 +36,6 @@ struct AgentSpec {
   std::string summary;         // one sentence for --help
   std::string example;         // one command line for --help
   std::string default_config;  // "/etc/understudy/primary.yaml"
-  std::string version;
   // Reads and checks the file and has no other effect.
   std::function<absl::StatusOr<LoadedAgent>(const std::string& config_file)> load;
 };

@@ -10,6 +10,7 @@
 #include <functional>
 #include <utility>
 
+#include "core/net/grpc_log.h"
 #include "core/net/limits.h"
 
 namespace understudy::net {
@@ -76,6 +77,7 @@ grpc::ChannelArguments Arguments() {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelSpec& spec) {
+  TakeOverGrpcLog();
   RETURN_IF_ERROR(CheckTlsFiles(spec.tls, spec.own_role));
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(std::make_shared<tls::FileWatcherCertificateProvider>(

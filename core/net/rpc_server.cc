@@ -12,6 +12,7 @@
 
 #include "absl/time/clock.h"
 #include "core/base/log.h"
+#include "core/net/grpc_log.h"
 #include "core/net/limits.h"
 
 namespace understudy::net {
@@ -82,6 +83,7 @@ struct RpcServer::Parts {
 
 absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& listen, const TlsFiles& tls, Role role,
                                                             const std::vector<grpc::Service*>& services) {
+  TakeOverGrpcLog();
   RETURN_IF_ERROR(CheckTlsFiles(tls, role));
   auto parts = std::make_unique<Parts>();
   grpc::EnableDefaultHealthCheckService(true);

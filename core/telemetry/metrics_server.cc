@@ -29,7 +29,7 @@ constexpr uint32_t kMaxHeaderBytes = 8 * 1024;
 
 // What the handlers share; it lives as long as the server's thread.
 struct Shared {
-  std::shared_ptr<prometheus::Registry> registry;
+  std::shared_ptr<prometheus::Collectable> metrics;
   MetricsServer::Readiness readiness;
   int connections = 0;  // only touched by the server's thread
 };
@@ -40,7 +40,7 @@ void Answer(const Shared& shared, std::string_view path, Response& response) {
   response.set(http::field::content_type, "text/plain; charset=utf-8");
   if (path == "/metrics") {
     response.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
-    response.body() = prometheus::TextSerializer().Serialize(shared.registry->Collect());
+    response.body() = prometheus::TextSerializer().Serialize(shared.metrics->Collect());
   } else if (path == "/healthz") {
     response.body() = "ok\n";
   } else if (path == "/readyz") {
@@ -127,8 +127,8 @@ absl::Status Listen(asio::ip::tcp::acceptor& acceptor, const asio::ip::tcp::endp
 
 class MetricsServer::Server {
  public:
-  Server(std::shared_ptr<prometheus::Registry> registry, Readiness readiness)
-      : shared_{.registry = std::move(registry), .readiness = std::move(readiness)} {}
+  Server(std::shared_ptr<prometheus::Collectable> metrics, Readiness readiness)
+      : shared_{.metrics = std::move(metrics), .readiness = std::move(readiness)} {}
 
   ~Server() {
     context_.stop();
@@ -186,9 +186,9 @@ std::shared_ptr<prometheus::Registry> MakeRegistry(const std::string& program, c
 }
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen,
-                                                                    std::shared_ptr<prometheus::Registry> registry,
+                                                                    std::shared_ptr<prometheus::Collectable> metrics,
                                                                     Readiness readiness) {
-  auto server = std::make_unique<Server>(std::move(registry), std::move(readiness));
+  auto server = std::make_unique<Server>(std::move(metrics), std::move(readiness));
   RETURN_IF_ERROR(server->Open(listen));
   return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(server)));
 }

@@ -1,6 +1,6 @@
 // metrics_server.h: a small HTTP server for what watches a program: /metrics, /healthz and /readyz.
 //
-//   /metrics  the registry in Prometheus's text format
+//   /metrics  a registry, or what stands for one, in Prometheus's text format
 //   /healthz  200 while the program runs
 //   /readyz   200 when it does its work, else 503 and the reason
 //
@@ -16,8 +16,9 @@
 #include "core/base/status.h"
 
 namespace prometheus {
+class Collectable;
 class Registry;
-}
+}  // namespace prometheus
 
 namespace understudy::telemetry {
 
@@ -37,7 +38,7 @@ class MetricsServer {
   // `listen` is host:port with an address, or a name that resolves; port 0 takes any. INVALID_ARGUMENT: no such
   // address. INTERNAL: can't listen.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<MetricsServer>> Start(
-      const std::string& listen, std::shared_ptr<prometheus::Registry> registry, Readiness readiness);
+      const std::string& listen, std::shared_ptr<prometheus::Collectable> metrics, Readiness readiness);
   ~MetricsServer();
   MetricsServer(const MetricsServer&) = delete;
   MetricsServer& operator=(const MetricsServer&) = delete;

@@ -18,6 +18,8 @@
 #include <iterator>
 #include <vector>
 
+#include "core/daemon/version.h"
+
 namespace understudy::daemon {
 namespace {
 
@@ -175,7 +177,7 @@ TEST_F(AgentMainTest, HelpHasAnExampleAndVersionIsOneLine) {
               AllOf(HasSubstr("--config"), HasSubstr("--check"), HasSubstr("Example:\n  sample-agent --config")));
   const Ended version = Run({"--version"});
   EXPECT_EQ(version.exit_code, 0);
-  EXPECT_EQ(version.out, "sample-agent 1.2.3\n");
+  EXPECT_EQ(version.out, "sample-agent " + std::string(SoftwareVersion()) + "\n");
 }
 
 }  // namespace

@@ -34,6 +34,5 @@ int main(int argc, char** argv) {
                                        .summary = "Does nothing.",
                                        .example = "sample-agent --config sample.yaml",
                                        .default_config = "/nonexistent/sample.yaml",
-                                       .version = "1.2.3",
                                        .load = understudy::daemon::Load});
 }

@@ -1,0 +1,64 @@
+// The one table of methods and roles.
+#include "core/net/roles.h"
+
+#include <google/protobuf/descriptor.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "understudy/v1/catalog.pb.h"
+#include "understudy/v1/primary.pb.h"
+#include "understudy/v1/replica.pb.h"
+#include "understudy/v1/replication.pb.h"
+
+namespace understudy::net {
+namespace {
+
+std::set<std::string> MethodsOfTheSchema() {
+  std::set<std::string> methods;
+  for (const google::protobuf::FileDescriptor* const file :
+       {v1::CatalogEntry::descriptor()->file(), v1::VolumeStatus::descriptor()->file(),
+        v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file()}) {
+    for (int i = 0; i < file->service_count(); ++i) {
+      for (int j = 0; j < file->service(i)->method_count(); ++j) {
+        methods.insert("/" + file->service(i)->full_name() + "/" + file->service(i)->method(j)->name());
+      }
+    }
+  }
+  return methods;
+}
+
+TEST(RolesTest, TheTableListsEveryMethodOfTheSchemaAndNoOther) {
+  std::set<std::string> listed;
+  for (const MethodRoles& entry : MethodTable()) {
+    if (!entry.method.starts_with("/grpc.health.v1.")) listed.emplace(entry.method);
+  }
+  EXPECT_EQ(listed, MethodsOfTheSchema());
+}
+
+TEST(RolesTest, WhatIsNotListedIsRefused) {
+  for (const Role role : kAllRoles) {
+    EXPECT_FALSE(MayCall(role, ""));
+    EXPECT_FALSE(MayCall(role, "/understudy.v1.Primary/"));
+    EXPECT_FALSE(MayCall(role, "/understudy.v1.Primary/ListVolumesX"));
+    EXPECT_TRUE(MayCall(role, "/grpc.health.v1.Health/Check"));
+  }
+}
+
+TEST(RolesTest, OnlyThePrimaryWritesToDr) {
+  EXPECT_TRUE(MayCall(Role::kPrimary, "/understudy.v1.Replication/Replicate"));
+  EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Replication/Replicate"));
+  EXPECT_FALSE(MayCall(Role::kDr, "/understudy.v1.Replication/Replicate"));
+  EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Catalog/PutObject"));
+}
+
+TEST(RolesTest, UrisRoundTrip) {
+  for (const Role role : kAllRoles) EXPECT_EQ(RoleOfUri(RoleUri(role)), role);
+  for (const char* const uri : {"", "understudy://role/", "understudy://role/root", "understudy://role/primary/x",
+                                "x-understudy://role/primary"}) {
+    EXPECT_FALSE(RoleOfUri(uri).has_value()) << uri;
+  }
+}
+
+}  // namespace
+}  // namespace understudy::net
