@@ -31,9 +31,9 @@ namespace understudy::primary {
 
 struct KindStatus {
   model::ObjectKind kind = model::ObjectKind::kPersistentVolume;
-  bool synced = false;  // a complete list was read since the start, and following it works
-  bool served = true;   // false: the cluster doesn't know the kind (its CRD isn't installed)
-  std::string error;    // why it fails now; empty when it doesn't
+  bool synced = false;     // a complete list was read since the start, and following it works
+  bool served = true;      // false: the cluster doesn't know the kind (its CRD isn't installed)
+  std::string error = {};  // why it fails now; empty when it doesn't
 };
 
 class ClusterIntake {

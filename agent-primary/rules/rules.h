@@ -5,19 +5,14 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "core/kube/nfs_source.h"
 #include "core/model/object.h"
 
 namespace understudy::primary {
 
-// The NFS directory that a PersistentVolume stands for.
-struct NfsSource {
-  std::string server;
-  std::string path;  // absolute on that server
-  friend bool operator==(const NfsSource&, const NfsSource&) = default;
-};
+using kube::NfsSource;
 
-// Of `spec.nfs`, or of `spec.csi` with driver nfs.csi.k8s.io (server, share and subdir of its volumeAttributes, keys in
-// any case). nullopt: not an NFS volume.
+// nullopt: not an NFS volume.
 [[nodiscard]] std::optional<NfsSource> NfsSourceOf(const std::string& persistent_volume_json);
 
 struct Action {
@@ -29,13 +24,13 @@ struct Action {
     kDelete,      // take the object out of the catalog; a PersistentVolume's volume is no longer replicated
   };
   Kind kind = Kind::kIgnore;
-  model::ObjectKey key;
-  std::string uid;       // metadata.uid
-  std::string resource;  // JSON of the object
-  absl::Time observed_at;
-  std::string volume;  // the PersistentVolume's name
-  NfsSource source;    // of kSyncVolume
-  std::string reason;
+  model::ObjectKey key = {};
+  std::string uid = {};       // metadata.uid
+  std::string resource = {};  // JSON of the object
+  absl::Time observed_at = {};
+  std::string volume = {};  // the PersistentVolume's name
+  NfsSource source = {};    // of kSyncVolume
+  std::string reason = {};
 };
 
 // Never fails: an event that can't be understood is ignored, with the reason.

@@ -51,6 +51,7 @@ class KubeApplier : public ObjectApplier {
                                                                 const model::ObjectKey& key);
   [[nodiscard]] absl::Status EnsureNamespace(const std::string& name);
   [[nodiscard]] absl::Status FreeVolume(const nlohmann::json& volume);
+  [[nodiscard]] absl::Status FreeVolumeOfClaim(const nlohmann::json& claim);
 
   const kube::Client& client_;
 };

@@ -67,7 +67,12 @@ class Follower {
   struct Wanted {
     model::CatalogEntry entry;
     bool tried = false;
-    std::string problem;
+    std::string problem = {};
+  };
+  // What was brought to the cluster, by the fingerprint of its entry.
+  struct Brought {
+    size_t fingerprint = 0;
+    bool stale = false;  // to be compared with the cluster once more
   };
 
   void FollowCatalog(std::stop_token stop);
@@ -75,6 +80,7 @@ class Follower {
   void OnEntry(std::optional<model::CatalogEntry> entry);
   void Work(std::stop_token stop);
   [[nodiscard]] absl::Status Bring(const model::CatalogEntry& entry);
+  [[nodiscard]] bool IsKnown(const model::CatalogEntry& entry) const;
   void Finish(const model::CatalogEntry& entry, const absl::Status& status);
   void NoteUntried() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -85,7 +91,7 @@ class Follower {
 
   mutable absl::Mutex mutex_;
   std::map<model::ObjectKey, Wanted> wanted_ ABSL_GUARDED_BY(mutex_);  // what isn't done yet
-  std::map<model::ObjectKey, size_t> done_ ABSL_GUARDED_BY(mutex_);    // fingerprint of the entry that was brought
+  std::map<model::ObjectKey, Brought> brought_ ABSL_GUARDED_BY(mutex_);
   bool listed_ ABSL_GUARDED_BY(mutex_) = false;
   bool cluster_reachable_ ABSL_GUARDED_BY(mutex_) = true;
   FollowerStatus status_ ABSL_GUARDED_BY(mutex_);

@@ -71,10 +71,12 @@ class Client {
                                                 std::stop_token stop = {}) const;
 
   // Calls `on_event` with each change after `resource_version`. OK: the server ended the watch in good order; watch
-  // again from the last version seen. OUT_OF_RANGE: the version has expired; list again. CANCELLED: `stop`.
-  [[nodiscard]] absl::Status Watch(const Resource& resource, std::string_view namespace_name,
-                                   std::string_view resource_version, std::stop_token stop,
-                                   const std::function<void(WatchEvent)>& on_event) const;
+  // again from the last version seen. OUT_OF_RANGE: the version has expired; list again. CANCELLED: `stop`. `on_open`
+  // is called when the server has accepted the watch.
+  [[nodiscard]] absl::Status Watch(
+      const Resource& resource, std::string_view namespace_name, std::string_view resource_version,
+      std::stop_token stop, const std::function<void(WatchEvent)>& on_event,
+      const std::function<void()>& on_open = [] {}) const;
 
   // Server-side apply as kFieldManager, never forced. ABORTED: another manager owns a field with another value.
   [[nodiscard]] absl::StatusOr<nlohmann::json> Apply(const Resource& resource, std::string_view namespace_name,

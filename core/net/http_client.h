@@ -60,7 +60,8 @@ class HttpClient {
 
   [[nodiscard]] absl::StatusOr<HttpResponse> Send(const HttpRequest& request, std::stop_token stop = {}) const;
 
-  // Calls `on_chunk` with each piece of the body as it comes; its error ends the stream and is returned.
+  // Calls `on_chunk` with an empty chunk when the head of the answer has come, then with each piece of the body as it
+  // comes; its error ends the stream and is returned.
   using OnChunk = std::function<absl::Status(const HttpResponse& head, std::string_view chunk)>;
   [[nodiscard]] absl::StatusOr<HttpResponse> Stream(const HttpRequest& request, std::stop_token stop,
                                                     const OnChunk& on_chunk) const;

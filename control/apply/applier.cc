@@ -1,0 +1,193 @@
+#include "control/apply/applier.h"
+
+#include <fmt/format.h>
+
+#include "absl/strings/match.h"
+#include "control/apply/transform.h"
+#include "core/base/log.h"
+#include "core/kube/resource.h"
+
+namespace understudy::control {
+namespace {
+
+using model::ObjectKey;
+using model::ObjectKind;
+using nlohmann::json;
+
+const json& At(const json& object, std::string_view key) {
+  static const json kNull;
+  if (!object.is_object()) return kNull;
+  const auto value = object.find(key);
+  return value != object.end() ? *value : kNull;
+}
+
+std::string TextAt(const json& object, std::string_view key) {
+  const json& value = At(object, key);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+std::string UidOf(const json& object) {
+  return TextAt(At(object, "metadata"), "uid");
+}
+std::string PhaseOf(const json& object) {
+  return TextAt(At(object, "status"), "phase");
+}
+
+std::string SourceUidOf(const json& object) {
+  return TextAt(At(At(object, "metadata"), "annotations"), kSourceUidAnnotation);
+}
+
+bool IsOurs(const json& object) {
+  return TextAt(At(At(object, "metadata"), "labels"), kManagedByLabel) == kManagedByValue &&
+         !SourceUidOf(object).empty();
+}
+
+bool IsTerminating(const json& object) {
+  return !At(At(object, "metadata"), "deletionTimestamp").is_null();
+}
+
+absl::StatusOr<ObjectKey> KeyOf(const json& manifest) {
+  ASSIGN_OR_RETURN(const ObjectKind kind, model::ParseObjectKind(TextAt(manifest, "kind")));
+  const json& metadata = At(manifest, "metadata");
+  return ObjectKey{.kind = kind, .namespace_name = TextAt(metadata, "namespace"), .name = TextAt(metadata, "name")};
+}
+
+absl::StatusOr<json> Get(const kube::Client& client, const ObjectKey& key) {
+  return client.Get(kube::ResourceOf(key.kind), key.namespace_name, key.name);
+}
+
+// Whether everything that `wanted` says stands in `present` with the same value; the API server adds defaults.
+bool Holds(const json& present, const json& wanted) {
+  if (!wanted.is_object()) return present == wanted;
+  for (const auto& [name, value] : wanted.items()) {
+    if (!Holds(At(present, name), value)) return false;
+  }
+  return true;
+}
+
+// Whether `manifest` asks for something that the API server doesn't change in place. What it may change (capacity,
+// policy, mount options, a claim's requests) isn't looked at here.
+bool DiffersForGood(const json& manifest, const json& present) {
+  const json& wanted = At(manifest, "spec");
+  const json& found = At(present, "spec");
+  for (const char* field : {"nfs", "csi", "source", "volumeName", "volumeMode"}) {
+    const json& value = At(wanted, field);
+    if (!value.is_null() && !Holds(At(found, field), value)) return true;
+  }
+  if (TextAt(manifest, "kind") == "PersistentVolumeClaim") {
+    return TextAt(wanted, "storageClassName") != TextAt(found, "storageClassName");
+  }
+  return false;
+}
+
+// Whether `present` may be deleted to be made anew. Its data is safe (Retain), but not a binding that is in use: a
+// bound claim goes only when it was made from another claim than the one that is wanted, which is gone at the primary.
+bool MayBeReplaced(const json& manifest, const json& present) {
+  if (PhaseOf(present) != "Bound") return true;
+  return TextAt(manifest, "kind") == "PersistentVolumeClaim" && SourceUidOf(manifest) != SourceUidOf(present);
+}
+
+}  // namespace
+
+absl::Status KubeApplier::Apply(const json& manifest) {
+  ASSIGN_OR_RETURN(const ObjectKey key, KeyOf(manifest));
+  absl::StatusOr<json> present = Get(client_, key);
+  if (present.ok()) {
+    RETURN_IF_ERROR(MakeWayFor(manifest, key, *present));
+  } else if (!absl::IsNotFound(present.status())) {
+    return present.status();
+  }
+  ASSIGN_OR_RETURN(const json applied, ApplyInNamespace(manifest, key));
+  if (key.kind == ObjectKind::kPersistentVolume) return FreeVolume(applied);
+  if (key.kind == ObjectKind::kPersistentVolumeClaim) return FreeVolumeOfClaim(applied);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DeleteOutcome> KubeApplier::Delete(const ObjectKey& key, const std::string& source_uid) {
+  const absl::StatusOr<json> present = Get(client_, key);
+  if (absl::IsNotFound(present.status())) return DeleteOutcome::kAbsent;
+  RETURN_IF_ERROR(present.status());
+  if (!IsOurs(*present) || SourceUidOf(*present) != source_uid) return DeleteOutcome::kLeftAlone;
+  if (IsTerminating(*present)) return DeleteOutcome::kDeleted;
+  if (key.kind == ObjectKind::kPersistentVolume && PhaseOf(*present) == "Bound") {
+    const json& claim = At(At(*present, "spec"), "claimRef");
+    return absl::AbortedError(fmt::format("{} is still bound to {}/{}: that claim has to be deleted first",
+                                          ToString(key), TextAt(claim, "namespace"), TextAt(claim, "name")));
+  }
+  const absl::Status deleted =
+      client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(*present));
+  if (absl::IsNotFound(deleted)) return DeleteOutcome::kAbsent;
+  RETURN_IF_ERROR(deleted);
+  return DeleteOutcome::kDeleted;
+}
+
+// OK: the manifest may be applied over `present`.
+absl::Status KubeApplier::MakeWayFor(const json& manifest, const ObjectKey& key, const json& present) {
+  if (!IsOurs(present)) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{} is there already and isn't Understudy's: rename or delete it at DR, or leave it out at the primary",
+        ToString(key)));
+  }
+  if (IsTerminating(present)) {
+    return absl::AbortedError(
+        fmt::format("{} is being deleted at DR: it will be made again afterwards", ToString(key)));
+  }
+  if (!DiffersForGood(manifest, present)) return absl::OkStatus();
+  if (!MayBeReplaced(manifest, present)) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{} is bound at DR and differs where it can't be changed: delete its claim at DR, and it is made anew",
+        ToString(key)));
+  }
+  RETURN_IF_ERROR(client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(present)));
+  spdlog::info("{} was deleted at DR to be made anew: it differed where it can't be changed", ToString(key));
+  const absl::Status gone = Get(client_, key).status();
+  if (absl::IsNotFound(gone)) return absl::OkStatus();
+  return absl::AbortedError(fmt::format("{} is being deleted at DR to be made anew", ToString(key)));
+}
+
+absl::StatusOr<json> KubeApplier::ApplyInNamespace(const json& manifest, const ObjectKey& key) {
+  const kube::Resource& resource = kube::ResourceOf(key.kind);
+  absl::StatusOr<json> applied = client_.Apply(resource, key.namespace_name, key.name, manifest);
+  const bool namespace_missing = !key.namespace_name.empty() && absl::IsNotFound(applied.status()) &&
+                                 absl::StrContains(applied.status().message(), "namespaces \"");
+  if (!namespace_missing) return applied;
+  RETURN_IF_ERROR(EnsureNamespace(key.namespace_name));
+  return client_.Apply(resource, key.namespace_name, key.name, manifest);
+}
+
+absl::Status KubeApplier::EnsureNamespace(const std::string& name) {
+  const json manifest = {{"apiVersion", "v1"},
+                         {"kind", "Namespace"},
+                         {"metadata", {{"name", name}, {"labels", {{kManagedByLabel, kManagedByValue}}}}}};
+  const absl::Status status = client_.Create(kube::kNamespaces, "", manifest).status();
+  if (absl::IsAlreadyExists(status)) return absl::OkStatus();
+  if (absl::IsPermissionDenied(status)) return Annotate(status, fmt::format("namespace {} isn't there at DR", name));
+  return status;
+}
+
+// A claim that was deleted leaves its uid in the volume's claimRef, and no claim of that name can bind any more. The
+// reference then belongs to the controller, so applying doesn't help: the uid is patched away, the name stays.
+absl::Status KubeApplier::FreeVolume(const json& volume) {
+  const json& reference = At(At(volume, "spec"), "claimRef");
+  if (!IsOurs(volume) || PhaseOf(volume) != "Released" || TextAt(reference, "uid").empty()) return absl::OkStatus();
+  const absl::StatusOr<json> claim =
+      client_.Get(kube::kPersistentVolumeClaims, TextAt(reference, "namespace"), TextAt(reference, "name"));
+  if (!claim.ok() && !absl::IsNotFound(claim.status())) return claim.status();
+  if (claim.ok() && UidOf(*claim) == TextAt(reference, "uid")) return absl::OkStatus();
+  const json patch = {{"metadata", {{"resourceVersion", At(At(volume, "metadata"), "resourceVersion")}}},
+                      {"spec", {{"claimRef", {{"uid", nullptr}, {"resourceVersion", nullptr}}}}}};
+  return client_
+      .Patch(kube::kPersistentVolumes, "", TextAt(At(volume, "metadata"), "name"), kube::PatchType::kMerge, patch)
+      .status();
+}
+
+absl::Status KubeApplier::FreeVolumeOfClaim(const json& claim) {
+  if (PhaseOf(claim) == "Bound") return absl::OkStatus();
+  const absl::StatusOr<json> volume =
+      client_.Get(kube::kPersistentVolumes, "", TextAt(At(claim, "spec"), "volumeName"));
+  if (absl::IsNotFound(volume.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(volume.status());
+  return FreeVolume(*volume);
+}
+
+}  // namespace understudy::control

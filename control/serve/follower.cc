@@ -1,0 +1,218 @@
+#include "control/serve/follower.h"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <thread>
+
+#include "core/base/log.h"
+#include "core/base/wait.h"
+
+namespace understudy::control {
+namespace {
+
+using model::CatalogEntry;
+using model::ObjectKey;
+using model::ObjectKind;
+
+constexpr int kLastRank = 5;
+constexpr absl::Duration kReconnectFirst = absl::Milliseconds(250);
+constexpr absl::Duration kReconnectLongest = absl::Seconds(15);
+
+// Deletions from the claim to the volume, then what is made from the volume to the claim.
+int RankOf(const CatalogEntry& entry) {
+  const bool first_to_go =
+      entry.key.kind == ObjectKind::kPersistentVolumeClaim || entry.key.kind == ObjectKind::kVolumeSnapshot;
+  if (entry.deleted) return first_to_go ? 0 : 1;
+  switch (entry.key.kind) {
+    case ObjectKind::kPersistentVolume:
+      return 2;
+    case ObjectKind::kPersistentVolumeClaim:
+      return 3;
+    case ObjectKind::kVolumeSnapshotContent:
+      return 4;
+    case ObjectKind::kVolumeSnapshot:
+      return kLastRank;
+  }
+  AbortOnBrokenInvariant("known ObjectKind", __FILE__, __LINE__);
+}
+
+// The revision alone wouldn't do: a catalog that was made anew counts from the start again.
+size_t FingerprintOf(const CatalogEntry& entry) {
+  return std::hash<std::string>()(fmt::format("{}/{}/{}/{}/{}/{}", entry.revision, entry.deleted, entry.uid,
+                                              entry.server, entry.replica_path, entry.resource));
+}
+
+}  // namespace
+
+Follower::Follower(FollowerOptions options, model::CatalogReader& catalog, ObjectApplier& applier, Clock& clock)
+    : options_(std::move(options)),
+      catalog_(catalog),
+      applier_(applier),
+      queue_(options_.retry_first, options_.retry_longest, clock) {}
+
+void Follower::Run(std::stop_token stop) {
+  std::vector<std::jthread> workers;
+  for (int i = 0; i < options_.workers; ++i) {
+    workers.emplace_back([this, stop] { Work(stop); });
+  }
+  FollowCatalog(stop);
+}
+
+FollowerStatus Follower::Status() const {
+  absl::MutexLock lock(&mutex_);
+  FollowerStatus status = status_;
+  status.pending = wanted_.size();
+  for (const auto& [key, wanted] : wanted_) {
+    if (status.problems.size() >= kMaxProblems) break;
+    if (!wanted.problem.empty()) status.problems.push_back({.key = key, .message = wanted.problem});
+  }
+  return status;
+}
+
+void Follower::FollowCatalog(std::stop_token stop) {
+  Backoff backoff(kReconnectFirst, kReconnectLongest);
+  while (!stop.stop_requested()) {
+    const absl::Status status = WatchOnce(stop);
+    if (stop.stop_requested()) return;
+    bool was_listed = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      was_listed = std::exchange(listed_, false);
+      if (status.ok()) {
+        for (auto& [key, brought] : brought_) brought.stale = true;
+        continue;
+      }
+      const std::string error(MessageOf(status));
+      if (error != status_.connection_error) {
+        spdlog::warn("pair {}: DR's catalog can't be followed, will be tried again: {}", options_.pair, error);
+      }
+      status_.connected = false;
+      status_.caught_up = false;
+      status_.connection_error = error;
+    }
+    if (was_listed) backoff.Reset();
+    WaitUnlessStopped(stop, backoff.Next());
+  }
+}
+
+// OK: the resync interval is over, or `stop`.
+absl::Status Follower::WatchOnce(std::stop_token stop) {
+  std::stop_source ending;
+  const std::stop_callback pass_on(stop, [&ending] { ending.request_stop(); });
+  const std::jthread timer([this, &ending](std::stop_token watch_ended) {
+    if (WaitUnlessStopped(watch_ended, options_.resync_interval)) ending.request_stop();
+  });
+  const absl::Status status =
+      catalog_.Watch(0, ending.get_token(), [this](std::optional<CatalogEntry> entry) { OnEntry(std::move(entry)); });
+  return ending.stop_requested() ? absl::OkStatus()
+         : status.ok()           ? absl::UnavailableError("the catalog hung up")
+                                 : status;
+}
+
+void Follower::OnEntry(std::optional<CatalogEntry> entry) {
+  absl::MutexLock lock(&mutex_);
+  if (!entry) {
+    if (!status_.connected) spdlog::info("pair {}: following DR's catalog", options_.pair);
+    listed_ = true;
+    status_.connected = true;
+    status_.connection_error.clear();
+    NoteUntried();
+    return;
+  }
+  const auto brought = brought_.find(entry->key);
+  if (brought != brought_.end() && !brought->second.stale && brought->second.fingerprint == FingerprintOf(*entry))
+    return;
+  const ObjectKey key = entry->key;
+  const int rank = RankOf(*entry);
+  const auto wanted = wanted_.find(key);
+  if (wanted != wanted_.end() && FingerprintOf(wanted->second.entry) == FingerprintOf(*entry)) return;
+  wanted_.insert_or_assign(key, Wanted{.entry = *std::move(entry)});
+  queue_.Add(key, rank);
+}
+
+void Follower::Work(std::stop_token stop) {
+  while (const std::optional<ObjectKey> key = queue_.Take(stop, kLastRank)) {
+    std::optional<CatalogEntry> entry;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (const auto wanted = wanted_.find(*key); wanted != wanted_.end()) entry = wanted->second.entry;
+    }
+    if (!entry) {
+      queue_.Done(*key);
+      continue;
+    }
+    Finish(*entry, Bring(*entry));
+  }
+}
+
+absl::Status Follower::Bring(const CatalogEntry& entry) {
+  if (entry.deleted) {
+    ASSIGN_OR_RETURN(const DeleteOutcome outcome, applier_.Delete(entry.key, entry.uid));
+    if (outcome == DeleteOutcome::kDeleted)
+      spdlog::info("{} deleted at DR pair={}", ToString(entry.key), options_.pair);
+    if (outcome == DeleteOutcome::kLeftAlone && !IsKnown(entry)) {
+      spdlog::info("{} is left alone at DR: Understudy didn't make it from the object that was deleted pair={}",
+                   ToString(entry.key), options_.pair);
+    }
+    absl::MutexLock lock(&mutex_);
+    if (outcome == DeleteOutcome::kDeleted) ++status_.deleted;
+    if (outcome == DeleteOutcome::kLeftAlone) ++status_.left_alone;
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const nlohmann::json manifest, Transform(entry, options_.transform));
+  RETURN_IF_ERROR(applier_.Apply(manifest));
+  // The regular comparison with the cluster is no news.
+  spdlog::log(IsKnown(entry) ? spdlog::level::debug : spdlog::level::info, "{} applied at DR pair={}",
+              ToString(entry.key), options_.pair);
+  absl::MutexLock lock(&mutex_);
+  ++status_.applied;
+  return absl::OkStatus();
+}
+
+bool Follower::IsKnown(const CatalogEntry& entry) const {
+  absl::MutexLock lock(&mutex_);
+  const auto brought = brought_.find(entry.key);
+  return brought != brought_.end() && brought->second.fingerprint == FingerprintOf(entry);
+}
+
+void Follower::Finish(const CatalogEntry& entry, const absl::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  // One line for a cluster that can't be reached, not one for each object.
+  const bool reachable = !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status);
+  if (reachable != cluster_reachable_) {
+    cluster_reachable_ = reachable;
+    if (reachable) spdlog::info("pair {}: the DR cluster answers again", options_.pair);
+    if (!reachable) spdlog::warn("pair {}: the DR cluster doesn't answer: {}", options_.pair, MessageOf(status));
+  }
+  Wanted& wanted = wanted_.at(entry.key);
+  wanted.tried = true;
+  const bool newest = FingerprintOf(wanted.entry) == FingerprintOf(entry);
+  if (status.ok() && newest) {
+    brought_[entry.key] = {.fingerprint = FingerprintOf(entry)};
+    wanted_.erase(entry.key);
+    queue_.Done(entry.key);
+  } else if (status.ok() || !newest) {
+    queue_.Done(entry.key);  // it was queued again when the newer entry came
+  } else {
+    ++status_.failures;
+    std::string message(MessageOf(status));
+    if (reachable && message != wanted.problem) {
+      spdlog::warn("{} can't be brought to DR, will be tried again: {} pair={}", ToString(entry.key), message,
+                   options_.pair);
+    }
+    wanted.problem = std::move(message);
+    queue_.Failed(entry.key, RankOf(entry), kube::RetryAfter(status).value_or(absl::ZeroDuration()));
+  }
+  NoteUntried();
+}
+
+void Follower::NoteUntried() {
+  if (status_.caught_up || !listed_) return;
+  for (const auto& [key, wanted] : wanted_) {
+    if (!wanted.tried) return;
+  }
+  status_.caught_up = true;
+}
+
+}  // namespace understudy::control
