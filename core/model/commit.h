@@ -45,7 +45,7 @@ using Digest = std::array<uint8_t, 16>;
 // Names staged content, or a detached entry, inside one commit.
 using Slot = uint32_t;
 
-// Removes one name; a folder is empty by then.
+// Removes one name; a folder with all that is left in it.
 struct Remove {
   std::string path;  // in the names before the commit
   FileKind kind = FileKind::kRegular;

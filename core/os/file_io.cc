@@ -12,9 +12,15 @@ namespace understudy::os {
 
 absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t length) {
   std::string data(length, '\0');
+  ASSIGN_OR_RETURN(const size_t done, ReadInto(fd, offset, data));
+  data.resize(done);
+  return data;
+}
+
+absl::StatusOr<size_t> ReadInto(int fd, uint64_t offset, std::span<char> buffer) {
   size_t done = 0;
-  while (done < length) {
-    const ssize_t got = pread(fd, data.data() + done, length - done, static_cast<off_t>(offset + done));
+  while (done < buffer.size()) {
+    const ssize_t got = pread(fd, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset + done));
     if (got < 0) {
       if (errno == EINTR) continue;
       return ErrnoStatus(errno, "read");
@@ -22,8 +28,7 @@ absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t length) {
     if (got == 0) break;
     done += static_cast<size_t>(got);
   }
-  data.resize(done);
-  return data;
+  return done;
 }
 
 absl::Status WriteAt(int fd, uint64_t offset, std::string_view data) {
@@ -60,6 +65,7 @@ absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset) {
 
 absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size) {
   delta::ContentDigest digest;
+  std::string buffer(static_cast<size_t>(std::min(size, delta::kSegmentBytes)), '\0');
   uint64_t offset = 0;
   while (offset < size) {
     ASSIGN_OR_RETURN(const std::optional<DataRange> data, NextData(fd, offset));
@@ -67,9 +73,9 @@ absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size) {
     const uint64_t number = std::max(data->begin, offset) / delta::kSegmentBytes;
     const uint64_t begin = number * delta::kSegmentBytes;
     const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, size - begin));
-    ASSIGN_OR_RETURN(const std::string segment, ReadAt(fd, begin, length));
-    if (segment.size() < length) return absl::AbortedError("the file was cut while it was read");
-    digest.AddSegment(number, segment);
+    ASSIGN_OR_RETURN(const size_t got, ReadInto(fd, begin, std::span(buffer).first(length)));
+    if (got < length) return absl::AbortedError("the file was cut while it was read");
+    digest.AddSegment(number, std::string_view(buffer).substr(0, length));
     offset = begin + length;
   }
   return digest.Finish(size);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,8 @@ namespace understudy::os {
 
 // Reads until `length` bytes or the end of the file; the string is as long as what was read.
 [[nodiscard]] absl::StatusOr<std::string> ReadAt(int fd, uint64_t offset, size_t length);
+// The same into the caller's buffer; returns how many bytes there were.
+[[nodiscard]] absl::StatusOr<size_t> ReadInto(int fd, uint64_t offset, std::span<char> buffer);
 [[nodiscard]] absl::Status WriteAt(int fd, uint64_t offset, std::string_view data);
 
 struct DataRange {

@@ -1,0 +1,178 @@
+#include "agent-primary/capture/change_detector.h"
+
+#include <utility>
+#include <vector>
+
+#include "core/model/path.h"
+#include "core/os/tree_walk.h"
+
+namespace understudy::primary {
+namespace {
+
+constexpr size_t kIndexPage = 1000;
+
+// Reads the index below a folder page by page.
+class IndexCursor {
+ public:
+  IndexCursor(VolumeIndex& index, std::string folder) : index_(index), folder_(std::move(folder)) {}
+
+  // nullptr at the end.
+  absl::StatusOr<const IndexEntry*> Peek() {
+    if (next_ == page_.size() && !ended_) {
+      const std::string after = page_.empty() ? std::string() : page_.back().path;
+      ASSIGN_OR_RETURN(page_, index_.ListBelow(folder_, after, kIndexPage));
+      next_ = 0;
+      ended_ = page_.empty();
+    }
+    return ended_ ? nullptr : &page_[next_];
+  }
+  void Advance() { ++next_; }
+  absl::Status SkipBelow(const std::string& path) {
+    for (;;) {
+      ASSIGN_OR_RETURN(const IndexEntry* entry, Peek());
+      if (entry == nullptr || !model::IsWithin(entry->path, path)) return absl::OkStatus();
+      Advance();
+    }
+  }
+
+ private:
+  VolumeIndex& index_;
+  const std::string folder_;
+  std::vector<IndexEntry> page_;
+  size_t next_ = 0;
+  bool ended_ = false;
+};
+
+bool IsFolder(const std::optional<os::EntryStat>& stat) {
+  return stat.has_value() && stat->kind == model::FileKind::kDirectory;
+}
+
+}  // namespace
+
+void ChangeDetector::Add(const std::string& path, std::optional<IndexRow> row, std::optional<os::EntryStat> stat) {
+  if (row.has_value() && stat.has_value() && IsUnchanged(*row, *stat)) return;
+  // What was there and what is there can be met at different times, when folders above were moved.
+  Change& change = changes_[model::Key(path)];
+  if (row.has_value()) change.row = std::move(row);
+  if (stat.has_value()) change.stat = std::move(stat);
+  truncated_ |= changes_.size() >= kMaxChangesPerCapture;
+}
+
+absl::StatusOr<std::string> ChangeDetector::TopmostNew(const std::string& path) {
+  for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    std::string folder = path.substr(0, slash);
+    ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_.Find(folder));
+    if (!row.has_value() || row->kind != model::FileKind::kDirectory) return folder;
+  }
+  return path;
+}
+
+absl::StatusOr<std::optional<IndexEntry>> ChangeDetector::FindByIdentity(const os::EntryStat& stat) const {
+  const bool folder = stat.kind == model::FileKind::kDirectory;
+  if (!moves_ || !(folder || (stat.kind == model::FileKind::kRegular && stat.link_count == 1))) return std::nullopt;
+  ASSIGN_OR_RETURN(std::optional<IndexEntry> entry, index_.FindByInode(stat.inode));
+  if (entry.has_value() && entry->row.kind != stat.kind) entry.reset();
+  return entry;
+}
+
+absl::StatusOr<bool> ChangeDetector::WasMovedHere(const std::string& path, const os::EntryStat& stat) {
+  ASSIGN_OR_RETURN(const std::optional<IndexEntry> source, FindByIdentity(stat));
+  return source.has_value() && source->path != path;
+}
+
+absl::Status ChangeDetector::LookAt(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string top, TopmostNew(path));
+  if (model::IsWithin(top, kWorkFolderName)) return absl::OkStatus();
+  if (top != path && changes_.contains(model::Key(top))) return absl::OkStatus();  // looked at with all below it
+  ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_.Find(top));
+  absl::StatusOr<os::EntryStat> found = root_.Stat(top);
+  if (!found.ok() && !absl::IsNotFound(found.status())) return found.status();
+  std::optional<os::EntryStat> stat;
+  if (found.ok()) stat = *found;
+  if (!row.has_value() && !stat.has_value()) return absl::OkStatus();
+  const bool same_folder =
+      row.has_value() && row->kind == model::FileKind::kDirectory && IsFolder(stat) && row->inode == stat->inode;
+  if (IsFolder(stat) && !same_folder) return LookBelow(top);
+  Add(top, row, stat);
+  return absl::OkStatus();
+}
+
+absl::Status ChangeDetector::LookBelow(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_.Find(path));
+  const absl::StatusOr<os::EntryStat> stat = root_.Stat(path);
+  if (absl::IsNotFound(stat.status())) {
+    if (row.has_value()) Add(path, row, std::nullopt);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(stat.status());
+  Add(path, row, *stat);
+  if (stat->kind != model::FileKind::kDirectory) return absl::OkStatus();
+  moved_folders_.push_back(path);
+  while (!moved_folders_.empty() && !truncated_) {
+    const std::string folder = std::move(moved_folders_.back());
+    moved_folders_.pop_back();
+    const absl::StatusOr<os::EntryStat> now = root_.Stat(folder);
+    if (absl::IsNotFound(now.status())) continue;  // gone since: a hint will tell
+    RETURN_IF_ERROR(now.status());
+    ASSIGN_OR_RETURN(const std::optional<IndexEntry> source, FindByIdentity(*now));
+    RETURN_IF_ERROR(Compare(folder, source.has_value() ? source->path : folder));
+  }
+  moved_folders_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status ChangeDetector::Compare(const std::string& path, const std::string& source) {
+  const auto here = [&](const std::string& known) { return path + known.substr(source.size()); };
+  const bool moved = path != source;
+  const auto add_gone = [&](const std::string& known, const IndexRow& row) {
+    Add(known, row, std::nullopt);
+    if (moved) gone_from_moved_.insert(known);
+  };
+  IndexCursor cursor(index_, source);
+  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, path, kWorkFolderName);
+  if (absl::IsNotFound(walk.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(walk.status());
+  // Both come in key order: a merge tells what is only in one of them.
+  ASSIGN_OR_RETURN(std::optional<os::WalkEntry> found, walk->Next());
+  while (!truncated_) {
+    ASSIGN_OR_RETURN(const IndexEntry* known, cursor.Peek());
+    if (!found.has_value() && known == nullptr) break;
+    int order = found.has_value() ? -1 : 1;
+    if (found.has_value() && known != nullptr) order = model::Key(found->path).compare(model::Key(here(known->path)));
+    if (order > 0) {
+      const std::string gone = known->path;
+      add_gone(gone, known->row);
+      RETURN_IF_ERROR(cursor.SkipBelow(gone));
+      continue;
+    }
+    const std::optional<IndexRow> row = order == 0 ? std::optional(known->row) : std::nullopt;
+    const std::string known_path = order == 0 ? known->path : std::string();
+    // The rows that a moved folder brings along belong to their own paths, not to the new ones.
+    if (!row.has_value() || !IsUnchanged(*row, found->stat)) Add(found->path, moved ? std::nullopt : row, found->stat);
+    const bool another_folder =
+        found->stat.kind == model::FileKind::kDirectory && (!row.has_value() || row->inode != found->stat.inode);
+    bool compared_elsewhere = false;
+    if (another_folder) {
+      ASSIGN_OR_RETURN(compared_elsewhere, WasMovedHere(found->path, found->stat));
+    }
+    if (compared_elsewhere) {
+      moved_folders_.push_back(found->path);
+      walk->SkipChildren();
+    }
+    if (order == 0) {
+      const bool rows_below_stand_alone = row->kind == model::FileKind::kDirectory &&
+                                          (compared_elsewhere || found->stat.kind != model::FileKind::kDirectory);
+      if (rows_below_stand_alone) {
+        if (moved) add_gone(known_path, *row);
+        RETURN_IF_ERROR(cursor.SkipBelow(known_path));
+      } else {
+        if (moved && row->kind != found->stat.kind) add_gone(known_path, *row);
+        cursor.Advance();
+      }
+    }
+    ASSIGN_OR_RETURN(found, walk->Next());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,71 @@
+// change_detector.h: compares paths of a volume with its index and collects what differs.
+//
+// Reads names and statx only, never content. One thread at a time; `root` and `index` must outlive it.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent-primary/index/volume_index.h"
+#include "core/os/root.h"
+
+namespace understudy::primary {
+
+// What one path was (`row`: in the replica, as acknowledged) and is (`stat`: on disk). At least one of them is there. A
+// folder that is gone stands for all that was in it.
+struct Change {
+  std::optional<IndexRow> row;
+  std::optional<os::EntryStat> stat;
+};
+
+// By model::Key of the path, so a folder comes before what is in it.
+using ChangeSet = std::map<std::string, Change>;
+
+// So many differences are captured at one go; what is left over is found by the next look.
+inline constexpr size_t kMaxChangesPerCapture = 100'000;
+// Our own work folder, when it lies inside a volume that is a whole filesystem.
+inline constexpr char kWorkFolderName[] = ".understudy";
+
+class ChangeDetector {
+ public:
+  // With `moves` false nothing counts as moved: every entry at a new path is new (for captures too large for one
+  // commit).
+  ChangeDetector(const os::Root& root, VolumeIndex& index, bool moves) : root_(root), index_(index), moves_(moves) {}
+
+  // Whatever stands at `path`; what is below it too, when it is new, gone or another one now. When folders above it are
+  // new as well, the topmost of these is looked at instead.
+  [[nodiscard]] absl::Status LookAt(const std::string& path);
+  // Everything below the folder `path`, and the folder itself.
+  [[nodiscard]] absl::Status LookBelow(const std::string& path);
+
+  // Where in the replica the entry with this stat stands, when its inode tells: it may have been moved from there.
+  // nullopt for what is new, and for files with several names, whose inode doesn't tell.
+  [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByIdentity(const os::EntryStat& stat) const;
+
+  [[nodiscard]] const ChangeSet& changes() const { return changes_; }
+  // Whether the entry that stood at `path` is gone although a folder above it only moved: what else stood there moved
+  // along.
+  [[nodiscard]] bool IsGoneFromMoved(const std::string& path) const { return gone_from_moved_.contains(path); }
+  // kMaxChangesPerCapture was reached: there may be more.
+  [[nodiscard]] bool truncated() const { return truncated_; }
+
+ private:
+  absl::StatusOr<std::string> TopmostNew(const std::string& path);
+  // The folder `path` against the rows below `source`, which differ when it was moved.
+  absl::Status Compare(const std::string& path, const std::string& source);
+  absl::StatusOr<bool> WasMovedHere(const std::string& path, const os::EntryStat& stat);
+  void Add(const std::string& path, std::optional<IndexRow> row, std::optional<os::EntryStat> stat);
+
+  const os::Root& root_;
+  VolumeIndex& index_;
+  const bool moves_;
+  ChangeSet changes_;
+  std::set<std::string> gone_from_moved_;   // paths before the move
+  std::vector<std::string> moved_folders_;  // met, but not yet compared with where they came from
+  bool truncated_ = false;
+};
+
+}  // namespace understudy::primary

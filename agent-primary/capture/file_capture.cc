@@ -1,0 +1,204 @@
+#include "agent-primary/capture/file_capture.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <ctime>
+#include <span>
+
+#include "core/delta/content_digest.h"
+#include "core/delta/rsync_segment.h"
+#include "core/os/file_io.h"
+#include "core/os/metadata.h"
+
+namespace understudy::primary {
+namespace {
+
+constexpr size_t kStagePieceBytes = 1024 * 1024;
+// Two ticks of the slowest clock that Linux stamps files with (CONFIG_HZ=100).
+constexpr int64_t kRacyNanoseconds = 20'000'000;
+// A delta that saves less than a quarter isn't worth patching.
+constexpr double kWorthwhileDeltaShare = 0.75;
+
+uint64_t SegmentCount(uint64_t size) {
+  return (size + delta::kSegmentBytes - 1) / delta::kSegmentBytes;
+}
+
+// Whether the index has segment records of what this row describes.
+bool HasSegments(const std::optional<IndexEntry>& base) {
+  return base.has_value() && base->row.kind == model::FileKind::kRegular && base->row.inode != 0 &&
+         base->row.size > kMaxInlineContentBytes;
+}
+
+class LargeCapture {
+ public:
+  LargeCapture(const CaptureRequest& request, int fd, CapturedFile& file)
+      : request_(request), fd_(fd), file_(file), buffer_(delta::kSegmentBytes, '\0') {}
+
+  absl::Status Run() {
+    incremental_ = HasSegments(request_.base) && request_.strategy != Strategy::kWhole;
+    bool stage = true;
+    if (!incremental_) {
+      ASSIGN_OR_RETURN(stage, NeedsSending());
+      file_.segment_changes.push_back(TruncateSegments{inode(), 0});
+      if (stage) RETURN_IF_ERROR(Begin());
+    } else if (request_.base->row.inode != inode()) {
+      file_.segment_changes.push_back(CopySegments{request_.base->row.inode, inode()});
+    }
+    send_ = stage;
+    file_.rung = incremental_ ? "rsync" : "whole";
+    for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
+      RETURN_IF_ERROR(CaptureSegment(number));
+    }
+    return Finish();
+  }
+
+ private:
+  uint64_t inode() const { return file_.stat.inode; }
+
+  // Without segment records (a new index on a replica that is already there), the whole digest tells whether anything
+  // has to travel.
+  absl::StatusOr<bool> NeedsSending() const {
+    if (!request_.base.has_value() || request_.base->row.size != file_.stat.size) return true;
+    const absl::StatusOr<model::Digest> digest = os::DigestOfFile(fd_, file_.stat.size);
+    if (absl::IsAborted(digest.status())) return true;  // it changes just now
+    RETURN_IF_ERROR(digest.status());
+    return *digest != request_.base->row.content;
+  }
+
+  absl::Status Begin() {
+    if (file_.content_changed) return absl::OkStatus();
+    file_.content_changed = true;
+    file_.content = request_.slot;
+    return request_.sink.StageBegin(request_.volume, request_.slot, file_.stat.size,
+                                    incremental_ ? request_.base->path : std::string());
+  }
+
+  absl::Status CaptureSegment(uint64_t number) {
+    if (request_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+    const uint64_t offset = number * delta::kSegmentBytes;
+    const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, file_.stat.size - offset));
+    std::optional<SegmentRecord> known;
+    if (incremental_ && offset < request_.base->row.size) {
+      ASSIGN_OR_RETURN(known, request_.index.FindSegment(request_.base->row.inode, number));
+    }
+    ASSIGN_OR_RETURN(const std::string_view bytes, Read(offset, length));
+    if (bytes.empty()) return AddZeros(number, offset, length, known);
+    const model::Digest digest = delta::DigestOf(bytes);
+    digest_.AddSegmentDigest(number, digest);
+    if (known.has_value() && known->digest == digest) return absl::OkStatus();
+    ASSIGN_OR_RETURN(std::string signature, delta::MakeSignature(bytes));
+    file_.segment_changes.push_back(PutSegment{inode(), {number, digest, std::move(signature)}});
+    if (!send_) return absl::OkStatus();
+    RETURN_IF_ERROR(Begin());
+    if (known.has_value()) {
+      ASSIGN_OR_RETURN(std::string patch, delta::MakeDelta(known->signature, bytes));
+      if (static_cast<double>(patch.size()) < kWorthwhileDeltaShare * static_cast<double>(length)) {
+        file_.bytes_sent += patch.size();
+        return request_.sink.StageDelta(request_.volume, request_.slot, {offset, length, std::move(patch), digest});
+      }
+    }
+    return SendRaw(offset, bytes);
+  }
+
+  // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
+  absl::StatusOr<std::string_view> Read(uint64_t offset, size_t length) {
+    if (!next_data_.has_value() || next_data_->end <= offset) {
+      ASSIGN_OR_RETURN(next_data_, os::NextData(fd_, offset));
+      if (!next_data_.has_value()) next_data_ = os::DataRange{UINT64_MAX, UINT64_MAX};
+    }
+    if (next_data_->begin >= offset + length) return std::string_view();
+    ASSIGN_OR_RETURN(const size_t got, os::ReadInto(fd_, offset, std::span(buffer_).first(length)));
+    if (got < length) {
+      // Cut while it was read: zeros stand for what is gone until the next look.
+      std::fill(buffer_.begin() + static_cast<ptrdiff_t>(got), buffer_.begin() + static_cast<ptrdiff_t>(length), '\0');
+      file_.unsettled = true;
+    }
+    const std::string_view bytes = std::string_view(buffer_).substr(0, length);
+    return delta::IsAllZeros(bytes) ? std::string_view() : bytes;
+  }
+
+  absl::Status AddZeros(uint64_t number, uint64_t offset, size_t length, const std::optional<SegmentRecord>& known) {
+    if (!known.has_value()) return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
+    file_.segment_changes.push_back(RemoveSegment{inode(), number});
+    RETURN_IF_ERROR(Begin());
+    return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
+  }
+
+  absl::Status SendRaw(uint64_t offset, std::string_view bytes) {
+    bool sent_any = false;
+    for (size_t at = 0; at < bytes.size(); at += kStagePieceBytes) {
+      const std::string_view piece = bytes.substr(at, kStagePieceBytes);
+      // In content that begins as one hole, zeros needn't travel.
+      if (!incremental_ && delta::IsAllZeros(piece)) continue;
+      RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
+      file_.bytes_sent += piece.size();
+      sent_any = true;
+    }
+    UNDERSTUDY_CHECK(sent_any);  // segments of zeros don't come here
+    return absl::OkStatus();
+  }
+
+  absl::Status Finish() {
+    file_.digest = digest_.Finish(file_.stat.size);
+    if (incremental_) {
+      file_.segment_changes.push_back(TruncateSegments{inode(), SegmentCount(file_.stat.size)});
+      if (file_.digest != request_.base->row.content) RETURN_IF_ERROR(Begin());  // only its size differs
+    }
+    if (!file_.content_changed) return absl::OkStatus();
+    return request_.sink.StageEnd(request_.volume, request_.slot);
+  }
+
+  const CaptureRequest& request_;
+  const int fd_;
+  CapturedFile& file_;
+  std::string buffer_;
+  delta::ContentDigest digest_;
+  std::optional<os::DataRange> next_data_;
+  bool incremental_ = false;
+  bool send_ = true;
+};
+
+absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& file) {
+  ASSIGN_OR_RETURN(std::string content, os::ReadAt(fd, 0, static_cast<size_t>(file.stat.size)));
+  file.unsettled |= content.size() < file.stat.size;
+  file.stat.size = content.size();
+  file.digest = delta::DigestOfContent(content);
+  file.segment_changes.push_back(TruncateSegments{file.stat.inode, 0});
+  const bool same =
+      request.base.has_value() && request.base->row.size == file.stat.size && request.base->row.content == file.digest;
+  if (same) return absl::OkStatus();
+  file.content_changed = true;
+  file.bytes_sent = content.size();
+  file.content = std::move(content);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool IsRacilyClean(int64_t ctime_nanoseconds) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  return ctime_nanoseconds > now.tv_sec * 1'000'000'000 + now.tv_nsec - kRacyNanoseconds;
+}
+
+absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request) {
+  // O_NONBLOCK: should a fifo stand there by now, opening it mustn't wait for a writer.
+  ASSIGN_OR_RETURN(const os::Fd fd, request.root.OpenPath(request.path, O_RDONLY | O_NONBLOCK | O_NOATIME));
+  CapturedFile file;
+  ASSIGN_OR_RETURN(file.stat, os::StatAt(fd.get(), ""));
+  if (file.stat.kind != model::FileKind::kRegular) return absl::NotFoundError("not a regular file any more");
+  file.metadata = os::MetadataOf(file.stat);
+  ASSIGN_OR_RETURN(file.metadata.xattrs, os::ReadXattrs(fd.get(), ""));
+  file.unsettled = IsRacilyClean(file.stat.ctime_nanoseconds);
+  if (file.stat.size <= kMaxInlineContentBytes) {
+    RETURN_IF_ERROR(CaptureSmall(request, fd.get(), file));
+  } else {
+    RETURN_IF_ERROR(LargeCapture(request, fd.get(), file).Run());
+  }
+  ASSIGN_OR_RETURN(const os::EntryStat after, os::StatAt(fd.get(), ""));
+  file.unsettled |= after.ctime_nanoseconds != file.stat.ctime_nanoseconds || after.size != file.stat.size;
+  return file;
+}
+
+}  // namespace understudy::primary

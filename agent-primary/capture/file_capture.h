@@ -1,0 +1,57 @@
+// file_capture.h: reads one file as it is now and stages what the replica lacks of it.
+//
+// The rungs of this step: `whole` (all data, holes stay holes) and `rsync` (librsync deltas of the segments whose
+// digests changed, against signatures kept here, so no round trip). Memory is bounded by a few segments, whatever the
+// file's size.
+#pragma once
+
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "agent-primary/index/volume_index.h"
+#include "core/model/replica_sink.h"
+#include "core/os/root.h"
+
+namespace understudy::primary {
+
+// Content up to this size travels inside the commit.
+inline constexpr uint64_t kMaxInlineContentBytes = 256 * 1024;
+
+enum class Strategy { kAuto, kWhole, kRsync };
+
+struct CapturedFile {
+  os::EntryStat stat;  // before the content was read
+  model::Metadata metadata;
+  model::Digest digest{};
+  bool content_changed = false;                    // false: the replica has this content already
+  std::variant<std::string, model::Slot> content;  // meaningful when content_changed
+  std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged
+  bool unsettled = false;                          // it changed while it was read, or a moment ago: look again
+  uint64_t bytes_sent = 0;
+  std::string_view rung = "whole";
+};
+
+struct CaptureRequest {
+  const os::Root& root;
+  VolumeIndex& index;
+  model::ReplicaSink& sink;
+  const model::VolumeName& volume;
+  std::string path;
+  std::optional<IndexEntry> base;  // what the replica has, under the path that it has now
+  model::Slot slot = 0;            // to stage under, if that is needed
+  Strategy strategy = Strategy::kAuto;
+  std::stop_token stop;
+};
+
+// CANCELLED: `stop` was requested. NOT_FOUND: there is no regular file at the path any more. Errors of the sink come
+// back as they are.
+[[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request);
+
+// Whether a change in the same clock tick could hide behind `ctime`: the file has to be looked at again.
+[[nodiscard]] bool IsRacilyClean(int64_t ctime_nanoseconds);
+
+}  // namespace understudy::primary

@@ -1,0 +1,166 @@
+#include "agent-primary/capture/planner.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "agent-primary/capture/file_capture.h"
+#include "core/model/path.h"
+
+namespace understudy::primary {
+namespace {
+
+using model::FileKind;
+
+bool IsFolder(FileKind kind) {
+  return kind == FileKind::kDirectory;
+}
+
+// A small file with other content is sent whole in any case.
+bool IsWorthMoving(const os::EntryStat& stat, const IndexRow& row) {
+  return IsFolder(stat.kind) || stat.size > kMaxInlineContentBytes ||
+         (stat.size == row.size && stat.mtime_nanoseconds == row.mtime_nanoseconds);
+}
+
+class Planner {
+ public:
+  Planner(const ChangeDetector& detector, VolumeIndex& index) : detector_(detector), index_(index) {}
+
+  absl::StatusOr<Plan> Run() {
+    // Ascending, so where a folder came from is known before its entries are looked at.
+    for (const auto& [key, change] : detector_.changes()) {
+      if (change.stat.has_value()) RETURN_IF_ERROR(FindOrigin(model::PathOfKey(key), change));
+    }
+    ContinueInPlace();
+    PlanDisappearances();
+    RETURN_IF_ERROR(PlanBereft());
+    return std::move(plan_);
+  }
+
+ private:
+  // The path before the commit of what stands at `path` after it, when only folders above it moved.
+  std::string PathBefore(const std::string& path) const {
+    for (std::string_view folder = model::Parent(path); !folder.empty(); folder = model::Parent(folder)) {
+      const auto moved = moved_from_.find(std::string(folder));
+      if (moved != moved_from_.end()) return moved->second + path.substr(folder.size());
+    }
+    return path;
+  }
+
+  std::string PathAfter(const std::string& path) const {
+    for (std::string_view folder = path; !folder.empty(); folder = model::Parent(folder)) {
+      const auto moved = moved_to_.find(std::string(folder));
+      if (moved != moved_to_.end()) return moved->second + path.substr(folder.size());
+    }
+    return path;
+  }
+
+  // By the inode: the same object where it was, or moved.
+  absl::Status FindOrigin(const std::string& path, const Change& change) {
+    PlannedEntry entry{path, *change.stat, std::nullopt, std::nullopt};
+    const std::string before = PathBefore(path);
+    std::optional<IndexRow> in_place = change.row;
+    if (before != path) {
+      ASSIGN_OR_RETURN(in_place, index_.Find(before));
+    }
+    if (in_place.has_value() && in_place->kind == entry.stat.kind && in_place->inode == entry.stat.inode) {
+      entry.base = IndexEntry{before, *in_place};
+      continued_.insert(before);
+    } else {
+      ASSIGN_OR_RETURN(std::optional<IndexEntry> source, detector_.FindByIdentity(entry.stat));
+      if (source.has_value() && IsWorthMoving(entry.stat, source->row) && !continued_.contains(source->path)) {
+        entry.base = std::move(source);
+        entry.move_slot = Move(*entry.base, path);
+      } else if (in_place.has_value() && in_place->kind == entry.stat.kind) {
+        replaced_.emplace(plan_.entries.size(), IndexEntry{before, *in_place});
+      }
+    }
+    plan_.entries.push_back(std::move(entry));
+    return absl::OkStatus();
+  }
+
+  model::Slot Move(const IndexEntry& source, const std::string& target) {
+    const auto slot = static_cast<model::Slot>(moves_.size() + 1);
+    moves_.emplace(model::Key(source.path), Plan::Move{source, slot});
+    continued_.insert(source.path);
+    moved_from_[target] = source.path;
+    moved_to_[source.path] = target;
+    return slot;
+  }
+
+  // Another inode of the same kind at the same path continues what was there (editors replace files that way), unless
+  // that moved elsewhere.
+  void ContinueInPlace() {
+    for (auto& [position, old] : replaced_) {
+      if (PathAfter(old.path) != plan_.entries[position].path) continue;
+      if (!continued_.insert(old.path).second) continue;
+      plan_.entries[position].base = std::move(old);
+    }
+  }
+
+  // Old entries that nothing continues, and the sources of moves.
+  void PlanDisappearances() {
+    std::set<std::string> removed;
+    for (const auto& [key, change] : detector_.changes()) {
+      const std::string path = model::PathOfKey(key);
+      if (!change.row.has_value() || continued_.contains(path)) continue;
+      bool goes_with_its_folder = false;
+      for (std::string_view folder = model::Parent(path); !folder.empty(); folder = model::Parent(folder)) {
+        goes_with_its_folder |= removed.contains(std::string(folder));
+      }
+      const bool folder_above_moved = PathAfter(path) != path;
+      const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path);
+      const bool replaced_by_rename =
+          !folder_above_moved && change.stat.has_value() && !IsFolder(change.stat->kind) && !IsFolder(change.row->kind);
+      if (goes_with_its_folder || moved_along || replaced_by_rename) continue;
+      removed.insert(path);
+      plan_.removals.push_back({path, *change.row});
+    }
+    std::reverse(plan_.removals.begin(), plan_.removals.end());
+    for (auto move = moves_.rbegin(); move != moves_.rend(); ++move) plan_.moves.push_back(move->second);
+  }
+
+  absl::Status PlanBereft() {
+    std::set<std::string> paths;
+    for (const IndexEntry& removal : plan_.removals) {
+      paths.insert(PathAfter(std::string(model::Parent(removal.path))));
+    }
+    for (const Plan::Move& move : plan_.moves) {
+      paths.insert(PathAfter(std::string(model::Parent(move.source.path))));
+    }
+    for (const std::string& path : paths) {
+      ASSIGN_OR_RETURN(const bool there, WillBeFolder(path));
+      if (there) plan_.bereft.push_back(path);
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether the replica has a folder at `path` after the commit.
+  absl::StatusOr<bool> WillBeFolder(const std::string& path) {
+    const auto change = detector_.changes().find(model::Key(path));
+    if (change != detector_.changes().end()) {
+      return change->second.stat.has_value() && IsFolder(change->second.stat->kind);
+    }
+    if (path.empty()) return true;
+    ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_.Find(PathBefore(path)));
+    return row.has_value() && IsFolder(row->kind);
+  }
+
+  const ChangeDetector& detector_;
+  VolumeIndex& index_;
+  Plan plan_;
+  std::map<std::string, Plan::Move> moves_;        // by key of the source
+  std::map<size_t, IndexEntry> replaced_;          // by position in plan_.entries
+  std::set<std::string> continued_;                // paths before the commit
+  std::map<std::string, std::string> moved_from_;  // target → source
+  std::map<std::string, std::string> moved_to_;    // source → target
+};
+
+}  // namespace
+
+absl::StatusOr<Plan> MakePlan(const ChangeDetector& detector, VolumeIndex& index) {
+  return Planner(detector, index).Run();
+}
+
+}  // namespace understudy::primary

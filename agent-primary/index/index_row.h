@@ -1,0 +1,87 @@
+// index_row.h: what the primary knows of one entry of the replica, and how a commit changes that. Values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/model/commit.h"
+#include "core/os/stat.h"
+
+namespace understudy::primary {
+
+struct IndexRow {
+  model::FileKind kind = model::FileKind::kRegular;
+  uint64_t inode = 0;  // at the primary; 0: not known (a row made from DR's inventory)
+  uint64_t size = 0;
+  int64_t mtime_nanoseconds = 0;
+  int64_t ctime_nanoseconds = 0;  // kUnsettledCtime: look again, whatever statx says
+  uint32_t mode = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t device = 0;
+  model::Digest xattrs{};   // DigestOfXattrs
+  model::Digest content{};  // content digest of a regular file; digest of a symlink's target; else zeros
+  friend bool operator==(const IndexRow&, const IndexRow&) = default;
+};
+
+// No file has it: a row with it never equals what statx says, so the file is looked at again.
+inline constexpr int64_t kUnsettledCtime = INT64_MIN;
+
+// Whether nothing can have changed since the row was made, as far as statx tells.
+[[nodiscard]] bool IsUnchanged(const IndexRow& row, const os::EntryStat& stat);
+
+// Whether owner, mode, mtime and xattrs are as `metadata` has them.
+[[nodiscard]] bool HasMetadata(const IndexRow& row, const model::Metadata& metadata);
+
+[[nodiscard]] model::Digest DigestOfXattrs(const std::vector<model::Xattr>& xattrs);
+
+// A row for an entry that was captured as `stat` with these xattrs.
+[[nodiscard]] IndexRow MakeRow(const os::EntryStat& stat, const std::vector<model::Xattr>& xattrs,
+                               const model::Digest& content);
+
+// One segment of a large file (core/delta/content_digest.h). Segments that are all zeros have no record.
+struct SegmentRecord {
+  uint64_t number = 0;
+  model::Digest digest{};
+  std::string signature;  // librsync's
+};
+
+// How a commit changes the index, in the order of the commit's operations (core/model/commit.h).
+struct RemoveRow {  // and all below it
+  std::string path;
+};
+struct DetachRows {  // the row and all below it
+  std::string path;
+  model::Slot slot = 0;
+};
+struct AttachRows {
+  model::Slot slot = 0;
+  std::string path;
+};
+struct PutRow {
+  std::string path;
+  IndexRow row;
+};
+struct PutSegment {
+  uint64_t inode = 0;
+  SegmentRecord segment;
+};
+struct RemoveSegment {
+  uint64_t inode = 0;
+  uint64_t number = 0;
+};
+struct TruncateSegments {  // every segment from this number on
+  uint64_t inode = 0;
+  uint64_t from_number = 0;
+};
+// The file at one path is another inode now, with content that continues the old one's.
+struct CopySegments {
+  uint64_t from_inode = 0;
+  uint64_t to_inode = 0;
+};
+using IndexChange =
+    std::variant<RemoveRow, DetachRows, AttachRows, CopySegments, PutRow, PutSegment, RemoveSegment, TruncateSegments>;
+
+}  // namespace understudy::primary

@@ -1,0 +1,86 @@
+// volume_index.h: what the primary knows the replica of one volume to hold: what DR acknowledged, nothing else.
+//
+// One SQLite file for each volume. A commit's changes are staged in it before the commit is submitted and take effect
+// when it is acknowledged, so that a crash in between can be settled by asking DR which sequence it has. One thread at
+// a time. Losing the file costs a comparison with DR, never data; so it is written without waiting for the disk.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "agent-primary/index/index_row.h"
+#include "core/store/database.h"
+
+namespace understudy::primary {
+
+struct IndexState {
+  std::string replica_id;  // of the replica that it describes; empty: of none yet
+  model::Epoch epoch = 0;
+  model::Sequence sequence = 0;
+  bool complete = false;                           // a whole capture was acknowledged
+  std::optional<model::Sequence> staged_sequence;  // of a commit whose acknowledgement hasn't been seen
+  bool staged_complete = false;                    // whether that commit completes a capture
+};
+
+struct IndexEntry {
+  std::string path;
+  IndexRow row;
+};
+
+class VolumeIndex {
+ public:
+  // Made anew when there is no file. DATA_LOSS: the file is damaged; remove it, and the replica is compared anew.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<VolumeIndex>> Open(const std::string& file);
+
+  [[nodiscard]] const IndexState& state() const { return state_; }
+  [[nodiscard]] absl::StatusOr<uint64_t> CountRows();
+
+  [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view path);
+  // Any entry with this inode number.
+  [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByInode(uint64_t inode);
+  // At most `limit` entries below the folder `folder` that come after `after_path` in key order; `after_path` "" is the
+  // beginning. The row of `folder` itself isn't one of them.
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListBelow(std::string_view folder, std::string_view after_path,
+                                                                  size_t limit);
+  // Paths of regular files of at least `min_size` bytes.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size);
+  [[nodiscard]] absl::StatusOr<std::optional<SegmentRecord>> FindSegment(uint64_t inode, uint64_t number);
+
+  // Facts about the source alone (a new ctime, say), which no commit carries.
+  [[nodiscard]] absl::Status Refresh(std::span<const IndexChange> changes);
+
+  // Stages the changes of the commit that takes DR to `sequence`; what was staged before is dropped.
+  [[nodiscard]] absl::Status Stage(model::Sequence sequence, bool completes_capture,
+                                   std::span<const IndexChange> changes);
+  // The staged commit was acknowledged: its changes take effect.
+  [[nodiscard]] absl::Status Acknowledge();
+  [[nodiscard]] absl::Status DropStaged();
+
+  // Forgets everything and describes another replica from now on; `fill` puts the rows that it has.
+  [[nodiscard]] absl::Status Rebuild(const IndexState& state, const std::function<absl::Status(VolumeIndex&)>& fill);
+  // Only inside Rebuild's `fill`.
+  [[nodiscard]] absl::Status PutRebuilt(const std::string& path, const IndexRow& row);
+
+  ~VolumeIndex();
+
+ private:
+  struct Statements;
+  explicit VolumeIndex(store::Database database);
+  absl::Status Prepare();
+  absl::Status LoadState();
+  absl::Status SaveState(const IndexState& state);
+  absl::Status Apply(const IndexChange& change);
+  absl::Status RemoveBelow(std::string_view key);
+  absl::Status Move(std::string_view from_key, const std::string& to_key);
+  absl::Status DropSegmentsOfKey(std::string_view key, uint64_t unless_inode);
+
+  store::Database database_;
+  std::unique_ptr<Statements> statements_;
+  IndexState state_;
+};
+
+}  // namespace understudy::primary

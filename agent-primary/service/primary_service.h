@@ -1,0 +1,18 @@
+// primary_service.h: what drctl may ask of this agent (proto/understudy/v1/primary.proto).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent-primary/ship/data_plane.h"
+
+namespace grpc {
+class Service;
+}  // namespace grpc
+
+namespace understudy::primary {
+
+// `plane` must outlive the service. `peer_address` is for messages.
+[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address);
+
+}  // namespace understudy::primary

@@ -1,0 +1,72 @@
+#include "agent-primary/service/probe.h"
+
+#include <string>
+
+namespace understudy::primary {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+struct VolumeMetric {
+  const char* name;
+  const char* help;
+  MetricType type;
+  double (*value)(const ReplicatorStatus&);
+};
+
+constexpr VolumeMetric kVolumeMetrics[] = {
+    {"understudy_volume_lag_seconds", "Age of the oldest change that isn't acknowledged by DR, 0 when there is none.",
+     MetricType::Gauge, [](const ReplicatorStatus& status) { return status.lag_seconds; }},
+    {"understudy_volume_error", "1 while something keeps the volume from replicating.", MetricType::Gauge,
+     [](const ReplicatorStatus& status) { return status.error.empty() ? 0.0 : 1.0; }},
+    {"understudy_volume_complete", "1 once all of the volume has been at DR.", MetricType::Gauge,
+     [](const ReplicatorStatus& status) { return status.complete ? 1.0 : 0.0; }},
+    {"understudy_volume_sequence", "Newest commit that DR acknowledged.", MetricType::Gauge,
+     [](const ReplicatorStatus& status) { return static_cast<double>(status.sequence); }},
+    {"understudy_volume_published_sequence", "Newest commit that the replica's folder is known to show.",
+     MetricType::Gauge, [](const ReplicatorStatus& status) { return static_cast<double>(status.published_sequence); }},
+    {"understudy_volume_dirty_paths", "Paths that wait to be looked at.", MetricType::Gauge,
+     [](const ReplicatorStatus& status) { return static_cast<double>(status.dirty_paths); }},
+    {"understudy_volume_files", "Entries of the volume at the newest scan.", MetricType::Gauge,
+     [](const ReplicatorStatus& status) { return static_cast<double>(status.files); }},
+    {"understudy_volume_content_bytes_sent_total", "File content sent to DR since the agent started.",
+     MetricType::Counter,
+     [](const ReplicatorStatus& status) { return static_cast<double>(status.content_bytes_sent); }},
+    {"understudy_volume_commits_total", "Commits acknowledged since the agent started.", MetricType::Counter,
+     [](const ReplicatorStatus& status) { return static_cast<double>(status.commits); }},
+};
+
+ClientMetric MakeMetric(MetricType type, double value) {
+  ClientMetric metric;
+  if (type == MetricType::Counter) {
+    metric.counter.value = value;
+  } else {
+    metric.gauge.value = value;
+  }
+  return metric;
+}
+
+}  // namespace
+
+std::vector<MetricFamily> PrimaryProbe::Collect() const {
+  std::vector<MetricFamily> families = registry_->Collect();
+  const std::vector<VolumeReport> volumes = plane_.Report();
+  for (const VolumeMetric& wanted : kVolumeMetrics) {
+    MetricFamily family{wanted.name, wanted.help, wanted.type, {}};
+    for (const VolumeReport& volume : volumes) {
+      ClientMetric metric = MakeMetric(wanted.type, wanted.value(volume.status));
+      metric.label.push_back({"volume", volume.name});
+      family.metric.push_back(std::move(metric));
+    }
+    families.push_back(std::move(family));
+  }
+  families.push_back({"understudy_peer_connected",
+                      "1 while every connection to DR's agent is up.",
+                      MetricType::Gauge,
+                      {MakeMetric(MetricType::Gauge, plane_.Connection().ok() ? 1.0 : 0.0)}});
+  return families;
+}
+
+}  // namespace understudy::primary

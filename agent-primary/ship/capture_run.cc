@@ -1,0 +1,325 @@
+#include "agent-primary/ship/capture_run.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+#include <utility>
+
+#include "agent-primary/capture/change_detector.h"
+#include "agent-primary/capture/planner.h"
+#include "agent-primary/ship/commit_builder.h"
+#include "core/base/log.h"
+#include "core/delta/content_digest.h"
+#include "core/model/path.h"
+#include "core/os/metadata.h"
+
+namespace understudy::primary {
+namespace {
+
+using model::FileKind;
+
+// Moves, and the folders that they need, have to be in one commit. Where that would be larger than this, nothing counts
+// as moved.
+constexpr size_t kMaxMoveOperations = 3000;
+constexpr size_t kMaxMovePathBytes = 2 * 1024 * 1024;
+
+bool IsNode(FileKind kind) {
+  return kind == FileKind::kFifo || kind == FileKind::kSocket || kind == FileKind::kCharacterDevice ||
+         kind == FileKind::kBlockDevice;
+}
+
+class CaptureRun {
+ public:
+  CaptureRun(const CaptureContext& context, const Plan& plan, CaptureResult& result)
+      : context_(context),
+        plan_(plan),
+        result_(result),
+        builder_(context.volume, context.now_nanoseconds, context.index, context.sink) {}
+
+  absl::Status Run() {
+    RETURN_IF_ERROR(AddMovesAndRemovals());
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.stat.kind != FileKind::kRegular) RETURN_IF_ERROR(AddEntry(entry));
+    }
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.stat.kind == FileKind::kRegular && !entry.move_slot.has_value()) RETURN_IF_ERROR(AddFile(entry));
+    }
+    disturbed_.insert(plan_.bereft.begin(), plan_.bereft.end());
+    for (const auto& [path, entry] : folders_) {
+      if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
+    }
+    for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
+    return builder_.Finish();
+  }
+
+ private:
+  // All in one commit, with what moved files need, so that nothing is submitted between a Detach and its Attach.
+  absl::Status AddMovesAndRemovals() {
+    std::map<std::string, const PlannedEntry*> targets;  // by path of the source
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.move_slot.has_value()) targets[entry.base->path] = &entry;
+    }
+    for (const Plan::Move& move : plan_.moves) {
+      const PlannedEntry& target = *targets.at(move.source.path);
+      if (target.stat.kind == FileKind::kRegular) {
+        RETURN_IF_ERROR(AddMovedFile(target));
+      } else {
+        AddMove(move.source.path, target.path);
+      }
+    }
+    for (const IndexEntry& removal : plan_.removals) {
+      if (plan_.moves.empty()) RETURN_IF_ERROR(builder_.MakeRoom(0));
+      builder_.Add(model::Remove{removal.path, removal.row.kind}, {RemoveRow{removal.path}});
+    }
+    return absl::OkStatus();
+  }
+
+  void AddMove(const std::string& from, const std::string& to) {
+    const model::Slot slot = builder_.NewSlot();
+    builder_.Add(model::Detach{from, slot}, {DetachRows{from, slot}});
+    builder_.Add(model::Attach{slot, to}, {AttachRows{slot, to}});
+    Disturb(to);
+  }
+
+  // Publishing something at `path` changes the times of the folder that it is in.
+  void Disturb(const std::string& path) { disturbed_.insert(std::string(model::Parent(path))); }
+
+  absl::Status AddMovedFile(const PlannedEntry& entry) {
+    absl::StatusOr<CapturedFile> file = Capture(entry);
+    const std::string& source = entry.base->path;
+    if (absl::IsNotFound(file.status())) {  // gone again; the source is gone in any case
+      builder_.Add(model::Remove{source, FileKind::kRegular}, {RemoveRow{source}});
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(file.status());
+    if (file->content_changed) {
+      builder_.Add(model::Remove{source, FileKind::kRegular}, {RemoveRow{source}});
+      AddPut(entry.path, *std::move(file));
+      return absl::OkStatus();
+    }
+    AddMove(source, entry.path);
+    AddUnchangedContent(entry, *std::move(file));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<CapturedFile> Capture(const PlannedEntry& entry) {
+    CaptureRequest request{context_.root, context_.index,     context_.sink,     context_.volume, entry.path,
+                           entry.base,    builder_.NewSlot(), context_.strategy, context_.stop};
+    // Once moves were submitted, what moved along with a folder is where it will be.
+    if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
+    absl::StatusOr<CapturedFile> file = CaptureFile(request);
+    if (absl::IsNotFound(file.status()) || (file.ok() && file->unsettled)) result_.look_again.push_back(entry.path);
+    return file;
+  }
+
+  absl::Status AddFile(const PlannedEntry& entry) {
+    if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+    RETURN_IF_ERROR(builder_.MakeRoom(std::min(entry.stat.size, kMaxInlineContentBytes)));
+    absl::StatusOr<CapturedFile> file = Capture(entry);
+    if (absl::IsNotFound(file.status())) return absl::OkStatus();
+    if (absl::IsPermissionDenied(file.status())) {
+      return Annotate(file.status(), fmt::format("'{}' can't be read", Printable(entry.path)));
+    }
+    RETURN_IF_ERROR(file.status());
+    if (file->content_changed || !entry.base.has_value()) {
+      UNDERSTUDY_CHECK(file->content_changed);
+      AddPut(entry.path, *std::move(file));
+    } else {
+      AddUnchangedContent(entry, *std::move(file));
+    }
+    return absl::OkStatus();
+  }
+
+  static IndexRow RowOf(const CapturedFile& file) {
+    IndexRow row = MakeRow(file.stat, file.metadata.xattrs, file.digest);
+    if (file.unsettled) row.ctime_nanoseconds = kUnsettledCtime;
+    return row;
+  }
+
+  void AddPut(const std::string& path, CapturedFile file) {
+    std::vector<IndexChange> changes = std::move(file.segment_changes);
+    changes.push_back(PutRow{path, RowOf(file)});
+    const auto* inlined = std::get_if<std::string>(&file.content);
+    const uint64_t inline_bytes = inlined != nullptr ? inlined->size() : 0;
+    if (inlined == nullptr) builder_.AddStagedBytes(file.bytes_sent);
+    result_.content_bytes_sent += file.bytes_sent;
+    if (result_.rung.empty() || file.stat.size > largest_sent_) {
+      largest_sent_ = file.stat.size;
+      result_.rung = file.rung;
+    }
+    Disturb(path);
+    builder_.Add(model::Put{path, std::move(file.metadata), file.stat.size, file.digest, std::move(file.content)},
+                 std::move(changes), inline_bytes);
+  }
+
+  void AddUnchangedContent(const PlannedEntry& entry, CapturedFile file) {
+    std::vector<IndexChange> changes = std::move(file.segment_changes);
+    changes.push_back(PutRow{entry.path, RowOf(file)});
+    if (HasMetadata(entry.base->row, file.metadata)) {
+      // The rows of a move are put in place by its Attach first.
+      builder_.AddRefresh(std::move(changes));
+    } else {
+      builder_.Add(model::SetMetadata{entry.path, FileKind::kRegular, std::move(file.metadata)}, std::move(changes));
+    }
+  }
+
+  absl::Status AddEntry(const PlannedEntry& entry) {
+    RETURN_IF_ERROR(plan_.moves.empty() || builder_.submitted_any() ? builder_.MakeRoom(0) : absl::OkStatus());
+    if (entry.stat.kind == FileKind::kDirectory) return AddFolder(entry);
+    ASSIGN_OR_RETURN(const std::optional<model::Metadata> metadata, MetadataNow(entry.path, entry.stat));
+    if (!metadata.has_value()) return absl::OkStatus();
+    std::string target;
+    if (entry.stat.kind == FileKind::kSymlink) {
+      absl::StatusOr<std::string> read = context_.root.ReadLink(entry.path);
+      if (!read.ok()) {  // another kind by now, or gone
+        result_.look_again.push_back(entry.path);
+        return absl::OkStatus();
+      }
+      target = *std::move(read);
+    }
+    const model::Digest content = entry.stat.kind == FileKind::kSymlink ? delta::DigestOf(target) : model::Digest{};
+    const IndexRow row = MakeRow(entry.stat, metadata->xattrs, content);
+    const bool same =
+        entry.base.has_value() && entry.base->row.content == content && entry.base->row.device == row.device;
+    std::vector<IndexChange> changes = {PutRow{entry.path, row}};
+    if (same && HasMetadata(entry.base->row, *metadata)) {
+      builder_.AddRefresh(std::move(changes));
+    } else if (same) {
+      builder_.Add(model::SetMetadata{entry.path, entry.stat.kind, *metadata}, std::move(changes));
+    } else if (IsNode(entry.stat.kind)) {
+      Disturb(entry.path);
+      builder_.Add(model::MakeNode{entry.path, entry.stat.kind, entry.stat.device, *metadata}, std::move(changes));
+    } else {
+      Disturb(entry.path);
+      builder_.Add(model::MakeSymlink{entry.path, std::move(target), *metadata}, std::move(changes));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddFolder(const PlannedEntry& entry) {
+    folders_.emplace(entry.path, &entry);
+    if (entry.base.has_value() || entry.path.empty()) return absl::OkStatus();
+    Disturb(entry.path);
+    disturbed_.insert(entry.path);
+    // Made even if it is gone by now: its entries, if there are any, need it; the next look removes it.
+    builder_.Add(model::MakeDirectory{entry.path, os::MetadataOf(entry.stat)},
+                 {PutRow{entry.path, MakeRow(entry.stat, {}, {})}});
+    return absl::OkStatus();
+  }
+
+  // nullopt: nothing of that kind is there any more.
+  absl::StatusOr<std::optional<model::Metadata>> MetadataNow(const std::string& path, const os::EntryStat& stat) {
+    model::Metadata metadata = os::MetadataOf(stat);
+    absl::StatusOr<std::vector<model::Xattr>> xattrs = [&]() -> absl::StatusOr<std::vector<model::Xattr>> {
+      if (path.empty()) return os::ReadXattrs(context_.root.fd(), "");
+      ASSIGN_OR_RETURN(const os::ParentAndName place, context_.root.OpenParent(path));
+      return os::ReadXattrs(place.folder.get(), place.name);
+    }();
+    if (absl::IsNotFound(xattrs.status())) {
+      result_.look_again.push_back(path);
+      return std::nullopt;
+    }
+    RETURN_IF_ERROR(xattrs.status());
+    metadata.xattrs = *std::move(xattrs);
+    return metadata;
+  }
+
+  // Gives a folder the metadata that it has now. With `entry`, publishing doesn't disturb it, and what the index knows
+  // may do.
+  absl::Status SettleFolder(const std::string& path, const PlannedEntry* entry) {
+    RETURN_IF_ERROR(builder_.MakeRoom(0));
+    const absl::StatusOr<os::EntryStat> stat = context_.root.Stat(path);
+    if (absl::IsNotFound(stat.status()) || (stat.ok() && stat->kind != FileKind::kDirectory)) {
+      result_.look_again.push_back(path);
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(stat.status());
+    ASSIGN_OR_RETURN(std::optional<model::Metadata> metadata, MetadataNow(path, *stat));
+    if (!metadata.has_value()) return absl::OkStatus();
+    IndexRow row = MakeRow(*stat, metadata->xattrs, {});
+    if (IsRacilyClean(stat->ctime_nanoseconds)) {
+      row.ctime_nanoseconds = kUnsettledCtime;
+      result_.look_again.push_back(path);
+    }
+    if (entry != nullptr && entry->base.has_value() && HasMetadata(entry->base->row, *metadata)) {
+      builder_.AddRefresh({PutRow{path, row}});
+    } else {
+      builder_.Add(model::SetMetadata{path, FileKind::kDirectory, *std::move(metadata)}, {PutRow{path, row}});
+    }
+    return absl::OkStatus();
+  }
+
+  const CaptureContext& context_;
+  const Plan& plan_;
+  CaptureResult& result_;
+  CommitBuilder builder_;
+  std::map<std::string, const PlannedEntry*> folders_;
+  std::set<std::string> disturbed_;  // folders whose times publishing changes
+  uint64_t largest_sent_ = 0;
+};
+
+absl::Status Look(ChangeDetector& detector, const DirtyBatch& batch) {
+  if (batch.whole_volume) return detector.LookBelow("");
+  for (const DirtyPath& dirty : batch.paths) {
+    if (detector.truncated()) return absl::OkStatus();
+    RETURN_IF_ERROR(dirty.subtree ? detector.LookBelow(dirty.path) : detector.LookAt(dirty.path));
+  }
+  return absl::OkStatus();
+}
+
+// An empty mount point in the place of a volume must never look like a volume whose files were all deleted.
+absl::Status CheckRootIdentity(const CaptureContext& context) {
+  ASSIGN_OR_RETURN(const std::optional<IndexRow> known, context.index.Find(""));
+  if (!known.has_value() || known->inode == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const os::EntryStat now, context.root.Stat(""));
+  if (now.inode == known->inode) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "the volume's folder isn't the one that was replicated before (inode {} instead of {}): is its filesystem "
+      "mounted? Nothing is replicated until the old folder is back",
+      now.inode, known->inode));
+}
+
+// Whether the moves and all that has no content of its own do.
+bool FitsOneCommit(const Plan& plan) {
+  size_t operations = 2 * plan.moves.size() + plan.removals.size();
+  size_t bytes = 0;
+  for (const Plan::Move& move : plan.moves) bytes += move.source.path.size();
+  for (const IndexEntry& removal : plan.removals) bytes += removal.path.size();
+  for (const PlannedEntry& entry : plan.entries) {
+    if (entry.stat.kind == FileKind::kRegular && !entry.move_slot.has_value()) continue;
+    ++operations;
+    bytes += entry.path.size();
+  }
+  return operations <= kMaxMoveOperations && bytes <= kMaxMovePathBytes;
+}
+
+// False: there are too many moves for one commit, and nothing was done.
+absl::StatusOr<bool> TryCapture(const CaptureContext& context, const DirtyBatch& batch, bool moves,
+                                CaptureResult& result) {
+  ChangeDetector detector(context.root, context.index, moves);
+  RETURN_IF_ERROR(Look(detector, batch));
+  ASSIGN_OR_RETURN(const Plan plan, MakePlan(detector, context.index));
+  if (moves && !plan.moves.empty() && !FitsOneCommit(plan)) return false;
+  const model::Sequence before = context.index.state().sequence;
+  result.more = detector.truncated();
+  RETURN_IF_ERROR(CaptureRun(context, plan, result).Run());
+  result.commits = context.index.state().sequence - before;
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const DirtyBatch& batch) {
+  RETURN_IF_ERROR(CheckRootIdentity(context));
+  CaptureResult result;
+  ASSIGN_OR_RETURN(const bool done, TryCapture(context, batch, /*moves=*/true, result));
+  if (!done) {
+    ASSIGN_OR_RETURN(const bool done_without, TryCapture(context, batch, /*moves=*/false, result));
+    UNDERSTUDY_CHECK(done_without);
+  }
+  return result;
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,40 @@
+// capture_run.h: one capture of one volume: from dirty paths to acknowledged commits.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent-primary/capture/file_capture.h"
+#include "agent-primary/index/volume_index.h"
+#include "agent-primary/watch/dirty_set.h"
+#include "core/model/replica_sink.h"
+#include "core/os/root.h"
+
+namespace understudy::primary {
+
+struct CaptureResult {
+  bool more = false;                    // there were more differences than one capture takes: look at everything again
+  std::vector<std::string> look_again;  // changed while they were captured, or a moment before
+  uint64_t commits = 0;
+  uint64_t content_bytes_sent = 0;
+  std::string_view rung;  // of the largest file whose content was sent; empty when none was
+};
+
+struct CaptureContext {
+  const model::VolumeName& volume;
+  const os::Root& root;
+  VolumeIndex& index;
+  model::ReplicaSink& sink;
+  Strategy strategy = Strategy::kAuto;
+  int64_t now_nanoseconds = 0;  // Unix time
+  std::stop_token stop;
+};
+
+// Returns when all that the batch led to is acknowledged. FAILED_PRECONDITION: the volume's folder isn't the one that
+// was replicated before. CANCELLED: `stop` was requested. After an error the volume has to be opened again; whatever
+// was acknowledged meanwhile is in the index.
+[[nodiscard]] absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const DirtyBatch& batch);
+
+}  // namespace understudy::primary

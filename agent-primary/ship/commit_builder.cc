@@ -1,0 +1,105 @@
+#include "agent-primary/ship/commit_builder.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "core/model/path.h"
+
+namespace understudy::primary {
+namespace {
+
+// What an operation costs on the wire besides its path, names and content: numbers, digest, framing.
+constexpr uint64_t kOperationOverheadBytes = 128;
+
+uint64_t BytesOf(const model::Metadata& metadata) {
+  uint64_t bytes = 0;
+  for (const model::Xattr& xattr : metadata.xattrs) bytes += xattr.name.size() + xattr.value.size() + 16;
+  return bytes;
+}
+
+struct Shape {
+  int pass;
+  std::string_view path;
+  uint64_t bytes;
+};
+
+Shape ShapeOf(const model::Operation& operation) {
+  struct Visitor {
+    Shape operator()(const model::Remove& op) const { return {1, op.path, 0}; }
+    Shape operator()(const model::Detach& op) const { return {1, op.path, 0}; }
+    Shape operator()(const model::Attach& op) const { return {2, op.path, 0}; }
+    Shape operator()(const model::MakeDirectory& op) const { return {2, op.path, BytesOf(op.metadata)}; }
+    Shape operator()(const model::Put& op) const { return {2, op.path, BytesOf(op.metadata)}; }
+    Shape operator()(const model::MakeSymlink& op) const {
+      return {2, op.path, BytesOf(op.metadata) + op.target.size()};
+    }
+    Shape operator()(const model::MakeNode& op) const { return {2, op.path, BytesOf(op.metadata)}; }
+    Shape operator()(const model::SetMetadata& op) const { return {3, op.path, BytesOf(op.metadata)}; }
+  };
+  return std::visit(Visitor{}, operation);
+}
+
+}  // namespace
+
+void CommitBuilder::Add(model::Operation operation, std::vector<IndexChange> changes, uint64_t content_bytes) {
+  const Shape shape = ShapeOf(operation);
+  message_bytes_ += kOperationOverheadBytes + shape.path.size() + shape.bytes + content_bytes;
+  Item item{model::Key(shape.path), std::move(operation), std::move(changes)};
+  (shape.pass == 1 ? disappear_ : shape.pass == 2 ? appear_ : settle_).push_back(std::move(item));
+}
+
+void CommitBuilder::AddRefresh(std::vector<IndexChange> changes) {
+  std::move(changes.begin(), changes.end(), std::back_inserter(refreshes_));
+}
+
+absl::Status CommitBuilder::MakeRoom(uint64_t content_bytes) {
+  const size_t operations = disappear_.size() + appear_.size() + settle_.size();
+  const bool full = operations + 1 > kMaxBuilderOperations ||
+                    message_bytes_ + content_bytes > kMaxBuilderMessageBytes || staged_bytes_ > kMaxBuilderStagedBytes;
+  return full && operations > 0 ? Submit(/*completes_capture=*/false) : absl::OkStatus();
+}
+
+absl::Status CommitBuilder::Finish() {
+  const bool nothing = disappear_.empty() && appear_.empty() && settle_.empty();
+  // A capture that was begun has to be ended, too.
+  if (nothing && !submitted_any_ && index_.state().complete) {
+    return index_.Refresh(std::exchange(refreshes_, {}));
+  }
+  return Submit(/*completes_capture=*/true);
+}
+
+absl::Status CommitBuilder::Submit(bool completes_capture) {
+  const auto descending = [](const Item& a, const Item& b) { return a.key > b.key; };
+  const auto ascending = [](const Item& a, const Item& b) { return a.key < b.key; };
+  std::sort(disappear_.begin(), disappear_.end(), descending);
+  std::sort(appear_.begin(), appear_.end(), ascending);
+  std::sort(settle_.begin(), settle_.end(), descending);
+
+  model::Commit commit;
+  commit.volume = volume_;
+  commit.epoch = index_.state().epoch;
+  commit.base_sequence = index_.state().sequence;
+  commit.sequence = commit.base_sequence + 1;
+  commit.completes_capture = completes_capture;
+  commit.captured_at_nanoseconds = captured_at_nanoseconds_;
+  std::vector<IndexChange> changes;
+  for (std::vector<Item>* pass : {&disappear_, &appear_, &settle_}) {
+    for (Item& item : *pass) {
+      commit.operations.push_back(std::move(item.operation));
+      std::move(item.changes.begin(), item.changes.end(), std::back_inserter(changes));
+    }
+    pass->clear();
+  }
+  std::move(refreshes_.begin(), refreshes_.end(), std::back_inserter(changes));
+  refreshes_.clear();
+  message_bytes_ = staged_bytes_ = 0;
+  next_slot_ = 1;
+  submitted_any_ = true;
+
+  RETURN_IF_ERROR(index_.Stage(commit.sequence, completes_capture, changes));
+  RETURN_IF_ERROR(sink_.Submit(commit));
+  return index_.Acknowledge();
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,240 @@
+#include "agent-primary/ship/data_plane.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <utility>
+
+#include "agent-primary/watch/inotify_source.h"
+#include "core/base/log.h"
+#include "core/model/path.h"
+
+namespace understudy::primary {
+namespace {
+
+constexpr absl::Duration kFlushTimeout = absl::Seconds(30);
+constexpr absl::Duration kWaitStep = absl::Seconds(1);
+constexpr absl::Duration kStopCheckStep = absl::Milliseconds(200);
+
+// `path` relative to `folder` when it lies within it. Both are absolute.
+std::optional<std::string> Within(const std::string& path, const std::string& folder) {
+  if (folder == "/") return path.substr(1);
+  if (!model::IsWithin(path, folder)) return std::nullopt;
+  return path == folder ? std::string() : path.substr(folder.size() + 1);
+}
+
+std::string JoinAbsolute(const std::string& folder, const std::string& rest) {
+  if (rest.empty()) return folder;
+  return folder.ends_with('/') ? folder + rest : folder + "/" + rest;
+}
+
+std::string WithoutTrailingSlashes(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
+absl::Status MakeFolder(const std::string& path) {
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+    return ErrnoStatus(errno, fmt::format("make folder '{}'", path));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options, SinkConnector connect,
+                                                            const Clock& clock) {
+  RETURN_IF_ERROR(MakeFolder(options.state_dir + "/index"));
+  RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
+  std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
+  ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
+  for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(connect, clock));
+  return plane;
+}
+
+DataPlane::~DataPlane() {
+  // Hints first: they reach into the lanes.
+  source_.reset();
+  lanes_.clear();
+}
+
+std::optional<VolumePlace> DataPlane::Locate(const std::string& server, const std::string& path) const {
+  const std::string wanted = WithoutTrailingSlashes(path);
+  // Through the innermost export that holds it.
+  const ExportPlace* best = nullptr;
+  for (const ExportPlace& candidate : options_.exports) {
+    const auto& names = candidate.server_names;
+    if (std::find(names.begin(), names.end(), server) == names.end()) continue;
+    if (!Within(wanted, candidate.path).has_value()) continue;
+    if (best == nullptr || candidate.path.size() > best->path.size()) best = &candidate;
+  }
+  if (best == nullptr) return std::nullopt;
+  return VolumePlace{wanted, JoinAbsolute(best->replica_path, *Within(wanted, best->path))};
+}
+
+absl::Status DataPlane::AddListed(const model::VolumeName& name, const std::string& path) {
+  const std::string wanted = WithoutTrailingSlashes(path);
+  const ExportPlace* best = nullptr;
+  for (const ExportPlace& candidate : options_.exports) {
+    if (!Within(wanted, candidate.path).has_value()) continue;
+    if (best == nullptr || candidate.path.size() > best->path.size()) best = &candidate;
+  }
+  if (best == nullptr) {
+    return absl::InvalidArgumentError(
+        fmt::format("volume '{}': '{}' lies within none of the exports; add its export to "
+                    "`exports` in the configuration",
+                    name, Printable(path)));
+  }
+  return Add(name, {wanted, JoinAbsolute(best->replica_path, *Within(wanted, best->path))}, VolumeOrigin::kConfig);
+}
+
+absl::Status DataPlane::Register(const std::string& name, const VolumePlace& place) {
+  return Add(name, place, VolumeOrigin::kKubernetes);
+}
+
+absl::Status DataPlane::CheckFree(const model::VolumeName& name, const VolumePlace& place, bool* already) const {
+  *already = false;
+  for (const auto& [other, volume] : volumes_) {
+    const std::string& path = volume.replicator->path();
+    if (other == name) {
+      if (path == place.path && volume.replicator->replica_root() == place.replica_path) {
+        *already = true;
+        return absl::OkStatus();
+      }
+      return absl::AlreadyExistsError(fmt::format("volume '{}' stands for '{}' already, not for '{}'", name,
+                                                  Printable(path), Printable(place.path)));
+    }
+    if (model::IsWithin(path, place.path) || model::IsWithin(place.path, path)) {
+      return absl::AlreadyExistsError(
+          fmt::format("volume '{}' at '{}' overlaps volume '{}' at '{}'; a folder belongs to one "
+                      "volume only",
+                      name, Printable(place.path), other, Printable(path)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(name));
+  absl::MutexLock registering(&registering_);
+  {
+    absl::MutexLock lock(&mutex_);
+    bool already = false;
+    RETURN_IF_ERROR(CheckFree(name, place, &already));
+    if (already) return absl::OkStatus();
+  }
+  struct stat raw {};
+  if (::stat(place.path.c_str(), &raw) != 0) {
+    return ErrnoStatus(errno, fmt::format("volume '{}': its folder '{}'", name, Printable(place.path)));
+  }
+  if (!S_ISDIR(raw.st_mode)) {
+    return absl::InvalidArgumentError(fmt::format("volume '{}': '{}' isn't a folder", name, Printable(place.path)));
+  }
+  ASSIGN_OR_RETURN(
+      std::shared_ptr<VolumeReplicator> replicator,
+      VolumeReplicator::Open(name, place.path, place.replica_path,
+                             fmt::format("{}/index/{}.db", options_.state_dir, name), options_.replicator, clock_));
+  Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
+  {
+    absl::MutexLock lock(&mutex_);
+    volumes_.emplace(name, Volume{origin, lane, replicator});
+  }
+  // Watched before the first scan begins, so that nothing slips in between.
+  const absl::Status watched = source_->AddVolume(name, place.path);
+  if (absl::IsResourceExhausted(watched)) {
+    spdlog::warn("volume={} {}", name, MessageOf(watched));
+  } else if (!watched.ok()) {
+    source_->RemoveVolume(name);
+    absl::MutexLock lock(&mutex_);
+    volumes_.erase(name);
+    return watched;
+  }
+  spdlog::info("volume={} path={} replica={} replicating", name, Printable(place.path), Printable(place.replica_path));
+  lane->Add(std::move(replicator));
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::Unregister(const std::string& name) {
+  absl::MutexLock registering(&registering_);
+  std::optional<Volume> volume;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = volumes_.find(name);
+    if (found == volumes_.end() || found->second.origin != VolumeOrigin::kKubernetes) return absl::OkStatus();
+    volume = found->second;
+    volumes_.erase(found);
+  }
+  source_->RemoveVolume(name);
+  volume->lane->Remove(name);
+  spdlog::info("volume={} not replicated any more; DR keeps its data", name);
+  return absl::OkStatus();
+}
+
+VolumeReport DataPlane::ReportOf(const Volume& volume) {
+  return {volume.replicator->name(), volume.replicator->path(), volume.replicator->replica_root(), volume.origin,
+          volume.replicator->Status()};
+}
+
+std::vector<VolumeReport> DataPlane::Report() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<VolumeReport> report;
+  for (const auto& [name, volume] : volumes_) report.push_back(ReportOf(volume));
+  return report;
+}
+
+absl::Status DataPlane::Connection() const {
+  for (const auto& lane : lanes_) RETURN_IF_ERROR(lane->connection());
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::Sync(const model::VolumeName& name, bool published,
+                             const std::function<bool(const VolumeReport&)>& on_wait) {
+  std::optional<Volume> volume;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = volumes_.find(name);
+    if (found != volumes_.end()) volume = found->second;
+  }
+  if (!volume.has_value()) return absl::NotFoundError(fmt::format("there is no volume '{}' on this host", name));
+  RETURN_IF_ERROR(source_->Flush(kFlushTimeout));
+  const uint64_t barrier = volume->replicator->RequestBarrier();
+  volume->lane->Wake();
+  absl::Duration next_report = clock_.Monotonic() + kWaitStep;
+  while (!volume->replicator->AwaitBarrier(barrier, published, kStopCheckStep)) {
+    const bool report_now = clock_.Monotonic() >= next_report;
+    if (report_now) next_report += kWaitStep;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto found = volumes_.find(name);
+      if (found == volumes_.end() || found->second.replicator != volume->replicator) {
+        return absl::NotFoundError(fmt::format("volume '{}' isn't replicated any more", name));
+      }
+    }
+    if (report_now && !on_wait(ReportOf(*volume))) return absl::CancelledError("the caller went away");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::SyncToBarrier(const std::string& name, std::stop_token stop) {
+  return Sync(name, /*published=*/false, [&](const VolumeReport&) { return !stop.stop_requested(); });
+}
+
+void DataPlane::OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(volume);
+  if (found == volumes_.end()) return;
+  found->second.replicator->OnHint(path, kind, at_once);
+  found->second.lane->Wake();
+}
+
+void DataPlane::OnOverflow(const model::VolumeName& volume) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(volume);
+  if (found == volumes_.end()) return;
+  found->second.replicator->OnOverflow();
+  found->second.lane->Wake();
+}
+
+}  // namespace understudy::primary

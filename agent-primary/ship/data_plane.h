@@ -1,0 +1,93 @@
+// data_plane.h: every volume of this host: registered, watched, and carried to DR by its lane.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent-primary/rules/volume_actions.h"
+#include "agent-primary/ship/lane.h"
+#include "agent-primary/ship/volume_replicator.h"
+#include "agent-primary/watch/change_source.h"
+
+namespace understudy::primary {
+
+// Volumes are spread over so many lanes, each with a connection of its own.
+inline constexpr size_t kLanes = 4;
+
+struct ExportPlace {
+  std::string path;                       // absolute, here
+  std::string replica_path;               // absolute, at DR
+  std::vector<std::string> server_names;  // how PersistentVolumes name this NFS server
+};
+
+struct DataPlaneOptions {
+  std::string state_dir;
+  std::vector<ExportPlace> exports;
+  ReplicatorOptions replicator;
+};
+
+enum class VolumeOrigin { kConfig, kKubernetes };
+
+struct VolumeReport {
+  model::VolumeName name;
+  std::string path;
+  std::string replica_root;
+  VolumeOrigin origin = VolumeOrigin::kConfig;
+  ReplicatorStatus status;
+};
+
+// Thread-safe.
+class DataPlane : public HintSink, public VolumeActions {
+ public:
+  // `clock` must outlive it. Change source: inotify.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<DataPlane>> Start(const DataPlaneOptions& options,
+                                                                        SinkConnector connect, const Clock& clock);
+  ~DataPlane() override;
+
+  // INVALID_ARGUMENT: `path` lies within no export. Other errors as of Register.
+  [[nodiscard]] absl::Status AddListed(const model::VolumeName& name, const std::string& path);
+
+  [[nodiscard]] std::vector<VolumeReport> Report() const;
+  // OK when every lane is connected; else why one isn't.
+  [[nodiscard]] absl::Status Connection() const;
+
+  // As SyncToBarrier; `published` also waits for the replica's folder to show it. `on_wait` is called about once a
+  // second meanwhile; false ends the wait with CANCELLED. NOT_FOUND: there is no such volume.
+  [[nodiscard]] absl::Status Sync(const model::VolumeName& name, bool published,
+                                  const std::function<bool(const VolumeReport&)>& on_wait);
+
+  [[nodiscard]] std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const override;
+  [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
+  [[nodiscard]] absl::Status Unregister(const std::string& name) override;
+  [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override;
+
+  void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) override;
+  void OnOverflow(const model::VolumeName& volume) override;
+
+ private:
+  struct Volume {
+    VolumeOrigin origin;
+    Lane* lane;
+    std::shared_ptr<VolumeReplicator> replicator;
+  };
+
+  DataPlane(const DataPlaneOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
+  absl::Status Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin);
+  absl::Status CheckFree(const model::VolumeName& name, const VolumePlace& place, bool* already) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static VolumeReport ReportOf(const Volume& volume);
+
+  const DataPlaneOptions options_;
+  const Clock& clock_;
+  absl::Mutex registering_;  // one registration at a time; taken before mutex_
+  mutable absl::Mutex mutex_;
+  std::map<model::VolumeName, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  std::unique_ptr<ChangeSource> source_;
+};
+
+}  // namespace understudy::primary

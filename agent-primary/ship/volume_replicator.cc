@@ -1,0 +1,290 @@
+#include "agent-primary/ship/volume_replicator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "agent-primary/ship/capture_run.h"
+#include "core/base/log.h"
+#include "core/delta/content_digest.h"
+
+namespace understudy::primary {
+namespace {
+
+constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
+constexpr absl::Duration kLongestRetry = absl::Seconds(15);
+
+absl::Duration RetryDelay(int failures_in_a_row) {
+  return std::min(kLongestRetry, kFirstRetry * (int64_t{1} << std::min(failures_in_a_row, 10)));
+}
+
+int64_t MtimeNanoseconds(const model::Metadata& metadata) {
+  return metadata.mtime_seconds * 1'000'000'000 + metadata.mtime_nanoseconds;
+}
+
+// What DR has is known; which file at the primary it came from isn't, so every file is looked at once.
+IndexRow RowOf(const model::InventoryEntry& entry) {
+  IndexRow row;
+  row.kind = entry.kind;
+  row.size = entry.kind == model::FileKind::kDirectory ? 0 : entry.size;
+  row.mtime_nanoseconds = MtimeNanoseconds(entry.metadata);
+  row.ctime_nanoseconds = kUnsettledCtime;
+  row.mode = entry.metadata.mode;
+  row.uid = entry.metadata.uid;
+  row.gid = entry.metadata.gid;
+  row.device = entry.device;
+  row.xattrs = DigestOfXattrs(entry.metadata.xattrs);
+  if (entry.digest.has_value()) row.content = *entry.digest;
+  if (entry.kind == model::FileKind::kSymlink) row.content = delta::DigestOf(entry.symlink_target);
+  return row;
+}
+
+}  // namespace
+
+std::string_view ToString(ReplicationState state) {
+  switch (state) {
+    case ReplicationState::kConnecting:
+      return "connecting";
+    case ReplicationState::kScanning:
+      return "scanning";
+    case ReplicationState::kReplicating:
+      return "replicating";
+    case ReplicationState::kIdle:
+      return "idle";
+    case ReplicationState::kError:
+      return "error";
+  }
+  AbortOnBrokenInvariant("known ReplicationState", __FILE__, __LINE__);
+}
+
+absl::StatusOr<std::unique_ptr<VolumeReplicator>> VolumeReplicator::Open(
+    const model::VolumeName& name, const std::string& path, const std::string& replica_root,
+    const std::string& index_file, const ReplicatorOptions& options, const Clock& clock) {
+  ASSIGN_OR_RETURN(std::unique_ptr<VolumeIndex> index, VolumeIndex::Open(index_file));
+  std::unique_ptr<VolumeReplicator> replicator(
+      new VolumeReplicator(name, path, replica_root, std::move(index), options, clock));
+  replicator->CopyIndexState();
+  return replicator;
+}
+
+VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string path, std::string replica_root,
+                                   std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options,
+                                   const Clock& clock)
+    : name_(name),
+      path_(std::move(path)),
+      replica_root_(std::move(replica_root)),
+      options_(options),
+      clock_(clock),
+      index_(std::move(index)),
+      dirty_(options.times),
+      next_rescan_(clock.Monotonic() + options.rescan_interval),
+      created_(clock.Monotonic()) {
+  // What changed while nobody watched is found by a scan.
+  absl::MutexLock lock(&mutex_);
+  dirty_.AddWholeVolume(created_, /*hinted=*/false);
+}
+
+void VolumeReplicator::OnHint(std::string_view path, HintKind kind, bool at_once) {
+  absl::MutexLock lock(&mutex_);
+  dirty_.Add(path, kind, at_once, clock_.Monotonic());
+}
+
+void VolumeReplicator::OnOverflow() {
+  absl::MutexLock lock(&mutex_);
+  dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/true);
+}
+
+std::optional<absl::Duration> VolumeReplicator::NextRun() const {
+  absl::MutexLock lock(&mutex_);
+  std::optional<absl::Duration> next = dirty_.NextDue();
+  if (barrier_requested_ > barrier_passed_) next = -absl::InfiniteDuration();
+  if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
+  return std::max(*next, not_before_);
+}
+
+absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token stop) {
+  absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
+  if (status.ok()) status = CaptureOnce(sink, std::move(stop));
+  if (status.ok()) {
+    failures_in_a_row_ = 0;
+    return status;
+  }
+  session_open_ = false;
+  if (absl::IsCancelled(status)) return status;
+  if (absl::IsDataLoss(status)) {
+    // DR's content isn't what the index says: it is compared as a whole at the next opening.
+    spdlog::warn("volume={} {}; the replica is compared with the volume", name_, MessageOf(status));
+    IndexState unknown;
+    unknown.epoch = index_->state().epoch;
+    if (absl::Status forgotten = index_->Rebuild(unknown, [](VolumeIndex&) { return absl::OkStatus(); });
+        !forgotten.ok()) {
+      status = forgotten;
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  status_.state = absl::IsUnavailable(status) ? ReplicationState::kConnecting : ReplicationState::kError;
+  status_.error = std::string(MessageOf(status));
+  not_before_ = clock_.Monotonic() + RetryDelay(failures_in_a_row_++);
+  return status;
+}
+
+void VolumeReplicator::ForgetSession() {
+  session_open_ = false;
+}
+
+void VolumeReplicator::SetUnreachable(const absl::Status& reason) {
+  absl::MutexLock lock(&mutex_);
+  status_.state = ReplicationState::kConnecting;
+  status_.error = std::string(MessageOf(reason));
+}
+
+void VolumeReplicator::SetPublished(model::Sequence sequence) {
+  absl::MutexLock lock(&mutex_);
+  status_.published_sequence = std::max(status_.published_sequence, sequence);
+}
+
+absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
+  ASSIGN_OR_RETURN(const model::ReplicaState replica, sink.Open({name_, replica_root_, index_->state().epoch}));
+  const IndexState& known = index_->state();
+  const bool same_replica = known.replica_id == replica.replica_id && known.epoch == replica.epoch;
+  if (same_replica && known.sequence == replica.sequence) {
+    RETURN_IF_ERROR(index_->DropStaged());
+  } else if (same_replica && known.staged_sequence == replica.sequence) {
+    // The acknowledgement was on its way when the connection broke.
+    RETURN_IF_ERROR(index_->Acknowledge());
+  } else {
+    RETURN_IF_ERROR(Reconcile(sink, replica));
+  }
+  session_open_ = true;
+  CopyIndexState();
+  SetPublished(replica.published_sequence);
+  return absl::OkStatus();
+}
+
+absl::Status VolumeReplicator::Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica) {
+  spdlog::info("volume={} sequence={} asking DR what it holds", name_, replica.sequence);
+  {
+    absl::MutexLock lock(&mutex_);
+    status_.state = ReplicationState::kScanning;
+    status_.error.clear();
+    dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
+  }
+  IndexState next;
+  next.replica_id = replica.replica_id;
+  next.epoch = replica.epoch;
+  next.sequence = replica.sequence;
+  next.complete = replica.complete;
+  return index_->Rebuild(next, [&](VolumeIndex& index) {
+    return sink.Inventory(name_, /*with_digests=*/true, [&](const model::InventoryEntry& entry) {
+      return index.PutRebuilt(entry.path, RowOf(entry));
+    });
+  });
+}
+
+absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
+  DirtyBatch batch;
+  uint64_t barrier = 0;
+  bool barrier_waits = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Duration now = clock_.Monotonic();
+    barrier = barrier_requested_;
+    barrier_waits = barrier > barrier_passed_;
+    if (now >= next_rescan_) {
+      dirty_.AddWholeVolume(now, /*hinted=*/false);
+      next_rescan_ = now + options_.rescan_interval;
+    }
+    batch = dirty_.Take(now, /*all=*/barrier_waits);
+    oldest_in_flight_ = batch.oldest_hint;
+    status_.state = batch.whole_volume ? ReplicationState::kScanning : ReplicationState::kReplicating;
+    status_.error.clear();
+  }
+  const auto put_back = [&] {
+    absl::MutexLock lock(&mutex_);
+    dirty_.Restore(batch);
+    oldest_in_flight_.reset();
+  };
+  if (barrier_waits && !batch.whole_volume) {
+    // Writes to large files can come without any hint (an NFS server's by handle, mmap).
+    absl::StatusOr<std::vector<std::string>> large = index_->ListLarge(kMaxInlineContentBytes + 1);
+    if (!large.ok()) {
+      put_back();
+      return large.status();
+    }
+    for (std::string& path : *large) batch.paths.push_back({std::move(path), false});
+  }
+  absl::StatusOr<os::Root> root = os::Root::Open(path_);
+  absl::StatusOr<CaptureResult> result =
+      root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
+                              std::move(stop)},
+                             batch)
+                : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
+  if (!result.ok()) {
+    put_back();
+    return result.status();
+  }
+  CopyIndexState();
+  std::optional<uint64_t> files;
+  if (batch.whole_volume) {
+    // Counting goes through the whole index, as the scan did.
+    ASSIGN_OR_RETURN(files, index_->CountRows());
+  }
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  oldest_in_flight_.reset();
+  for (const std::string& path : result->look_again) dirty_.AddRecheck(path, now);
+  if (result->more) {
+    DirtyBatch rest;
+    rest.whole_volume = true;
+    rest.oldest_hint = batch.oldest_hint;
+    dirty_.Restore(rest);
+  } else if (barrier_waits) {
+    barrier_passed_ = barrier;
+    barrier_sequence_ = index_->state().sequence;
+  }
+  status_.state = dirty_.NextDue().has_value() ? ReplicationState::kReplicating : ReplicationState::kIdle;
+  status_.commits += result->commits;
+  status_.content_bytes_sent += result->content_bytes_sent;
+  if (!result->rung.empty()) status_.strategy = std::string(result->rung);
+  if (result->commits > 0) status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
+  if (files.has_value()) status_.files = *files;
+  status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
+  return absl::OkStatus();
+}
+
+void VolumeReplicator::CopyIndexState() {
+  const IndexState& known = index_->state();
+  absl::MutexLock lock(&mutex_);
+  status_.sequence = known.sequence;
+  status_.epoch = known.epoch;
+  status_.complete = known.complete;
+}
+
+uint64_t VolumeReplicator::RequestBarrier() {
+  absl::MutexLock lock(&mutex_);
+  return ++barrier_requested_;
+}
+
+bool VolumeReplicator::AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout) {
+  absl::MutexLock lock(&mutex_);
+  const auto passed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return barrier_passed_ >= barrier && (!published || status_.published_sequence >= barrier_sequence_);
+  };
+  return mutex_.AwaitWithTimeout(absl::Condition(&passed), timeout);
+}
+
+ReplicatorStatus VolumeReplicator::Status() const {
+  absl::MutexLock lock(&mutex_);
+  ReplicatorStatus status = status_;
+  std::optional<absl::Duration> oldest = dirty_.OldestHint();
+  if (oldest_in_flight_.has_value() && (!oldest.has_value() || *oldest_in_flight_ < *oldest))
+    oldest = oldest_in_flight_;
+  // Until everything was across once, the data is as old as the volume is known.
+  if (!status.complete) oldest = created_;
+  status.lag_seconds = oldest.has_value() ? std::max(0.0, absl::ToDoubleSeconds(clock_.Monotonic() - *oldest)) : 0.0;
+  status.dirty_paths = dirty_.size();
+  return status;
+}
+
+}  // namespace understudy::primary

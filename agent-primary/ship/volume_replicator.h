@@ -1,0 +1,111 @@
+// volume_replicator.h: one volume on its way to DR: hints come in, captures go out, barriers are waited for.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent-primary/capture/file_capture.h"
+#include "agent-primary/index/volume_index.h"
+#include "agent-primary/watch/dirty_set.h"
+#include "core/base/clock.h"
+#include "core/model/replica_sink.h"
+
+namespace understudy::primary {
+
+enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kError };
+[[nodiscard]] std::string_view ToString(ReplicationState state);
+
+struct ReplicatorOptions {
+  DirtyTimes times{absl::Milliseconds(100), absl::Seconds(1)};
+  absl::Duration rescan_interval = absl::Hours(1);
+  Strategy strategy = Strategy::kAuto;
+};
+
+struct ReplicatorStatus {
+  ReplicationState state = ReplicationState::kConnecting;
+  std::string error;  // what keeps it from replicating
+  double lag_seconds = 0;
+  model::Sequence sequence = 0;
+  model::Sequence published_sequence = 0;
+  model::Epoch epoch = 0;
+  bool complete = false;
+  std::string strategy;
+  uint64_t dirty_paths = 0;
+  uint64_t files = 0;
+  uint64_t content_bytes_sent = 0;
+  uint64_t commits = 0;
+  int64_t last_acknowledged_nanoseconds = 0;
+};
+
+// Add*, Hint*, Status and the barrier calls are thread-safe. Run, NextRun and ForgetSession belong to the volume's
+// lane.
+class VolumeReplicator {
+ public:
+  // `path` and `replica_root` are absolute. `index_file` is made when it isn't there. `clock` must outlive it.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<VolumeReplicator>> Open(
+      const model::VolumeName& name, const std::string& path, const std::string& replica_root,
+      const std::string& index_file, const ReplicatorOptions& options, const Clock& clock);
+
+  [[nodiscard]] const model::VolumeName& name() const { return name_; }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] const std::string& replica_root() const { return replica_root_; }
+
+  void OnHint(std::string_view path, HintKind kind, bool at_once);
+  void OnOverflow();
+
+  // When Run has something to do (Clock::Monotonic); nullopt: only after a hint or a barrier.
+  [[nodiscard]] std::optional<absl::Duration> NextRun() const;
+  // Captures everything that is due and waits for its acknowledgement. An error is also kept for the status; the next
+  // run is put off.
+  [[nodiscard]] absl::Status Run(model::ReplicaSink& sink, std::stop_token stop);
+  // The connection was lost: the volume has to be opened again.
+  void ForgetSession();
+  void SetUnreachable(const absl::Status& reason);
+  // From time to time: what the replica's folder is known to show.
+  void SetPublished(model::Sequence sequence);
+
+  // Asks for a run that takes in everything that was hinted at before the call, and looks at every large file in any
+  // case.
+  [[nodiscard]] uint64_t RequestBarrier();
+  // True once the barrier is passed, with `published` in the replica's folder too.
+  [[nodiscard]] bool AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout);
+
+  [[nodiscard]] ReplicatorStatus Status() const;
+
+ private:
+  VolumeReplicator(const model::VolumeName& name, std::string path, std::string replica_root,
+                   std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
+  absl::Status OpenSession(model::ReplicaSink& sink);
+  absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
+  absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
+  void CopyIndexState();
+
+  const model::VolumeName name_;
+  const std::string path_;
+  const std::string replica_root_;
+  const ReplicatorOptions options_;
+  const Clock& clock_;
+
+  // The lane's alone.
+  std::unique_ptr<VolumeIndex> index_;
+  bool session_open_ = false;
+  int failures_in_a_row_ = 0;
+
+  mutable absl::Mutex mutex_;
+  DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  const absl::Duration created_;
+  uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;
+  model::Sequence barrier_sequence_ ABSL_GUARDED_BY(mutex_) = 0;  // acknowledged when barrier_passed_ was
+  ReplicatorStatus status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace understudy::primary

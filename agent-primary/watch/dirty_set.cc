@@ -1,0 +1,117 @@
+#include "agent-primary/watch/dirty_set.h"
+
+#include <algorithm>
+
+namespace understudy::primary {
+namespace {
+
+void TakeEarlier(std::optional<absl::Duration>& earliest, std::optional<absl::Duration> other) {
+  if (other.has_value() && (!earliest.has_value() || *other < *earliest)) earliest = other;
+}
+
+}  // namespace
+
+void DirtySet::Add(std::string_view path, HintKind kind, bool at_once, absl::Duration now) {
+  if (whole_volume_) {
+    TakeEarlier(whole_volume_hint_, now);
+    return;
+  }
+  const auto found = paths_.find(path);
+  if (found == paths_.end()) {
+    if (paths_.size() >= kMaxDirtyPaths) {
+      MakeWhole(true, now);
+      return;
+    }
+    paths_.emplace(path, Entry{now, now, kind == HintKind::kSubtree, at_once, true});
+    return;
+  }
+  Entry& entry = found->second;
+  if (!entry.hinted) entry.first = now;
+  entry.last = now;
+  entry.subtree |= kind == HintKind::kSubtree;
+  entry.at_once |= at_once;
+  entry.hinted = true;
+}
+
+void DirtySet::AddRecheck(std::string_view path, absl::Duration now) {
+  if (whole_volume_ || paths_.size() >= kMaxDirtyPaths) return;  // a scan looks at everything that isn't settled
+  paths_.try_emplace(std::string(path), Entry{now, now, false, false, false});
+}
+
+void DirtySet::AddWholeVolume(absl::Duration now, bool hinted) {
+  MakeWhole(hinted, now);
+}
+
+void DirtySet::MakeWhole(bool hinted, absl::Duration first) {
+  whole_volume_ = true;
+  TakeEarlier(whole_volume_hint_, OldestHint());
+  if (hinted) TakeEarlier(whole_volume_hint_, first);
+  paths_.clear();
+}
+
+void DirtySet::Restore(const DirtyBatch& batch) {
+  if (batch.whole_volume) {
+    MakeWhole(batch.oldest_hint.has_value(), batch.oldest_hint.value_or(absl::ZeroDuration()));
+    return;
+  }
+  for (const DirtyPath& dirty : batch.paths) {
+    const absl::Duration first = batch.oldest_hint.value_or(absl::ZeroDuration());
+    auto [place, added] =
+        paths_.try_emplace(dirty.path, Entry{first, first, dirty.subtree, true, batch.oldest_hint.has_value()});
+    if (added) continue;
+    place->second.subtree |= dirty.subtree;
+    place->second.at_once = true;
+    if (batch.oldest_hint.has_value()) {
+      place->second.first = std::min(place->second.first, first);
+      place->second.hinted = true;
+    }
+  }
+}
+
+absl::Duration DirtySet::DueTime(const Entry& entry) const {
+  if (entry.at_once) return entry.first;
+  return std::min(entry.last + times_.quiet_period, entry.first + times_.max_delay);
+}
+
+std::optional<absl::Duration> DirtySet::NextDue() const {
+  if (whole_volume_) return -absl::InfiniteDuration();
+  std::optional<absl::Duration> next;
+  for (const auto& [path, entry] : paths_) {
+    if (entry.at_once) return entry.first;  // can't be much earlier
+    TakeEarlier(next, DueTime(entry));
+  }
+  return next;
+}
+
+DirtyBatch DirtySet::Take(absl::Duration now, bool all) {
+  DirtyBatch batch;
+  if (whole_volume_) {
+    batch.whole_volume = true;
+    batch.oldest_hint = whole_volume_hint_;
+    whole_volume_ = false;
+    whole_volume_hint_.reset();
+    return batch;
+  }
+  for (auto place = paths_.begin(); place != paths_.end();) {
+    const Entry& entry = place->second;
+    if (!all && DueTime(entry) > now) {
+      ++place;
+      continue;
+    }
+    if (entry.hinted) TakeEarlier(batch.oldest_hint, entry.first);
+    const bool subtree = entry.subtree;
+    auto node = paths_.extract(place++);
+    batch.paths.push_back({std::move(node.key()), subtree});
+  }
+  return batch;
+}
+
+std::optional<absl::Duration> DirtySet::OldestHint() const {
+  std::optional<absl::Duration> oldest = whole_volume_hint_;
+  for (const auto& [path, entry] : paths_) {
+    if (entry.hinted) TakeEarlier(oldest, entry.first);
+  }
+  return oldest;
+}
+
+}  // namespace understudy::primary
