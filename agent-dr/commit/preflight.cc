@@ -12,7 +12,6 @@
 
 #include "core/base/log.h"
 #include "core/model/path.h"
-#include "core/os/tree_walk.h"
 #include "core/wire/status_path.h"
 
 namespace understudy::dr {
@@ -40,7 +39,6 @@ class Names {
   }
 
   void Vacate(const std::string& path) { vacated_.insert(path); }
-  [[nodiscard]] bool IsVacated(const std::string& path) const { return vacated_.contains(path); }
   void Detach(model::Slot slot, const std::string& path, FileKind kind) { detached_[slot] = {kind, path}; }
 
   // Of the Detach of `slot`, which came before.
@@ -82,12 +80,11 @@ class Names {
 
 class Planner {
  public:
-  explicit Planner(const os::Root& replica) : replica_(replica), names_(replica) {}
+  explicit Planner(const os::Root& replica) : names_(replica) {}
 
   absl::Status operator()(const model::Remove& op) {
     ASSIGN_OR_RETURN(const os::EntryStat stat, Source(op.path));
     if (stat.kind != op.kind) return Mismatch(op.path, "it is of another kind");
-    if (stat.kind == FileKind::kDirectory) RETURN_IF_ERROR(CheckEmptied(op.path));
     names_.Vacate(op.path);
     return absl::OkStatus();
   }
@@ -155,19 +152,6 @@ class Planner {
     return absl::OkStatus();
   }
 
-  // Everything that the folder holds goes before it.
-  absl::Status CheckEmptied(const std::string& path) {
-    ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(replica_, path));
-    while (true) {
-      ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
-      if (!entry.has_value()) return absl::OkStatus();
-      walk.SkipChildren();
-      if (!names_.IsVacated(entry->path))
-        return Mismatch(entry->path, "the folder is to be removed, and it stays in it");
-    }
-  }
-
-  const os::Root& replica_;
   Names names_;
   CommitPlan plan_;
   size_t index_ = 0;

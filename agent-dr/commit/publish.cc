@@ -79,13 +79,22 @@ class Publisher {
     RETURN_IF_ERROR(stat.status());
     if (IdentityOf(*stat) != record_.sources.at(index)) return absl::OkStatus();
     RETURN_IF_ERROR(NextEffect());
-    if (remove != nullptr) {
-      const int flags = remove->kind == FileKind::kDirectory ? AT_REMOVEDIR : 0;
-      return unlinkat(*parent, name.c_str(), flags) == 0 ? absl::OkStatus() : Failed("remove", path);
-    }
+    if (remove != nullptr) return RemoveEntry(*parent, name, *remove, index);
     const std::string entry = WorkArea::DetachedEntry(detach->slot);
     return renameat(*parent, name.c_str(), work_.detached().fd(), entry.c_str()) == 0 ? absl::OkStatus()
                                                                                       : Failed("detach", path);
+  }
+
+  // A folder goes away whole, in one step; its content is taken apart outside the replica.
+  absl::Status RemoveEntry(int parent, const std::string& name, const model::Remove& remove, size_t index) {
+    int result = 0;
+    if (remove.kind == FileKind::kDirectory) {
+      const std::string entry = WorkArea::RemovedEntry(record_.commit.sequence, index);
+      result = renameat(parent, name.c_str(), work_.removed().fd(), entry.c_str());
+    } else {
+      result = unlinkat(parent, name.c_str(), 0);
+    }
+    return result == 0 ? absl::OkStatus() : Failed("remove", remove.path);
   }
 
   // Pass 2: what is detached or staged, if it is still there.

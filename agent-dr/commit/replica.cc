@@ -153,6 +153,7 @@ absl::Status Replica::Recover() {
     RETURN_IF_ERROR(SettleLocked());
   }
   RETURN_IF_ERROR(folders_->work.DiscardStaging());
+  RETURN_IF_ERROR(folders_->work.DiscardRemoved());
   must_recover_ = false;
   return absl::OkStatus();
 }
@@ -343,6 +344,8 @@ absl::Status Replica::PublishLocked() {
   state.published_sequence = unpublished_->commit.sequence;
   unpublished_.reset();
   SetState(state);
+  // Out of the replica they are already; what can't be taken apart now is tried again after the next commit.
+  folders_->work.DiscardRemoved().IgnoreError();
   return absl::OkStatus();
 }
 

@@ -96,7 +96,7 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
   if (!begun->content.has_base) return absl::InvalidArgumentError(fmt::format("slot {} has no base", slot));
   std::string base;
   if (delta.offset < begun->base_size) {
-    // The base's segment may be longer than the content's range: a segment is cut at its own file's end.
+    // The base's whole segment, which may be longer than the content's range.
     const uint64_t base_length = std::min(wire::kMaxDeltaRangeBytes, begun->base_size - delta.offset);
     ASSIGN_OR_RETURN(base, os::ReadAt(begun->base.get(), delta.offset, static_cast<size_t>(base_length)));
   }

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "core/base/log.h"
 #include "core/os/stat.h"
@@ -34,6 +36,31 @@ absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
   return os::Root(std::move(folder));
 }
 
+absl::Status RemoveEntry(const os::Root& folder, const std::string& path, int flags) {
+  ASSIGN_OR_RETURN(const os::ParentAndName place, folder.OpenParent(path));
+  if (unlinkat(place.folder.get(), place.name.c_str(), flags) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", Printable(path)));
+}
+
+// Everything below `folder`: files as they are met, then folders from the innermost out.
+absl::Status RemoveAllIn(const os::Root& folder) {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
+  std::vector<std::string> folders;
+  while (true) {
+    ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) break;
+    if (entry->stat.kind == model::FileKind::kDirectory) {
+      folders.push_back(std::move(entry->path));
+    } else {
+      RETURN_IF_ERROR(RemoveEntry(folder, entry->path, 0));
+    }
+  }
+  for (auto path = folders.rbegin(); path != folders.rend(); ++path) {
+    RETURN_IF_ERROR(RemoveEntry(folder, *path, AT_REMOVEDIR));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const std::string& replica_id) {
@@ -56,7 +83,9 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   if (!staging.ok()) return annotate(staging.status());
   auto detached = PrivateFolder(own->fd(), "detached");
   if (!detached.ok()) return annotate(detached.status());
-  return WorkArea(*std::move(staging), *std::move(detached), export_stat.filesystem, !beside);
+  auto removed = PrivateFolder(own->fd(), "removed");
+  if (!removed.ok()) return annotate(removed.status());
+  return WorkArea(*std::move(staging), *std::move(detached), *std::move(removed), export_stat.filesystem, !beside);
 }
 
 std::string WorkArea::StagedContent(model::Slot slot) {
@@ -69,17 +98,15 @@ std::string WorkArea::DetachedEntry(model::Slot slot) {
   return fmt::format("{}", slot);
 }
 
+std::string WorkArea::RemovedEntry(model::Sequence sequence, size_t operation_index) {
+  return fmt::format("{}-{}", sequence, operation_index);
+}
+
 absl::Status WorkArea::DiscardStaging() const {
-  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(staging_, ""));
-  while (true) {
-    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
-    if (!entry.has_value()) return absl::OkStatus();
-    walk.SkipChildren();
-    const int flags = entry->stat.kind == model::FileKind::kDirectory ? AT_REMOVEDIR : 0;
-    if (unlinkat(staging_.fd(), entry->name.c_str(), flags) != 0 && errno != ENOENT) {
-      return ErrnoStatus(errno, fmt::format("discard staged '{}'", Printable(entry->name)));
-    }
-  }
+  return RemoveAllIn(staging_);
+}
+absl::Status WorkArea::DiscardRemoved() const {
+  return RemoveAllIn(removed_);
 }
 
 }  // namespace understudy::dr

@@ -4,6 +4,7 @@
 //   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; o<index>: what operation
 //                                                 <index> of the commit makes
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
+//   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold
 //
 // The work folder is `.understudy` beside the export's folder when that is the same filesystem, else inside it. It is
 // the agent's alone: mode 0700.
@@ -28,6 +29,7 @@ class WorkArea {
 
   [[nodiscard]] const os::Root& staging() const { return staging_; }
   [[nodiscard]] const os::Root& detached() const { return detached_; }
+  [[nodiscard]] const os::Root& removed() const { return removed_; }
   [[nodiscard]] uint64_t filesystem() const { return filesystem_; }  // st_dev
   // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
   [[nodiscard]] bool inside_export() const { return inside_export_; }
@@ -36,18 +38,24 @@ class WorkArea {
   [[nodiscard]] static std::string StagedEntry(size_t operation_index);
   [[nodiscard]] static std::string DetachedEntry(model::Slot slot);
 
+  [[nodiscard]] static std::string RemovedEntry(model::Sequence sequence, size_t operation_index);
+
   // Takes away everything that is staged. Not to be called while a commit record may still need it.
   [[nodiscard]] absl::Status DiscardStaging() const;
+  // Takes away removed folders for good. At any time.
+  [[nodiscard]] absl::Status DiscardRemoved() const;
 
  private:
-  WorkArea(os::Root staging, os::Root detached, uint64_t filesystem, bool inside_export)
+  WorkArea(os::Root staging, os::Root detached, os::Root removed, uint64_t filesystem, bool inside_export)
       : staging_(std::move(staging)),
         detached_(std::move(detached)),
+        removed_(std::move(removed)),
         filesystem_(filesystem),
         inside_export_(inside_export) {}
 
   os::Root staging_;
   os::Root detached_;
+  os::Root removed_;
   uint64_t filesystem_;
   bool inside_export_;
 };

@@ -216,6 +216,9 @@ absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& del
   if (delta.length > kMaxDeltaRangeBytes) {
     return Invalid("delta over a range of {} bytes: at most {} are allowed", delta.length, kMaxDeltaRangeBytes);
   }
+  if (delta.offset % kMaxDeltaRangeBytes != 0) {
+    return Invalid("delta at {}, which is no multiple of {}", delta.offset, kMaxDeltaRangeBytes);
+  }
   if (delta.delta.empty() || delta.delta.size() > kMaxDeltaBytes) {
     return Invalid("delta of {} bytes: 1 to {} are allowed", delta.delta.size(), kMaxDeltaBytes);
   }
