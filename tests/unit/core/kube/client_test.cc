@@ -1,0 +1,223 @@
+#include "core/kube/client.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include "tests/support/http_test_server.h"
+#include "tests/support/temp_dir.h"
+
+namespace understudy::kube {
+namespace {
+
+using nlohmann::json;
+using tests::HttpTestServer;
+using tests::TestReply;
+using tests::TestRequest;
+
+std::string ApiStatus(int code, const std::string& reason, const std::string& message) {
+  return json{{"kind", "Status"}, {"code", code}, {"reason", reason}, {"message", message}}.dump();
+}
+
+ClusterAccess AccessTo(const HttpTestServer& server) {
+  ClusterAccess access;
+  access.server = server.Url();
+  return access;
+}
+
+std::string Page(std::vector<std::string> names, const std::string& more, const std::string& version = "70") {
+  json items = json::array();
+  for (const std::string& name : names) items.push_back({{"metadata", {{"name", name}}}});
+  return json{{"kind", "PersistentVolumeList"},
+              {"metadata", {{"resourceVersion", version}, {"continue", more}}},
+              {"items", items}}
+      .dump();
+}
+
+std::vector<std::string> NamesOf(const ListResult& list) {
+  std::vector<std::string> names;
+  for (const json& item : list.items) names.push_back(item["metadata"]["name"]);
+  return names;
+}
+
+TEST(StatusOfResponseTest, TheCodeSaysWhatKindAndTheMessageIsTheApis) {
+  const auto code = [](int http_status, const std::string& reason) {
+    return StatusOfResponse({.status = http_status, .headers = {}, .body = ApiStatus(http_status, reason, "because")},
+                            "GET x")
+        .code();
+  };
+  EXPECT_EQ(code(201, ""), absl::StatusCode::kOk);
+  EXPECT_EQ(code(400, "BadRequest"), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(401, "Unauthorized"), absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(code(403, "Forbidden"), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(code(404, "NotFound"), absl::StatusCode::kNotFound);
+  EXPECT_EQ(code(409, "AlreadyExists"), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(code(409, "Conflict"), absl::StatusCode::kAborted);
+  EXPECT_EQ(code(410, "Expired"), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(code(422, "Invalid"), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code(429, "TooManyRequests"), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(code(500, "InternalError"), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(code(503, ""), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(code(302, ""), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(StatusOfResponseTest, RetryAfterAndReasonAreCarried) {
+  const absl::Status status = StatusOfResponse(
+      {.status = 429, .headers = {{"retry-after", "7"}}, .body = ApiStatus(429, "TooManyRequests", "slow down")},
+      "GET x");
+  EXPECT_EQ(RetryAfter(status), absl::Seconds(7));
+  EXPECT_EQ(ApiReason(status), "TooManyRequests");
+  EXPECT_NE(MessageOf(status).find("slow down"), std::string_view::npos);
+  const absl::Status plain = StatusOfResponse({.status = 502, .headers = {}, .body = "bad gateway"}, "GET x");
+  EXPECT_EQ(RetryAfter(plain), std::nullopt);
+  EXPECT_NE(MessageOf(plain).find("bad gateway"), std::string_view::npos);
+}
+
+TEST(ClientTest, AListIsReadInPagesAndItemsGetTheirKind) {
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    const bool second = request.target.find("continue=next%2F1%3D") != std::string::npos;
+    reply.Send(200, second ? Page({"c"}, "") : Page({"a", "b"}, "next/1="));
+  });
+  const auto list = Client(AccessTo(server)).List(kPersistentVolumes, "");
+  ASSERT_TRUE(list.ok()) << list.status();
+  EXPECT_EQ(NamesOf(*list), (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(list->items[2]["kind"], "PersistentVolume");
+  EXPECT_EQ(list->items[2]["apiVersion"], "v1");
+  EXPECT_EQ(list->resource_version, "70");
+}
+
+TEST(ClientTest, AListThatExpiresHalfWayIsBegunAnew) {
+  int lists = 0;
+  HttpTestServer server([&lists](const TestRequest& request, TestReply& reply) {
+    if (request.target.find("continue=") == std::string::npos) {
+      ++lists;
+      reply.Send(200, lists == 1 ? Page({"gone"}, "old", "1") : Page({"a"}, "new", "2"));
+    } else if (request.target.find("continue=old") != std::string::npos) {
+      reply.Send(410, ApiStatus(410, "Expired", "too old"));
+    } else {
+      reply.Send(200, Page({"b"}, "", "2"));
+    }
+  });
+  const auto list = Client(AccessTo(server)).List(kPersistentVolumes, "");
+  ASSERT_TRUE(list.ok()) << list.status();
+  EXPECT_EQ(NamesOf(*list), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(list->resource_version, "2");
+}
+
+TEST(ClientTest, AListWithABrokenPageIsAnError) {
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    if (request.target.find("continue=") != std::string::npos) return reply.Send(500, "etcd is away");
+    reply.Send(200, Page({"a"}, "more"));
+  });
+  EXPECT_TRUE(absl::IsUnavailable(Client(AccessTo(server)).List(kPersistentVolumes, "").status()));
+}
+
+TEST(ClientTest, AnAnswerThatIsNoKubernetesIsUnavailable) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Send(200, "<html>welcome</html>"); });
+  EXPECT_TRUE(absl::IsUnavailable(Client(AccessTo(server)).List(kPersistentVolumes, "").status()));
+}
+
+TEST(ClientTest, ATokenFileIsReadAgainOn401) {
+  const tests::TempDir folder;
+  std::ofstream(folder.File("token")) << "old\n";
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    const bool fresh = request.headers.at("authorization") == "Bearer new";
+    reply.Send(fresh ? 200 : 401, fresh ? R"({"gitVersion":"v1.30.1"})" : ApiStatus(401, "Unauthorized", "who?"));
+  });
+  ClusterAccess access = AccessTo(server);
+  access.token_file = folder.File("token");
+  const Client client(access);
+  EXPECT_TRUE(absl::IsUnauthenticated(client.Version().status()));
+  std::ofstream(folder.File("token")) << "new\n";
+  const auto version = client.Version();
+  ASSERT_TRUE(version.ok()) << version.status();
+  EXPECT_EQ(*version, "v1.30.1");
+}
+
+TEST(ClientTest, AWatchHandsOverEventsHoweverTheyAreCut) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) {
+    reply.Begin(200);
+    reply.Chunk(R"({"type":"ADDED","object":{"metadata":{"na)");
+    reply.Chunk(
+        "me\":\"a\"}}}\n"
+        R"({"type":"BOOKMARK","object":{"metadata":{"name":"b"}}})"
+        "\n"
+        R"({"type")");
+    reply.Chunk(R"(:"DELETED","object":{"metadata":{"name":"c"}}})"
+                "\n");
+  });
+  std::vector<std::string> seen;
+  bool opened = false;
+  const absl::Status status =
+      Client(AccessTo(server))
+          .Watch(
+              kPersistentVolumeClaims, "shop", "17", {},
+              [&](const WatchEvent& event) {
+                seen.push_back(event.type + " " + event.object["metadata"]["name"].get<std::string>());
+              },
+              [&] { opened = true; });
+  EXPECT_EQ(status, absl::OkStatus());
+  EXPECT_TRUE(opened);
+  EXPECT_EQ(seen, (std::vector<std::string>{"ADDED a", "BOOKMARK b", "DELETED c"}));
+  const std::string target = server.Requests().at(0).target;
+  EXPECT_TRUE(target.starts_with("/api/v1/namespaces/shop/persistentvolumeclaims?watch=true&allowWatchBookmarks=true"))
+      << target;
+  EXPECT_NE(target.find("resourceVersion=17"), std::string::npos) << target;
+}
+
+TEST(ClientTest, AnExpiredWatchIsOutOfRangeEitherWay) {
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    if (request.target.find("resourceVersion=1") != std::string::npos) {
+      return reply.Send(410, ApiStatus(410, "Expired", "too old"));
+    }
+    reply.Begin(200);
+    reply.Chunk(R"({"type":"ERROR","object":)" + ApiStatus(410, "Expired", "too old") + "}\n");
+    reply.Hold();
+  });
+  const Client client(AccessTo(server));
+  bool opened = false;
+  const auto ignore = [](const WatchEvent&) {};
+  EXPECT_TRUE(absl::IsOutOfRange(client.Watch(kPersistentVolumes, "", "1", {}, ignore, [&] { opened = true; })));
+  EXPECT_FALSE(opened);
+  EXPECT_TRUE(absl::IsOutOfRange(client.Watch(kPersistentVolumes, "", "2", {}, ignore)));
+}
+
+TEST(ClientTest, AWatchEndsAtOnceWhenStopped) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) {
+    reply.Begin(200);
+    reply.Hold();
+  });
+  std::stop_source stop;
+  const absl::Status status =
+      Client(AccessTo(server))
+          .Watch(
+              kPersistentVolumes, "", "1", stop.get_token(), [](const WatchEvent&) {}, [&] { stop.request_stop(); });
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+}
+
+TEST(ClientTest, ASilentWatchIsGivenUp) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Hold(); });
+  const Client client(AccessTo(server), {.watch_silence_timeout = absl::Milliseconds(100)});
+  EXPECT_TRUE(absl::IsDeadlineExceeded(client.Watch(kPersistentVolumes, "", "1", {}, [](const WatchEvent&) {})));
+}
+
+TEST(ClientTest, WritesSayWhoWritesAndDeletesSayWhichObject) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Send(200, "{}"); });
+  const Client client(AccessTo(server));
+  EXPECT_TRUE(client.Apply(kVolumeSnapshots, "shop", "s", json{{"a", 1}}).ok());
+  EXPECT_TRUE(client.Patch(kPersistentVolumes, "", "p", PatchType::kMerge, json{{"b", 2}}).ok());
+  EXPECT_TRUE(client.Delete(kPersistentVolumes, "", "p", "u-1").ok());
+  const std::vector<TestRequest> seen = server.Requests();
+  ASSERT_EQ(seen.size(), 3U);
+  EXPECT_EQ(seen[0].method + " " + seen[0].target,
+            "PATCH /apis/snapshot.storage.k8s.io/v1/namespaces/shop/volumesnapshots/s?fieldManager=understudy");
+  EXPECT_EQ(seen[0].headers.at("content-type"), "application/apply-patch+yaml");
+  EXPECT_EQ(seen[1].headers.at("content-type"), "application/merge-patch+json");
+  EXPECT_EQ(seen[2].method + " " + seen[2].target, "DELETE /api/v1/persistentvolumes/p");
+  EXPECT_EQ(json::parse(seen[2].body)["preconditions"]["uid"], "u-1");
+}
+
+}  // namespace
+}  // namespace understudy::kube

@@ -1,0 +1,223 @@
+#include "core/kube/list_watch.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "tests/support/http_test_server.h"
+#include "tests/support/wait.h"
+
+namespace understudy::kube {
+namespace {
+
+using nlohmann::json;
+using tests::HttpTestServer;
+using tests::TestReply;
+using tests::TestRequest;
+
+json Volume(const std::string& name, const std::string& uid, const std::string& version) {
+  return {{"metadata", {{"name", name}, {"uid", uid}, {"resourceVersion", version}, {"managedFields", json::array()}}}};
+}
+
+std::string ListOf(const std::vector<json>& items, const std::string& version, const std::string& more = "") {
+  return json{{"metadata", {{"resourceVersion", version}, {"continue", more}}}, {"items", items}}.dump();
+}
+
+std::string Event(const std::string& type, const json& object) {
+  return json{{"type", type}, {"object", object}}.dump() + "\n";
+}
+
+const char kExpired[] = R"({"kind":"Status","code":410,"reason":"Expired","message":"too old"})";
+
+// Follows PersistentVolumes of a scripted server and writes down what it is told.
+class ListWatchTest : public testing::Test {
+ protected:
+  // `lists` and `watches` answer the first, second, … request of their sort; the last watch holds still.
+  using Answer = std::function<void(TestReply&)>;
+
+  void Follow(std::vector<Answer> lists, std::vector<Answer> watches) {
+    lists_ = std::move(lists);
+    watches_ = std::move(watches);
+    server_.emplace([this](const TestRequest& request, TestReply& reply) { Serve(request, reply); });
+    ClusterAccess access;
+    access.server = server_->Url();
+    client_.emplace(access, ClientOptions{.list_page_size = 2});
+    const ListWatchOptions options{.retry_first = absl::Milliseconds(1),
+                                   .retry_longest = absl::Milliseconds(5),
+                                   .not_served_retry = absl::Milliseconds(5)};
+    ListWatchCallbacks callbacks{
+        .on_event = [this](const model::ObjectEvent& event) { Note(event); },
+        .on_synced =
+            [this](const std::set<model::ObjectKey>& keys) { NoteLine("SYNCED " + std::to_string(keys.size())); },
+        .on_state = [this](const WatchState& state) { NoteState(state); }};
+    thread_ = std::jthread([this, callbacks, options](std::stop_token stop) {
+      ListWatch(*client_, model::ObjectKind::kPersistentVolume, callbacks, options).Run(stop);
+    });
+  }
+
+  std::vector<std::string> LinesOnce(size_t count) {
+    EXPECT_EQ(tests::WaitFor("the events", absl::Seconds(30), [&] { return Seen().size() >= count; }),
+              absl::OkStatus());
+    return Seen();
+  }
+  std::vector<std::string> Seen() {
+    absl::MutexLock lock(&mutex_);
+    return lines_;
+  }
+  std::vector<WatchState::Kind> StatesOnce(size_t count) {
+    EXPECT_EQ(tests::WaitFor("the states", absl::Seconds(30), [&] { return States().size() >= count; }),
+              absl::OkStatus());
+    return States();
+  }
+  std::vector<WatchState::Kind> States() {
+    absl::MutexLock lock(&mutex_);
+    return states_;
+  }
+  std::vector<model::ObjectEvent> Events() {
+    absl::MutexLock lock(&mutex_);
+    return events_;
+  }
+  std::vector<std::string> WatchTargets() {
+    std::vector<std::string> targets;
+    for (const TestRequest& request : server_->Requests()) {
+      if (request.target.find("watch=true") != std::string::npos) targets.push_back(request.target);
+    }
+    return targets;
+  }
+
+ private:
+  void Serve(const TestRequest& request, TestReply& reply) {
+    const bool watch = request.target.find("watch=true") != std::string::npos;
+    Answer answer;
+    {
+      absl::MutexLock lock(&mutex_);
+      std::vector<Answer>& answers = watch ? watches_ : lists_;
+      size_t& next = watch ? next_watch_ : next_list_;
+      if (next < answers.size()) answer = answers[next++];
+    }
+    if (answer) return answer(reply);
+    if (!watch) return reply.Send(500, "no list is expected here");
+    reply.Begin(200);
+    reply.Hold();
+  }
+  void Note(const model::ObjectEvent& event) {
+    {
+      absl::MutexLock lock(&mutex_);
+      events_.push_back(event);
+    }
+    const json object = json::parse(event.resource);
+    NoteLine(std::string(ToString(event.type)) + " " + event.key.name + " " +
+             object["metadata"]["uid"].get<std::string>() + "@" +
+             object["metadata"]["resourceVersion"].get<std::string>());
+  }
+  void NoteLine(std::string line) {
+    absl::MutexLock lock(&mutex_);
+    lines_.push_back(std::move(line));
+  }
+  void NoteState(const WatchState& state) {
+    absl::MutexLock lock(&mutex_);
+    states_.push_back(state.kind);
+  }
+
+  absl::Mutex mutex_;
+  std::vector<Answer> lists_;
+  std::vector<Answer> watches_;
+  size_t next_list_ = 0;
+  size_t next_watch_ = 0;
+  std::vector<std::string> lines_;
+  std::vector<WatchState::Kind> states_;
+  std::vector<model::ObjectEvent> events_;
+  std::optional<HttpTestServer> server_;
+  std::optional<Client> client_;
+  std::jthread thread_;  // ends first
+};
+
+using Answer = std::function<void(TestReply&)>;
+
+Answer Sends(const std::string& body, int status = 200) {
+  return [=](TestReply& reply) { reply.Send(status, body); };
+}
+
+// A watch that says `lines`, then holds still or ends in good order.
+Answer Streams(const std::string& lines, bool hold) {
+  return [=](TestReply& reply) {
+    reply.Begin(200);
+    if (!lines.empty()) reply.Chunk(lines);
+    if (hold) reply.Hold();
+  };
+}
+
+using Lines = std::vector<std::string>;
+
+TEST_F(ListWatchTest, ListsThenFollowsEachChange) {
+  Follow({Sends(ListOf({Volume("a", "u1", "5")}, "10"))},
+         {Streams(Event("ADDED", Volume("b", "u2", "11")) + Event("MODIFIED", Volume("a", "u1", "12")) +
+                      Event("DELETED", Volume("b", "u2", "13")),
+                  true)});
+  EXPECT_EQ(LinesOnce(5), (Lines{"ADDED a u1@5", "SYNCED 1", "ADDED b u2@11", "MODIFIED a u1@12", "DELETED b u2@13"}));
+  const model::ObjectEvent event = Events().at(0);
+  const json object = json::parse(event.resource);
+  EXPECT_EQ(object["kind"], "PersistentVolume");
+  EXPECT_FALSE(object["metadata"].contains("managedFields"));
+  EXPECT_EQ(event.event_id, "ADDED-u1-5");
+  EXPECT_NE(WatchTargets().at(0).find("resourceVersion=10"), std::string::npos);
+}
+
+TEST_F(ListWatchTest, AWatchThatEndsIsResumedFromTheLastVersionSeen) {
+  Follow({Sends(ListOf({}, "10"))},
+         {Streams(Event("ADDED", Volume("a", "u1", "11")) + Event("BOOKMARK", Volume("", "", "40")), false),
+          Streams(Event("MODIFIED", Volume("a", "u1", "41")), true)});
+  EXPECT_EQ(LinesOnce(3), (Lines{"SYNCED 0", "ADDED a u1@11", "MODIFIED a u1@41"}));
+  EXPECT_NE(WatchTargets().at(1).find("resourceVersion=40"), std::string::npos);
+}
+
+TEST_F(ListWatchTest, AfterAnExpiredWatchWhatWentMeanwhileIsDeleted) {
+  Follow({Sends(ListOf({Volume("gone", "u1", "1"), Volume("same", "u2", "2"), Volume("changed", "u3", "3"),
+                        Volume("reborn", "u4", "4")},
+                       "10")),
+          Sends(ListOf({Volume("changed", "u3", "30"), Volume("new", "u6", "31"), Volume("reborn", "u5", "32"),
+                        Volume("same", "u2", "2")},
+                       "50"))},
+         {Streams(std::string(R"({"type":"ERROR","object":)") + kExpired + "}\n", false)});
+  const Lines lines = LinesOnce(11);
+  EXPECT_EQ(Lines(lines.begin() + 4, lines.end()),
+            (Lines{"SYNCED 4", "DELETED gone u1@1", "MODIFIED changed u3@30", "ADDED new u6@31", "DELETED reborn u4@4",
+                   "ADDED reborn u5@32", "SYNCED 4"}));
+}
+
+TEST_F(ListWatchTest, AListThatFailsHalfWayDeletesNothing) {
+  Follow({Sends(ListOf({Volume("a", "u1", "1"), Volume("b", "u2", "2")}, "10")), Sends(kExpired, 410),
+          Sends(ListOf({Volume("a", "u1", "1")}, "20", "more")), Sends("etcd is away", 500), Sends("half a li"),
+          Sends(ListOf({Volume("b", "u2", "2")}, "30"))},
+         {Sends(kExpired, 410)});
+  EXPECT_EQ(LinesOnce(5), (Lines{"ADDED a u1@1", "ADDED b u2@2", "SYNCED 2", "DELETED a u1@1", "SYNCED 1"}));
+  EXPECT_EQ(StatesOnce(4), (std::vector{WatchState::Kind::kSynced, WatchState::Kind::kFailing,
+                                        WatchState::Kind::kFailing, WatchState::Kind::kSynced}));
+}
+
+TEST_F(ListWatchTest, AKindThatIsNotServedIsSaidOnceAndFoundLater) {
+  const std::string not_found = R"({"kind":"Status","code":404,"reason":"NotFound","message":"no such kind"})";
+  Follow({Sends(not_found, 404), Sends(not_found, 404), Sends(not_found, 404),
+          Sends(ListOf({Volume("a", "u1", "1")}, "10"))},
+         {});
+  EXPECT_EQ(LinesOnce(2), (Lines{"ADDED a u1@1", "SYNCED 1"}));
+  EXPECT_EQ(StatesOnce(2), (std::vector{WatchState::Kind::kNotServed, WatchState::Kind::kSynced}));
+}
+
+TEST_F(ListWatchTest, AWatchThatIsBrokenOffGoesOnWithoutAList) {
+  Follow({Sends(ListOf({}, "10"))}, {[](TestReply& reply) {
+                                       reply.Begin(200);
+                                       reply.BreakOff();
+                                     },
+                                     Streams(Event("ADDED", Volume("a", "u1", "11")), true)});
+  EXPECT_EQ(LinesOnce(2), (Lines{"SYNCED 0", "ADDED a u1@11"}));
+  EXPECT_EQ(StatesOnce(3),
+            (std::vector{WatchState::Kind::kSynced, WatchState::Kind::kFailing, WatchState::Kind::kSynced}));
+}
+
+}  // namespace
+}  // namespace understudy::kube
