@@ -12,25 +12,35 @@ bool Mentions(std::string_view text, std::string_view part) {
 }
 
 // gRPC prefixes the innermost reason with each layer's own words; the last one is what a person can use.
-std::string_view Innermost(std::string_view message) {
+std::string_view Innermost(std::string_view message, std::string_view address) {
+  const auto skip = [&](std::string_view prefix) {
+    if (message.starts_with(prefix)) message.remove_prefix(prefix.size());
+  };
   constexpr std::string_view kLastError = "last error: ";
   if (const size_t at = message.find(kLastError); at != std::string_view::npos)
     message.remove_prefix(at + kLastError.size());
-  if (message.starts_with("UNKNOWN: ")) message.remove_prefix(9);
+  skip("UNKNOWN: ");
+  skip("ipv4:");
+  skip("ipv6:");
+  skip(address);
+  skip(": ");
+  skip("Failed to connect to remote host: ");
   return message;
 }
 
 std::string_view WhatToCheck(std::string_view reason) {
+  if (Mentions(reason, "refused")) return "check that it runs there, and that the address is right";
+  if (Mentions(reason, "DNS") || Mentions(reason, "resol")) return "check the host name";
   if (Mentions(reason, "handshake") || Mentions(reason, "erif") || Mentions(reason, "ertificate") ||
       Mentions(reason, "SSL")) {
     return "check that both sides' certificates come from the same authority, and that the certificate there names "
            "this host "
            "and has the right role";
   }
-  if (Mentions(reason, "DNS") || Mentions(reason, "resol")) return "check the host name";
-  return "check that it runs there, that the address is right, that no firewall is between, and that it accepts this "
-         "side's "
-         "certificate";
+  if (Mentions(reason, "closed") || Mentions(reason, "reset")) {
+    return "check that it accepts this side's certificate, and that it is still running";
+  }
+  return "check that it runs there, that the address is right, and that no firewall is between";
 }
 
 }  // namespace
@@ -48,7 +58,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
 
 absl::Status CallError(const grpc::Status& status, std::string_view program, std::string_view address) {
   if (status.ok()) return absl::OkStatus();
-  const std::string message = Printable(Innermost(status.error_message()));
+  const std::string message = Printable(Innermost(status.error_message(), address));
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
       return absl::UnavailableError(

@@ -1,0 +1,206 @@
+#include "control/app.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <map>
+
+#include "control/commands/commands.h"
+#include "core/config/control_config.h"
+#include "core/config/visitor.h"
+#include "core/daemon/version.h"
+#include "core/net/pki.h"
+
+namespace understudy::control {
+namespace {
+
+// What the options are written to; lives as long as the parser.
+struct Options {
+  std::string config_file = config::kControlConfigFile;
+  OutputFormat format = OutputFormat::kTable;
+  VolumeSelection show;
+  SyncOptions sync;
+  std::string sync_timeout;
+  std::filesystem::path pki_folder;
+  bool pki_force = false;
+  PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
+  std::string checked_file;
+  std::string checked_kind;
+  std::filesystem::path reference_folder;
+};
+
+using Command = std::function<ExitCode()>;
+
+// The parser, and the command that the arguments chose.
+class CommandLine {
+ public:
+  explicit CommandLine(const Console& console) : console_(console) {
+    app_.name("drctl");
+    app_.description(
+        "Understudy's control: state, synchronisation, certificates, and the warm standby of storage objects.");
+    app_.footer(
+        "Example:\n  drctl --config control.yaml status -o json\n\n"
+        "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 done in part, 4 can't reach, 5 refused,\n"
+        "6 verification found a difference.");
+    app_.set_version_flag("--version", fmt::format("drctl {}", daemon::SoftwareVersion()));
+    app_.add_option("--config", options_.config_file, "configuration file")->capture_default_str();
+    const std::map<std::string, OutputFormat> formats = {
+        {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
+    app_.add_option("-o,--output", options_.format, "table, json or yaml")
+        ->transform(CLI::CheckedTransformer(formats).description(""));
+    app_.require_subcommand(1);
+    app_.fallthrough();
+    AddStatus();
+    AddVolumes();
+    AddServe();
+    AddPki();
+    AddConfig();
+  }
+
+  int Run(std::vector<std::string> arguments) {
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+    try {
+      app_.parse(arguments);
+    } catch (const CLI::ParseError& error) {
+      const int code = app_.exit(error, console_.out, console_.err);
+      return code == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+    }
+    return static_cast<int>(command_());
+  }
+
+ private:
+  using WithConfig = std::function<ExitCode(const config::ControlConfig&)>;
+
+  CLI::App* Add(CLI::App& parent, const std::string& name, const std::string& description, const std::string& example) {
+    CLI::App* const command = parent.add_subcommand(name, description);
+    command->footer("Example:\n  " + example);
+    command->fallthrough();
+    return command;
+  }
+  // What a command does once all arguments are parsed.
+  void Does(CLI::App* command, Command action) {
+    command->callback([this, action = std::move(action)] { command_ = action; });
+  }
+  void DoesWithConfig(CLI::App* command, WithConfig action) {
+    Does(command, [this, action = std::move(action)] {
+      const absl::StatusOr<config::ControlConfig> config = config::LoadControlConfig(options_.config_file);
+      if (config.ok()) return action(*config);
+      PrintError(console_, config.status());
+      return ExitCode::kUsage;
+    });
+  }
+
+  void AddStatus() {
+    CLI::App* const status =
+        Add(app_, "status", "show all pairs and volumes", "drctl --config control.yaml status -o json");
+    DoesWithConfig(status, [this](const auto& config) { return RunStatus(console_, options_.format, config); });
+  }
+
+  void AddVolumes() {
+    CLI::App* const volumes = Add(app_, "volumes", "list, show or sync volumes", "drctl volumes list");
+    volumes->require_subcommand(1);
+
+    CLI::App* const list = Add(*volumes, "list", "list the volumes of all pairs", "drctl volumes list -o yaml");
+    DoesWithConfig(list, [this](const auto& config) { return RunVolumesList(console_, options_.format, config); });
+
+    CLI::App* const show = Add(*volumes, "show", "show everything about one volume", "drctl volumes show web");
+    show->add_option("NAME", options_.show.name, "the volume's name")->required();
+    show->add_option("--pair", options_.show.pair, "only in this pair");
+    DoesWithConfig(
+        show, [this](const auto& config) { return RunVolumesShow(console_, options_.format, config, options_.show); });
+    AddVolumesSync(*volumes);
+  }
+
+  void AddVolumesSync(CLI::App& volumes) {
+    CLI::App* const sync =
+        Add(volumes, "sync", "wait until DR durably holds everything that was written to the volume before this call",
+            "drctl volumes sync web --published\n  drctl volumes sync --all --timeout 10m");
+    CLI::Option* const name = sync->add_option("NAME", options_.sync.selection.name, "the volume's name");
+    sync->add_flag("--all", options_.sync.all, "every volume")->excludes(name);
+    sync->add_option("--pair", options_.sync.selection.pair, "only in this pair");
+    sync->add_flag("--published", options_.sync.published, "also wait until the replica's folder shows it");
+    sync->add_option("--timeout", options_.sync_timeout, "give up after this long, as in 90s or 10m (default: never)");
+    DoesWithConfig(sync, [this](const auto& config) {
+      if (!options_.sync.all && options_.sync.selection.name.empty()) {
+        PrintError(console_, absl::InvalidArgumentError("name a volume, or use --all"));
+        return ExitCode::kUsage;
+      }
+      if (!options_.sync_timeout.empty()) {
+        const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(options_.sync_timeout);
+        if (!timeout.ok()) {
+          PrintError(console_, Annotate(timeout.status(), "--timeout"));
+          return ExitCode::kUsage;
+        }
+        options_.sync.timeout = *timeout;
+      }
+      return RunVolumesSync(console_, options_.format, config, options_.sync);
+    });
+  }
+
+  void AddServe() {
+    CLI::App* const serve = Add(app_, "serve", "follow the catalogs and keep the DR cluster's storage objects ready",
+                                "drctl --config /etc/understudy/control.yaml serve");
+    DoesWithConfig(serve, [this](const auto& config) { return RunServe(console_, config); });
+  }
+
+  void AddPki() {
+    CLI::App* const pki =
+        Add(app_, "pki", "a small certificate authority for the three roles", "drctl pki init --dir pki");
+    pki->require_subcommand(1);
+
+    CLI::App* const init = Add(*pki, "init", "make the authority: ca.crt and ca.key", "drctl pki init --dir pki");
+    init->add_option("--dir", options_.pki_folder, "folder of the authority; made when missing")->required();
+    init->add_flag("--force", options_.pki_force, "replace an authority: all its certificates become worthless");
+    Does(init, [this] { return RunPkiInit(console_, options_.format, options_.pki_folder, options_.pki_force); });
+
+    CLI::App* const issue = Add(*pki, "issue", "issue a certificate and its key",
+                                "drctl pki issue --dir pki --role primary --host nfs1.example.com --host 192.0.2.1");
+    issue->add_option("--dir", options_.issue.folder, "folder of the authority")->required();
+    issue->add_option("--role", options_.issue.roles, "primary, dr or control; may be given several times")
+        ->required()
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    issue
+        ->add_option("--host", options_.issue.hosts,
+                     "name or address under which it is reached; may be given several times")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    issue->add_option("--name", options_.issue.name, "name of the files (default: the first role)");
+    issue->add_option("--days", options_.issue.days, "how long it is valid")->capture_default_str();
+    issue->add_flag("--force", options_.issue.force, "replace files that are there");
+    Does(issue, [this] { return RunPkiIssue(console_, options_.format, options_.issue); });
+  }
+
+  void AddConfig() {
+    CLI::App* const config =
+        Add(app_, "config", "check configuration files", "drctl config check /etc/understudy/dr.yaml");
+    config->require_subcommand(1);
+
+    CLI::App* const check =
+        Add(*config, "check", "check a configuration file", "drctl config check --kind primary nfs1.yaml");
+    check->add_option("FILE", options_.checked_file, "the file")->required();
+    check->add_option("--kind", options_.checked_kind, "primary, dr or control (default: told from the file's name)")
+        ->check(CLI::IsMember({"primary", "dr", "control"}));
+    Does(check, [this] { return RunConfigCheck(console_, options_.checked_file, options_.checked_kind); });
+
+    CLI::App* const reference = Add(*config, "reference", "write the reference pages of all settings",
+                                    "drctl config reference --dir docs/reference");
+    reference->add_option("--dir", options_.reference_folder, "folder to write to")->required();
+    Does(reference, [this] { return RunConfigReference(console_, options_.reference_folder); });
+  }
+
+  const Console& console_;
+  CLI::App app_;
+  Options options_;
+  Command command_;
+};
+
+}  // namespace
+
+int RunDrctl(std::vector<std::string> arguments, const Console& console) {
+  return CommandLine(console).Run(std::move(arguments));
+}
+
+}  // namespace understudy::control

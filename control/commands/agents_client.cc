@@ -1,0 +1,136 @@
+#include "control/commands/agents_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "core/net/channel.h"
+#include "core/net/grpc_status.h"
+#include "understudy/v1/primary.grpc.pb.h"
+#include "understudy/v1/replica.grpc.pb.h"
+
+namespace understudy::control {
+namespace {
+
+PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
+  PrimaryVolume volume;
+  volume.name = wire.name();
+  volume.path = wire.path();
+  volume.replica_path = wire.replica_path();
+  volume.state = wire.state();
+  volume.error = wire.error();
+  volume.lag_seconds = wire.lag_seconds();
+  volume.sequence = wire.sequence();
+  volume.published_sequence = wire.published_sequence();
+  volume.epoch = wire.epoch();
+  volume.strategy = wire.strategy();
+  volume.dirty_paths = wire.dirty_paths();
+  volume.files = wire.files();
+  volume.content_bytes_sent = wire.content_bytes_sent();
+  volume.commits = wire.commits();
+  if (wire.last_acknowledged_nanoseconds() > 0) {
+    volume.last_acknowledged = absl::FromUnixNanos(wire.last_acknowledged_nanoseconds());
+  }
+  volume.origin = wire.origin();
+  volume.complete = wire.complete();
+  return volume;
+}
+
+DrReplica FromWire(const v1::ReplicaState& wire) {
+  return {.name = wire.volume(),
+          .state = wire.state(),
+          .root = wire.root(),
+          .epoch = wire.epoch(),
+          .sequence = wire.sequence(),
+          .published_sequence = wire.published_sequence(),
+          .complete = wire.complete()};
+}
+
+void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
+  if (timeout != absl::InfiniteDuration()) context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+}
+
+constexpr char kPrimaryProgram[] = "understudy-primary";
+constexpr char kDrProgram[] = "understudy-dr";
+
+}  // namespace
+
+struct PrimaryClient::Stub {
+  std::string address;
+  std::unique_ptr<v1::Primary::Stub> rpc;
+};
+
+absl::StatusOr<PrimaryClient> PrimaryClient::Create(const std::string& address, const net::TlsFiles& tls) {
+  ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kPrimary}));
+  return PrimaryClient(std::make_unique<Stub>(Stub{address, v1::Primary::NewStub(channel)}));
+}
+
+PrimaryClient::PrimaryClient(std::unique_ptr<Stub> stub) : stub_(std::move(stub)) {}
+PrimaryClient::PrimaryClient(PrimaryClient&&) noexcept = default;
+PrimaryClient::~PrimaryClient() = default;
+
+absl::StatusOr<PrimaryVolumes> PrimaryClient::ListVolumes() const {
+  grpc::ClientContext context;
+  SetTimeout(context, kQueryTimeout);
+  v1::ListVolumesResponse response;
+  const grpc::Status status = stub_->rpc->ListVolumes(&context, {}, &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  PrimaryVolumes result;
+  for (const v1::VolumeStatus& volume : response.volumes()) result.volumes.push_back(FromWire(volume));
+  result.peer_connected = response.peer_connected();
+  result.peer_error = response.peer_error();
+  result.peer_address = response.peer_address();
+  return result;
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,
+                                                  const std::function<void(const PrimaryVolume&)>& on_progress) const {
+  grpc::ClientContext context;
+  SetTimeout(context, timeout);
+  v1::SyncVolumeRequest request;
+  request.set_volume(volume);
+  request.set_published(published);
+  const auto reader = stub_->rpc->SyncVolume(&context, request);
+  v1::SyncVolumeResponse response;
+  std::optional<PrimaryVolume> done;
+  while (reader->Read(&response)) {
+    if (response.done()) {
+      done = FromWire(response.volume());
+    } else {
+      on_progress(FromWire(response.volume()));
+    }
+  }
+  const grpc::Status status = reader->Finish();
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  if (!done)
+    return absl::InternalError("understudy-primary ended the call without a result: does its version fit drctl's?");
+  return *done;
+}
+
+struct ReplicaClient::Stub {
+  std::string address;
+  std::unique_ptr<v1::Replica::Stub> rpc;
+};
+
+absl::StatusOr<ReplicaClient> ReplicaClient::Create(const std::string& address, const net::TlsFiles& tls) {
+  ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kDr}));
+  return ReplicaClient(std::make_unique<Stub>(Stub{address, v1::Replica::NewStub(channel)}));
+}
+
+ReplicaClient::ReplicaClient(std::unique_ptr<Stub> stub) : stub_(std::move(stub)) {}
+ReplicaClient::ReplicaClient(ReplicaClient&&) noexcept = default;
+ReplicaClient::~ReplicaClient() = default;
+
+absl::StatusOr<std::vector<DrReplica>> ReplicaClient::ListReplicas() const {
+  grpc::ClientContext context;
+  SetTimeout(context, kQueryTimeout);
+  v1::ListReplicasResponse response;
+  const grpc::Status status = stub_->rpc->ListReplicas(&context, {}, &response);
+  if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
+  std::vector<DrReplica> replicas;
+  for (const v1::ReplicaState& replica : response.replicas()) replicas.push_back(FromWire(replica));
+  return replicas;
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,92 @@
+// agents_client.h: what drctl asks the agents, as values.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "core/base/status.h"
+#include "core/net/tls_files.h"
+
+namespace understudy::control {
+
+inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
+
+// A volume as understudy-primary sees it. Paths are bytes.
+struct PrimaryVolume {
+  std::string name;
+  std::string path;
+  std::string replica_path;
+  std::string state;  // connecting, scanning, replicating, idle or error
+  std::string error;
+  double lag_seconds = 0;
+  uint64_t sequence = 0;
+  uint64_t published_sequence = 0;
+  uint64_t epoch = 0;
+  std::string strategy;
+  uint64_t dirty_paths = 0;
+  uint64_t files = 0;
+  uint64_t content_bytes_sent = 0;
+  uint64_t commits = 0;
+  std::optional<absl::Time> last_acknowledged;
+  std::string origin;
+  bool complete = false;
+};
+
+struct PrimaryVolumes {
+  std::vector<PrimaryVolume> volumes;
+  bool peer_connected = false;
+  std::string peer_error;
+  std::string peer_address;
+};
+
+// A volume as understudy-dr sees it.
+struct DrReplica {
+  std::string name;
+  std::string state;  // standby, promoting, active or demoting
+  std::string root;
+  uint64_t epoch = 0;
+  uint64_t sequence = 0;
+  uint64_t published_sequence = 0;
+  bool complete = false;
+};
+
+// One agent each; thread-safe. Errors are the agent's; UNAVAILABLE and DEADLINE_EXCEEDED say which agent, and what to
+// check.
+class PrimaryClient {
+ public:
+  // INVALID_ARGUMENT: `tls` is unfit.
+  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls);
+  PrimaryClient(PrimaryClient&&) noexcept;
+  ~PrimaryClient();
+
+  [[nodiscard]] absl::StatusOr<PrimaryVolumes> ListVolumes() const;
+  // Returns when everything written before the call is durable at DR, and shown by the replica's folder if `published`;
+  // DEADLINE_EXCEEDED after `timeout`. `on_progress` is called about once a second.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,
+                                                   const std::function<void(const PrimaryVolume&)>& on_progress) const;
+
+ private:
+  struct Stub;
+  explicit PrimaryClient(std::unique_ptr<Stub> stub);
+  std::unique_ptr<Stub> stub_;
+};
+
+class ReplicaClient {
+ public:
+  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls);
+  ReplicaClient(ReplicaClient&&) noexcept;
+  ~ReplicaClient();
+
+  [[nodiscard]] absl::StatusOr<std::vector<DrReplica>> ListReplicas() const;
+
+ private:
+  struct Stub;
+  explicit ReplicaClient(std::unique_ptr<Stub> stub);
+  std::unique_ptr<Stub> stub_;
+};
+
+}  // namespace understudy::control

@@ -1,0 +1,62 @@
+// commands.h: drctl's commands. Each is a function of its options that prints to a console and returns the exit code of
+// design page 9: see ExitCode in core/base/status.h.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "control/commands/output.h"
+#include "core/base/status.h"
+#include "core/config/control_config.h"
+
+namespace understudy::control {
+
+// Everything that is known, also when an agent can't be reached; kUnreachable then.
+[[nodiscard]] ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config);
+
+[[nodiscard]] ExitCode RunVolumesList(const Console& console, OutputFormat format, const config::ControlConfig& config);
+
+struct VolumeSelection {
+  std::string name;
+  std::string pair;  // empty: whichever has the volume
+};
+[[nodiscard]] ExitCode RunVolumesShow(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                      const VolumeSelection& selection);
+
+inline constexpr size_t kParallelSyncs = 8;
+
+struct SyncOptions {
+  VolumeSelection selection;
+  bool all = false;  // every volume of every pair, or of `selection.pair`
+  bool published = false;
+  absl::Duration timeout = absl::InfiniteDuration();
+};
+// kPartial when some volumes were synced and some not.
+[[nodiscard]] ExitCode RunVolumesSync(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                      const SyncOptions& options);
+
+[[nodiscard]] ExitCode RunPkiInit(const Console& console, OutputFormat format, const std::filesystem::path& folder,
+                                  bool force);
+
+struct PkiIssueOptions {
+  std::filesystem::path folder;
+  std::vector<std::string> roles;
+  std::vector<std::string> hosts;
+  std::string name;  // of the files; empty: the first role
+  int days = 0;
+  bool force = false;
+};
+[[nodiscard]] ExitCode RunPkiIssue(const Console& console, OutputFormat format, const PkiIssueOptions& options);
+
+// `kind` is primary, dr or control; empty: told from the file's name.
+[[nodiscard]] ExitCode RunConfigCheck(const Console& console, const std::string& file, const std::string& kind);
+
+// Writes the reference pages of all configuration files into `folder`.
+[[nodiscard]] ExitCode RunConfigReference(const Console& console, const std::filesystem::path& folder);
+
+// Serves until a signal stops it: follows each pair's catalog and keeps the DR cluster's storage objects ready.
+[[nodiscard]] ExitCode RunServe(const Console& console, const config::ControlConfig& config);
+
+}  // namespace understudy::control

@@ -1,0 +1,204 @@
+#include "control/commands/overview.h"
+
+#include <fmt/format.h>
+
+#include <future>
+#include <map>
+
+#include "core/base/log.h"
+
+namespace understudy::control {
+namespace {
+
+constexpr char kNothing[] = "-";
+
+net::TlsFiles TlsOf(const config::ControlConfig& config) {
+  return {config.tls.ca, config.tls.cert, config.tls.key};
+}
+
+std::string TimeText(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+}
+
+Document TextOrNull(const std::string& text) {
+  return text.empty() ? Document(nullptr) : Document(Printable(text));
+}
+
+Document ToDocument(const DrReplica& replica) {
+  return {{"state", replica.state}, {"sequence", replica.sequence}, {"published_sequence", replica.published_sequence},
+          {"epoch", replica.epoch}, {"complete", replica.complete}, {"path", Printable(replica.root)}};
+}
+
+std::string ErrorOf(const absl::Status& status) {
+  return status.ok() ? "" : std::string(MessageOf(status));
+}
+
+std::string LagText(const VolumeView& volume) {
+  return volume.primary ? fmt::format("{:.1f} s", volume.primary->lag_seconds) : kNothing;
+}
+
+std::string OrNothing(const std::string& text) {
+  return text.empty() ? kNothing : Printable(text);
+}
+
+}  // namespace
+
+std::string VolumeView::State() const {
+  if (primary) return primary->state;
+  return primary_reachable ? "unknown" : "unreachable";
+}
+
+absl::StatusOr<Overview> GatherOverview(const config::ControlConfig& config) {
+  struct Asked {
+    std::future<absl::StatusOr<PrimaryVolumes>> primary;
+    std::future<absl::StatusOr<std::vector<DrReplica>>> dr;
+  };
+  std::vector<Asked> asked;
+  for (const config::PairConfig& pair : config.pairs) {
+    ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, TlsOf(config)));
+    ASSIGN_OR_RETURN(ReplicaClient dr, ReplicaClient::Create(pair.dr, TlsOf(config)));
+    asked.push_back({std::async(std::launch::async, [client = std::move(primary)] { return client.ListVolumes(); }),
+                     std::async(std::launch::async, [client = std::move(dr)] { return client.ListReplicas(); })});
+  }
+  Overview overview;
+  for (size_t i = 0; i < asked.size(); ++i) {
+    const config::PairConfig& pair = config.pairs[i];
+    overview.pairs.push_back({pair.name, pair.primary, pair.dr, asked[i].primary.get(), asked[i].dr.get()});
+  }
+  overview.volumes = MergeVolumes(overview.pairs);
+  return overview;
+}
+
+std::vector<VolumeView> MergeVolumes(const std::vector<PairView>& pairs) {
+  std::vector<VolumeView> volumes;
+  for (const PairView& pair : pairs) {
+    std::map<std::string, VolumeView> by_name;
+    if (pair.primary.ok()) {
+      for (const PrimaryVolume& volume : pair.primary->volumes) by_name[volume.name].primary = volume;
+    }
+    if (pair.dr.ok()) {
+      for (const DrReplica& replica : *pair.dr) by_name[replica.name].replica = replica;
+    }
+    for (auto& [name, volume] : by_name) {
+      volume.name = name;
+      volume.pair = pair.name;
+      volume.primary_reachable = pair.primary.ok();
+      volumes.push_back(std::move(volume));
+    }
+  }
+  return volumes;
+}
+
+absl::Status FirstUnreachable(const Overview& overview) {
+  for (const PairView& pair : overview.pairs) {
+    if (!pair.primary.ok()) return pair.primary.status();
+    if (!pair.dr.ok()) return pair.dr.status();
+  }
+  return absl::OkStatus();
+}
+
+void PrintUnreachable(const Console& console, const Overview& overview) {
+  for (const PairView& pair : overview.pairs) {
+    for (const absl::Status& status : {pair.primary.status(), pair.dr.status()}) {
+      if (!status.ok()) PrintError(console, Annotate(status, fmt::format("pair {}", pair.name)));
+    }
+  }
+}
+
+Document ToDocument(const PrimaryVolume& volume) {
+  return {{"path", Printable(volume.path)},
+          {"replica_path", Printable(volume.replica_path)},
+          {"error", TextOrNull(volume.error)},
+          {"lag_seconds", volume.lag_seconds},
+          {"sequence", volume.sequence},
+          {"published_sequence", volume.published_sequence},
+          {"epoch", volume.epoch},
+          {"strategy", TextOrNull(volume.strategy)},
+          {"dirty_paths", volume.dirty_paths},
+          {"files", volume.files},
+          {"content_bytes_sent", volume.content_bytes_sent},
+          {"commits", volume.commits},
+          {"last_acknowledged",
+           volume.last_acknowledged ? Document(TimeText(*volume.last_acknowledged)) : Document(nullptr)},
+          {"origin", volume.origin},
+          {"complete", volume.complete}};
+}
+
+Document ToDocument(const VolumeView& volume) {
+  Document document = {{"name", volume.name}, {"pair", volume.pair}, {"state", volume.State()}};
+  if (volume.primary) {
+    document.update(ToDocument(*volume.primary));
+  } else {
+    // The primary can't say: the names stay, so that a program needn't ask whether they are there.
+    for (const auto& [key, value] : ToDocument(PrimaryVolume()).items()) document[key] = nullptr;
+    document["replica_path"] = TextOrNull(volume.replica ? volume.replica->root : "");
+    if (volume.replica) {
+      document["sequence"] = volume.replica->sequence;
+      document["published_sequence"] = volume.replica->published_sequence;
+      document["epoch"] = volume.replica->epoch;
+      document["complete"] = volume.replica->complete;
+    }
+  }
+  document["replica"] = volume.replica ? ToDocument(*volume.replica) : Document(nullptr);
+  return document;
+}
+
+Document ToDocument(const PairView& pair) {
+  Document primary = {{"address", pair.primary_address},
+                      {"reachable", pair.primary.ok()},
+                      {"error", TextOrNull(ErrorOf(pair.primary.status()))},
+                      {"peer_connected", nullptr},
+                      {"peer_error", nullptr}};
+  if (pair.primary.ok()) {
+    primary["peer_connected"] = pair.primary->peer_connected;
+    primary["peer_error"] = TextOrNull(pair.primary->peer_error);
+  }
+  Document dr = {
+      {"address", pair.dr_address}, {"reachable", pair.dr.ok()}, {"error", TextOrNull(ErrorOf(pair.dr.status()))}};
+  return {{"name", pair.name}, {"primary", std::move(primary)}, {"dr", std::move(dr)}};
+}
+
+std::string VolumesTable(const std::vector<VolumeView>& volumes) {
+  Table table({"VOLUME", "PAIR", "STATE", "LAG", "SEQUENCE", "EPOCH", "STRATEGY", "REPLICA"});
+  for (const VolumeView& volume : volumes) {
+    const bool known = volume.primary || volume.replica;
+    const uint64_t sequence = volume.primary ? volume.primary->sequence : known ? volume.replica->sequence : 0;
+    const uint64_t epoch = volume.primary ? volume.primary->epoch : known ? volume.replica->epoch : 0;
+    table.Add({volume.name, volume.pair, volume.State(), LagText(volume), fmt::format("{}", sequence),
+               fmt::format("{}", epoch), OrNothing(volume.primary ? volume.primary->strategy : ""),
+               OrNothing(volume.replica ? volume.replica->state : "")});
+  }
+  return table.Text();
+}
+
+std::string PairsTable(const std::vector<PairView>& pairs) {
+  Table table({"PAIR", "AGENT", "ADDRESS", "STATE"});
+  for (const PairView& pair : pairs) {
+    std::string primary_state = pair.primary.ok() ? "connected to dr" : "unreachable";
+    if (pair.primary.ok() && !pair.primary->peer_connected) {
+      primary_state = fmt::format("not connected to dr: {}", OrNothing(pair.primary->peer_error));
+    }
+    table.Add({pair.name, "primary", pair.primary_address, primary_state});
+    table.Add({pair.name, "dr", pair.dr_address, pair.dr.ok() ? "reachable" : "unreachable"});
+  }
+  return table.Text();
+}
+
+std::string VolumeLines(const VolumeView& volume) {
+  std::string text;
+  const auto add = [&](std::string_view prefix, const Document& document) {
+    for (const auto& [key, value] : document.items()) {
+      if (value.is_object()) continue;
+      const std::string shown = value.is_null()     ? kNothing
+                                : value.is_string() ? value.get<std::string>()
+                                                    : value.dump();
+      text += fmt::format("{:<28}{}\n", fmt::format("{}{}", prefix, key), shown);
+    }
+  };
+  const Document document = ToDocument(volume);
+  add("", document);
+  if (volume.replica) add("replica.", document.at("replica"));
+  return text;
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,61 @@
+// overview.h: all pairs and volumes at one moment, put together from what the agents say; and how that is shown.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/commands/agents_client.h"
+#include "control/commands/output.h"
+#include "core/config/control_config.h"
+
+namespace understudy::control {
+
+struct PairView {
+  std::string name;
+  std::string primary_address;
+  std::string dr_address;
+  absl::StatusOr<PrimaryVolumes> primary;
+  absl::StatusOr<std::vector<DrReplica>> dr;
+};
+
+// One volume of one pair: known to its primary, to its DR, or to both.
+struct VolumeView {
+  std::string name;
+  std::string pair;
+  bool primary_reachable = false;
+  std::optional<PrimaryVolume> primary;
+  std::optional<DrReplica> replica;
+
+  // The primary's state of it; "unreachable" when the primary can't be asked, "unknown" when it doesn't know the
+  // volume.
+  [[nodiscard]] std::string State() const;
+};
+
+struct Overview {
+  std::vector<PairView> pairs;
+  std::vector<VolumeView> volumes;  // by pair, then by name
+};
+
+// Asks all agents at once; returns within about kQueryTimeout. INVALID_ARGUMENT: the TLS files are unfit.
+[[nodiscard]] absl::StatusOr<Overview> GatherOverview(const config::ControlConfig& config);
+
+// Pure: the volumes of `pairs`.
+[[nodiscard]] std::vector<VolumeView> MergeVolumes(const std::vector<PairView>& pairs);
+
+// OK, or why the first agent that can't be asked can't.
+[[nodiscard]] absl::Status FirstUnreachable(const Overview& overview);
+// A line on `err` for each agent that can't be asked.
+void PrintUnreachable(const Console& console, const Overview& overview);
+
+// The stable shape: members may be added, none changes its meaning. Numbers are raw, times RFC 3339, what isn't known
+// null.
+[[nodiscard]] Document ToDocument(const VolumeView& volume);
+[[nodiscard]] Document ToDocument(const PairView& pair);
+[[nodiscard]] Document ToDocument(const PrimaryVolume& volume);
+[[nodiscard]] std::string VolumesTable(const std::vector<VolumeView>& volumes);
+[[nodiscard]] std::string PairsTable(const std::vector<PairView>& pairs);
+// Every member of one volume, a line each.
+[[nodiscard]] std::string VolumeLines(const VolumeView& volume);
+
+}  // namespace understudy::control

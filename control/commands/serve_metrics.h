@@ -1,0 +1,34 @@
+// serve_metrics.h: the metrics of drctl serve: its registry, and what its followers say of themselves when they are
+// asked.
+#pragma once
+
+#include <prometheus/collectable.h>
+#include <prometheus/registry.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/serve/follower.h"
+
+namespace understudy::control {
+
+// Thread-safe.
+class ServeMetrics : public prometheus::Collectable {
+ public:
+  // The status of each pair's follower, by the pair's name.
+  using Followers = std::function<std::map<std::string, FollowerStatus>()>;
+
+  ServeMetrics(std::shared_ptr<prometheus::Registry> registry, Followers followers)
+      : registry_(std::move(registry)), followers_(std::move(followers)) {}
+
+  [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const std::shared_ptr<prometheus::Registry> registry_;
+  const Followers followers_;
+};
+
+}  // namespace understudy::control

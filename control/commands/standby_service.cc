@@ -1,0 +1,106 @@
+#include "control/commands/standby_service.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "control/apply/applier.h"
+#include "core/base/log.h"
+#include "core/kube/access.h"
+#include "core/kube/client.h"
+#include "core/net/channel.h"
+#include "core/wire/catalog_client.h"
+
+namespace understudy::control {
+namespace {
+
+absl::StatusOr<kube::ClusterAccess> AccessTo(const config::ClusterConfig& cluster) {
+  if (cluster.in_cluster) return kube::LoadInCluster();
+  return kube::LoadKubeconfig(cluster.kubeconfig.native(), cluster.context);
+}
+
+FollowerOptions OptionsFor(const config::ControlConfig& config, const config::PairConfig& pair) {
+  FollowerOptions options;
+  options.pair = pair.name;
+  options.transform.dr_server = pair.dr_server;
+  options.transform.storage_class_map = config.storage_class_map;
+  options.transform.kept_annotations = config.keep_annotations;
+  return options;
+}
+
+}  // namespace
+
+struct StandbyService::Parts {
+  // Each outlives what comes after it.
+  struct Pair {
+    std::string name;
+    std::unique_ptr<wire::CatalogClient> catalog;
+    std::unique_ptr<Follower> follower;
+    std::jthread thread;
+  };
+
+  explicit Parts(kube::ClusterAccess access) : client(std::move(access)), applier(client) {}
+
+  kube::Client client;
+  KubeApplier applier;
+  std::vector<Pair> pairs;
+};
+
+absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const config::ControlConfig& config) {
+  if (!config.clusters.dr) {
+    return absl::InvalidArgumentError(
+        "no DR cluster to serve: write clusters: {dr: {kubeconfig: FILE}} in the configuration");
+  }
+  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(*config.clusters.dr));
+  auto parts = std::make_unique<Parts>(std::move(access));
+  const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
+  for (const config::PairConfig& pair : config.pairs) {
+    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
+    auto catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
+    auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier);
+    parts->pairs.push_back({pair.name, std::move(catalog), std::move(follower), {}});
+  }
+  for (Parts::Pair& pair : parts->pairs) {
+    pair.thread =
+        std::jthread([follower = pair.follower.get()](std::stop_token stop) { follower->Run(std::move(stop)); });
+  }
+  return std::unique_ptr<StandbyService>(new StandbyService(std::move(parts)));
+}
+
+StandbyService::StandbyService(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+StandbyService::~StandbyService() {
+  // All at once, rather than each after the one before has ended.
+  for (Parts::Pair& pair : parts_->pairs) pair.thread.request_stop();
+}
+
+std::map<std::string, FollowerStatus> StandbyService::Statuses() const {
+  std::map<std::string, FollowerStatus> statuses;
+  for (const Parts::Pair& pair : parts_->pairs) statuses[pair.name] = pair.follower->Status();
+  return statuses;
+}
+
+absl::Status StandbyService::Readiness() const {
+  for (const auto& [pair, status] : Statuses()) {
+    if (!status.connected) {
+      return absl::UnavailableError(
+          fmt::format("pair {}: catalog not connected: {}", pair, Printable(status.connection_error)));
+    }
+    if (!status.caught_up)
+      return absl::UnavailableError(fmt::format("pair {}: {} objects to apply", pair, status.pending));
+  }
+  return absl::OkStatus();
+}
+
+std::string StandbyService::StatusLine() const {
+  size_t connected = 0;
+  size_t pending = 0;
+  const auto statuses = Statuses();
+  for (const auto& [pair, status] : statuses) {
+    connected += status.connected ? 1 : 0;
+    pending += status.pending;
+  }
+  return fmt::format("{} of {} catalogs connected, {} objects to apply", connected, statuses.size(), pending);
+}
+
+}  // namespace understudy::control

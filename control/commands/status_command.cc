@@ -1,0 +1,44 @@
+#include "control/commands/commands.h"
+#include "control/commands/overview.h"
+
+namespace understudy::control {
+namespace {
+
+Document VolumesOf(const Overview& overview) {
+  Document volumes = Document::array();
+  for (const VolumeView& volume : overview.volumes) volumes.push_back(ToDocument(volume));
+  return volumes;
+}
+
+ExitCode Finish(const Console& console, const Overview& overview) {
+  PrintUnreachable(console, overview);
+  return ExitCodeFor(FirstUnreachable(overview));
+}
+
+}  // namespace
+
+ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config) {
+  const absl::StatusOr<Overview> overview = GatherOverview(config);
+  if (!overview.ok()) {
+    PrintError(console, overview.status());
+    return ExitCodeFor(overview.status());
+  }
+  Document pairs = Document::array();
+  for (const PairView& pair : overview->pairs) pairs.push_back(ToDocument(pair));
+  std::string text = PairsTable(overview->pairs);
+  if (!overview->volumes.empty()) text += "\n" + VolumesTable(overview->volumes);
+  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}}, text);
+  return Finish(console, *overview);
+}
+
+ExitCode RunVolumesList(const Console& console, OutputFormat format, const config::ControlConfig& config) {
+  const absl::StatusOr<Overview> overview = GatherOverview(config);
+  if (!overview.ok()) {
+    PrintError(console, overview.status());
+    return ExitCodeFor(overview.status());
+  }
+  Print(console, format, {{"volumes", VolumesOf(*overview)}}, VolumesTable(overview->volumes));
+  return Finish(console, *overview);
+}
+
+}  // namespace understudy::control
