@@ -1,7 +1,6 @@
 #include "agent-primary/app.h"
 #include "core/config/primary_config.h"
 #include "core/daemon/agent_main.h"
-#include "core/daemon/version.h"
 
 int main(int argc, char** argv) {
   using understudy::config::LoadPrimaryConfig;
@@ -10,7 +9,6 @@ int main(int argc, char** argv) {
   spec.summary = "Replicates the volumes of this NFS host to understudy-dr on the DR site's.";
   spec.example = "understudy-primary --config /etc/understudy/primary.yaml";
   spec.default_config = understudy::config::kPrimaryConfigFile;
-  spec.version = std::string(understudy::daemon::SoftwareVersion());
   spec.load = [](const std::string& file) -> absl::StatusOr<understudy::daemon::LoadedAgent> {
     ASSIGN_OR_RETURN(const understudy::config::PrimaryConfig config, LoadPrimaryConfig(file));
     return understudy::daemon::LoadedAgent{std::string(understudy::config::ToString(config.log_level)),

@@ -1,0 +1,272 @@
+// The primary's half and the commit engine in one process: whatever happens to the volume, a capture makes the replica
+// equal to it.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+
+#include "agent-dr/commit/commit_engine.h"
+#include "agent-primary/ship/volume_replicator.h"
+#include "agent-primary/watch/inotify_source.h"
+#include "core/base/clock.h"
+#include "tests/support/churn.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/tree_compare.h"
+#include "tests/support/wait.h"
+
+namespace understudy {
+namespace {
+
+using ::testing::IsEmpty;
+
+class MirrorTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directories(Volume());
+    std::filesystem::create_directories(dir_.File("dr"));
+    std::filesystem::create_directories(dir_.File("state-dr"));
+    StartEngine();
+    StartReplicator();
+  }
+
+  std::string Volume() const { return dir_.File("primary/web"); }
+  std::string Replica() const { return dir_.File("dr/web"); }
+
+  void StartEngine() {
+    sink_.reset();
+    engine_.reset();
+    auto engine = dr::CommitEngine::Start({.state_dir = dir_.File("state-dr"), .exports = {dir_.File("dr")}});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    engine_ = *std::move(engine);
+    sink_ = std::make_unique<dr::LocalSink>(*engine_);
+  }
+
+  void StartReplicator() {
+    replicator_.reset();
+    auto replicator =
+        primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"),
+                                        {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System());
+    ASSERT_TRUE(replicator.ok()) << replicator.status();
+    replicator_ = *std::move(replicator);
+  }
+
+  absl::Status RunBarrier() {
+    const uint64_t barrier = replicator_->RequestBarrier();
+    while (!replicator_->AwaitBarrier(barrier, /*published=*/true, absl::ZeroDuration())) {
+      RETURN_IF_ERROR(replicator_->Run(*sink_, {}));
+    }
+    return absl::OkStatus();
+  }
+
+  void ExpectEqual(const std::string& when) {
+    const auto differences = tests::CompareTrees(Volume(), Replica());
+    ASSERT_TRUE(differences.ok()) << differences.status();
+    ASSERT_THAT(*differences, IsEmpty()) << when;
+  }
+
+  void ScanAndExpectEqual(const std::string& when) {
+    replicator_->OnOverflow();
+    const absl::Status status = RunBarrier();
+    ASSERT_TRUE(status.ok()) << status << " " << when;
+    ExpectEqual(when);
+  }
+
+  tests::TempDir dir_;
+  std::unique_ptr<dr::CommitEngine> engine_;
+  std::unique_ptr<dr::LocalSink> sink_;
+  std::unique_ptr<primary::VolumeReplicator> replicator_;
+};
+
+uint64_t Seed(uint64_t otherwise) {
+  const char* text = std::getenv("UNDERSTUDY_SEED");
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+TEST_F(MirrorTest, EmptyVolumeIsComplete) {
+  ScanAndExpectEqual("empty");
+  EXPECT_TRUE(replicator_->Status().complete);
+  EXPECT_EQ(replicator_->Status().lag_seconds, 0);
+}
+
+TEST_F(MirrorTest, FilesOfEverySize) {
+  for (const uint64_t size : {0ull, 1ull, 262'144ull, 262'145ull, 4'194'304ull, 4'194'305ull, 20'000'001ull}) {
+    std::ofstream file(fmt::format("{}/{}", Volume(), size), std::ios::binary);
+    for (uint64_t i = 0; i < size; ++i) file.put(static_cast<char>(i * 2654435761u >> 13));
+  }
+  ScanAndExpectEqual("written");
+}
+
+TEST_F(MirrorTest, UnchangedVolumeMakesNoCommit) {
+  std::ofstream(Volume() + "/a") << "a";
+  std::filesystem::create_directories(Volume() + "/b/c");
+  ScanAndExpectEqual("written");
+  // What was written a moment ago is looked at again, and found as it was.
+  const model::Sequence before = replicator_->Status().sequence;
+  for (int i = 0; i < 3; ++i) ScanAndExpectEqual("again");
+  EXPECT_EQ(replicator_->Status().sequence, before);
+}
+
+TEST_F(MirrorTest, RenamedFolderIsNotSentAgain) {
+  std::filesystem::create_directories(Volume() + "/old/deep");
+  std::ofstream(Volume() + "/old/deep/big") << std::string(3'000'000, 'x');
+  std::ofstream(Volume() + "/old/small") << "y";
+  ScanAndExpectEqual("written");
+  const uint64_t sent = replicator_->Status().content_bytes_sent;
+  std::filesystem::create_directories(Volume() + "/parent");
+  std::filesystem::rename(Volume() + "/old", Volume() + "/parent/new");
+  std::filesystem::remove(Volume() + "/parent/new/small");
+  ScanAndExpectEqual("renamed");
+  EXPECT_EQ(replicator_->Status().content_bytes_sent, sent);
+}
+
+TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
+  std::filesystem::create_directories(Volume() + "/d1");
+  for (const char* name : {"x", "y", "z"}) std::ofstream(Volume() + "/d1/" + name) << name;
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume() + "/d1", Volume() + "/d2");
+  std::filesystem::remove(Volume() + "/d2/z");
+  std::filesystem::create_directories(Volume() + "/d1");
+  std::ofstream(Volume() + "/d1/x") << "another x";
+  ScanAndExpectEqual("moved");
+}
+
+TEST_F(MirrorTest, SmallChangeInLargeFileSendsLittle) {
+  {
+    std::ofstream file(Volume() + "/disk", std::ios::binary);
+    for (int i = 0; i < 40'000'000 / 8; ++i) {
+      const uint64_t word = static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15;
+      file.write(reinterpret_cast<const char*>(&word), sizeof(word));
+    }
+  }
+  ScanAndExpectEqual("written");
+  const uint64_t sent = replicator_->Status().content_bytes_sent;
+  {
+    std::fstream file(Volume() + "/disk", std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(17'000'000);
+    file.write("changed", 7);
+  }
+  ScanAndExpectEqual("changed");
+  EXPECT_LT(replicator_->Status().content_bytes_sent - sent, 20'000u);
+  EXPECT_EQ(replicator_->Status().strategy, "rsync");
+}
+
+TEST_F(MirrorTest, LostIndexIsRebuiltWithoutSendingAgain) {
+  std::filesystem::create_directories(Volume() + "/d");
+  std::ofstream(Volume() + "/d/big") << std::string(5'000'000, 'x');
+  std::ofstream(Volume() + "/small") << "y";
+  std::filesystem::create_symlink("d", Volume() + "/link");
+  ScanAndExpectEqual("written");
+  replicator_.reset();
+  for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(dir_.File("web.db") + suffix);
+  std::filesystem::remove(Volume() + "/small");
+  StartReplicator();
+  ScanAndExpectEqual("rebuilt");
+  EXPECT_EQ(replicator_->Status().content_bytes_sent, 0u);
+}
+
+TEST_F(MirrorTest, RestartedEngineGoesOn) {
+  std::ofstream(Volume() + "/a") << "a";
+  ScanAndExpectEqual("before");
+  StartEngine();
+  replicator_->ForgetSession();
+  std::ofstream(Volume() + "/b") << "b";
+  ScanAndExpectEqual("after");
+}
+
+TEST_F(MirrorTest, SpoiledReplicaIsHealed) {
+  std::filesystem::create_directories(Volume() + "/d");
+  std::ofstream(Volume() + "/d/a") << "a";
+  ScanAndExpectEqual("before");
+  std::filesystem::remove_all(Replica() + "/d");
+  std::ofstream(Volume() + "/d/b") << "b";
+  replicator_->OnOverflow();
+  const absl::Status refused = RunBarrier();
+  EXPECT_TRUE(absl::IsDataLoss(refused)) << refused;
+  ASSERT_TRUE(
+      tests::WaitFor("the replicator to heal the replica", absl::Seconds(20), [&] { return RunBarrier().ok(); }).ok());
+  ExpectEqual("healed");
+}
+
+TEST_F(MirrorTest, AnotherFolderInItsPlaceStopsReplication) {
+  std::ofstream(Volume() + "/a") << "a";
+  ScanAndExpectEqual("before");
+  std::filesystem::rename(Volume(), dir_.File("primary/elsewhere"));
+  std::filesystem::create_directories(Volume());
+  replicator_->OnOverflow();
+  const absl::Status status = RunBarrier();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_TRUE(std::filesystem::exists(Replica() + "/a"));
+  std::filesystem::remove(Volume());
+  EXPECT_FALSE(RunBarrier().ok());
+  std::filesystem::rename(dir_.File("primary/elsewhere"), Volume());
+  ScanAndExpectEqual("back");
+}
+
+class ScannedChurnTest : public MirrorTest, public ::testing::WithParamInterface<uint64_t> {};
+
+TEST_P(ScannedChurnTest, EveryScanMakesTheReplicaEqual) {
+  const uint64_t seed = Seed(GetParam());
+  SCOPED_TRACE(fmt::format("run it again with UNDERSTUDY_SEED={}", seed));
+  tests::Churn churn(Volume(), seed);
+  std::mt19937_64 pace(seed);
+  for (int round = 0; round < 25; ++round) {
+    std::string story;
+    for (uint64_t step = pace() % 12; step > 0; --step) story += churn.Step() + "\n";
+    ScanAndExpectEqual(fmt::format("round {}:\n{}", round, story));
+    if (HasFatalFailure()) return;
+    if (pace() % 8 == 0) StartReplicator();
+    if (pace() % 8 == 0) {
+      StartEngine();
+      replicator_->ForgetSession();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, ScannedChurnTest, ::testing::Range<uint64_t>(1, 25));
+
+// Hands the hints of a real inotify to the replicator.
+class HintForwarder : public primary::HintSink {
+ public:
+  explicit HintForwarder(primary::VolumeReplicator& replicator) : replicator_(replicator) {}
+  void OnHint(const model::VolumeName&, std::string_view path, primary::HintKind kind, bool at_once) override {
+    replicator_.OnHint(path, kind, at_once);
+  }
+  void OnOverflow(const model::VolumeName&) override { replicator_.OnOverflow(); }
+
+ private:
+  primary::VolumeReplicator& replicator_;
+};
+
+class WatchedChurnTest : public MirrorTest, public ::testing::WithParamInterface<uint64_t> {};
+
+TEST_P(WatchedChurnTest, EveryBarrierMakesTheReplicaEqualWithoutAScan) {
+  const uint64_t seed = Seed(GetParam());
+  SCOPED_TRACE(fmt::format("run it again with UNDERSTUDY_SEED={}", seed));
+  std::filesystem::create_directories(dir_.File("cookies"));
+  HintForwarder forwarder(*replicator_);
+  auto source = primary::InotifySource::Start(dir_.File("cookies"), forwarder);
+  ASSERT_TRUE(source.ok()) << source.status();
+  ASSERT_TRUE((*source)->AddVolume("web", Volume()).ok());
+  ASSERT_TRUE(RunBarrier().ok());
+  tests::Churn churn(Volume(), seed);
+  std::mt19937_64 pace(seed);
+  for (int round = 0; round < 40; ++round) {
+    std::string story;
+    for (uint64_t step = 1 + pace() % 6; step > 0; --step) story += churn.Step() + "\n";
+    ASSERT_TRUE((*source)->Flush(absl::Seconds(20)).ok());
+    const absl::Status status = RunBarrier();
+    ASSERT_TRUE(status.ok()) << status << "\n" << story;
+    ExpectEqual(fmt::format("round {}:\n{}", round, story));
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, WatchedChurnTest, ::testing::Range<uint64_t>(100, 116));
+
+}  // namespace
+}  // namespace understudy

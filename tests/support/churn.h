@@ -1,0 +1,41 @@
+// churn.h: random changes to a folder tree, the same again for the same seed.
+//
+// Files from nothing to a few megabytes (so that both inline and staged content is met), holes, renames, swaps and
+// cycles, moves into new folders, replaced kinds, symlinks, fifos, odd names, modes, times.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace understudy::tests {
+
+// Not thread-safe. Aborts when a change that has to work doesn't.
+class Churn {
+ public:
+  // `root` is an existing folder.
+  Churn(std::string root, uint64_t seed) : root_(std::move(root)), random_(seed) {}
+
+  // One random change; returns what it was, for messages.
+  std::string Step();
+
+ private:
+  uint64_t Below(uint64_t bound) { return random_() % bound; }
+  std::vector<std::string> Entries(bool folders) const;
+  std::string Pick(bool folder);
+  std::string NewPath();
+  std::string WriteFile(const std::string& path, uint64_t size);
+  std::string ChangeFile();
+  std::string Rename();
+  std::string Swap();
+  std::string MoveIntoNewFolder();
+  std::string Remove();
+  std::string ReplaceKind();
+
+  const std::string root_;
+  std::mt19937_64 random_;
+  uint64_t names_made_ = 0;
+};
+
+}  // namespace understudy::tests
