@@ -21,8 +21,8 @@
 namespace understudy::dr {
 
 struct CommitEngineOptions {
-  std::string state_dir;                       // exists; the engine is its only user
-  std::vector<std::string> exports;            // absolute paths of folders that exist
+  std::string state_dir{};                     // exists; the engine is its only user
+  std::vector<std::string> exports{};          // absolute paths of folders that exist
   FaultPoints* faults = &FaultPoints::None();  // outlives the engine
 };
 

@@ -58,7 +58,7 @@ struct Published {
 
 struct Refusal {
   model::VolumeName volume;
-  absl::Status status;  // never OK
+  absl::Status status;  // never OK; carries the path, too (status_path.h)
   std::string path;     // of the file that it is about; empty when it is about none
 };
 

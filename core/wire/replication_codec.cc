@@ -7,6 +7,7 @@
 #include "core/model/path.h"
 #include "core/wire/limits.h"
 #include "core/wire/parse_parts.h"
+#include "core/wire/status_path.h"
 #include "core/wire/validate.h"
 #include "understudy/v1/replica.pb.h"
 #include "understudy/v1/replication.pb.h"
@@ -130,7 +131,9 @@ absl::StatusOr<Refusal> Parse(const v1::Refusal& message) {
   constexpr uint32_t kLastCode = static_cast<uint32_t>(absl::StatusCode::kUnauthenticated);
   const bool known = message.code() > 0 && message.code() <= kLastCode;
   const auto code = known ? static_cast<absl::StatusCode>(message.code()) : absl::StatusCode::kUnknown;
-  return Refusal{message.volume(), absl::Status(code, text), message.path()};
+  absl::Status status(code, text);
+  if (!message.path().empty()) status = WithPath(std::move(status), message.path());
+  return Refusal{message.volume(), std::move(status), message.path()};
 }
 
 absl::StatusOr<InventoryRequest> Parse(const v1::InventoryRequest& message) {

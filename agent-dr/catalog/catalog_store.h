@@ -1,0 +1,62 @@
+// catalog_store.h: DR's durable copy of the primary's storage objects, and who waits for its changes.
+//
+// One SQLite file, synchronous=FULL. Every change gets the next revision; an entry carries the revision of its newest
+// change, so a reader that knows a revision reads on from there. Deleted objects stay as entries, marked, so that a
+// reader that was away hears of the deletion. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "core/base/status.h"
+#include "core/model/object.h"
+#include "core/store/database.h"
+
+namespace understudy::dr {
+
+class CatalogStore {
+ public:
+  struct Page {
+    std::vector<model::CatalogEntry> entries;  // ascending by revision
+    bool more = false;
+  };
+  struct Filter {
+    std::optional<model::ObjectKind> kind;  // nullopt: all
+    bool include_deleted = false;
+  };
+
+  // The file is made anew when there is none; its folder exists.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<CatalogStore>> Open(const std::string& path);
+
+  // As model::CatalogWriter; durable when it returns OK. The entry's revision, the old one when nothing changed (0: an
+  // object to delete isn't there). When an object was observed is no change by itself.
+  [[nodiscard]] absl::StatusOr<uint64_t> Put(const model::CatalogEntry& entry);
+  [[nodiscard]] absl::StatusOr<uint64_t> Delete(const model::ObjectKey& key, const std::string& uid);
+
+  // Entries above `after_revision`, at most wire::kMaxPageEntries, about wire::kMaxPageBytes.
+  [[nodiscard]] absl::StatusOr<Page> List(const Filter& filter, uint64_t after_revision);
+
+  // The newest revision; 0: none yet.
+  [[nodiscard]] uint64_t Revision() const;
+  // Waits until the newest revision is above `revision`, but no longer than `timeout`. False: it isn't.
+  [[nodiscard]] bool WaitForChange(uint64_t revision, absl::Duration timeout) const;
+
+ private:
+  explicit CatalogStore(store::Database database) : database_(std::move(database)) {}
+
+  [[nodiscard]] absl::StatusOr<std::optional<model::CatalogEntry>> Find(const model::ObjectKey& key)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] absl::StatusOr<uint64_t> Write(model::CatalogEntry entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  mutable absl::Mutex mutex_;
+  store::Database database_ ABSL_GUARDED_BY(mutex_);
+  uint64_t revision_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace understudy::dr

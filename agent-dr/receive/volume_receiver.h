@@ -1,0 +1,42 @@
+// volume_receiver.h: one volume's part of a Replicate stream: messages in, effects on the commit engine, answers out.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "agent-dr/commit/commit_engine.h"
+#include "core/base/status.h"
+#include "core/model/volume.h"
+#include "understudy/v1/replication.pb.h"
+
+namespace understudy::dr {
+
+// Takes the volume's messages in the stream's order. After a refusal it passes over them in silence until the volume
+// is opened again. One thread at a time.
+class VolumeReceiver {
+ public:
+  // `answer` sends to the primary; it may block, and drops what is said after the stream's end. `engine` outlives it.
+  VolumeReceiver(CommitEngine& engine, std::function<void(const v1::ReplicateResponse&)> answer)
+      : engine_(engine), answer_(std::move(answer)) {}
+
+  void Receive(const v1::ReplicateRequest& request);
+
+ private:
+  void Open(const v1::OpenVolume& message);
+  // One message of an open volume; an error is the reason for its refusal.
+  absl::Status Take(const v1::ReplicateRequest& request);
+  absl::Status TakeStaged(const v1::StageData& message);
+  absl::Status TakeCommit(const v1::Commit& message);
+  void Refuse(const model::VolumeName& volume, const absl::Status& why);
+
+  CommitEngine& engine_;
+  const std::function<void(const v1::ReplicateResponse&)> answer_;
+  std::optional<Session> session_;  // nullopt: not open
+  uint64_t peer_session_ = 0;       // the primary's number of the newest opening
+};
+
+// The volume that a request is about. INVALID_ARGUMENT: none, or no valid name.
+[[nodiscard]] absl::StatusOr<model::VolumeName> VolumeOf(const v1::ReplicateRequest& request);
+
+}  // namespace understudy::dr

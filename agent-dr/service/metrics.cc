@@ -1,0 +1,91 @@
+#include "agent-dr/service/metrics.h"
+
+#include <string>
+#include <utility>
+
+namespace understudy::dr {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+constexpr double kNanosecondsPerSecond = 1e9;
+
+struct ReplicaMetric {
+  const char* name;
+  const char* help;
+  double (*value)(const model::ReplicaState&);
+};
+
+constexpr ReplicaMetric kReplicaMetrics[] = {
+    {"understudy_dr_replica_sequence", "Newest commit that is durable.",
+     [](const model::ReplicaState& state) { return static_cast<double>(state.sequence); }},
+    {"understudy_dr_replica_published_sequence", "Newest commit that the replica's folder shows.",
+     [](const model::ReplicaState& state) { return static_cast<double>(state.published_sequence); }},
+    {"understudy_dr_replica_epoch", "Rises with each promotion of the volume.",
+     [](const model::ReplicaState& state) { return static_cast<double>(state.epoch); }},
+    {"understudy_dr_replica_complete", "1 once a whole capture of the volume was committed.",
+     [](const model::ReplicaState& state) { return state.complete ? 1.0 : 0.0; }},
+};
+
+struct EngineMetric {
+  const char* name;
+  const char* help;
+  double (*value)(const Probe&);
+};
+
+constexpr EngineMetric kEngineMetrics[] = {
+    {"understudy_dr_commits_total", "Commits made durable since the agent started.",
+     [](const Probe& probe) { return static_cast<double>(probe.commits); }},
+    {"understudy_dr_operations_total", "Operations of those commits.",
+     [](const Probe& probe) { return static_cast<double>(probe.operations); }},
+    {"understudy_dr_staged_bytes_total", "Bytes of large content and deltas received.",
+     [](const Probe& probe) { return static_cast<double>(probe.staged_bytes); }},
+    {"understudy_dr_refusals_total", "Messages of the primary that ended a volume's session.",
+     [](const Probe& probe) { return static_cast<double>(probe.refusals); }},
+    {"understudy_dr_publish_failures_total", "Commits that couldn't be brought into the replica's folder at once.",
+     [](const Probe& probe) { return static_cast<double>(probe.publish_failures); }},
+    {"understudy_dr_commit_durable_seconds_total", "Time spent until commits were durable.",
+     [](const Probe& probe) { return static_cast<double>(probe.durable_nanoseconds) / kNanosecondsPerSecond; }},
+    {"understudy_dr_commit_publish_seconds_total", "Time spent bringing commits into the replica's folder.",
+     [](const Probe& probe) { return static_cast<double>(probe.publish_nanoseconds) / kNanosecondsPerSecond; }},
+};
+
+ClientMetric Gauge(double value) {
+  ClientMetric metric;
+  metric.gauge.value = value;
+  return metric;
+}
+
+ClientMetric Counter(double value) {
+  ClientMetric metric;
+  metric.counter.value = value;
+  return metric;
+}
+
+}  // namespace
+
+std::vector<MetricFamily> DrMetrics::Collect() const {
+  std::vector<MetricFamily> families = registry_->Collect();
+  const std::vector<model::ReplicaState> replicas = engine_.List();
+  for (const ReplicaMetric& wanted : kReplicaMetrics) {
+    MetricFamily family{wanted.name, wanted.help, MetricType::Gauge, {}};
+    for (const model::ReplicaState& state : replicas) {
+      ClientMetric metric = Gauge(wanted.value(state));
+      metric.label.push_back({"volume", state.volume});
+      family.metric.push_back(std::move(metric));
+    }
+    families.push_back(std::move(family));
+  }
+  for (const EngineMetric& wanted : kEngineMetrics) {
+    families.push_back({wanted.name, wanted.help, MetricType::Counter, {Counter(wanted.value(engine_.probe()))}});
+  }
+  families.push_back({"understudy_dr_catalog_revision",
+                      "Rises with every change of the catalog.",
+                      MetricType::Gauge,
+                      {Gauge(static_cast<double>(catalog_.Revision()))}});
+  return families;
+}
+
+}  // namespace understudy::dr

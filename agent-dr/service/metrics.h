@@ -1,0 +1,29 @@
+// metrics.h: understudy-dr's metrics, computed when they are asked for.
+#pragma once
+
+#include <prometheus/collectable.h>
+#include <prometheus/registry.h>
+
+#include <memory>
+#include <vector>
+
+#include "agent-dr/catalog/catalog_store.h"
+#include "agent-dr/commit/commit_engine.h"
+
+namespace understudy::dr {
+
+// The engine's and the catalog's metrics after those of `registry`. Both outlive it. Thread-safe.
+class DrMetrics : public prometheus::Collectable {
+ public:
+  DrMetrics(std::shared_ptr<prometheus::Registry> registry, const CommitEngine& engine, const CatalogStore& catalog)
+      : registry_(std::move(registry)), engine_(engine), catalog_(catalog) {}
+
+  [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
+
+ private:
+  const std::shared_ptr<prometheus::Registry> registry_;
+  const CommitEngine& engine_;
+  const CatalogStore& catalog_;
+};
+
+}  // namespace understudy::dr

@@ -1,0 +1,327 @@
+#include "tests/support/memory_sink.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/delta/content_digest.h"
+#include "core/delta/rsync_segment.h"
+#include "core/model/path.h"
+#include "core/wire/status_path.h"
+#include "core/wire/validate.h"
+
+namespace understudy::tests {
+namespace {
+
+using model::FileKind;
+using Entry = MemoryReplicas::Entry;
+using Tree = MemoryReplicas::Tree;
+
+absl::Status Mismatch(const std::string& path) {
+  return wire::WithPath(absl::DataLossError(fmt::format("'{}' isn't what the primary takes it for", path)), path);
+}
+
+// Takes `path` and all below it out of `tree`; what is returned is keyed by the paths below `path` ("" for itself).
+Tree Cut(Tree& tree, const std::string& path) {
+  Tree cut;
+  for (auto entry = tree.begin(); entry != tree.end();) {
+    const std::string at = model::PathOfKey(entry->first);
+    if (model::IsWithin(at, path)) {
+      cut[model::Key(at.substr(std::min(at.size(), path.size() + 1)))] = std::move(entry->second);
+      entry = tree.erase(entry);
+    } else {
+      ++entry;
+    }
+  }
+  return cut;
+}
+
+// Applies a valid commit to a tree, operation by operation.
+class Applier {
+ public:
+  using StagedContent = std::function<absl::StatusOr<std::string>(const model::Put&)>;
+  Applier(Tree& tree, StagedContent content) : tree_(tree), content_(std::move(content)) {}
+
+  absl::Status operator()(const model::Remove& op) {
+    const Entry* entry = Find(op.path);
+    if (entry == nullptr || entry->kind != op.kind) return Mismatch(op.path);
+    Cut(tree_, op.path);
+    return absl::OkStatus();
+  }
+  absl::Status operator()(const model::Detach& op) {
+    if (Find(op.path) == nullptr) return Mismatch(op.path);
+    detached_[op.slot] = Cut(tree_, op.path);
+    return absl::OkStatus();
+  }
+  absl::Status operator()(const model::Attach& op) {
+    Tree& moved = detached_.at(op.slot);
+    const bool folder = moved.at("").kind == FileKind::kDirectory;
+    const Entry* present = Find(op.path);
+    if (present != nullptr && (folder || present->kind == FileKind::kDirectory)) return Mismatch(op.path);
+    if (!HasFolderFor(op.path)) return Mismatch(op.path);
+    for (auto& [key, entry] : moved) {
+      const std::string below = model::PathOfKey(key);
+      tree_[model::Key(below.empty() ? op.path : model::Join(op.path, below))] = std::move(entry);
+    }
+    return absl::OkStatus();
+  }
+  absl::Status operator()(const model::MakeDirectory& op) {
+    const Entry* present = Find(op.path);
+    if (present != nullptr && present->kind != FileKind::kDirectory) return Mismatch(op.path);
+    return Place(op.path, {.kind = FileKind::kDirectory, .metadata = op.metadata}, true);
+  }
+  absl::Status operator()(const model::Put& op) {
+    ASSIGN_OR_RETURN(std::string content, content_(op));
+    return Place(op.path, {.content = std::move(content), .metadata = op.metadata}, false);
+  }
+  absl::Status operator()(const model::MakeSymlink& op) {
+    return Place(op.path, {.kind = FileKind::kSymlink, .target = op.target, .metadata = op.metadata}, false);
+  }
+  absl::Status operator()(const model::MakeNode& op) {
+    return Place(op.path, {.kind = op.kind, .device = op.device, .metadata = op.metadata}, false);
+  }
+  absl::Status operator()(const model::SetMetadata& op) {
+    const auto found = tree_.find(model::Key(op.path));
+    if (found == tree_.end() || found->second.kind != op.kind) return Mismatch(op.path);
+    found->second.metadata = op.metadata;
+    return absl::OkStatus();
+  }
+
+ private:
+  const Entry* Find(const std::string& path) const {
+    const auto found = tree_.find(model::Key(path));
+    return found == tree_.end() ? nullptr : &found->second;
+  }
+  bool HasFolderFor(const std::string& path) const {
+    const Entry* parent = Find(std::string(model::Parent(path)));
+    return parent != nullptr && parent->kind == FileKind::kDirectory;
+  }
+  absl::Status Place(const std::string& path, Entry entry, bool over_folder) {
+    const Entry* present = Find(path);
+    if (present != nullptr && present->kind == FileKind::kDirectory && !over_folder) return Mismatch(path);
+    if (!HasFolderFor(path)) return Mismatch(path);
+    tree_[model::Key(path)] = std::move(entry);
+    return absl::OkStatus();
+  }
+
+  Tree& tree_;
+  StagedContent content_;
+  std::map<model::Slot, Tree> detached_;
+};
+
+}  // namespace
+
+MemoryReplicas::Tree MemoryReplicas::TreeOf(const model::VolumeName& volume) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = replicas_.find(volume);
+  return found == replicas_.end() ? Tree() : found->second.tree;
+}
+
+void MemoryReplicas::RaiseEpoch(const model::VolumeName& volume) {
+  absl::MutexLock lock(&mutex_);
+  Replica& replica = replicas_.at(volume);
+  ++replica.state.epoch;
+  replica.session = 0;
+}
+
+void MemoryReplicas::FailNextSubmit(const model::VolumeName& volume, absl::Status error) {
+  absl::MutexLock lock(&mutex_);
+  replicas_.at(volume).next_error = std::move(error);
+}
+
+absl::StatusOr<model::ReplicaState> MemorySink::Open(const model::VolumeSpec& spec) {
+  RETURN_IF_ERROR(wire::ValidateVolumeSpec(spec));
+  absl::MutexLock lock(&mutex_);
+  absl::MutexLock replicas_lock(&replicas_.mutex_);
+  if (!model::IsWithin(spec.replica_root, replicas_.export_path_)) {
+    return absl::InvalidArgumentError(fmt::format("no export holds '{}'", spec.replica_root));
+  }
+  for (const auto& [name, other] : replicas_.replicas_) {
+    const bool same = name == spec.name;
+    const bool overlaps =
+        model::IsWithin(other.state.root, spec.replica_root) || model::IsWithin(spec.replica_root, other.state.root);
+    if (same ? other.state.root != spec.replica_root : overlaps) {
+      return absl::FailedPreconditionError(fmt::format("volume '{}' is at '{}'", name, other.state.root));
+    }
+  }
+  Replica& replica = replicas_.replicas_[spec.name];
+  if (replica.state.volume.empty()) {
+    replica.state.volume = spec.name;
+    replica.state.replica_id = fmt::format("memory-{}", replicas_.last_session_);
+    replica.state.epoch = 1;
+    replica.state.root = spec.replica_root;
+    replica.tree[""] = {.kind = FileKind::kDirectory};
+  }
+  if (spec.epoch != 0 && spec.epoch < replica.state.epoch) {
+    return absl::FailedPreconditionError(fmt::format("epoch {} is over", spec.epoch));
+  }
+  replica.state.epoch = std::max(replica.state.epoch, spec.epoch);
+  replica.staged.clear();
+  replica.session = ++replicas_.last_session_;
+  sessions_[spec.name] = replica.session;
+  return replica.state;
+}
+
+absl::Status MemorySink::Write(const model::VolumeName& volume, const std::function<absl::Status(Replica&)>& call) {
+  absl::MutexLock lock(&mutex_);
+  absl::MutexLock replicas_lock(&replicas_.mutex_);
+  const auto session = sessions_.find(volume);
+  const auto found = replicas_.replicas_.find(volume);
+  if (session == sessions_.end() || found->second.session != session->second) {
+    return absl::FailedPreconditionError(fmt::format("volume '{}' has to be opened", volume));
+  }
+  absl::Status done = call(found->second);
+  if (!done.ok()) {
+    found->second.session = 0;
+    found->second.staged.clear();
+  }
+  return done;
+}
+
+absl::Status MemorySink::StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
+                                    const std::string& base_path) {
+  return Write(volume, [&](Replica& replica) {
+    RETURN_IF_ERROR(wire::ValidateStageBegin(slot, size, base_path));
+    if (replica.staged.contains(slot)) return absl::InvalidArgumentError("the slot is in use");
+    Staged staged;
+    if (!base_path.empty()) {
+      const auto base = replica.tree.find(model::Key(base_path));
+      if (base == replica.tree.end() || base->second.kind != FileKind::kRegular) return Mismatch(base_path);
+      staged.base_path = base_path;
+      staged.base = base->second.content;
+      staged.content = staged.base;
+    }
+    staged.content.resize(size);
+    replica.staged[slot] = std::move(staged);
+    return absl::OkStatus();
+  });
+}
+
+absl::Status MemorySink::WriteRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length,
+                                    const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes) {
+  return Write(volume, [&](Replica& replica) {
+    RETURN_IF_ERROR(wire::ValidateSlot(slot));
+    RETURN_IF_ERROR(wire::ValidateRange(offset, length));
+    const auto found = replica.staged.find(slot);
+    if (found == replica.staged.end() || found->second.finished) {
+      return absl::InvalidArgumentError("the slot wasn't begun");
+    }
+    Staged& staged = found->second;
+    const uint64_t size = staged.content.size();
+    if (offset < staged.filled_to || length > size || offset > size - length) {
+      return absl::InvalidArgumentError("the range is out of order, or past the end");
+    }
+    ASSIGN_OR_RETURN(const std::string data, bytes(staged));
+    staged.content.replace(offset, length, data);
+    staged.filled_to = offset + length;
+    return absl::OkStatus();
+  });
+}
+
+absl::Status MemorySink::StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
+                                   std::string_view data) {
+  return WriteRange(volume, slot, offset, data.size(), [&](const Staged&) -> absl::StatusOr<std::string> {
+    RETURN_IF_ERROR(wire::ValidateStageData(slot, offset, data));
+    return std::string(data);
+  });
+}
+
+absl::Status MemorySink::StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
+                                   uint64_t length) {
+  return WriteRange(volume, slot, offset, length,
+                    [&](const Staged&) -> absl::StatusOr<std::string> { return std::string(length, '\0'); });
+}
+
+absl::Status MemorySink::StageDelta(const model::VolumeName& volume, model::Slot slot,
+                                    const model::SegmentDelta& delta) {
+  return WriteRange(volume, slot, delta.offset, delta.length, [&](const Staged& staged) -> absl::StatusOr<std::string> {
+    RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
+    if (staged.base_path.empty()) return absl::InvalidArgumentError("the slot has no base");
+    const size_t begin = std::min<size_t>(delta.offset, staged.base.size());
+    const std::string_view base = std::string_view(staged.base).substr(begin, delta::kSegmentBytes);
+    ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
+    if (delta::DigestOf(patched) != delta.digest) return Mismatch(staged.base_path);
+    return patched;
+  });
+}
+
+absl::Status MemorySink::StageEnd(const model::VolumeName& volume, model::Slot slot) {
+  return Write(volume, [&](Replica& replica) {
+    const auto found = replica.staged.find(slot);
+    if (found == replica.staged.end()) return absl::InvalidArgumentError("the slot wasn't begun");
+    found->second.finished = true;
+    return absl::OkStatus();
+  });
+}
+
+absl::Status MemorySink::Submit(const model::Commit& commit) {
+  return Write(commit.volume, [&](Replica& replica) {
+    if (!replica.next_error.ok()) return std::exchange(replica.next_error, absl::OkStatus());
+    RETURN_IF_ERROR(wire::ValidateCommit(commit));
+    if (commit.epoch != replica.state.epoch || commit.base_sequence != replica.state.sequence) {
+      return absl::FailedPreconditionError("the commit is for another state");
+    }
+    const auto content_of = [&](const model::Put& put) -> absl::StatusOr<std::string> {
+      std::string content;
+      bool check = true;
+      if (const auto* inlined = std::get_if<std::string>(&put.content)) {
+        content = *inlined;
+      } else {
+        const auto staged = replica.staged.find(std::get<model::Slot>(put.content));
+        if (staged == replica.staged.end() || !staged->second.finished) {
+          return absl::InvalidArgumentError("a slot that wasn't staged");
+        }
+        content = staged->second.content;
+        check = staged->second.base_path.empty();
+      }
+      if (content.size() != put.size || (check && delta::DigestOfContent(content) != put.digest)) {
+        return wire::WithPath(absl::DataLossError("the content isn't what was announced"), put.path);
+      }
+      return content;
+    };
+    Tree next = replica.tree;
+    Applier applier(next, content_of);
+    for (const model::Operation& operation : commit.operations) RETURN_IF_ERROR(std::visit(applier, operation));
+    replica.tree = std::move(next);
+    replica.staged.clear();
+    replica.state.sequence = commit.sequence;
+    replica.state.published_sequence = commit.sequence;
+    replica.state.complete = replica.state.complete || commit.completes_capture;
+    return absl::OkStatus();
+  });
+}
+
+model::Sequence MemorySink::Published(const model::VolumeName& volume) {
+  absl::MutexLock lock(&replicas_.mutex_);
+  const auto found = replicas_.replicas_.find(volume);
+  return found == replicas_.replicas_.end() ? 0 : found->second.state.published_sequence;
+}
+
+absl::Status MemorySink::Inventory(const model::VolumeName& volume, bool with_digests,
+                                   const std::function<absl::Status(model::InventoryEntry)>& visit) {
+  Tree tree;
+  {
+    absl::MutexLock lock(&replicas_.mutex_);
+    const auto found = replicas_.replicas_.find(volume);
+    if (found == replicas_.replicas_.end()) return absl::NotFoundError(fmt::format("no replica of '{}'", volume));
+    tree = found->second.tree;
+  }
+  for (const auto& [key, entry] : tree) {
+    if (key.empty()) continue;
+    model::InventoryEntry listed;
+    listed.path = model::PathOfKey(key);
+    listed.kind = entry.kind;
+    listed.size = entry.content.size();
+    listed.device = entry.device;
+    listed.symlink_target = entry.target;
+    listed.metadata = entry.metadata;
+    if (with_digests && entry.kind == FileKind::kRegular) listed.digest = delta::DigestOfContent(entry.content);
+    RETURN_IF_ERROR(visit(std::move(listed)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::tests
