@@ -1,0 +1,87 @@
+// memory_volumes.h: the data plane as the rules see it, in memory: a test says when data is across.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent-primary/rules/volume_actions.h"
+
+namespace understudy::tests {
+
+// Protects /export of server "nfs1", whose replicas lie in /replica. Thread-safe.
+class MemoryVolumes : public primary::VolumeActions {
+ public:
+  std::optional<primary::VolumePlace> Locate(const std::string& server, const std::string& path) const override {
+    if (server != "nfs1" || !path.starts_with("/export/")) return std::nullopt;
+    return primary::VolumePlace{.path = path, .replica_path = "/replica" + path.substr(7)};
+  }
+
+  absl::Status Register(const std::string& name, const primary::VolumePlace& place) override {
+    absl::MutexLock lock(&mutex_);
+    if (missing_.contains(place.path)) return absl::NotFoundError(place.path + ": no such folder");
+    registered_[name] = place.path;
+    return absl::OkStatus();
+  }
+
+  absl::Status Unregister(const std::string& name) override {
+    absl::MutexLock lock(&mutex_);
+    registered_.erase(name);
+    return absl::OkStatus();
+  }
+
+  absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override {
+    const std::stop_callback wake(stop, [this] {
+      absl::MutexLock lock(&mutex_);
+      changed_.SignalAll();
+    });
+    absl::MutexLock lock(&mutex_);
+    ++syncs_[name];
+    while (slow_.contains(name) && !stop.stop_requested()) changed_.Wait(&mutex_);
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
+    if (!registered_.contains(name)) return absl::NotFoundError("no volume " + name);
+    return absl::OkStatus();
+  }
+
+  // The data of a slow volume doesn't get across.
+  void SetSlow(const std::string& name, bool slow) {
+    absl::MutexLock lock(&mutex_);
+    if (slow) {
+      slow_.insert(name);
+    } else {
+      slow_.erase(name);
+    }
+    changed_.SignalAll();
+  }
+  void SetMissing(const std::string& path, bool missing) {
+    absl::MutexLock lock(&mutex_);
+    if (missing) {
+      missing_.insert(path);
+    } else {
+      missing_.erase(path);
+    }
+  }
+  [[nodiscard]] std::map<std::string, std::string> Registered() const {
+    absl::MutexLock lock(&mutex_);
+    return registered_;
+  }
+  [[nodiscard]] int Syncs(const std::string& name) const {
+    absl::MutexLock lock(&mutex_);
+    const auto found = syncs_.find(name);
+    return found == syncs_.end() ? 0 : found->second;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::CondVar changed_;
+  std::map<std::string, std::string> registered_ ABSL_GUARDED_BY(mutex_);  // path by name
+  std::set<std::string> slow_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> missing_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, int> syncs_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace understudy::tests

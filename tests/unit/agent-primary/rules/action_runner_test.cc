@@ -1,0 +1,264 @@
+#include "agent-primary/rules/action_runner.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "nlohmann/json.hpp"
+#include "tests/support/memory_catalog.h"
+#include "tests/support/memory_volumes.h"
+#include "tests/support/wait.h"
+
+namespace understudy::primary {
+namespace {
+
+using model::EventType;
+using model::ObjectKey;
+using model::ObjectKind;
+using nlohmann::json;
+
+ObjectKey VolumeKey(const std::string& name) {
+  return {ObjectKind::kPersistentVolume, "", name};
+}
+ObjectKey ClaimKey(const std::string& name) {
+  return {ObjectKind::kPersistentVolumeClaim, "shop", name};
+}
+
+model::ObjectEvent VolumeEvent(EventType type, const std::string& name, const std::string& uid = "u1",
+                               const std::string& server = "nfs1") {
+  const json object = {{"metadata", {{"name", name}, {"uid", uid}}},
+                       {"spec", {{"nfs", {{"server", server}, {"path", "/export/" + name}}}}}};
+  return {.type = type, .key = VolumeKey(name), .resource = object.dump(), .event_id = "", .observed_at = {}};
+}
+
+model::ObjectEvent ClaimEvent(EventType type, const std::string& name, const std::string& volume,
+                              const std::string& uid = "c1") {
+  const json object = {{"metadata", {{"name", name}, {"namespace", "shop"}, {"uid", uid}}},
+                       {"spec", {{"volumeName", volume}}}};
+  return {.type = type, .key = ClaimKey(name), .resource = object.dump(), .event_id = "", .observed_at = {}};
+}
+
+class ActionRunnerTest : public testing::Test {
+ protected:
+  static ActionRunnerOptions Options() {
+    return {
+        .max_objects = 4, .workers = 3, .retry_first = absl::Milliseconds(1), .retry_longest = absl::Milliseconds(5)};
+  }
+  void Start() {
+    thread_ = std::jthread([this](std::stop_token stop) { runner_.Run(stop); });
+  }
+  void Expect(const std::string& what, const std::function<bool()>& predicate) {
+    EXPECT_EQ(tests::WaitFor(what, absl::Seconds(30), predicate), absl::OkStatus());
+  }
+  void ExpectIdle() {
+    Expect("nothing left to do", [this] { return runner_.Status().pending == 0; });
+  }
+
+  tests::MemoryVolumes volumes_;
+  tests::MemoryCatalog catalog_;
+  ActionRunner runner_{volumes_, catalog_, Options()};
+  std::jthread thread_;
+};
+
+TEST_F(ActionRunnerTest, TheDataComesFirstAndTheEntrySaysWhereItIs) {
+  Start();
+  volumes_.SetSlow("pv1", true);
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1"));
+  Expect("the sync", [this] { return volumes_.Syncs("pv1") > 0 && runner_.Status().waiting == 1; });
+  EXPECT_FALSE(catalog_.Find(VolumeKey("pv1")));
+  EXPECT_FALSE(catalog_.Find(ClaimKey("db")));
+  volumes_.SetSlow("pv1", false);
+  ExpectIdle();
+  const auto volume = catalog_.Find(VolumeKey("pv1"));
+  ASSERT_TRUE(volume);
+  EXPECT_EQ(volume->uid, "u1");
+  EXPECT_EQ(volume->volume, "pv1");
+  EXPECT_EQ(volume->replica_path, "/replica/pv1");
+  EXPECT_EQ(volume->server, "nfs1");
+  const auto claim = catalog_.Find(ClaimKey("db"));
+  ASSERT_TRUE(claim);
+  EXPECT_EQ(claim->volume, "pv1");
+  EXPECT_EQ(claim->replica_path, "/replica/pv1");
+  EXPECT_LT(volume->revision, claim->revision);
+}
+
+TEST_F(ActionRunnerTest, AnotherPairsVolumeAndItsClaimAreNotTaken) {
+  Start();
+  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1"));
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1", "u1", "nfs9"));
+  ExpectIdle();
+  EXPECT_FALSE(catalog_.Find(VolumeKey("pv1")));
+  EXPECT_FALSE(catalog_.Find(ClaimKey("db")));
+  EXPECT_TRUE(volumes_.Registered().empty());
+}
+
+TEST_F(ActionRunnerTest, AClaimOfAVolumeThatIsNotOnNfsDoesNotWaitForever) {
+  Start();
+  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1"));
+  model::ObjectEvent event = VolumeEvent(EventType::kAdded, "pv1");
+  event.resource = R"({"metadata":{"uid":"u1"},"spec":{"hostPath":{"path":"/x"}}})";
+  runner_.OnEvent(event);
+  ExpectIdle();
+  EXPECT_FALSE(catalog_.Find(ClaimKey("db")));
+}
+
+TEST_F(ActionRunnerTest, ADeletionEndsTheSyncUnderWayAndNoLateEntryComes) {
+  Start();
+  volumes_.SetSlow("pv1", true);
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  Expect("the sync", [this] { return volumes_.Syncs("pv1") > 0; });
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1"));
+  ExpectIdle();
+  EXPECT_TRUE(volumes_.Registered().empty());
+  EXPECT_FALSE(catalog_.Has(VolumeKey("pv1")));
+}
+
+TEST_F(ActionRunnerTest, DeletionsDoNotWaitForTheDataOfOthers) {
+  ASSERT_EQ(catalog_.Put({.key = ClaimKey("old"),
+                          .uid = "c1",
+                          .resource = "{}",
+                          .volume = "",
+                          .replica_path = "",
+                          .server = "",
+                          .observed_at = {}}),
+            absl::OkStatus());
+  Start();
+  for (const char* name : {"pv1", "pv2", "pv3"}) {  // as many as there are workers
+    volumes_.SetSlow(name, true);
+    runner_.OnEvent(VolumeEvent(EventType::kAdded, name));
+  }
+  Expect("all workers to wait",
+         [this] { return volumes_.Syncs("pv1") + volumes_.Syncs("pv2") + volumes_.Syncs("pv3") >= 3; });
+  runner_.OnEvent(ClaimEvent(EventType::kDeleted, "old", "pv0"));
+  Expect("the deletion", [this] { return !catalog_.Has(ClaimKey("old")); });
+}
+
+TEST_F(ActionRunnerTest, WhatIsDeletedAndMadeAgainEndsAsTheNewOne) {
+  volumes_.SetSlow("pv1", true);
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1", "u1"));
+  Expect("the sync", [this] { return volumes_.Syncs("pv1") > 0; });
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1", "u1"));
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1", "u2"));
+  volumes_.SetSlow("pv1", false);
+  ExpectIdle();
+  ASSERT_TRUE(catalog_.Has(VolumeKey("pv1")));
+  EXPECT_EQ(catalog_.Find(VolumeKey("pv1"))->uid, "u2");
+  EXPECT_EQ(volumes_.Registered().count("pv1"), 1U);
+}
+
+TEST_F(ActionRunnerTest, AFailureIsTriedAgainAndDoesNotHoldUpOthers) {
+  volumes_.SetMissing("/export/pv1", true);
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv2"));
+  Expect("the other one", [this] { return catalog_.Has(VolumeKey("pv2")); });
+  Expect("the problem", [this] { return runner_.Status().problems.size() == 1; });
+  EXPECT_EQ(runner_.Status().problems[0].key, VolumeKey("pv1"));
+  volumes_.SetMissing("/export/pv1", false);
+  ExpectIdle();
+  EXPECT_TRUE(catalog_.Has(VolumeKey("pv1")));
+  EXPECT_GE(runner_.Status().failures, 1U);
+}
+
+TEST_F(ActionRunnerTest, ACatalogThatIsAwayIsWaitedFor) {
+  catalog_.SetError(absl::UnavailableError("DR is away"));
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  runner_.OnEvent(ClaimEvent(EventType::kDeleted, "db", "pv1"));
+  Expect("failures", [this] { return runner_.Status().failures >= 3; });
+  catalog_.SetError(absl::OkStatus());
+  ExpectIdle();
+  EXPECT_TRUE(catalog_.Has(VolumeKey("pv1")));
+}
+
+TEST_F(ActionRunnerTest, WhatWentWhileTheAgentWasDownIsDeletedAndTheRestStays) {
+  const auto put = [this](const ObjectKey& key, const std::string& volume, const std::string& server) {
+    const json object = {{"spec", {{"nfs", {{"server", server}, {"path", "/export/" + volume}}}}}};
+    ASSERT_EQ(catalog_.Put({.key = key,
+                            .uid = "u",
+                            .resource = object.dump(),
+                            .volume = volume,
+                            .replica_path = "/r",
+                            .server = server,
+                            .observed_at = {}}),
+              absl::OkStatus());
+  };
+  put(VolumeKey("here"), "here", "nfs1");
+  put(VolumeKey("gone"), "gone", "nfs1");
+  put(VolumeKey("others"), "others", "nfs9");
+  put(ClaimKey("here"), "here", "nfs1");
+  put(ClaimKey("gone"), "gone", "nfs1");
+  put(ClaimKey("others"), "others", "nfs9");
+  catalog_.SetError(absl::UnavailableError("DR is away"));
+  Start();
+  runner_.OnSynced(ObjectKind::kPersistentVolume, {VolumeKey("here")});
+  EXPECT_FALSE(runner_.Status().reconciled);
+  runner_.OnSynced(ObjectKind::kPersistentVolumeClaim, {ClaimKey("here")});
+  Expect("a failure", [this] { return runner_.Status().failures > 0; });
+  catalog_.SetError(absl::OkStatus());
+  Expect("the reconciliation", [this] { return runner_.Status().reconciled; });
+  EXPECT_TRUE(catalog_.Has(VolumeKey("here")));
+  EXPECT_FALSE(catalog_.Has(VolumeKey("gone")));
+  EXPECT_TRUE(catalog_.Has(VolumeKey("others")));
+  EXPECT_TRUE(catalog_.Has(ClaimKey("here")));
+  EXPECT_FALSE(catalog_.Has(ClaimKey("gone")));
+  EXPECT_TRUE(catalog_.Has(ClaimKey("others")));
+}
+
+TEST_F(ActionRunnerTest, NothingIsDeletedBecauseOfOneKindsList) {
+  ASSERT_EQ(catalog_.Put({.key = ClaimKey("db"),
+                          .uid = "u",
+                          .resource = "{}",
+                          .volume = "pv",
+                          .replica_path = "/r",
+                          .server = "nfs1",
+                          .observed_at = {}}),
+            absl::OkStatus());
+  Start();
+  runner_.OnSynced(ObjectKind::kPersistentVolume, {});
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  ExpectIdle();
+  EXPECT_FALSE(runner_.Status().reconciled);
+  EXPECT_TRUE(catalog_.Has(ClaimKey("db")));
+}
+
+TEST_F(ActionRunnerTest, SendersWaitWhenTooMuchIsLeftToDoAndAreLetGoAtTheEnd) {
+  Start();
+  catalog_.SetError(absl::UnavailableError("DR is away"));
+  for (const char* name : {"pv1", "pv2", "pv3", "pv4"}) runner_.OnEvent(VolumeEvent(EventType::kAdded, name));
+  runner_.OnEvent(VolumeEvent(EventType::kModified, "pv1"));  // takes no more room
+  std::atomic<bool> returned = false;
+  std::thread sender([&] {
+    runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv5"));
+    returned = true;
+  });
+  Expect("many failures", [this] { return runner_.Status().failures > 20; });
+  EXPECT_FALSE(returned);
+  thread_.request_stop();
+  sender.join();
+}
+
+TEST_F(ActionRunnerTest, AHeldSnapshotIsAProblemUntilItGoes) {
+  Start();
+  const ObjectKey key{ObjectKind::kVolumeSnapshot, "shop", "s"};
+  runner_.OnEvent({.type = EventType::kAdded,
+                   .key = key,
+                   .resource = R"({"metadata":{"uid":"u"},"status":{"readyToUse":true}})",
+                   .event_id = "",
+                   .observed_at = {}});
+  ASSERT_EQ(runner_.Status().problems.size(), 1U);
+  EXPECT_EQ(runner_.Status().problems[0].key, key);
+  EXPECT_FALSE(catalog_.Find(key));
+  runner_.OnEvent({.type = EventType::kDeleted,
+                   .key = key,
+                   .resource = R"({"metadata":{"uid":"u"}})",
+                   .event_id = "",
+                   .observed_at = {}});
+  ExpectIdle();
+  EXPECT_TRUE(runner_.Status().problems.empty());
+}
+
+}  // namespace
+}  // namespace understudy::primary

@@ -1,0 +1,97 @@
+#include "agent-primary/rules/rules.h"
+
+#include <gtest/gtest.h>
+
+#include "nlohmann/json.hpp"
+
+namespace understudy::primary {
+namespace {
+
+using model::EventType;
+using model::ObjectKind;
+using nlohmann::json;
+
+json Object(const json& spec, const json& status = json::object()) {
+  return {{"metadata", {{"name", "x"}, {"uid", "u1"}}}, {"spec", spec}, {"status", status}};
+}
+
+model::ObjectEvent Event(EventType type, ObjectKind kind, const json& object) {
+  return {.type = type,
+          .key = {.kind = kind, .namespace_name = "", .name = "x"},
+          .resource = object.dump(),
+          .event_id = "",
+          .observed_at = {}};
+}
+
+TEST(DecideTest, AnNfsVolumeIsReplicatedAsTheVolumeOfItsName) {
+  const json object = Object({{"nfs", {{"server", "nfs1"}, {"path", "/export//a/"}}}});
+  for (const EventType type : {EventType::kAdded, EventType::kModified}) {
+    const Action action = Decide(Event(type, ObjectKind::kPersistentVolume, object));
+    EXPECT_EQ(action.kind, Action::Kind::kSyncVolume);
+    EXPECT_EQ(action.volume, "x");
+    EXPECT_EQ(action.uid, "u1");
+    EXPECT_EQ(action.source, (NfsSource{"nfs1", "/export/a"}));
+    EXPECT_EQ(json::parse(action.resource), object);
+  }
+}
+
+TEST(DecideTest, ACsiNfsVolumeIsWhatItMounts) {
+  const json object =
+      Object({{"csi",
+               {{"driver", "nfs.csi.k8s.io"},
+                {"volumeAttributes", {{"Server", "nfs1"}, {"share", "/export"}, {"subDir", "pvc-1"}}}}}});
+  EXPECT_EQ(Decide(Event(EventType::kAdded, ObjectKind::kPersistentVolume, object)).source,
+            (NfsSource{"nfs1", "/export/pvc-1"}));
+}
+
+TEST(DecideTest, AVolumeThatIsNotOnNfsOrLeadsUpwardsIsIgnored) {
+  for (const json& spec :
+       {json{{"hostPath", {{"path", "/x"}}}}, json{{"csi", {{"driver", "ceph"}}}},
+        json{{"nfs", {{"server", "nfs1"}, {"path", "/export/../etc"}}}}, json{{"nfs", {{"path", "/export"}}}}}) {
+    EXPECT_EQ(Decide(Event(EventType::kAdded, ObjectKind::kPersistentVolume, Object(spec))).kind, Action::Kind::kIgnore)
+        << spec;
+  }
+}
+
+TEST(DecideTest, ABoundClaimFollowsItsVolumeAndAnUnboundOneWaitsForItsNextEvent) {
+  const Action bound =
+      Decide(Event(EventType::kModified, ObjectKind::kPersistentVolumeClaim, Object({{"volumeName", "pv7"}})));
+  EXPECT_EQ(bound.kind, Action::Kind::kSyncClaim);
+  EXPECT_EQ(bound.volume, "pv7");
+  EXPECT_EQ(Decide(Event(EventType::kAdded, ObjectKind::kPersistentVolumeClaim, Object(json::object()))).kind,
+            Action::Kind::kIgnore);
+}
+
+TEST(DecideTest, DeletionsOfAllKindsAreTakenAndWhatIsBeingDeletedIsLeft) {
+  json object = Object({{"nfs", {{"server", "nfs1"}, {"path", "/export/a"}}}, {"volumeName", "pv7"}});
+  for (const ObjectKind kind : {ObjectKind::kPersistentVolume, ObjectKind::kPersistentVolumeClaim,
+                                ObjectKind::kVolumeSnapshot, ObjectKind::kVolumeSnapshotContent}) {
+    const Action action = Decide(Event(EventType::kDeleted, kind, object));
+    EXPECT_EQ(action.kind, Action::Kind::kDelete);
+    EXPECT_EQ(action.uid, "u1");
+  }
+  object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+  EXPECT_EQ(Decide(Event(EventType::kModified, ObjectKind::kPersistentVolume, object)).kind, Action::Kind::kIgnore);
+}
+
+TEST(DecideTest, AReadySnapshotIsHeldAndAnUnreadyOneIgnored) {
+  for (const ObjectKind kind : {ObjectKind::kVolumeSnapshot, ObjectKind::kVolumeSnapshotContent}) {
+    const Action ready = Decide(Event(EventType::kAdded, kind, Object(json::object(), {{"readyToUse", true}})));
+    EXPECT_EQ(ready.kind, Action::Kind::kHold);
+    EXPECT_FALSE(ready.reason.empty());
+    EXPECT_EQ(Decide(Event(EventType::kAdded, kind, Object(json::object(), {{"readyToUse", false}}))).kind,
+              Action::Kind::kIgnore);
+    EXPECT_EQ(Decide(Event(EventType::kAdded, kind, Object(json::object()))).kind, Action::Kind::kIgnore);
+  }
+}
+
+TEST(DecideTest, NothingThatIsNoObjectIsActedOn) {
+  for (const char* resource : {"", "[]", "null", "{", "{\"spec\":3}", "{\"metadata\":[],\"spec\":{\"nfs\":7}}"}) {
+    model::ObjectEvent event = Event(EventType::kAdded, ObjectKind::kPersistentVolume, json::object());
+    event.resource = resource;
+    EXPECT_EQ(Decide(event).kind, Action::Kind::kIgnore) << resource;
+  }
+}
+
+}  // namespace
+}  // namespace understudy::primary

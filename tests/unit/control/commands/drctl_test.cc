@@ -1,0 +1,384 @@
+// drctl against agents that speak real gRPC over real mutual TLS on loopback, and say what the test tells them to.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "control/app.h"
+#include "core/net/pki.h"
+#include "core/net/rpc_server.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/temp_dir.h"
+#include "understudy/v1/primary.grpc.pb.h"
+#include "understudy/v1/replica.grpc.pb.h"
+
+namespace understudy::control {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+// A primary whose volumes are the test's. Volumes named "stuck…" can't be synced.
+class FakePrimary : public v1::Primary::Service {
+ public:
+  void Add(const std::string& name) {
+    const absl::MutexLock lock(&mutex_);
+    v1::VolumeStatus& volume = *volumes_.add_volumes();
+    volume.set_name(name);
+    volume.set_path("/srv/a/" + name);
+    volume.set_replica_path("/srv/b/" + name);
+    volume.set_state("idle");
+    volume.set_lag_seconds(0.25);
+    volume.set_sequence(41);
+    volume.set_epoch(3);
+    volume.set_strategy("rsync");
+    volume.set_last_acknowledged_nanoseconds(1'700'000'000'500'000'000);
+    volumes_.set_peer_connected(true);
+  }
+  bool AskedForPublished() const {
+    const absl::MutexLock lock(&mutex_);
+    return asked_for_published_;
+  }
+
+  grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest*,
+                           v1::ListVolumesResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    *response = volumes_;
+    return grpc::Status::OK;
+  }
+  grpc::Status SyncVolume(grpc::ServerContext*, const v1::SyncVolumeRequest* request,
+                          grpc::ServerWriter<v1::SyncVolumeResponse>* writer) override {
+    const absl::MutexLock lock(&mutex_);
+    asked_for_published_ = request->published();
+    if (request->volume() == "stuck") return {grpc::StatusCode::RESOURCE_EXHAUSTED, "no space at DR"};
+    v1::SyncVolumeResponse response;
+    response.mutable_volume()->set_name(request->volume());
+    response.mutable_volume()->set_state("replicating");
+    response.mutable_volume()->set_dirty_paths(7);
+    writer->Write(response);
+    // Until the caller has given up.
+    while (request->volume() == "endless" && writer->Write(response)) continue;
+    response.set_done(true);
+    response.mutable_volume()->set_sequence(42);
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  v1::ListVolumesResponse volumes_ ABSL_GUARDED_BY(mutex_);
+  bool asked_for_published_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class FakeReplica : public v1::Replica::Service {
+ public:
+  void Add(const std::string& name) {
+    const absl::MutexLock lock(&mutex_);
+    v1::ReplicaState& replica = *replicas_.add_replicas();
+    replica.set_volume(name);
+    replica.set_state("standby");
+    replica.set_sequence(41);
+    replica.set_epoch(3);
+    replica.set_root("/srv/b/" + name);
+  }
+  grpc::Status ListReplicas(grpc::ServerContext*, const v1::ListReplicasRequest*,
+                            v1::ListReplicasResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    *response = replicas_;
+    return grpc::Status::OK;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  v1::ListReplicasResponse replicas_ ABSL_GUARDED_BY(mutex_);
+};
+
+struct Result {
+  int code;
+  std::string out;
+  std::string err;
+};
+
+Result RunTool(std::vector<std::string> arguments, bool terminal = false) {
+  std::ostringstream out;
+  std::ostringstream err;
+  const int code = RunDrctl(std::move(arguments), {.out = out, .err = err, .err_is_terminal = terminal});
+  return {code, out.str(), err.str()};
+}
+
+class DrctlTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    pki_ = new tests::TempDir();
+    ASSERT_TRUE(net::InitAuthority(pki_->Path(), true).ok());
+    for (const net::Role role : net::kAllRoles) {
+      ASSERT_TRUE(net::IssueCertificate(
+                      pki_->Path(), {.name = std::string(net::ToString(role)), .roles = {role}, .hosts = {"127.0.0.1"}})
+                      .ok());
+    }
+  }
+  static void TearDownTestSuite() { delete std::exchange(pki_, nullptr); }
+
+  static net::TlsFiles Files(const std::string& name) {
+    return {pki_->File("ca.crt"), pki_->File(name + ".crt"), pki_->File(name + ".key")};
+  }
+
+  void SetUp() override {
+    auto primary = net::RpcServer::Start("127.0.0.1:0", Files("primary"), net::Role::kPrimary, {&primary_});
+    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr, {&replica_});
+    ASSERT_TRUE(primary.ok() && dr.ok()) << primary.status() << dr.status();
+    primary_server_ = *std::move(primary);
+    dr_server_ = *std::move(dr);
+    WriteConfig("pairs: [" + Pair("local") + "]\n");
+  }
+
+  std::string Pair(const std::string& name) const {
+    return "{name: " + name + ", primary: '127.0.0.1:" + std::to_string(primary_server_->port()) +
+           "', dr: '127.0.0.1:" + std::to_string(dr_server_->port()) + "'}";
+  }
+  void WriteConfig(const std::string& rest, const std::string& certificate = "control") const {
+    std::ofstream(folder_.File("control.yaml"))
+        << "tls: {ca: " << pki_->File("ca.crt") << ", cert: " << pki_->File(certificate + ".crt")
+        << ", key: " << pki_->File(certificate + ".key") << "}\n"
+        << rest;
+  }
+  Result Drctl(std::vector<std::string> arguments, bool terminal = false) const {
+    arguments.insert(arguments.begin(), {"--config", folder_.File("control.yaml")});
+    return RunTool(std::move(arguments), terminal);
+  }
+
+  static tests::TempDir* pki_;
+  tests::TempDir folder_;
+  FakePrimary primary_;
+  FakeReplica replica_;
+  std::unique_ptr<net::RpcServer> primary_server_;
+  std::unique_ptr<net::RpcServer> dr_server_;
+};
+tests::TempDir* DrctlTest::pki_ = nullptr;
+
+TEST_F(DrctlTest, StatusHasTheDocumentedShape) {
+  primary_.Add("web");
+  replica_.Add("web");
+  const Result result = Drctl({"status", "-o", "json"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.err, IsEmpty());
+  const json document = json::parse(result.out);
+  const json& pair = document.at("pairs").at(0);
+  EXPECT_EQ(pair.at("name"), "local");
+  EXPECT_EQ(pair.at("primary").at("reachable"), true);
+  EXPECT_EQ(pair.at("primary").at("peer_connected"), true);
+  EXPECT_EQ(pair.at("dr").at("error"), nullptr);
+  const json& volume = document.at("volumes").at(0);
+  EXPECT_EQ(volume.at("name"), "web");
+  EXPECT_EQ(volume.at("pair"), "local");
+  EXPECT_EQ(volume.at("state"), "idle");
+  EXPECT_EQ(volume.at("lag_seconds"), 0.25);
+  EXPECT_EQ(volume.at("sequence"), 41);
+  EXPECT_EQ(volume.at("epoch"), 3);
+  EXPECT_EQ(volume.at("strategy"), "rsync");
+  EXPECT_EQ(volume.at("last_acknowledged"), "2023-11-14T22:13:20.5+00:00");
+  EXPECT_EQ(volume.at("replica").at("state"), "standby");
+}
+
+TEST_F(DrctlTest, StatusAsATable) {
+  primary_.Add("web");
+  const Result result = Drctl({"status"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("PAIR"), HasSubstr("connected to dr"), HasSubstr("web"), Not(HasSubstr("\033"))));
+}
+
+TEST_F(DrctlTest, StatusSaysWhatItKnowsWhenThePrimaryIsGone) {
+  replica_.Add("web");
+  primary_server_.reset();
+  // The pair's line in the configuration still holds the port that nobody listens on now.
+  const Result result = Drctl({"status", "-o", "json"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("can't reach understudy-primary"), HasSubstr("check that it runs")));
+  const json document = json::parse(result.out);
+  EXPECT_EQ(document.at("pairs").at(0).at("primary").at("reachable"), false);
+  EXPECT_EQ(document.at("pairs").at(0).at("dr").at("reachable"), true);
+  const json& volume = document.at("volumes").at(0);
+  EXPECT_EQ(volume.at("state"), "unreachable");
+  EXPECT_EQ(volume.at("sequence"), 41);
+  EXPECT_EQ(volume.at("lag_seconds"), nullptr);
+}
+
+TEST_F(DrctlTest, VolumesListAndShow) {
+  primary_.Add("db");
+  primary_.Add("web");
+  const json list = json::parse(Drctl({"-o", "json", "volumes", "list"}).out);
+  EXPECT_EQ(list.at("volumes").size(), 2u);
+  EXPECT_EQ(list.at("volumes").at(0).at("name"), "db");
+  const Result show = Drctl({"volumes", "show", "web"});
+  EXPECT_EQ(show.code, 0);
+  EXPECT_THAT(show.out, AllOf(HasSubstr("replica_path"), HasSubstr("/srv/b/web")));
+  EXPECT_EQ(json::parse(Drctl({"volumes", "show", "web", "-o", "json"}).out).at("path"), "/srv/a/web");
+}
+
+TEST_F(DrctlTest, AnUnknownVolumeIsAMistakeOfTheCaller) {
+  primary_.Add("web");
+  for (const char* const command : {"show", "sync"}) {
+    const Result result = Drctl({"volumes", command, "wbe"});
+    EXPECT_EQ(result.code, 2);
+    EXPECT_THAT(result.err, HasSubstr("no volume wbe"));
+    EXPECT_THAT(result.out, IsEmpty());
+  }
+}
+
+TEST_F(DrctlTest, SyncEndsAtTheBarrier) {
+  primary_.Add("web");
+  const Result result = Drctl({"volumes", "sync", "web", "-o", "json"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const json volume = json::parse(result.out).at("volumes").at(0);
+  EXPECT_EQ(volume.at("result"), "synced");
+  EXPECT_EQ(volume.at("sequence"), 42);
+  EXPECT_FALSE(primary_.AskedForPublished());
+  EXPECT_EQ(Drctl({"volumes", "sync", "web", "--published"}).code, 0);
+  EXPECT_TRUE(primary_.AskedForPublished());
+}
+
+TEST_F(DrctlTest, ProgressIsForTerminalsAlone) {
+  primary_.Add("web");
+  EXPECT_THAT(Drctl({"volumes", "sync", "web"}).err, IsEmpty());
+  EXPECT_THAT(Drctl({"volumes", "sync", "web"}, true).err, HasSubstr("7 changed paths to go"));
+}
+
+TEST_F(DrctlTest, SyncAllSaysWhichFailed) {
+  primary_.Add("db");
+  primary_.Add("stuck");
+  const Result result = Drctl({"volumes", "sync", "--all", "-o", "json"});
+  EXPECT_EQ(result.code, 3);
+  const json volumes = json::parse(result.out).at("volumes");
+  EXPECT_EQ(volumes.at(0).at("result"), "synced");
+  EXPECT_EQ(volumes.at(1).at("result"), "failed");
+  EXPECT_THAT(volumes.at(1).at("error").get<std::string>(), HasSubstr("no space at DR"));
+  EXPECT_THAT(result.err, HasSubstr("volume stuck"));
+  EXPECT_EQ(Drctl({"volumes", "sync", "stuck"}).code, 1);
+}
+
+TEST_F(DrctlTest, SyncAllIsPartialWhenAPrimaryCannotBeAsked) {
+  primary_.Add("db");
+  WriteConfig("pairs: [" + Pair("local") + ", {name: away, primary: '127.0.0.1:1', dr: '127.0.0.1:1'}]\n");
+  const Result result = Drctl({"volumes", "sync", "--all"});
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, HasSubstr("pair away"));
+  EXPECT_EQ(Drctl({"volumes", "sync", "--all", "--pair", "local"}).code, 0);
+  EXPECT_EQ(Drctl({"volumes", "sync", "--all", "--pair", "away"}).code, 4);
+  EXPECT_EQ(Drctl({"volumes", "sync", "--all", "--pair", "nobody"}).code, 2);
+}
+
+TEST_F(DrctlTest, ANameThatTwoPairsHaveNeedsThePair) {
+  primary_.Add("web");
+  WriteConfig("pairs: [" + Pair("one") + ", " + Pair("two") + "]\n");
+  const Result result = Drctl({"volumes", "sync", "web"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("--pair"));
+  EXPECT_EQ(Drctl({"volumes", "sync", "web", "--pair", "two"}).code, 0);
+}
+
+TEST_F(DrctlTest, SyncGivesUpAfterItsTimeout) {
+  primary_.Add("endless");
+  EXPECT_EQ(Drctl({"volumes", "sync", "endless", "--timeout", "100ms"}).code, 4);
+  EXPECT_EQ(Drctl({"volumes", "sync", "endless", "--timeout", "soon"}).code, 2);
+}
+
+TEST_F(DrctlTest, AnUnreachableAgentIsOneLineAndExitCodeFour) {
+  primary_server_.reset();
+  const Result result = Drctl({"volumes", "sync", "web"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("can't reach understudy-primary"), HasSubstr("check that")));
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1);
+}
+
+TEST_F(DrctlTest, ACertificateWithAnotherRoleIsRefused) {
+  WriteConfig("pairs: [" + Pair("local") + "]\n", "dr");
+  const Result result = Drctl({"status"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("doesn't carry the role 'control'"));
+}
+
+TEST_F(DrctlTest, MistakesInTheConfigurationAreOneLine) {
+  WriteConfig("pears: []\n");
+  const Result result = Drctl({"status"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("control.yaml:2: pears: there is no such setting"));
+  EXPECT_EQ(RunTool({"--config", "/nonexistent.yaml", "status"}).code, 2);
+}
+
+TEST_F(DrctlTest, ServeNeedsACluster) {
+  const Result result = Drctl({"serve"});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("clusters: {dr:"));
+}
+
+TEST(DrctlCommandLineTest, MistakesExitWithTwo) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {}, {"frob"}, {"volumes"}, {"status", "-o", "xml"}, {"status", "--frob"}}) {
+    const Result result = RunTool(arguments);
+    EXPECT_EQ(result.code, 2);
+    EXPECT_THAT(result.out, IsEmpty());
+    EXPECT_THAT(result.err, Not(IsEmpty()));
+  }
+}
+
+TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{{},
+                                                                                       {"status"},
+                                                                                       {"volumes"},
+                                                                                       {"volumes", "list"},
+                                                                                       {"volumes", "show"},
+                                                                                       {"volumes", "sync"},
+                                                                                       {"serve"},
+                                                                                       {"pki"},
+                                                                                       {"pki", "init"},
+                                                                                       {"pki", "issue"},
+                                                                                       {"config"},
+                                                                                       {"config", "check"},
+                                                                                       {"config", "reference"}}) {
+    std::vector<std::string> arguments = command;
+    arguments.emplace_back("--help");
+    const Result result = RunTool(arguments);
+    EXPECT_EQ(result.code, 0);
+    EXPECT_THAT(result.out, HasSubstr("Example:\n  drctl "));
+  }
+  EXPECT_THAT(RunTool({"--version"}).out, HasSubstr("drctl "));
+}
+
+TEST(DrctlCommandLineTest, PkiMakesWhatTheAgentsTake) {
+  const tests::TempDir folder;
+  const std::string pki = folder.File("pki");
+  EXPECT_EQ(RunTool({"pki", "init", "--dir", pki}).code, 0);
+  const Result issued = RunTool({"pki", "issue", "--dir", pki, "--role", "primary", "--role", "dr", "--host",
+                                 "127.0.0.1", "--host", "nfs1.example.com", "-o", "json"});
+  EXPECT_EQ(issued.code, 0) << issued.err;
+  EXPECT_EQ(json::parse(issued.out).at("certificate"), pki + "/primary.crt");
+  for (const net::Role role : {net::Role::kPrimary, net::Role::kDr}) {
+    EXPECT_TRUE(net::CheckTlsFiles({pki + "/ca.crt", pki + "/primary.crt", pki + "/primary.key"}, role).ok());
+  }
+  EXPECT_EQ(RunTool({"pki", "issue", "--dir", pki, "--role", "king"}).code, 2);
+  EXPECT_NE(RunTool({"pki", "init", "--dir", pki}).code, 0) << "an authority isn't replaced by accident";
+}
+
+TEST(DrctlCommandLineTest, ConfigCheckTellsTheKindFromTheName) {
+  const tests::TempDir folder;
+  const std::string file = folder.File("dr.yaml");
+  std::ofstream(file) << "tls: {ca: a, cert: b, key: c}\nexports: [{path: b}]\n";
+  EXPECT_EQ(RunTool({"config", "check", file}).code, 0);
+  const Result as_primary = RunTool({"config", "check", "--kind", "primary", file});
+  EXPECT_EQ(as_primary.code, 2);
+  EXPECT_THAT(as_primary.err, HasSubstr("dr.yaml:1: peer: is missing"));
+  std::ofstream(folder.File("x.yaml")) << "";
+  EXPECT_EQ(RunTool({"config", "check", folder.File("x.yaml")}).code, 2);
+}
+
+}  // namespace
+}  // namespace understudy::control

@@ -1,0 +1,238 @@
+#include "control/serve/follower.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/support/memory_catalog.h"
+#include "tests/support/wait.h"
+
+namespace understudy::control {
+namespace {
+
+using model::CatalogEntry;
+using model::ObjectKey;
+using model::ObjectKind;
+using nlohmann::json;
+
+ObjectKey VolumeKey(const std::string& name) {
+  return {ObjectKind::kPersistentVolume, "", name};
+}
+ObjectKey ClaimKey(const std::string& name) {
+  return {ObjectKind::kPersistentVolumeClaim, "shop", name};
+}
+
+CatalogEntry VolumeEntry(const std::string& name, const std::string& uid = "u1") {
+  CatalogEntry entry;
+  entry.key = VolumeKey(name);
+  entry.uid = uid;
+  entry.resource = json{{"spec", {{"nfs", {{"server", "nfs1"}, {"path", "/export/" + name}}}}}}.dump();
+  entry.replica_path = "/replicas/" + name;
+  return entry;
+}
+
+CatalogEntry ClaimEntry(const std::string& name, const std::string& volume) {
+  CatalogEntry entry;
+  entry.key = ClaimKey(name);
+  entry.uid = "c-" + name;
+  entry.resource = json{{"spec", {{"volumeName", volume}}}}.dump();
+  return entry;
+}
+
+// Writes down what is asked of it, and refuses what it is told to.
+class RecordingApplier : public ObjectApplier {
+ public:
+  absl::Status Apply(const json& manifest) override {
+    const std::string name = manifest["metadata"]["name"];
+    return Note("apply " + name, name);
+  }
+  absl::StatusOr<DeleteOutcome> Delete(const ObjectKey& key, const std::string& source_uid) override {
+    RETURN_IF_ERROR(Note("delete " + key.name + " " + source_uid, key.name));
+    return DeleteOutcome::kDeleted;
+  }
+  void Refuse(const std::string& name, const absl::Status& status) {
+    absl::MutexLock lock(&mutex_);
+    refused_[name] = status;
+  }
+  // A call for `name` waits until it is released.
+  void Hold(const std::string& name) {
+    absl::MutexLock lock(&mutex_);
+    held_ = name;
+  }
+  void Release() {
+    absl::MutexLock lock(&mutex_);
+    held_.clear();
+  }
+  std::vector<std::string> Done() {
+    absl::MutexLock lock(&mutex_);
+    return done_;
+  }
+  int Attempts() {
+    absl::MutexLock lock(&mutex_);
+    return attempts_;
+  }
+
+ private:
+  absl::Status Note(const std::string& what, const std::string& name) {
+    absl::MutexLock lock(&mutex_);
+    ++attempts_;
+    const auto released = [this, &name]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return held_ != name; };
+    mutex_.Await(absl::Condition(&released));
+    if (const auto refused = refused_.find(name); refused != refused_.end() && !refused->second.ok())
+      return refused->second;
+    done_.push_back(what);
+    return absl::OkStatus();
+  }
+
+  absl::Mutex mutex_;
+  std::string held_;
+  std::map<std::string, absl::Status> refused_;
+  std::vector<std::string> done_;
+  int attempts_ = 0;
+};
+
+class FollowerTest : public testing::Test {
+ protected:
+  void Start(absl::Duration resync = absl::Hours(1), int workers = 1) {
+    FollowerOptions options;
+    options.pair = "east";
+    options.transform.dr_server = "dr-nfs";
+    options.workers = workers;
+    options.resync_interval = resync;
+    options.retry_first = absl::Milliseconds(1);
+    options.retry_longest = absl::Milliseconds(5);
+    follower_.emplace(options, catalog_, applier_);
+    thread_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
+  }
+  void Put(const CatalogEntry& entry) { ASSERT_EQ(catalog_.Put(entry), absl::OkStatus()); }
+  void Delete(const CatalogEntry& entry) { ASSERT_EQ(catalog_.Delete(entry.key, entry.uid), absl::OkStatus()); }
+  void Expect(const std::string& what, const std::function<bool()>& predicate) {
+    EXPECT_EQ(tests::WaitFor(what, absl::Seconds(30), predicate), absl::OkStatus());
+  }
+  void ExpectSettled() {
+    Expect("everything to be brought", [this] {
+      const FollowerStatus status = follower_->Status();
+      return status.caught_up && status.pending == 0;
+    });
+  }
+  std::vector<std::string> DoneOnce(size_t count) {
+    Expect("the calls", [this, count] { return applier_.Done().size() >= count; });
+    return applier_.Done();
+  }
+
+  tests::MemoryCatalog catalog_;
+  RecordingApplier applier_;
+  std::optional<Follower> follower_;
+  std::jthread thread_;
+};
+
+using Calls = std::vector<std::string>;
+
+TEST_F(FollowerTest, BringsWhatTheCatalogHoldsAndWhatComes) {
+  Put(VolumeEntry("pv1"));
+  Start();
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done(), (Calls{"apply pv1"}));
+  Put(ClaimEntry("db", "pv1"));
+  EXPECT_EQ(DoneOnce(2), (Calls{"apply pv1", "apply db"}));
+  Delete(ClaimEntry("db", "pv1"));
+  EXPECT_EQ(DoneOnce(3).back(), "delete db c-db");
+  ExpectSettled();
+  const FollowerStatus status = follower_->Status();
+  EXPECT_TRUE(status.connected);
+  EXPECT_EQ(status.applied, 2U);
+  EXPECT_EQ(status.deleted, 1U);
+}
+
+TEST_F(FollowerTest, OneThatCannotBeBroughtDoesNotHoldUpTheOthers) {
+  applier_.Refuse("bad", absl::InvalidArgumentError("no such access mode"));
+  CatalogEntry unusable = VolumeEntry("unusable");
+  unusable.resource = "{}";
+  Put(VolumeEntry("bad"));
+  Put(unusable);
+  Put(VolumeEntry("good"));
+  Start();
+  Expect("the good one", [this] { return applier_.Done() == Calls{"apply good"}; });
+  Expect("two problems", [this] { return follower_->Status().problems.size() == 2 && follower_->Status().caught_up; });
+  EXPECT_EQ(follower_->Status().pending, 2U);
+  EXPECT_EQ(follower_->Status().problems[0].message, "no such access mode");
+  applier_.Refuse("bad", absl::OkStatus());
+  EXPECT_EQ(DoneOnce(2).back(), "apply bad");
+  Put(VolumeEntry("unusable"));
+  EXPECT_EQ(DoneOnce(3).back(), "apply unusable");
+  ExpectSettled();
+}
+
+TEST_F(FollowerTest, ANewerEntryTakesThePlaceOfOneThatFails) {
+  applier_.Refuse("pv1", absl::UnavailableError("DR is away"));
+  Put(VolumeEntry("pv1"));
+  Start();
+  Expect("attempts", [this] { return applier_.Attempts() >= 2; });
+  Delete(VolumeEntry("pv1"));
+  Expect("it to be known", [this] { return catalog_.Find(VolumeKey("pv1"))->deleted; });
+  applier_.Refuse("pv1", absl::OkStatus());
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done().back(), "delete pv1 u1");
+}
+
+TEST_F(FollowerTest, VolumesComeBeforeClaimsAndClaimsGoBeforeVolumes) {
+  applier_.Hold("gate");
+  Put(VolumeEntry("gate"));
+  Start();
+  Expect("the one worker to be busy", [this] { return applier_.Attempts() == 1; });
+  for (const char* name : {"a", "b"}) Put(ClaimEntry(name, std::string("pv-") + name));
+  for (const char* name : {"a", "b"}) Put(VolumeEntry(std::string("pv-") + name));
+  Delete(VolumeEntry("pv-a"));
+  Delete(ClaimEntry("a", "pv-a"));
+  Put(VolumeEntry("last"));
+  Expect("all to be known", [this] { return follower_->Status().pending == 6; });
+  applier_.Release();
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done(),
+            (Calls{"apply gate", "delete a c-a", "delete pv-a u1", "apply pv-b", "apply last", "apply b"}));
+}
+
+TEST_F(FollowerTest, ALostConnectionIsMadeAgainAndNothingIsDoneTwice) {
+  Put(VolumeEntry("pv1"));
+  Start();
+  ExpectSettled();
+  catalog_.SetError(absl::UnavailableError("DR's agent is away"));
+  Expect("the loss", [this] { return !follower_->Status().connected; });
+  EXPECT_EQ(follower_->Status().connection_error, "DR's agent is away");
+  catalog_.SetError(absl::OkStatus());
+  Put(VolumeEntry("pv2"));
+  ExpectSettled();
+  EXPECT_EQ(DoneOnce(2), (Calls{"apply pv1", "apply pv2"}));
+}
+
+TEST_F(FollowerTest, ACatalogThatWasMadeAnewIsRead) {
+  Put(VolumeEntry("pv1", "u1"));
+  Start();
+  ExpectSettled();
+  catalog_.SetError(absl::UnavailableError("DR's agent is away"));
+  Expect("the loss", [this] { return !follower_->Status().connected; });
+  catalog_.SetError(absl::OkStatus());
+  catalog_.Forget();
+  Put(VolumeEntry("pv1", "u2"));
+  EXPECT_EQ(DoneOnce(2).size(), 2U);
+  ExpectSettled();
+}
+
+TEST_F(FollowerTest, TheWholeCatalogIsComparedAgainInEachInterval) {
+  Put(VolumeEntry("pv1"));
+  Start(absl::Milliseconds(20));
+  EXPECT_GE(DoneOnce(3).size(), 3U);
+}
+
+TEST_F(FollowerTest, StopsAtOnceInTheMidstOfFailures) {
+  applier_.Refuse("pv1", absl::UnavailableError("DR is away"));
+  Put(VolumeEntry("pv1"));
+  Start(absl::Hours(1), 4);
+  Expect("attempts", [this] { return applier_.Attempts() >= 2; });
+  thread_.request_stop();
+  thread_.join();
+  EXPECT_EQ(follower_->Status().pending, 1U);
+}
+
+}  // namespace
+}  // namespace understudy::control
