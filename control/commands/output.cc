@@ -34,8 +34,10 @@ void Emit(YAML::Emitter& emitter, const Document& value) {
   } else if (value.is_string()) {
     // Quoted, so that no text reads as a number, a truth or nothing.
     emitter << YAML::DoubleQuoted << value.get<std::string>();
+  } else if (value.is_null()) {
+    emitter << YAML::Null;
   } else {
-    emitter << value.dump();
+    emitter << value.dump();  // a number or a truth, which stands unquoted
   }
 }
 

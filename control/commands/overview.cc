@@ -130,7 +130,8 @@ Document ToDocument(const VolumeView& volume) {
     document.update(ToDocument(*volume.primary));
   } else {
     // The primary can't say: the names stay, so that a program needn't ask whether they are there.
-    for (const auto& [key, value] : ToDocument(PrimaryVolume()).items()) document[key] = nullptr;
+    const Document names = ToDocument(PrimaryVolume());
+    for (const auto& [key, value] : names.items()) document[key] = nullptr;
     document["replica_path"] = TextOrNull(volume.replica ? volume.replica->root : "");
     if (volume.replica) {
       document["sequence"] = volume.replica->sequence;

@@ -139,13 +139,17 @@ class MapReader : public Visitor {
     }
   }
 
-  // To be called when all settings have been visited: what is left over is unknown.
+  // To be called when all settings have been visited: what is left over is unknown. It comes before what is missing,
+  // since a misspelt key is both.
   void Finish() {
     for (const auto& [key, entry] : nodes_) {
       if (known_.contains(key)) continue;
       pass_.Fail(FullKey(Printable(key)), entry.line,
                  fmt::format("there is no such setting; known here: {}", fmt::join(known_, ", ")));
     }
+    if (!missing_) return;
+    pass_.Fail(FullKey(missing_->key), missing_->line,
+               fmt::format("is missing: write {}: {}", missing_->key, missing_->doc));
   }
 
  protected:
@@ -183,6 +187,11 @@ class MapReader : public Visitor {
     YAML::Node node;
     int line;
   };
+  struct Missing {
+    std::string key;
+    std::string doc;
+    int line;
+  };
 
   std::string FullKey(std::string_view key) const {
     return prefix_.empty() ? std::string(key) : fmt::format("{}.{}", prefix_, key);
@@ -196,7 +205,7 @@ class MapReader : public Visitor {
     if (it != nodes_.end() && !it->second.node.IsNull()) return &it->second;
     if (setting.required) {
       const int line = it == nodes_.end() ? line_ : it->second.line;
-      pass_.Fail(FullKey(setting.key), line, fmt::format("is missing: write {}: {}", setting.key, setting.doc));
+      if (!missing_) missing_ = Missing{std::string(setting.key), std::string(setting.doc), line};
     }
     return nullptr;
   }
@@ -223,6 +232,7 @@ class MapReader : public Visitor {
   const int line_;  // of the map itself
   std::map<std::string, Entry> nodes_;
   std::set<std::string, std::less<>> known_;
+  std::optional<Missing> missing_;  // the first required setting that the file leaves out
 };
 
 absl::StatusOr<std::string> ReadText(const std::string& file) {

@@ -23,7 +23,9 @@ TEST(OutputTest, YamlKeepsTypes) {
   const YAML::Node read = YAML::Load(ToYaml(document));
   EXPECT_EQ(read["text"].Tag(), "!") << "quoted, so a text";
   EXPECT_EQ(read["truth"].Tag(), "!");
+  EXPECT_EQ(read["number"].Tag(), "?") << "plain, so a number";
   EXPECT_EQ(read["number"].as<double>(), 1.5);
+  EXPECT_EQ(read["yes"].Tag(), "?");
   EXPECT_TRUE(read["none"].IsNull());
   EXPECT_TRUE(read["yes"].as<bool>());
   EXPECT_EQ(read["odd"].as<std::string>(), "a: \"b\"\n#");
