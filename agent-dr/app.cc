@@ -1,7 +1,6 @@
 #include "agent-dr/app.h"
 
 #include <fmt/format.h>
-#include <grpcpp/impl/codegen/service_type.h>
 #include <unistd.h>
 
 #include <array>

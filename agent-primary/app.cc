@@ -1,7 +1,6 @@
 #include "agent-primary/app.h"
 
 #include <fmt/format.h>
-#include <grpcpp/impl/codegen/service_type.h>
 
 #include <algorithm>
 #include <optional>

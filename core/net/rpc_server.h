@@ -1,6 +1,8 @@
 // rpc_server.h: a gRPC server with mutual TLS, one place that refuses what a peer's role may not call, and health.
 #pragma once
 
+#include <grpcpp/impl/codegen/service_type.h>  // whole, since who makes services has to delete them
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,10 +10,6 @@
 #include "absl/time/time.h"
 #include "core/base/status.h"
 #include "core/net/tls_files.h"
-
-namespace grpc {
-class Service;
-}
 
 namespace understudy::net {
 

@@ -14,7 +14,8 @@ done | awk '
   function is_program(name) { return name == "agent-primary" || name == "agent-dr" || name == "control" }
   function finding(message) { print file ":" line ": " message; found = 1 }
   function on_the_wire(path) {
-    return path ~ /^(core\/(wire|net)|proto|cmake|tests|bench)\// || path ~ /^[^\/]+\/(ship|receive|service)\//
+    return path ~ /^(core\/(wire|net)|proto|cmake|tests|bench)\// || path ~ /^[^\/]+\/(ship|receive|service)\// ||
+      path ~ /^control\/commands\/[a-z_]+_client\.cc$/
   }
   BEGIN {
     rank["core/base"] = 1
@@ -35,7 +36,7 @@ done | awk '
     tests_or_bench = from == "tests" || from == "bench"
 
     if (target ~ /^(grpc|grpcpp|google\/protobuf)\// || target ~ /\.pb\.h$/) {
-      if (!on_the_wire(file)) finding(target " belongs to core/wire, core/net, ship, receive and service folders only")
+      if (!on_the_wire(file)) finding(target " belongs to core/wire, core/net, ship, receive and service folders and to clients of control/commands only")
       next
     }
     if (quoted && to == "") finding("\"" target "\": write the path from the top of the tree")
