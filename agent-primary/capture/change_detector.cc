@@ -81,6 +81,13 @@ absl::StatusOr<bool> ChangeDetector::WasMovedHere(const std::string& path, const
 }
 
 absl::Status ChangeDetector::LookAt(const std::string& path) {
+  RETURN_IF_ERROR(LookAtOne(path));
+  std::string holder(model::Parent(path));
+  if (path.empty() || !holders_.insert(holder).second) return absl::OkStatus();
+  return LookAtOne(holder);
+}
+
+absl::Status ChangeDetector::LookAtOne(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string top, TopmostNew(path));
   if (model::IsWithin(top, kWorkFolderName)) return absl::OkStatus();
   if (top != path && changes_.contains(model::Key(top))) return absl::OkStatus();  // looked at with all below it

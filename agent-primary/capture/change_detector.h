@@ -35,8 +35,9 @@ class ChangeDetector {
   // commit).
   ChangeDetector(const os::Root& root, VolumeIndex& index, bool moves) : root_(root), index_(index), moves_(moves) {}
 
-  // Whatever stands at `path`; what is below it too, when it is new, gone or another one now. When folders above it are
-  // new as well, the topmost of these is looked at instead.
+  // Whatever stands at `path`, and the folder that holds it, whose times tell of what came and went unseen; what is
+  // below it too, when it is new, gone or another one now. When folders above it are new as well, the topmost of these
+  // is looked at instead.
   [[nodiscard]] absl::Status LookAt(const std::string& path);
   // Everything below the folder `path`, and the folder itself.
   [[nodiscard]] absl::Status LookBelow(const std::string& path);
@@ -53,6 +54,7 @@ class ChangeDetector {
   [[nodiscard]] bool truncated() const { return truncated_; }
 
  private:
+  absl::Status LookAtOne(const std::string& path);
   absl::StatusOr<std::string> TopmostNew(const std::string& path);
   // The folder `path` against the rows below `source`, which differ when it was moved.
   absl::Status Compare(const std::string& path, const std::string& source);
@@ -63,6 +65,7 @@ class ChangeDetector {
   VolumeIndex& index_;
   const bool moves_;
   ChangeSet changes_;
+  std::set<std::string> holders_;           // folders that were looked at for what they hold
   std::set<std::string> gone_from_moved_;   // paths before the move
   std::vector<std::string> moved_folders_;  // met, but not yet compared with where they came from
   bool truncated_ = false;

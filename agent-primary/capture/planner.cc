@@ -107,7 +107,9 @@ class Planner {
       if (!change.row.has_value() || continued_.contains(path)) continue;
       bool goes_with_its_folder = false;
       for (std::string_view folder = model::Parent(path); !folder.empty(); folder = model::Parent(folder)) {
-        goes_with_its_folder |= removed.contains(std::string(folder));
+        const std::string above(folder);
+        if (moved_to_.contains(above)) break;  // it is out of what is removed above it
+        goes_with_its_folder |= removed.contains(above);
       }
       const bool folder_above_moved = PathAfter(path) != path;
       const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path);

@@ -81,7 +81,7 @@ absl::Status InotifySource::AddVolume(const model::VolumeName& volume, const std
     absl::MutexLock lock(&mutex_);
     volumes_[volume] = Volume{path, root, -1};
   }
-  return WatchTree(volume, std::move(root), "");
+  return WatchTree(volume, *root, "");
 }
 
 void InotifySource::RemoveVolume(const model::VolumeName& volume) {
@@ -123,13 +123,12 @@ size_t InotifySource::watch_count() const {
 
 // ---- watches
 
-absl::Status InotifySource::WatchTree(const model::VolumeName& volume, std::shared_ptr<const os::Root> root,
-                                      const std::string& path) {
+absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os::Root& root, const std::string& path) {
   // The watch of each folder between `path` and the walk's place, by depth.
   std::vector<std::pair<std::string, int>> chain;
   int watch = -1;
   if (path.empty()) {
-    RETURN_IF_ERROR(WatchOne(volume, root->fd(), "", -1, &watch));
+    RETURN_IF_ERROR(WatchOne(volume, root.fd(), "", -1, &watch));
   } else {
     int parent = -1;
     {
@@ -147,14 +146,14 @@ absl::Status InotifySource::WatchTree(const model::VolumeName& volume, std::shar
         rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash + 1);
       }
     }
-    absl::StatusOr<os::ParentAndName> place = root->OpenParent(path);
+    absl::StatusOr<os::ParentAndName> place = root.OpenParent(path);
     if (absl::IsNotFound(place.status())) return absl::OkStatus();
     RETURN_IF_ERROR(place.status());
     RETURN_IF_ERROR(WatchOne(volume, place->folder.get(), place->name, parent, &watch));
   }
   if (watch < 0) return absl::OkStatus();  // gone again
   chain.emplace_back(path, watch);
-  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(*root, path);
+  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path);
   if (absl::IsNotFound(walk.status())) return absl::OkStatus();
   RETURN_IF_ERROR(walk.status());
   for (;;) {
@@ -192,7 +191,12 @@ absl::Status InotifySource::WatchOne(const model::VolumeName& volume, int folder
   entry.parent = parent;
   entry.name = name;
   if (parent >= 0) {
-    watches_[parent].children[name] = added;
+    int& place = watches_[parent].children.try_emplace(name, added).first->second;
+    if (place != added) {
+      // Something else stood there; its own event will tell where it went, if it is still in the volume.
+      watches_[place].parent = -1;
+      orphans_.push_back(std::exchange(place, added));
+    }
   } else {
     home->second.root_watch = added;
   }
@@ -349,23 +353,37 @@ void InotifySource::HandleFolderMove(const inotify_event& event, const std::stri
     const auto home = volumes_.find(volume);
     if (home == volumes_.end()) return;
     root = home->second.root;
-    if ((event.mask & IN_MOVED_FROM) != 0) {
-      const auto child = parent->second.children.find(model::LeafName(path));
-      if (child != parent->second.children.end()) {
-        const int watch = child->second;
-        Detach(watch);
-        orphans_.push_back(watch);
-      }
-    }
   }
   if ((event.mask & IN_MOVED_FROM) != 0) {
-    sink_.OnHint(volume, path, HintKind::kPath, /*at_once=*/true);
+    HandleDeparture(event.wd, volume, *root, path);
     return;
   }
   // First the watches, then the scan that the hint asks for: what comes in between is in both.
-  const absl::Status status = WatchTree(volume, std::move(root), path);
+  const absl::Status status = WatchTree(volume, *root, path);
   if (!status.ok()) spdlog::warn("volume={} {}", volume, MessageOf(status));
   sink_.OnHint(volume, path, HintKind::kSubtree, /*at_once=*/true);
+}
+
+// The event tells of the past; what counts is what stands at `path` now. After an exchange of two folders it is the
+// other one, and its watch is in its place already.
+void InotifySource::HandleDeparture(int folder, const model::VolumeName& volume, const os::Root& root,
+                                    const std::string& path) {
+  const absl::StatusOr<os::EntryStat> now = root.Stat(path);
+  const bool another_arrived = now.ok() && now->kind == model::FileKind::kDirectory;
+  if (!another_arrived) {
+    absl::MutexLock lock(&mutex_);
+    const auto parent = watches_.find(folder);
+    if (parent != watches_.end()) {
+      const auto child = parent->second.children.find(model::LeafName(path));
+      if (child != parent->second.children.end()) {
+        orphans_.push_back(child->second);
+        Detach(child->second);
+      }
+    }
+  } else if (const absl::Status status = WatchTree(volume, root, path); !status.ok()) {
+    spdlog::warn("volume={} {}", volume, MessageOf(status));
+  }
+  sink_.OnHint(volume, path, another_arrived ? HintKind::kSubtree : HintKind::kPath, /*at_once=*/true);
 }
 
 void InotifySource::HandleOverflow() {
@@ -377,7 +395,7 @@ void InotifySource::HandleOverflow() {
   spdlog::warn("inotify: its queue overflowed (sysctl fs.inotify.max_queued_events); every volume is scanned");
   for (const auto& [name, root] : all) {
     // Folders may have come, gone and moved unseen: a walk puts every watch back in its place.
-    const absl::Status status = WatchTree(name, root, "");
+    const absl::Status status = WatchTree(name, *root, "");
     if (!status.ok()) spdlog::warn("volume={} {}", name, MessageOf(status));
     sink_.OnOverflow(name);
   }

@@ -57,11 +57,11 @@ class InotifySource : public ChangeSource {
   void Handle(const inotify_event& event);
   void HandleInFolder(const inotify_event& event, std::string_view name);
   void HandleFolderMove(const inotify_event& event, const std::string& name);
+  void HandleDeparture(int folder, const model::VolumeName& volume, const os::Root& root, const std::string& path);
   void HandleOverflow();
 
   // Watches the folder `path` of the volume and every folder below it.
-  absl::Status WatchTree(const model::VolumeName& volume, std::shared_ptr<const os::Root> root,
-                         const std::string& path);
+  absl::Status WatchTree(const model::VolumeName& volume, const os::Root& root, const std::string& path);
   absl::Status WatchOne(const model::VolumeName& volume, int folder_fd, const std::string& name, int parent,
                         int* watch);
   [[nodiscard]] bool PathOf(int watch, std::string* path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
