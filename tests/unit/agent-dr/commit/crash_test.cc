@@ -1,0 +1,188 @@
+// Whatever step of the commit protocol a crash ends, the next start shows the state before the commit or the one after
+// it, and an acknowledged commit is never lost. The crash is a real one: a process that ends at once.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/delta/content_digest.h"
+#include "core/delta/rsync_segment.h"
+#include "tests/unit/agent-dr/commit/engine_fixture.h"
+
+namespace understudy::tests {
+namespace {
+
+using model::FileKind;
+
+constexpr int kCrashed = 42;
+constexpr int kFailed = 43;
+constexpr int kAcknowledgedThenCrashed = 44;
+
+// Ends the process at the `at`-th step that is reached.
+class CrashAt : public dr::FaultPoints {
+ public:
+  explicit CrashAt(size_t at) : at_(at) {}
+  absl::Status Reach(dr::Step, size_t) override {
+    if (reached_++ == at_) _exit(acknowledged_ ? kAcknowledgedThenCrashed : kCrashed);
+    return absl::OkStatus();
+  }
+  void Acknowledge() { acknowledged_ = true; }
+
+ private:
+  const size_t at_;
+  size_t reached_ = 0;
+  bool acknowledged_ = false;
+};
+
+// Runs `body` in a process of its own; its exit code, 0 when it came to its end.
+int InProcess(const std::function<bool()>& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body() ? 0 : kFailed);
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// Of the changing process: its start settles the commit before (publish once more, 3 folders' metadata, settle); then
+// 19 operations are staged, synced and recorded.
+constexpr size_t kStepsBeforeTheRecord = 5 + 19 + 2;
+// Publishing begins; 5 entries go, 11 come, 5 get metadata.
+constexpr size_t kStepsAfterTheRecord = 1 + 5 + 11 + 5;
+
+const std::string kImage = std::string(3 * 1024 * 1024, 'i') + "end";
+
+// The state before: something for every kind of operation to work on.
+bool MakeBase(dr::CommitEngine& engine, const std::string& root) {
+  auto session = engine.Open({"vol", root, 0});
+  if (!session.ok() || !session->StageBegin(0, kImage.size(), "").ok()) return false;
+  for (size_t at = 0; at < kImage.size(); at += 1024 * 1024) {
+    if (!session->StageData(0, at, std::string_view(kImage).substr(at, 1024 * 1024)).ok()) return false;
+  }
+  if (!session->StageEnd(0).ok()) return false;
+  const model::Commit commit = NextCommit(
+      session->State(), {InlinePut("a", "A"), InlinePut("b", "B"), model::MakeDirectory{"dir", Meta(0555)},
+                         model::MakeDirectory{"dir/in", Meta(0755)}, InlinePut("dir/in/x", "x"),
+                         model::MakeDirectory{"gone", Meta(0755)}, InlinePut("gone/left", "left"),
+                         StagedPut("image", kImage, 0), InlinePut("replaced", "old"), InlinePut("turns", "file")});
+  return session->SubmitDurable(commit).ok() && session->Publish().ok();
+}
+
+// The commit under test: swaps a and b, moves a folder into a new one, removes a folder with what it holds, turns a
+// file into a folder, replaces, patches, and makes every other kind.
+bool Change(dr::CommitEngine& engine, const std::string& root, const std::function<void()>& on_acknowledged) {
+  auto session = engine.Open({"vol", root, 0});
+  if (!session.ok()) return false;
+  std::string image = kImage;
+  image.replace(10, 4, "over");
+  const auto signature = delta::MakeSignature(kImage);
+  const auto delta = delta::MakeDelta(*signature, image);
+  if (!session->StageBegin(7, image.size(), "image").ok()) return false;
+  if (!session->StageDelta(7, {0, image.size(), *delta, delta::DigestOf(image)}).ok()) return false;
+  if (!session->StageEnd(7).ok()) return false;
+  const model::Commit commit =
+      NextCommit(session->State(),
+                 {model::Remove{"turns", FileKind::kRegular}, model::Remove{"gone", FileKind::kDirectory},
+                  model::Detach{"dir/in", 3}, model::Detach{"b", 2}, model::Detach{"a", 1}, model::Attach{2, "a"},
+                  model::Attach{1, "b"}, StagedPut("image", image, 7), model::MakeSymlink{"link", "a", Meta(0777)},
+                  model::MakeDirectory{"new", Meta(0500)}, model::Attach{3, "new/in"}, InlinePut("new/in/y", "y"),
+                  model::MakeNode{"pipe", FileKind::kFifo, 0, Meta(0600)}, InlinePut("replaced", "new"),
+                  model::MakeDirectory{"turns", Meta(0755)}, InlinePut("turns/into", "folder"),
+                  model::SetMetadata{"new/in", FileKind::kDirectory, Meta(0711)},
+                  model::SetMetadata{"dir", FileKind::kDirectory, Meta(0555, 1'700'000'001)},
+                  model::SetMetadata{"a", FileKind::kRegular, Meta(0400, 7)}});
+  if (!session->SubmitDurable(commit).ok()) return false;
+  on_acknowledged();
+  return session->Publish().ok();
+}
+
+class CrashTest : public testing::Test {
+ protected:
+  // What an undisturbed run shows.
+  void SetUp() override {
+    DrHost host;
+    const auto engine = host.Start();
+    ASSERT_TRUE(MakeBase(*engine, host.RootOf("vol")));
+    before_ = Show(*engine, "vol");
+    ASSERT_TRUE(Change(*engine, host.RootOf("vol"), [] {}));
+    after_ = Show(*engine, "vol");
+    ASSERT_NE(before_, after_);
+    ASSERT_EQ(host.LeftInWorkFolder(), std::vector<std::string>());
+  }
+
+  // Makes the base, then the change in a process that crashes at step `at`.
+  static int CrashDuringChange(DrHost& host, size_t at) {
+    EXPECT_TRUE(MakeBase(*host.Start(), host.RootOf("vol")));
+    return InProcess([&] {
+      CrashAt crash(at);
+      return Change(*host.Start(crash), host.RootOf("vol"), [&] { crash.Acknowledge(); });
+    });
+  }
+
+  void ExpectBeforeOrAfter(DrHost& host, bool acknowledged, size_t at) {
+    const auto engine = host.Start();
+    EXPECT_TRUE(engine->Problems().empty()) << engine->Problems().front();
+    const auto state = engine->State("vol");
+    ASSERT_TRUE(state.ok());
+    EXPECT_EQ(state->published_sequence, state->sequence);
+    const std::string shown = Show(*engine, "vol");
+    if (state->sequence == 1) {
+      EXPECT_FALSE(acknowledged) << "an acknowledged commit is lost, crash at step " << at;
+      EXPECT_EQ(shown, before_) << "crash at step " << at;
+    } else {
+      EXPECT_EQ(state->sequence, 2u);
+      EXPECT_EQ(shown, after_) << "crash at step " << at;
+    }
+    EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
+    // Whatever it was, the volume goes on from there.
+    auto session = engine->Open({"vol", host.RootOf("vol"), 0});
+    ASSERT_TRUE(session.ok()) << session.status();
+    const absl::Status submitted = session->SubmitDurable(NextCommit(session->State(), {InlinePut("more", "m")}));
+    EXPECT_TRUE(submitted.ok()) << submitted;
+    EXPECT_TRUE(session->Publish().ok());
+  }
+
+  std::string before_;
+  std::string after_;
+};
+
+TEST_F(CrashTest, AtEachStepOfACommit) {
+  size_t crashed_before = 0;
+  size_t crashed_after = 0;
+  for (size_t at = 0;; ++at) {
+    DrHost host;
+    const int result = CrashDuringChange(host, at);
+    if (result == 0) break;
+    ASSERT_TRUE(result == kCrashed || result == kAcknowledgedThenCrashed) << "step " << at << " ended with " << result;
+    ++(result == kCrashed ? crashed_before : crashed_after);
+    ExpectBeforeOrAfter(host, result == kAcknowledgedThenCrashed, at);
+    if (HasFailure()) return;
+  }
+  EXPECT_EQ(crashed_before, kStepsBeforeTheRecord);
+  EXPECT_EQ(crashed_after, kStepsAfterTheRecord);
+}
+
+TEST_F(CrashTest, AtEachStepOfTheRecoveryAsWell) {
+  for (size_t at = kStepsBeforeTheRecord;; ++at) {
+    DrHost host;
+    const int result = CrashDuringChange(host, at);
+    if (result == 0) break;
+    ASSERT_EQ(result, kAcknowledgedThenCrashed);
+    // Each start gets one step further than the one before.
+    size_t recovery_at = 0;
+    while (InProcess([&] {
+             CrashAt crash(recovery_at);
+             return host.Start(crash)->Problems().empty();
+           }) == kCrashed) {
+      ++recovery_at;
+    }
+    EXPECT_GT(recovery_at, 0u);
+    ExpectBeforeOrAfter(host, true, at);
+    if (HasFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace understudy::tests
