@@ -73,6 +73,15 @@ void GrpcReplicaSink::ReadAnswers() {
   v1::ReplicateResponse response;
   absl::Status bad_answer;
   while (bad_answer.ok() && stream_->calls->Read(&response)) {
+    if (response.has_published()) {
+      {
+        absl::MutexLock lock(&mutex_);
+        sessions_[response.published().volume()].published = response.published().sequence();
+      }
+      // Not under the mutex: the listener locks its volume, and volumes ask this sink while they hold their lock.
+      listener_.on_published(response.published().volume(), response.published().sequence());
+      continue;
+    }
     absl::MutexLock lock(&mutex_);
     if (response.has_opened()) {
       absl::StatusOr<model::ReplicaState> opened = wire::Parse(response.opened());
@@ -87,10 +96,6 @@ void GrpcReplicaSink::ReadAnswers() {
     } else if (response.has_acknowledged()) {
       VolumeSession& session = sessions_[response.acknowledged().volume()];
       session.acknowledged = response.acknowledged().sequence();
-    } else if (response.has_published()) {
-      VolumeSession& session = sessions_[response.published().volume()];
-      session.published = response.published().sequence();
-      listener_.on_published(response.published().volume(), session.published);
     } else if (response.has_refused()) {
       const absl::StatusOr<wire::Refusal> refused = wire::Parse(response.refused());
       if (!refused.ok()) {
