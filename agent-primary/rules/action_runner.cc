@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <thread>
+#include <utility>
 
 #include "core/base/log.h"
 
@@ -260,6 +261,7 @@ absl::Status ActionRunner::Remove(const Action& action) {
   RETURN_IF_ERROR(catalog_.Delete(action.key, action.uid));
   spdlog::info("{} is gone from the primary, and from DR's catalog", ToString(action.key));
   absl::MutexLock lock(&mutex_);
+  announced_.erase(action.key);
   ++counters_.deleted;
   return absl::OkStatus();
 }
@@ -272,9 +274,10 @@ absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, co
                                 .replica_path = place.replica_path,
                                 .server = source.server,
                                 .observed_at = action.observed_at}));
-  spdlog::info("{} is in DR's catalog volume={}", ToString(action.key), action.volume);
   absl::MutexLock lock(&mutex_);
   ++counters_.put;
+  if (std::exchange(announced_[action.key], action.uid) == action.uid) return absl::OkStatus();
+  spdlog::info("{} is in DR's catalog volume={}", ToString(action.key), action.volume);
   return absl::OkStatus();
 }
 

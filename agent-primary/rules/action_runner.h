@@ -108,6 +108,7 @@ class ActionRunner : public EventSink {
   std::map<model::ObjectKey, Work> work_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKey, std::string> held_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Volume> known_volumes_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);          // uid that the log said is at DR
   std::map<std::string, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);  // claims by PersistentVolume
   std::map<model::ObjectKind, std::set<model::ObjectKey>> live_ ABSL_GUARDED_BY(mutex_);
   std::set<model::ObjectKind> synced_ ABSL_GUARDED_BY(mutex_);

@@ -146,37 +146,43 @@ void Follower::Work(std::stop_token stop) {
   }
 }
 
-absl::Status Follower::Bring(const CatalogEntry& entry) {
+absl::StatusOr<size_t> Follower::Bring(const CatalogEntry& entry) {
   if (entry.deleted) {
-    ASSIGN_OR_RETURN(const DeleteOutcome outcome, applier_.Delete(entry.key, entry.uid));
-    if (outcome == DeleteOutcome::kDeleted)
-      spdlog::info("{} deleted at DR pair={}", ToString(entry.key), options_.pair);
-    if (outcome == DeleteOutcome::kLeftAlone && !IsKnown(entry)) {
-      spdlog::info("{} is left alone at DR: Understudy didn't make it from the object that was deleted pair={}",
-                   ToString(entry.key), options_.pair);
-    }
-    absl::MutexLock lock(&mutex_);
-    if (outcome == DeleteOutcome::kDeleted) ++status_.deleted;
-    if (outcome == DeleteOutcome::kLeftAlone) ++status_.left_alone;
-    return absl::OkStatus();
+    RETURN_IF_ERROR(BringDeletion(entry));
+    return 0;
   }
   ASSIGN_OR_RETURN(const nlohmann::json manifest, Transform(entry, options_.transform));
   RETURN_IF_ERROR(applier_.Apply(manifest));
-  // The regular comparison with the cluster is no news.
-  spdlog::log(IsKnown(entry) ? spdlog::level::debug : spdlog::level::info, "{} applied at DR pair={}",
-              ToString(entry.key), options_.pair);
+  const size_t fingerprint = std::hash<std::string>()(manifest.dump());
+  // What changes at the primary is mostly status, which doesn't go to DR: that is no news.
+  spdlog::log(WasBrought(entry.key, fingerprint) ? spdlog::level::debug : spdlog::level::info,
+              "{} applied at DR pair={}", ToString(entry.key), options_.pair);
   absl::MutexLock lock(&mutex_);
   ++status_.applied;
+  return fingerprint;
+}
+
+absl::Status Follower::BringDeletion(const CatalogEntry& entry) {
+  ASSIGN_OR_RETURN(const DeleteOutcome outcome, applier_.Delete(entry.key, entry.uid));
+  if (outcome == DeleteOutcome::kDeleted) spdlog::info("{} deleted at DR pair={}", ToString(entry.key), options_.pair);
+  if (outcome == DeleteOutcome::kLeftAlone && !WasBrought(entry.key, 0)) {
+    spdlog::info("{} is left alone at DR: Understudy didn't make it from the object that was deleted pair={}",
+                 ToString(entry.key), options_.pair);
+  }
+  absl::MutexLock lock(&mutex_);
+  if (outcome == DeleteOutcome::kDeleted) ++status_.deleted;
+  if (outcome == DeleteOutcome::kLeftAlone) ++status_.left_alone;
   return absl::OkStatus();
 }
 
-bool Follower::IsKnown(const CatalogEntry& entry) const {
+bool Follower::WasBrought(const ObjectKey& key, size_t manifest) const {
   absl::MutexLock lock(&mutex_);
-  const auto brought = brought_.find(entry.key);
-  return brought != brought_.end() && brought->second.fingerprint == FingerprintOf(entry);
+  const auto brought = brought_.find(key);
+  return brought != brought_.end() && brought->second.manifest == manifest;
 }
 
-void Follower::Finish(const CatalogEntry& entry, const absl::Status& status) {
+void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& outcome) {
+  const absl::Status& status = outcome.status();
   absl::MutexLock lock(&mutex_);
   // One line for a cluster that can't be reached, not one for each object.
   const bool reachable = !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status);
@@ -189,7 +195,7 @@ void Follower::Finish(const CatalogEntry& entry, const absl::Status& status) {
   wanted.tried = true;
   const bool newest = FingerprintOf(wanted.entry) == FingerprintOf(entry);
   if (status.ok() && newest) {
-    brought_[entry.key] = {.fingerprint = FingerprintOf(entry)};
+    brought_[entry.key] = {.fingerprint = FingerprintOf(entry), .manifest = *outcome};
     wanted_.erase(entry.key);
     queue_.Done(entry.key);
   } else if (status.ok() || !newest) {
@@ -198,8 +204,10 @@ void Follower::Finish(const CatalogEntry& entry, const absl::Status& status) {
     ++status_.failures;
     std::string message(MessageOf(status));
     if (reachable && message != wanted.problem) {
-      spdlog::warn("{} can't be brought to DR, will be tried again: {} pair={}", ToString(entry.key), message,
-                   options_.pair);
+      // ABORTED mostly passes by itself: something has to be gone first.
+      spdlog::log(absl::IsAborted(status) ? spdlog::level::info : spdlog::level::warn,
+                  "{} can't be brought to DR, will be tried again: {} pair={}", ToString(entry.key), message,
+                  options_.pair);
     }
     wanted.problem = std::move(message);
     queue_.Failed(entry.key, RankOf(entry), kube::RetryAfter(status).value_or(absl::ZeroDuration()));

@@ -72,16 +72,19 @@ class Follower {
   // What was brought to the cluster, by the fingerprint of its entry.
   struct Brought {
     size_t fingerprint = 0;
-    bool stale = false;  // to be compared with the cluster once more
+    size_t manifest = 0;  // fingerprint of what was applied; 0: deleted
+    bool stale = false;   // to be compared with the cluster once more
   };
 
   void FollowCatalog(std::stop_token stop);
   [[nodiscard]] absl::Status WatchOnce(std::stop_token stop);
   void OnEntry(std::optional<model::CatalogEntry> entry);
   void Work(std::stop_token stop);
-  [[nodiscard]] absl::Status Bring(const model::CatalogEntry& entry);
-  [[nodiscard]] bool IsKnown(const model::CatalogEntry& entry) const;
-  void Finish(const model::CatalogEntry& entry, const absl::Status& status);
+  // The fingerprint of the manifest that was applied, 0 when the object was deleted.
+  [[nodiscard]] absl::StatusOr<size_t> Bring(const model::CatalogEntry& entry);
+  [[nodiscard]] absl::Status BringDeletion(const model::CatalogEntry& entry);
+  [[nodiscard]] bool WasBrought(const model::ObjectKey& key, size_t manifest) const;
+  void Finish(const model::CatalogEntry& entry, const absl::StatusOr<size_t>& outcome);
   void NoteUntried() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const FollowerOptions options_;

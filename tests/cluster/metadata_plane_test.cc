@@ -1,0 +1,182 @@
+// The metadata plane between two real clusters: intake, rules, catalog, follower and applier. Only the data plane and
+// the wire between the agents are memory twins.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <optional>
+#include <thread>
+
+#include "agent-primary/intake/cluster_intake.h"
+#include "agent-primary/rules/action_runner.h"
+#include "control/apply/applier.h"
+#include "control/serve/follower.h"
+#include "tests/support/cluster.h"
+#include "tests/support/memory_catalog.h"
+#include "tests/support/memory_volumes.h"
+#include "tests/support/wait.h"
+
+namespace understudy::tests {
+namespace {
+
+using nlohmann::json;
+
+std::string VolumePath(const std::string& name) {
+  return "/api/v1/persistentvolumes/" + name;
+}
+std::string ClaimPath(const std::string& name) {
+  return "/api/v1/namespaces/shop/persistentvolumeclaims/" + name;
+}
+
+std::unique_ptr<kube::Client> ClientOf(const Cluster& cluster) {
+  const auto access = kube::LoadKubeconfig(cluster.Kubeconfig(), "");
+  EXPECT_TRUE(access.ok()) << access.status();
+  return std::make_unique<kube::Client>(*access);
+}
+
+// The half of the metadata plane that runs in understudy-primary.
+class PrimarySide {
+ public:
+  PrimarySide(const kube::Client& client, primary::VolumeActions& volumes, model::CatalogWriter& catalog)
+      : runner_(volumes, catalog),
+        intake_(client, {"shop"}, runner_),
+        work_([this](std::stop_token stop) { runner_.Run(stop); }),
+        follow_([this](std::stop_token stop) { intake_.Run(stop); }) {}
+
+  [[nodiscard]] bool Reconciled() const { return runner_.Status().reconciled; }
+
+ private:
+  primary::ActionRunner runner_;
+  primary::ClusterIntake intake_;
+  std::jthread work_;
+  std::jthread follow_;
+};
+
+class MetadataPlaneTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto primary = Cluster::Start("primary");
+    ASSERT_TRUE(primary.ok()) << primary.status();
+    primary_ = *std::move(primary);
+    auto dr = Cluster::Start("dr");
+    ASSERT_TRUE(dr.ok()) << dr.status();
+    dr_ = *std::move(dr);
+    primary_client_ = ClientOf(*primary_);
+    dr_client_ = ClientOf(*dr_);
+    ASSERT_TRUE(primary_->Post("/api/v1/namespaces", {{"metadata", {{"name", "shop"}}}}).ok());
+    applier_.emplace(*dr_client_);
+    control::FollowerOptions options;
+    options.pair = "test";
+    options.transform.dr_server = "dr-nfs";
+    follower_.emplace(options, catalog_, *applier_);
+    following_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
+    StartPrimary();
+  }
+
+  void StartPrimary() { side_.emplace(*primary_client_, volumes_, catalog_); }
+  void StopPrimary() { side_.reset(); }
+
+  void MakeOnPrimary(const std::string& name) {
+    ASSERT_TRUE(
+        primary_
+            ->Post("/api/v1/persistentvolumes", {{"metadata", {{"name", name}}},
+                                                 {"spec",
+                                                  {{"capacity", {{"storage", "1Gi"}}},
+                                                   {"accessModes", {"ReadWriteMany"}},
+                                                   {"storageClassName", "nfs"},
+                                                   {"claimRef", {{"namespace", "shop"}, {"name", name}}},
+                                                   {"nfs", {{"server", "nfs1"}, {"path", "/export/" + name}}}}}})
+            .ok());
+    ASSERT_TRUE(primary_
+                    ->Post("/api/v1/namespaces/shop/persistentvolumeclaims",
+                           {{"metadata", {{"name", name}}},
+                            {"spec",
+                             {{"accessModes", {"ReadWriteMany"}},
+                              {"resources", {{"requests", {{"storage", "1Gi"}}}}},
+                              {"storageClassName", "nfs"},
+                              {"volumeName", name}}}})
+                    .ok());
+  }
+  void DeleteOnPrimary(const std::string& name) {
+    ASSERT_TRUE(primary_->Delete(ClaimPath(name)).ok());
+    ASSERT_TRUE(primary_->Delete(VolumePath(name)).ok());
+  }
+  void ExpectBoundAtDr(const std::string& name) {
+    const auto bound = [&] {
+      const auto claim = dr_->Get(ClaimPath(name));
+      return claim.ok() && claim->at("status").value("phase", "") == "Bound";
+    };
+    EXPECT_EQ(WaitFor(name + " to be bound at DR", absl::Minutes(1), bound), absl::OkStatus());
+  }
+  void ExpectGoneAtDr(const std::string& name) {
+    const auto gone = [&] {
+      return absl::IsNotFound(dr_->Get(ClaimPath(name)).status()) &&
+             absl::IsNotFound(dr_->Get(VolumePath(name)).status());
+    };
+    EXPECT_EQ(WaitFor(name + " to be gone at DR", absl::Minutes(1), gone), absl::OkStatus());
+  }
+
+  std::unique_ptr<Cluster> primary_;
+  std::unique_ptr<Cluster> dr_;
+  std::unique_ptr<kube::Client> primary_client_;
+  std::unique_ptr<kube::Client> dr_client_;
+  MemoryVolumes volumes_;
+  MemoryCatalog catalog_;
+  std::optional<control::KubeApplier> applier_;
+  std::optional<control::Follower> follower_;
+  std::jthread following_;
+  std::optional<PrimarySide> side_;
+};
+
+TEST_F(MetadataPlaneTest, WhatIsMadeAndDeletedAtThePrimaryIsSoAtDr) {
+  volumes_.SetSlow("db", true);
+  MakeOnPrimary("db");
+  ASSERT_EQ(WaitFor("the data to be on its way", absl::Minutes(1), [&] { return volumes_.Syncs("db") > 0; }),
+            absl::OkStatus());
+  MakeOnPrimary("web");
+  ExpectBoundAtDr("web");
+  EXPECT_TRUE(absl::IsNotFound(dr_->Get(VolumePath("db")).status())) << "applied before its data is across";
+  volumes_.SetSlow("db", false);
+  ExpectBoundAtDr("db");
+  const auto volume = dr_->Get(VolumePath("db"));
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_EQ((*volume)["spec"]["nfs"]["server"], "dr-nfs");
+  EXPECT_EQ((*volume)["spec"]["nfs"]["path"], "/replica/db");
+  EXPECT_EQ((*volume)["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+
+  DeleteOnPrimary("db");
+  ExpectGoneAtDr("db");
+  EXPECT_EQ(volumes_.Registered().count("db"), 0U);
+
+  // Deleted while the agent is down: found by comparing when it is back.
+  MakeOnPrimary("mail");
+  ExpectBoundAtDr("mail");
+  StopPrimary();
+  DeleteOnPrimary("web");
+  StartPrimary();
+  ExpectGoneAtDr("web");
+  ASSERT_EQ(WaitFor("the comparison", absl::Minutes(1), [&] { return side_->Reconciled(); }), absl::OkStatus());
+  ExpectBoundAtDr("mail");
+}
+
+// Every request of ours to the primary cluster only reads.
+TEST_F(MetadataPlaneTest, ThePrimaryClusterIsOnlyRead) {
+  MakeOnPrimary("db");
+  ExpectBoundAtDr("db");
+  DeleteOnPrimary("db");
+  ExpectGoneAtDr("db");
+  StopPrimary();
+  std::ifstream log(primary_->AuditLog());
+  int requests = 0;
+  for (std::string line; std::getline(log, line);) {
+    const json entry = json::parse(line, nullptr, false);
+    if (!entry.is_object() || entry.value("userAgent", "") != "understudy") continue;
+    ++requests;
+    const std::string verb = entry.at("verb");
+    EXPECT_TRUE(verb == "list" || verb == "watch") << line;
+  }
+  EXPECT_GE(requests, 8);
+}
+
+}  // namespace
+}  // namespace understudy::tests
