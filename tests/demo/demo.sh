@@ -280,11 +280,11 @@ write_image() {
   done
 }
 
-# 100 scattered blocks of 4 KiB.
+# 100 scattered blocks of 4 KiB, where the image has data.
 change_image() {
   local i
-  for i in $(seq 100); do
-    dd if=/dev/urandom of="$primary/$volume/disk.img" bs=4096 count=1 seek=$((i * 2617)) conv=notrunc status=none
+  for i in $(seq 0 99); do
+    dd if=/dev/urandom of="$primary/$volume/disk.img" bs=4096 count=1 seek=$((i % 32 * 8192 + i / 32 * 64)) conv=notrunc status=none
   done
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
@@ -48,10 +49,12 @@ TEST(ProcessTest, StopKillsWhatIgnoresSigterm) {
 }
 
 TEST(ProcessTest, AChildDoesNotOutliveItsTest) {
+  const TempDir folder;  // the killed parent leaves its files behind: below this
   int pipe_ends[2];
   ASSERT_EQ(pipe(pipe_ends), 0);
   const pid_t parent = fork();
   if (parent == 0) {
+    setenv("TEST_TMPDIR", folder.Path().c_str(), 1);
     auto child = Process::Start({.program = "sleep", .arguments = {"600"}});
     const pid_t pid = (*child)->Pid();
     if (write(pipe_ends[1], &pid, sizeof pid) != sizeof pid) _exit(1);
