@@ -1,0 +1,346 @@
+// understudy-dr as a whole in one process, called over mutual TLS as the primary and the control plane call it.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <stop_token>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "agent-dr/app.h"
+#include "core/delta/content_digest.h"
+#include "core/net/channel.h"
+#include "core/net/http_client.h"
+#include "core/net/pki.h"
+#include "core/wire/catalog_client.h"
+#include "core/wire/limits.h"
+#include "core/wire/replication_codec.h"
+#include "tests/support/temp_dir.h"
+#include "understudy/v1/replica.grpc.pb.h"
+#include "understudy/v1/replication.grpc.pb.h"
+
+namespace understudy::dr {
+namespace {
+
+using ::testing::HasSubstr;
+
+class DrAgentTest : public testing::Test {
+ protected:
+  using Stream = grpc::ClientReaderWriter<v1::ReplicateRequest, v1::ReplicateResponse>;
+
+  void SetUp() override {
+    const std::string pki = folder_.File("pki");
+    ASSERT_TRUE(net::InitAuthority(pki, false).ok());
+    for (const net::Role role : net::kAllRoles) {
+      const std::string name(net::ToString(role));
+      ASSERT_TRUE(net::IssueCertificate(pki, {.name = name, .roles = {role}, .hosts = {"127.0.0.1"}}).ok());
+    }
+    mkdir(folder_.File("state").c_str(), 0700);
+    mkdir(folder_.File("export").c_str(), 0755);
+    config_.listen = "127.0.0.1:0";
+    config_.metrics_listen = "127.0.0.1:0";
+    config_.state_dir = folder_.File("state");
+    config_.tls = {pki + "/ca.crt", pki + "/dr.crt", pki + "/dr.key"};
+    config_.exports.resize(1);
+    config_.exports[0].path = folder_.File("export");
+    Start();
+  }
+
+  void Start() {
+    agent_.reset();
+    auto agent = DrAgent::Start(config_);
+    ASSERT_TRUE(agent.ok()) << agent.status();
+    agent_ = *std::move(agent);
+  }
+
+  std::shared_ptr<grpc::Channel> Channel(net::Role role) {
+    const std::string name(net::ToString(role));
+    const std::string pki = folder_.File("pki");
+    auto channel = net::MakeChannel({"127.0.0.1:" + std::to_string(agent_->port()),
+                                     {pki + "/ca.crt", pki + "/" + name + ".crt", pki + "/" + name + ".key"},
+                                     role,
+                                     net::Role::kDr});
+    EXPECT_TRUE(channel.ok()) << channel.status();
+    return *channel;
+  }
+
+  std::string Root(const std::string& volume) { return folder_.File("export") + "/" + volume; }
+
+  v1::ReplicateRequest OpenRequest(const std::string& volume, const std::string& root, uint64_t session) {
+    v1::ReplicateRequest request;
+    *request.mutable_open() = wire::ToProto(model::VolumeSpec{volume, root, 0});
+    request.mutable_open()->set_session(session);
+    return request;
+  }
+
+  static v1::ReplicateRequest CommitRequest(const std::string& volume, uint64_t base, const std::string& content) {
+    model::Commit commit;
+    commit.volume = volume;
+    commit.epoch = 1;
+    commit.base_sequence = base;
+    commit.sequence = base + 1;
+    commit.operations = {model::Put{"file", {}, content.size(), delta::DigestOfContent(content), content}};
+    v1::ReplicateRequest request;
+    *request.mutable_commit() = wire::ToProto(commit);
+    return request;
+  }
+
+  tests::TempDir folder_;
+  config::DrConfig config_;
+  std::unique_ptr<DrAgent> agent_;
+};
+
+TEST_F(DrAgentTest, ShakesHandsWithItsOwnProtocolVersionOnly) {
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  v1::HandshakeResponse response;
+  {
+    grpc::ClientContext context;
+    const auto status = stub->Handshake(&context, wire::ToRequest({wire::kProtocolVersion, "0.1.0", "a"}), &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.protocol_version(), wire::kProtocolVersion);
+  }
+  grpc::ClientContext context;
+  const auto refused =
+      stub->Handshake(&context, wire::ToRequest({wire::kProtocolVersion + 1, "9.9.9", "a"}), &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error_message(), HasSubstr("upgrade understudy-dr"));
+}
+
+TEST_F(DrAgentTest, AcknowledgesThenSaysThatItIsPublished) {
+  grpc::ClientContext context;
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+  stream->Write(OpenRequest("vol", Root("vol"), 5));
+  v1::ReplicateResponse answer;
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_opened());
+  EXPECT_EQ(answer.opened().session(), 5u);
+  EXPECT_EQ(answer.opened().replica().sequence(), 0u);
+  stream->Write(CommitRequest("vol", 0, "content"));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_acknowledged());
+  EXPECT_EQ(answer.acknowledged().sequence(), 1u);
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_published());
+  EXPECT_EQ(answer.published().sequence(), 1u);
+  stream->WritesDone();
+  EXPECT_FALSE(stream->Read(&answer));
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(DrAgentTest, ARefusalEndsOneVolumesSessionAndNothingElse) {
+  grpc::ClientContext context;
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+  stream->Write(OpenRequest("one", Root("one"), 1));
+  stream->Write(OpenRequest("two", Root("two"), 2));
+  v1::ReplicateResponse answer;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(stream->Read(&answer));
+    ASSERT_TRUE(answer.has_opened());
+  }
+  stream->Write(CommitRequest("one", 7, "wrong base"));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_refused());
+  EXPECT_EQ(answer.refused().volume(), "one");
+  EXPECT_EQ(answer.refused().session(), 1u);
+  EXPECT_EQ(answer.refused().code(), static_cast<uint32_t>(absl::StatusCode::kFailedPrecondition));
+  // Passed over in silence: the next answer is the other volume's.
+  stream->Write(CommitRequest("one", 0, "too late"));
+  stream->Write(CommitRequest("two", 0, "fine"));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_acknowledged());
+  EXPECT_EQ(answer.acknowledged().volume(), "two");
+  ASSERT_TRUE(stream->Read(&answer));
+  // Opened again, the volume goes on.
+  stream->Write(OpenRequest("one", Root("one"), 3));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_opened());
+  EXPECT_EQ(answer.opened().session(), 3u);
+  EXPECT_EQ(answer.opened().replica().sequence(), 0u);
+  // An opening is refused with its own number.
+  stream->Write(OpenRequest("one", "/elsewhere", 4));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_refused());
+  EXPECT_EQ(answer.refused().session(), 4u);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(DrAgentTest, APeerThatBreaksTheProtocolLosesItsStream) {
+  grpc::ClientContext context;
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+  stream->Write(OpenRequest("../vol", Root("vol"), 1));
+  v1::ReplicateResponse answer;
+  EXPECT_FALSE(stream->Read(&answer));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_F(DrAgentTest, ManyVolumesShareAStream) {
+  constexpr int kVolumes = 50;
+  grpc::ClientContext context;
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+  std::thread writer([&] {
+    for (int i = 0; i < kVolumes; ++i) {
+      const std::string volume = "vol" + std::to_string(i);
+      stream->Write(OpenRequest(volume, Root(volume), static_cast<uint64_t>(i)));
+      stream->Write(CommitRequest(volume, 0, std::string(100'000, 'x')));
+    }
+  });
+  v1::ReplicateResponse answer;
+  int published = 0;
+  while (published < kVolumes && stream->Read(&answer)) {
+    ASSERT_FALSE(answer.has_refused()) << answer.refused().message();
+    if (answer.has_published()) ++published;
+  }
+  writer.join();
+  EXPECT_EQ(published, kVolumes);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+
+  grpc::ClientContext list_context;
+  v1::ListReplicasResponse replicas;
+  const auto control = v1::Replica::NewStub(Channel(net::Role::kControl));
+  ASSERT_TRUE(control->ListReplicas(&list_context, {}, &replicas).ok());
+  const auto parsed = wire::Parse(replicas);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->size(), static_cast<size_t>(kVolumes));
+  EXPECT_EQ(parsed->front().published_sequence, 1u);
+}
+
+TEST_F(DrAgentTest, AnInventoryComesInPages) {
+  const size_t count = wire::kMaxPageEntries + 5;
+  mkdir(Root("vol").c_str(), 0755);
+  for (size_t i = 0; i < count; ++i) mkdir((Root("vol") + "/d" + std::to_string(1000 + i)).c_str(), 0755);
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  v1::InventoryRequest request;
+  request.set_volume("vol");
+  {
+    grpc::ClientContext context;
+    v1::InventoryResponse page;
+    const auto reader = stub->Inventory(&context, request);
+    EXPECT_FALSE(reader->Read(&page));
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
+  }
+  grpc::ClientContext stream_context;
+  const std::unique_ptr<Stream> stream = stub->Replicate(&stream_context);
+  stream->Write(OpenRequest("vol", Root("vol"), 1));
+  v1::ReplicateResponse answer;
+  ASSERT_TRUE(stream->Read(&answer));
+  grpc::ClientContext context;
+  const auto reader = stub->Inventory(&context, request);
+  v1::InventoryResponse page;
+  size_t entries = 0;
+  int pages = 0;
+  while (reader->Read(&page)) {
+    const auto parsed = wire::Parse(page);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    entries += parsed->size();
+    ++pages;
+  }
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(entries, count);
+  EXPECT_EQ(pages, 2);
+}
+
+model::CatalogEntry Pv(const std::string& name) {
+  model::CatalogEntry entry;
+  entry.key = {model::ObjectKind::kPersistentVolume, "", name};
+  entry.uid = "uid-" + name;
+  entry.resource = "{}";
+  return entry;
+}
+
+TEST_F(DrAgentTest, TheCatalogIsWrittenListedAndFollowed) {
+  wire::CatalogClient primary(Channel(net::Role::kPrimary));
+  wire::CatalogClient control(Channel(net::Role::kControl));
+  ASSERT_TRUE(primary.Put(Pv("one")).ok());
+  ASSERT_TRUE(primary.Put(Pv("two")).ok());
+  ASSERT_TRUE(primary.Delete(Pv("one").key, "uid-one").ok());
+  const auto listed = primary.List(model::ObjectKind::kPersistentVolume);
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  ASSERT_EQ(listed->size(), 1u);
+  EXPECT_EQ(listed->front().key.name, "two");
+
+  std::stop_source stop;
+  absl::Notification caught_up;
+  absl::Notification heard_three;
+  std::vector<std::string> heard;
+  absl::Status watched;
+  std::thread watcher([&] {
+    watched = control.Watch(0, stop.get_token(), [&](std::optional<model::CatalogEntry> entry) {
+      heard.push_back(!entry.has_value() ? "caught up" : entry->key.name + (entry->deleted ? " deleted" : ""));
+      if (!entry.has_value()) caught_up.Notify();
+      if (entry.has_value() && entry->key.name == "three") heard_three.Notify();
+    });
+  });
+  ASSERT_TRUE(caught_up.WaitForNotificationWithTimeout(absl::Seconds(30)));
+  ASSERT_TRUE(primary.Put(Pv("three")).ok());
+  EXPECT_TRUE(heard_three.WaitForNotificationWithTimeout(absl::Seconds(30)));
+  stop.request_stop();
+  watcher.join();
+  EXPECT_TRUE(watched.ok()) << watched;
+  EXPECT_EQ(heard, (std::vector<std::string>{"two", "one deleted", "caught up", "three"}));
+}
+
+TEST_F(DrAgentTest, AWatchEndsAsUnavailableWhenTheAgentStops) {
+  wire::CatalogClient control(Channel(net::Role::kControl));
+  absl::Notification caught_up;
+  absl::Status watched;
+  std::thread watcher([&] {
+    watched = control.Watch(0, std::stop_token(), [&](std::optional<model::CatalogEntry>) { caught_up.Notify(); });
+  });
+  EXPECT_TRUE(caught_up.WaitForNotificationWithTimeout(absl::Seconds(30)));
+  agent_->Stop();
+  watcher.join();
+  EXPECT_EQ(watched.code(), absl::StatusCode::kUnavailable) << watched;
+}
+
+TEST_F(DrAgentTest, TellsItsMetrics) {
+  {
+    grpc::ClientContext context;
+    const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+    const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+    stream->Write(OpenRequest("vol", Root("vol"), 1));
+    stream->Write(CommitRequest("vol", 0, "content"));
+    v1::ReplicateResponse answer;
+    while (stream->Read(&answer) && !answer.has_published()) continue;
+    ASSERT_TRUE(answer.has_published());
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  net::HttpClient client({});
+  net::HttpRequest request;
+  request.url = "http://127.0.0.1:" + std::to_string(agent_->metrics_port()) + "/metrics";
+  const auto response = client.Send(request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_THAT(response->body, HasSubstr("understudy_dr_replica_published_sequence{volume=\"vol\"} 1"));
+  EXPECT_THAT(response->body, HasSubstr("understudy_dr_commits_total 1"));
+}
+
+TEST_F(DrAgentTest, ReplicasAreThereAfterARestart) {
+  {
+    grpc::ClientContext context;
+    const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+    const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+    stream->Write(OpenRequest("vol", Root("vol"), 1));
+    stream->Write(CommitRequest("vol", 0, "content"));
+    v1::ReplicateResponse answer;
+    while (stream->Read(&answer) && !answer.has_acknowledged()) continue;
+    ASSERT_TRUE(answer.has_acknowledged());
+    context.TryCancel();
+    (void)stream->Finish();
+  }
+  Start();
+  grpc::ClientContext context;
+  v1::ListReplicasResponse replicas;
+  ASSERT_TRUE(v1::Replica::NewStub(Channel(net::Role::kControl))->ListReplicas(&context, {}, &replicas).ok());
+  ASSERT_EQ(replicas.replicas_size(), 1);
+  EXPECT_EQ(replicas.replicas(0).published_sequence(), 1u);
+}
+
+}  // namespace
+}  // namespace understudy::dr

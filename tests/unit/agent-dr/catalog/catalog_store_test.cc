@@ -1,0 +1,139 @@
+#include "agent-dr/catalog/catalog_store.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <thread>
+
+#include "core/wire/limits.h"
+#include "tests/support/temp_dir.h"
+
+namespace understudy::dr {
+namespace {
+
+model::CatalogEntry Pv(const std::string& name, const std::string& uid, const std::string& resource = "{}") {
+  model::CatalogEntry entry;
+  entry.key = {model::ObjectKind::kPersistentVolume, "", name};
+  entry.uid = uid;
+  entry.resource = resource;
+  entry.volume = name;
+  entry.replica_path = "/srv/b/" + name + "\xff";
+  entry.server = "nfs";
+  entry.observed_at = absl::FromUnixNanos(12345);
+  return entry;
+}
+
+class CatalogStoreTest : public testing::Test {
+ protected:
+  void SetUp() override { Reopen(); }
+  void Reopen() {
+    store_.reset();
+    auto store = CatalogStore::Open(folder_.File("catalog.db"));
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+  }
+  std::vector<model::CatalogEntry> All(bool include_deleted = false) {
+    auto page = store_->List({.kind = std::nullopt, .include_deleted = include_deleted}, 0);
+    EXPECT_TRUE(page.ok()) << page.status();
+    return page->entries;
+  }
+
+  tests::TempDir folder_;
+  std::unique_ptr<CatalogStore> store_;
+};
+
+TEST_F(CatalogStoreTest, KeepsEveryFieldAcrossARestart) {
+  const model::CatalogEntry entry = Pv("pv1", "u1", R"({"a":1})");
+  ASSERT_EQ(store_->Put(entry).value(), 1u);
+  Reopen();
+  EXPECT_EQ(store_->Revision(), 1u);
+  const auto all = All();
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].key, entry.key);
+  EXPECT_EQ(all[0].uid, "u1");
+  EXPECT_EQ(all[0].resource, entry.resource);
+  EXPECT_EQ(all[0].volume, "pv1");
+  EXPECT_EQ(all[0].replica_path, entry.replica_path);
+  EXPECT_EQ(all[0].server, "nfs");
+  EXPECT_EQ(all[0].observed_at, entry.observed_at);
+  EXPECT_EQ(all[0].revision, 1u);
+}
+
+TEST_F(CatalogStoreTest, OnlyAChangeRaisesTheRevision) {
+  ASSERT_EQ(store_->Put(Pv("pv1", "u1")).value(), 1u);
+  model::CatalogEntry same = Pv("pv1", "u1");
+  same.observed_at = absl::FromUnixNanos(99);
+  same.revision = 77;
+  EXPECT_EQ(store_->Put(same).value(), 1u);
+  EXPECT_EQ(store_->Put(Pv("pv1", "u1", R"({"changed":true})")).value(), 2u);
+  EXPECT_EQ(All().size(), 1u);
+}
+
+TEST_F(CatalogStoreTest, DeletionIsMarkedAndHeardOf) {
+  ASSERT_TRUE(store_->Put(Pv("pv1", "u1")).ok());
+  EXPECT_EQ(store_->Delete(Pv("pv1", "").key, "u1").value(), 2u);
+  EXPECT_TRUE(All().empty());
+  const auto with_deleted = All(true);
+  ASSERT_EQ(with_deleted.size(), 1u);
+  EXPECT_TRUE(with_deleted[0].deleted);
+  EXPECT_EQ(with_deleted[0].resource, "{}");
+  EXPECT_EQ(store_->Delete(Pv("pv1", "").key, "u1").value(), 2u) << "once is enough";
+  EXPECT_EQ(store_->Put(Pv("pv1", "u2")).value(), 3u) << "made anew";
+  EXPECT_EQ(All().size(), 1u);
+}
+
+TEST_F(CatalogStoreTest, DeletingAnotherOneOfThatNameIsNoDeletion) {
+  ASSERT_TRUE(store_->Put(Pv("pv1", "new")).ok());
+  EXPECT_TRUE(store_->Delete(Pv("pv1", "").key, "old").ok());
+  EXPECT_EQ(All().size(), 1u);
+  EXPECT_EQ(store_->Delete(Pv("missing", "").key, "").value(), 0u);
+  EXPECT_TRUE(store_->Delete(Pv("pv1", "").key, "").ok());
+  EXPECT_TRUE(All().empty());
+}
+
+TEST_F(CatalogStoreTest, PagesAreBoundedAndGoOnWhereTheyEnded) {
+  const size_t count = wire::kMaxPageEntries + 10;
+  for (size_t i = 0; i < count; ++i) ASSERT_TRUE(store_->Put(Pv("pv" + std::to_string(i), "u")).ok());
+  const auto first = store_->List({}, 0);
+  ASSERT_TRUE(first.ok());
+  EXPECT_EQ(first->entries.size(), wire::kMaxPageEntries);
+  EXPECT_TRUE(first->more);
+  const auto second = store_->List({}, first->entries.back().revision);
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->entries.size(), 10u);
+  EXPECT_FALSE(second->more);
+  EXPECT_EQ(second->entries.front().revision, first->entries.back().revision + 1);
+}
+
+TEST_F(CatalogStoreTest, PagesOfLargeEntriesEndEarly) {
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(store_->Put(Pv("pv" + std::to_string(i), "u", std::string(wire::kMaxPageBytes / 2, ' '))).ok());
+  }
+  const auto page = store_->List({}, 0);
+  ASSERT_TRUE(page.ok());
+  EXPECT_EQ(page->entries.size(), 2u);
+  EXPECT_TRUE(page->more);
+}
+
+TEST_F(CatalogStoreTest, ListsOneKind) {
+  ASSERT_TRUE(store_->Put(Pv("pv1", "u")).ok());
+  model::CatalogEntry claim = Pv("c", "u");
+  claim.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "c"};
+  ASSERT_TRUE(store_->Put(claim).ok());
+  const auto page = store_->List({.kind = model::ObjectKind::kPersistentVolumeClaim, .include_deleted = false}, 0);
+  ASSERT_TRUE(page.ok());
+  ASSERT_EQ(page->entries.size(), 1u);
+  EXPECT_EQ(page->entries[0].key, claim.key);
+}
+
+TEST_F(CatalogStoreTest, AChangeWakesWhoWaits) {
+  EXPECT_FALSE(store_->WaitForChange(0, absl::ZeroDuration()));
+  bool woken = false;
+  std::thread waiter([&] { woken = store_->WaitForChange(0, absl::Seconds(60)); });
+  ASSERT_TRUE(store_->Put(Pv("pv1", "u")).ok());
+  waiter.join();
+  EXPECT_TRUE(woken);
+}
+
+}  // namespace
+}  // namespace understudy::dr
