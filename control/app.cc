@@ -8,6 +8,7 @@
 #include <map>
 
 #include "control/commands/commands.h"
+#include "core/base/log.h"
 #include "core/config/control_config.h"
 #include "core/config/visitor.h"
 #include "core/daemon/version.h"
@@ -63,15 +64,26 @@ class CommandLine {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
     try {
       app_.parse(arguments);
+    } catch (const CLI::RequiredError& error) {
+      const std::vector<std::string> left_over = app_.remaining(true);
+      if (left_over.empty()) return Refuse(error);
+      PrintError(console_, absl::InvalidArgumentError(fmt::format("there is no command {}: drctl --help lists them",
+                                                                  Printable(left_over[0]))));
+      return static_cast<int>(ExitCode::kUsage);
     } catch (const CLI::ParseError& error) {
-      const int code = app_.exit(error, console_.out, console_.err);
-      return code == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+      return Refuse(error);
     }
     return static_cast<int>(command_());
   }
 
  private:
   using WithConfig = std::function<ExitCode(const config::ControlConfig&)>;
+
+  // Help and version count as errors to CLI11.
+  int Refuse(const CLI::ParseError& error) {
+    const int code = app_.exit(error, console_.out, console_.err);
+    return code == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
 
   CLI::App* Add(CLI::App& parent, const std::string& name, const std::string& description, const std::string& example) {
     CLI::App* const command = parent.add_subcommand(name, description);

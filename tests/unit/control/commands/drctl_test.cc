@@ -330,6 +330,11 @@ TEST(DrctlCommandLineTest, MistakesExitWithTwo) {
   }
 }
 
+TEST(DrctlCommandLineTest, AnUnknownCommandIsNamed) {
+  EXPECT_THAT(RunTool({"frob"}).err, HasSubstr("there is no command frob"));
+  EXPECT_THAT(RunTool({"volumes", "frob"}).err, HasSubstr("there is no command frob"));
+}
+
 TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
   for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{{},
                                                                                        {"status"},
