@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "control/apply/applier.h"
+#include "control/commands/server_filter.h"
 #include "core/base/log.h"
 #include "core/kube/access.h"
 #include "core/kube/client.h"
@@ -34,7 +35,7 @@ struct StandbyService::Parts {
   // Each outlives what comes after it.
   struct Pair {
     std::string name;
-    std::unique_ptr<wire::CatalogClient> catalog;
+    std::unique_ptr<model::CatalogReader> catalog;
     std::unique_ptr<Follower> follower;
     std::jthread thread;
   };
@@ -56,7 +57,8 @@ absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const conf
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   for (const config::PairConfig& pair : config.pairs) {
     ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
-    auto catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
+    auto catalog =
+        std::make_unique<ServerFilter>(std::make_unique<wire::CatalogClient>(std::move(channel)), pair.server_names);
     auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier);
     parts->pairs.push_back({pair.name, std::move(catalog), std::move(follower), {}});
   }

@@ -22,7 +22,7 @@ void PairConfig::Describe(Visitor& v) {
   v.Text({.key = "primary", .doc = "host:port of understudy-primary", .required = true}, primary, CheckAddress);
   v.Text({.key = "dr", .doc = "host:port of understudy-dr", .required = true}, dr, CheckAddress);
   v.TextList({.key = "server_names",
-              .doc = "NFS servers, as the primary cluster names them, that this pair replicates",
+              .doc = "NFS servers, as the primary cluster names them, whose storage objects are taken from this pair",
               .default_text = "any"},
              server_names, CheckNotEmpty);
   v.Text({.key = "dr_server",

@@ -60,12 +60,6 @@ std::optional<Problem> FindVolumeProblem(const PrimaryConfig& config) {
                                              Shown(other.path))};
       }
     }
-    for (size_t j = 0; j < config.exports.size(); ++j) {
-      if (IsWithin(config.exports[j].work_dir, one.path)) {
-        return Problem{fmt::format("exports[{}].work_dir", j),
-                       fmt::format("lies in volume '{}': write a folder outside every volume", one.name)};
-      }
-    }
   }
   return std::nullopt;
 }
@@ -88,10 +82,6 @@ void PrimaryExport::Describe(Visitor& v) {
       {.key = "server_names",
        .doc = "how PersistentVolumes name this host (`nfs.server`, or a CSI driver's server): names and addresses"},
       server_names, CheckNotEmpty);
-  v.Path({.key = "work_dir",
-          .doc = "folder for clones and staging, on the same filesystem, outside every volume",
-          .default_text = "`.understudy` beside `path` when that is the same filesystem, else inside it"},
-         work_dir);
 }
 
 void ListedVolume::Describe(Visitor& v) {

@@ -15,7 +15,6 @@ struct PrimaryExport {
   std::filesystem::path path;             // absolute
   std::string dr_path;                    // absolute, at DR; the same as `path` when the file doesn't say
   std::vector<std::string> server_names;  // how PersistentVolumes name this NFS server
-  std::filesystem::path work_dir;         // empty: chosen by the agent (design §5)
   void Describe(Visitor& v);
 };
 

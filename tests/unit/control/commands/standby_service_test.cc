@@ -7,12 +7,14 @@
 #include <fstream>
 
 #include "control/commands/serve_metrics.h"
+#include "control/commands/server_filter.h"
 #include "core/net/pki.h"
 #include "tests/support/temp_dir.h"
 
 namespace understudy::control {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class StandbyServiceTest : public ::testing::Test {
@@ -56,6 +58,40 @@ TEST_F(StandbyServiceTest, WhatCannotBeUsedIsRefusedAtTheStart) {
   EXPECT_EQ(StandbyService::Start(config_).status().code(), absl::StatusCode::kNotFound);
   config_.clusters.dr.reset();
   EXPECT_EQ(StandbyService::Start(config_).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+class ListedCatalog : public model::CatalogReader {
+ public:
+  explicit ListedCatalog(std::vector<std::string> servers) : servers_(std::move(servers)) {}
+  absl::Status Watch(uint64_t, std::stop_token,
+                     const std::function<void(std::optional<model::CatalogEntry>)>& on_entry) override {
+    for (const std::string& server : servers_) {
+      model::CatalogEntry entry;
+      entry.server = server;
+      on_entry(entry);
+    }
+    on_entry(std::nullopt);
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::vector<std::string> servers_;
+};
+
+// The servers of the entries that pass, and "end" for the mark that all have been sent.
+std::vector<std::string> Passing(std::vector<std::string> server_names) {
+  ServerFilter filter(std::make_unique<ListedCatalog>(std::vector<std::string>{"nfs1", "nfs2", ""}),
+                      std::move(server_names));
+  std::vector<std::string> passed;
+  const absl::Status status = filter.Watch(
+      0, {}, [&](const std::optional<model::CatalogEntry>& entry) { passed.push_back(entry ? entry->server : "end"); });
+  EXPECT_TRUE(status.ok()) << status;
+  return passed;
+}
+
+TEST(ServerFilterTest, OnlyThePairsServersPass) {
+  EXPECT_THAT(Passing({}), ElementsAre("nfs1", "nfs2", "", "end"));
+  EXPECT_THAT(Passing({"nfs2"}), ElementsAre("nfs2", "", "end"));
 }
 
 TEST(ServeMetricsTest, EachPairIsALabel) {

@@ -54,7 +54,6 @@ TEST_F(ConfigTest, SmallestPrimaryGetsDefaultsAndAbsolutePaths) {
   EXPECT_EQ(config->tls.ca, folder_ / "pki/ca.crt");
   EXPECT_EQ(config->exports.at(0).path, folder_ / "a");
   EXPECT_EQ(config->exports.at(0).dr_path, "/srv/b");
-  EXPECT_EQ(config->exports.at(0).work_dir, "");
   EXPECT_EQ(config->volumes.at(0).path, folder_ / "a/web");
   EXPECT_EQ(config->watch.quiet_period, absl::Milliseconds(100));
   EXPECT_FALSE(config->kubernetes.has_value());
@@ -64,22 +63,22 @@ TEST_F(ConfigTest, EveryPrimarySettingIsRead) {
   const auto config = LoadPrimaryConfig(Write(R"(
 listen: "[::1]:1"
 metrics_listen: 127.0.0.1:0
-state_dir: /var/lib/x
+state_dir: ../x
 log_level: debug
 tls: {ca: /ca, cert: /cert, key: /key}
 peer: {address: "dr.example.com:7412"}
 exports:
-  - {path: /srv/a, server_names: [nfs1, 10.0.0.1], work_dir: ../work}
+  - {path: /srv/a, server_names: [nfs1, 10.0.0.1]}
 watch: {backend: inotify, quiet_period: 50ms, max_delay: 5s, rescan_interval: 2h}
 capture: {strategy: rsync}
 kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
 )"));
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->listen, "[::1]:1");
+  EXPECT_EQ(config->state_dir, folder_.parent_path() / "x");
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
   EXPECT_EQ(config->exports.at(0).dr_path, "/srv/a");
   EXPECT_THAT(config->exports.at(0).server_names, ElementsAre("nfs1", "10.0.0.1"));
-  EXPECT_EQ(config->exports.at(0).work_dir, folder_.parent_path() / "work");
   EXPECT_EQ(config->watch.backend, WatchBackend::kInotify);
   EXPECT_EQ(config->watch.quiet_period, absl::Milliseconds(50));
   EXPECT_EQ(config->watch.max_delay, absl::Seconds(5));
