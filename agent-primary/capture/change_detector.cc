@@ -82,7 +82,16 @@ absl::StatusOr<bool> ChangeDetector::WasMovedHere(const std::string& path, const
 
 absl::Status ChangeDetector::LookAt(const std::string& path) {
   RETURN_IF_ERROR(LookAtOne(path));
-  std::string holder(model::Parent(path));
+  return LookAtHolder(path);
+}
+
+absl::Status ChangeDetector::LookBelow(const std::string& path) {
+  RETURN_IF_ERROR(LookBelowOne(path));
+  return LookAtHolder(path);
+}
+
+absl::Status ChangeDetector::LookAtHolder(const std::string& path) {
+  const std::string holder(model::Parent(path));
   if (path.empty() || !holders_.insert(holder).second) return absl::OkStatus();
   return LookAtOne(holder);
 }
@@ -99,12 +108,12 @@ absl::Status ChangeDetector::LookAtOne(const std::string& path) {
   if (!row.has_value() && !stat.has_value()) return absl::OkStatus();
   const bool same_folder =
       row.has_value() && row->kind == model::FileKind::kDirectory && IsFolder(stat) && row->inode == stat->inode;
-  if (IsFolder(stat) && !same_folder) return LookBelow(top);
+  if (IsFolder(stat) && !same_folder) return LookBelowOne(top);
   Add(top, row, stat);
   return absl::OkStatus();
 }
 
-absl::Status ChangeDetector::LookBelow(const std::string& path) {
+absl::Status ChangeDetector::LookBelowOne(const std::string& path) {
   ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_.Find(path));
   const absl::StatusOr<os::EntryStat> stat = root_.Stat(path);
   if (absl::IsNotFound(stat.status())) {

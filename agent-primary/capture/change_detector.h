@@ -39,7 +39,7 @@ class ChangeDetector {
   // below it too, when it is new, gone or another one now. When folders above it are new as well, the topmost of these
   // is looked at instead.
   [[nodiscard]] absl::Status LookAt(const std::string& path);
-  // Everything below the folder `path`, and the folder itself.
+  // Everything below the folder `path`, the folder itself, and the one that holds it.
   [[nodiscard]] absl::Status LookBelow(const std::string& path);
 
   // Where in the replica the entry with this stat stands, when its inode tells: it may have been moved from there.
@@ -55,6 +55,8 @@ class ChangeDetector {
 
  private:
   absl::Status LookAtOne(const std::string& path);
+  absl::Status LookBelowOne(const std::string& path);
+  absl::Status LookAtHolder(const std::string& path);
   absl::StatusOr<std::string> TopmostNew(const std::string& path);
   // The folder `path` against the rows below `source`, which differ when it was moved.
   absl::Status Compare(const std::string& path, const std::string& source);

@@ -1,0 +1,240 @@
+// Two real agents and drctl as processes on loopback: what a user does with a smallest pair, and what can go wrong.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "nlohmann/json.hpp"
+#include "tests/support/site.h"
+#include "tests/support/tree_compare.h"
+#include "tests/support/wait.h"
+
+namespace understudy::tests {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr uint64_t kGibibyte = 1ull << 30;
+
+// `size` bytes that don't repeat, with holes between the pieces when `pieces` is smaller than the size.
+void WriteImage(const std::string& path, uint64_t size, uint64_t data_bytes) {
+  std::ofstream file(path, std::ios::binary);
+  std::mt19937_64 random(size);
+  std::vector<uint64_t> block(128 * 1024);
+  const uint64_t block_bytes = block.size() * sizeof(block[0]);
+  const uint64_t stride = std::max<uint64_t>(block_bytes, size / std::max<uint64_t>(1, data_bytes / block_bytes));
+  for (uint64_t at = 0; at + block_bytes <= size; at += stride) {
+    for (uint64_t& word : block) word = random();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.write(reinterpret_cast<const char*>(block.data()), static_cast<std::streamsize>(block_bytes));
+  }
+  file.close();
+  ASSERT_EQ(truncate(path.c_str(), static_cast<off_t>(size)), 0);
+}
+
+class PairTest : public ::testing::Test {
+ protected:
+  void MakeSite(const SiteOptions& options = {}) {
+    auto site = Site::Make(options);
+    ASSERT_TRUE(site.ok()) << site.status();
+    site_ = *std::move(site);
+  }
+  void StartBoth() {
+    ASSERT_TRUE(site_->StartDr().ok());
+    ASSERT_TRUE(site_->StartPrimary().ok());
+  }
+  void ExpectEqual(const std::string& volume = "web") {
+    const absl::Status synced = site_->Sync(volume);
+    ASSERT_TRUE(synced.ok()) << synced << "\nprimary: " << site_->primary().Err() << "\ndr: " << site_->dr().Err();
+    const auto differences = CompareTrees(site_->Volume(volume), site_->Replica(volume));
+    ASSERT_TRUE(differences.ok()) << differences.status();
+    EXPECT_THAT(*differences, IsEmpty());
+  }
+  nlohmann::json VolumeStatus(const std::string& volume = "web") {
+    const ProcessResult result = site_->Drctl({"status", "-o", "json"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    for (const auto& entry : nlohmann::json::parse(result.out).at("volumes")) {
+      if (entry.at("name") == volume) return entry;
+    }
+    return {};
+  }
+
+  std::unique_ptr<Site> site_;
+};
+
+TEST_F(PairTest, FilesOfEverySizeAreWrittenRenamedCutAndDeleted) {
+  MakeSite();
+  StartBoth();
+  const std::string volume = site_->Volume("web");
+  const std::vector<uint64_t> sizes = {1, 1000, 256 * 1024, 256 * 1024 + 1, 5'000'000, 100'000'000};
+  for (const uint64_t size : sizes) WriteImage(fmt::format("{}/{}", volume, size), size, size);
+  WriteImage(volume + "/disk.img", kGibibyte, 64'000'000);
+  ExpectEqual();
+  std::filesystem::create_directory(volume + "/moved");
+  for (const uint64_t size : sizes) {
+    std::filesystem::rename(fmt::format("{}/{}", volume, size), fmt::format("{}/moved/{}", volume, size));
+  }
+  ExpectEqual();
+  for (const uint64_t size : sizes) {
+    const std::string path = fmt::format("{}/moved/{}", volume, size);
+    ASSERT_EQ(truncate(path.c_str(), static_cast<off_t>(size / 3)), 0);
+    ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+  }
+  {
+    std::fstream image(volume + "/disk.img", std::ios::binary | std::ios::in | std::ios::out);
+    image.seekp(777'777'777);
+    image << "a small change";
+  }
+  ExpectEqual();
+  std::filesystem::remove_all(volume + "/moved");
+  ExpectEqual();
+  EXPECT_EQ(VolumeStatus().at("lag_seconds"), 0);
+}
+
+TEST_F(PairTest, ChangesShowAtDrWithoutAnyCommand) {
+  MakeSite();
+  StartBoth();
+  std::filesystem::create_directories(site_->Volume("web") + "/a/b");
+  std::ofstream(site_->Volume("web") + "/a/b/page") << "hello";
+  const absl::Status shown = WaitFor("the file at DR", absl::Seconds(60), [&] {
+    std::ifstream page(site_->Replica("web") + "/a/b/page");
+    return std::string(std::istreambuf_iterator<char>(page), {}) == "hello";
+  });
+  EXPECT_TRUE(shown.ok()) << shown << site_->primary().Err() << site_->dr().Err();
+}
+
+TEST_F(PairTest, WhatChangedWhileThePrimaryAgentWasDownIsFound) {
+  MakeSite();
+  StartBoth();
+  const std::string volume = site_->Volume("web");
+  for (const char* name : {"keep", "change", "remove"}) std::ofstream(volume + "/" + name) << name;
+  ExpectEqual();
+  EXPECT_EQ(site_->primary().Stop().exit_code, 0);
+  std::ofstream(volume + "/change") << "other";
+  std::ofstream(volume + "/new") << "new";
+  std::filesystem::remove(volume + "/remove");
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ExpectEqual();
+}
+
+TEST_F(PairTest, KilledWhileALargeFileIsUnderWay) {
+  MakeSite();
+  StartBoth();
+  ExpectEqual();
+  const std::string image = site_->Volume("web") + "/disk.img";
+  WriteImage(image, kGibibyte, kGibibyte);
+  // Content is being staged at DR when a staging folder holds something.
+  const auto under_way = [&] {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(
+             site_->File(".understudy"), std::filesystem::directory_options::skip_permission_denied)) {
+      if (entry.path().parent_path().filename() == "staging" && entry.is_regular_file()) return true;
+    }
+    return false;
+  };
+  ASSERT_TRUE(WaitFor("content at DR's staging folder", absl::Seconds(60), under_way).ok());
+  site_->primary().Kill();
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ASSERT_TRUE(WaitFor("content at DR's staging folder", absl::Seconds(60), under_way).ok());
+  site_->dr().Kill();
+  ASSERT_TRUE(site_->StartDr().ok());
+  ExpectEqual();
+}
+
+TEST_F(PairTest, BothKilledAgainAndAgainUnderChanges) {
+  MakeSite();
+  StartBoth();
+  const std::string volume = site_->Volume("web");
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 12; ++round) {
+    for (int i = 0; i < 40; ++i) std::ofstream(fmt::format("{}/{}", volume, random() % 60)) << random();
+    if (random() % 2 == 0) {
+      site_->primary().Kill();
+      ASSERT_TRUE(site_->StartPrimary().ok());
+    } else {
+      site_->dr().Kill();
+      ASSERT_TRUE(site_->StartDr().ok());
+    }
+  }
+  ExpectEqual();
+}
+
+TEST_F(PairTest, ManyVolumesAtATime) {
+  MakeSite({.volumes = {"v1", "v2", "v3", "v4", "v5", "v6"}});
+  StartBoth();
+  for (int i = 1; i <= 6; ++i) {
+    WriteImage(fmt::format("{}/disk", site_->Volume(fmt::format("v{}", i))), 3'000'000u * static_cast<unsigned>(i),
+               3'000'000);
+  }
+  const ProcessResult all = site_->Drctl({"volumes", "sync", "--all", "--published"});
+  for (int i = 1; i <= 6; ++i) ExpectEqual(fmt::format("v{}", i));
+}
+
+TEST_F(PairTest, UnknownVolumeIsAUsageError) {
+  MakeSite();
+  StartBoth();
+  ExpectEqual();
+  const ProcessResult result = site_->Drctl({"volumes", "sync", "nosuch"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("nosuch"));
+}
+
+TEST_F(PairTest, UnreachableAgentIsExitCodeFour) {
+  MakeSite();
+  const ProcessResult result = site_->Drctl({"volumes", "sync", "web"});
+  EXPECT_EQ(result.exit_code, 4);
+  EXPECT_THAT(result.err, HasSubstr(std::to_string(site_->primary_port())));
+}
+
+TEST_F(PairTest, PrimaryWaitsForAnUnreachablePeerAndSaysSo) {
+  MakeSite();
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  std::ofstream(site_->Volume("web") + "/early") << "written before DR was there";
+  const absl::Status said = WaitFor("the status to name the peer", absl::Seconds(30), [&] {
+    const ProcessResult result = site_->Drctl({"status", "-o", "json"});
+    return result.out.find(std::to_string(site_->dr_port())) != std::string::npos;
+  });
+  EXPECT_TRUE(said.ok()) << said;
+  ASSERT_TRUE(site_->StartDr().ok());
+  ExpectEqual();
+}
+
+TEST_F(PairTest, BadConfigurationStopsBeforeAnythingIsDone) {
+  MakeSite({.more_primary_settings = "qiet_period: 1s\n"});
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  const auto result = site_->primary().Wait(absl::Seconds(30));
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->exit_code, 2);
+  EXPECT_THAT(result->err, HasSubstr("qiet_period"));
+  EXPECT_FALSE(std::filesystem::exists(site_->File("state-primary")));
+}
+
+TEST_F(PairTest, CertificateOfAnotherAuthorityIsRefused) {
+  MakeSite();
+  auto stranger = Site::Make();
+  ASSERT_TRUE(stranger.ok());
+  ASSERT_TRUE(site_->StartDr().ok());
+  // The primary trusts and has its own authority's certificates, which DR doesn't know.
+  std::filesystem::remove_all(site_->File("pki-dr"));
+  for (const char* file : {"ca.crt", "primary.crt", "primary.key", "control.crt", "control.key"}) {
+    std::filesystem::copy((*stranger)->File(std::string("pki/") + file), site_->File(std::string("pki/") + file),
+                          std::filesystem::copy_options::overwrite_existing);
+  }
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  std::ofstream(site_->Volume("web") + "/secret") << "s";
+  const absl::Status said = WaitFor("the status to say that it can't connect", absl::Seconds(30), [&] {
+    const ProcessResult result = site_->Drctl({"volumes", "list", "-o", "json"});
+    return result.out.find("connecting") != std::string::npos || result.err.find("certificate") != std::string::npos;
+  });
+  EXPECT_TRUE(said.ok()) << said;
+  EXPECT_FALSE(std::filesystem::exists(site_->Replica("web")));
+}
+
+}  // namespace
+}  // namespace understudy::tests

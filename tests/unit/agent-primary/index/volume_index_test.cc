@@ -1,0 +1,133 @@
+#include "agent-primary/index/volume_index.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/temp_dir.h"
+
+namespace understudy::primary {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+IndexRow Row(uint64_t inode, model::FileKind kind = model::FileKind::kRegular) {
+  IndexRow row;
+  row.inode = inode;
+  row.kind = kind;
+  row.size = 1'000'000;
+  return row;
+}
+
+class VolumeIndexTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Reopen(); }
+  void Reopen() {
+    index_.reset();
+    auto index = VolumeIndex::Open(dir_.File("index.db"));
+    ASSERT_TRUE(index.ok()) << index.status();
+    index_ = *std::move(index);
+  }
+  void Commit(std::vector<IndexChange> changes) {
+    ASSERT_TRUE(index_->Stage(index_->state().sequence + 1, true, changes).ok());
+    ASSERT_TRUE(index_->Acknowledge().ok());
+  }
+  std::vector<std::string> Paths(const std::string& folder = "") {
+    std::vector<std::string> paths;
+    for (const IndexEntry& entry : index_->ListBelow(folder, "", 1000).value()) paths.push_back(entry.path);
+    return paths;
+  }
+  bool HasSegment(uint64_t inode, uint64_t number) { return index_->FindSegment(inode, number).value().has_value(); }
+
+  tests::TempDir dir_;
+  std::unique_ptr<VolumeIndex> index_;
+};
+
+TEST_F(VolumeIndexTest, StagedChangesTakeEffectWhenAcknowledged) {
+  ASSERT_TRUE(index_->Stage(1, true, std::vector<IndexChange>{PutRow{"a", Row(1)}}).ok());
+  EXPECT_THAT(Paths(), IsEmpty());
+  ASSERT_TRUE(index_->Acknowledge().ok());
+  EXPECT_THAT(Paths(), ElementsAre("a"));
+  EXPECT_EQ(index_->state().sequence, 1u);
+  EXPECT_TRUE(index_->state().complete);
+  EXPECT_EQ(index_->Find("a").value(), Row(1));
+}
+
+TEST_F(VolumeIndexTest, StagedChangesSurviveARestartUntilSettled) {
+  const std::vector<IndexChange> changes = {
+      PutRow{"a", Row(1)}, DetachRows{"x", 3}, AttachRows{3, "y"},     PutSegment{1, {7, {}, "signature"}},
+      RemoveSegment{1, 8}, CopySegments{1, 2}, TruncateSegments{2, 9}, RemoveRow{"z"}};
+  ASSERT_TRUE(index_->Stage(5, false, changes).ok());
+  Reopen();
+  EXPECT_EQ(index_->state().staged_sequence, 5u);
+  ASSERT_TRUE(index_->Acknowledge().ok());
+  EXPECT_EQ(index_->state().sequence, 5u);
+  EXPECT_FALSE(index_->state().complete);
+  EXPECT_EQ(index_->FindSegment(1, 7).value()->signature, "signature");
+  EXPECT_TRUE(HasSegment(2, 7)) << "copied";
+  ASSERT_TRUE(index_->Stage(6, true, std::vector<IndexChange>{PutRow{"b", Row(2)}}).ok());
+  Reopen();
+  ASSERT_TRUE(index_->DropStaged().ok());
+  EXPECT_THAT(Paths(), ElementsAre("a"));
+  EXPECT_EQ(index_->state().sequence, 5u);
+}
+
+TEST_F(VolumeIndexTest, MovesCarryEverythingBelowWhateverTheNames) {
+  Commit({PutRow{"d", Row(1, model::FileKind::kDirectory)}, PutRow{"d/\xff\xfe", Row(2)}, PutRow{"d/e", Row(3)},
+          PutRow{"d/e/f", Row(4)}, PutRow{"d-", Row(5)}, PutRow{"target", Row(6)}});
+  Commit({DetachRows{"d", 1}, DetachRows{"d-", 2}, AttachRows{2, "d"}, AttachRows{1, "target"}});
+  EXPECT_THAT(Paths(), ElementsAre("d", "target", "target/e", "target/e/f", "target/\xff\xfe"));
+  EXPECT_EQ(index_->Find("d").value()->inode, 5u);
+  EXPECT_EQ(index_->FindByInode(4).value()->path, "target/e/f");
+}
+
+TEST_F(VolumeIndexTest, ARemovedFolderTakesItsRowsAndSegmentsAlong) {
+  Commit({PutRow{"d", Row(1, model::FileKind::kDirectory)}, PutRow{"d/a", Row(2)}, PutRow{"d/b", Row(3)},
+          PutRow{"da", Row(3)}, PutSegment{2, {}}, PutSegment{3, {}}});
+  Commit({RemoveRow{"d"}});
+  EXPECT_THAT(Paths(), ElementsAre("da"));
+  EXPECT_FALSE(HasSegment(2, 0));
+  EXPECT_TRUE(HasSegment(3, 0)) << "another name has that file still";
+  Commit({RemoveRow{"da"}});
+  EXPECT_FALSE(HasSegment(3, 0));
+}
+
+TEST_F(VolumeIndexTest, AReplacedFileLosesItsSegments) {
+  Commit({PutRow{"a", Row(1)}, PutSegment{1, {}}});
+  Commit({PutRow{"a", Row(1)}});
+  EXPECT_TRUE(HasSegment(1, 0)) << "the same inode continues";
+  Commit({PutRow{"a", Row(2)}});
+  EXPECT_FALSE(HasSegment(1, 0));
+}
+
+TEST_F(VolumeIndexTest, PagesOfAFolder) {
+  Commit({PutRow{"a", Row(1)}, PutRow{"d", Row(2)}, PutRow{"d/x", Row(3)}, PutRow{"d/y", Row(4)}, PutRow{"e", Row(5)}});
+  EXPECT_THAT(Paths("d"), ElementsAre("d/x", "d/y"));
+  EXPECT_EQ(index_->ListBelow("d", "d/x", 10).value().size(), 1u);
+  EXPECT_EQ(index_->ListBelow("", "d", 2).value()[1].path, "d/y");
+}
+
+TEST_F(VolumeIndexTest, RebuildForgetsAllThatWasKnown) {
+  Commit({PutRow{"a", Row(1)}, PutSegment{1, {}}});
+  IndexState state;
+  state.replica_id = "other";
+  state.sequence = 42;
+  ASSERT_TRUE(index_->Rebuild(state, [](VolumeIndex& index) { return index.PutRebuilt("b", Row(0)); }).ok());
+  EXPECT_THAT(Paths(), ElementsAre("b"));
+  EXPECT_FALSE(HasSegment(1, 0));
+  Reopen();
+  EXPECT_EQ(index_->state().replica_id, "other");
+  EXPECT_EQ(index_->state().sequence, 42u);
+}
+
+TEST_F(VolumeIndexTest, AFailedRebuildChangesNothing) {
+  Commit({PutRow{"a", Row(1)}});
+  const absl::Status failed =
+      index_->Rebuild({}, [](VolumeIndex&) { return absl::UnavailableError("the connection broke"); });
+  EXPECT_TRUE(absl::IsUnavailable(failed));
+  EXPECT_THAT(Paths(), ElementsAre("a"));
+  EXPECT_EQ(index_->state().sequence, 1u);
+}
+
+}  // namespace
+}  // namespace understudy::primary

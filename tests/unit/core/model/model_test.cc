@@ -1,0 +1,78 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/model/commit.h"
+#include "core/model/object.h"
+#include "core/model/path.h"
+#include "core/model/volume.h"
+
+namespace understudy::model {
+namespace {
+
+TEST(PathTest, WhatIsAPath) {
+  for (const char* good : {"", "a", "a/b", "...", "-rf", "a b", "\xff", "a\nb", ".a/..b"}) {
+    EXPECT_TRUE(ValidatePath(good).ok()) << good;
+  }
+  for (const char* bad : {"/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b"}) {
+    EXPECT_FALSE(ValidatePath(bad).ok()) << bad;
+  }
+  EXPECT_FALSE(ValidatePath(std::string("a\0b", 3)).ok());
+  EXPECT_TRUE(ValidatePath(std::string(255, 'x')).ok());
+  EXPECT_FALSE(ValidatePath(std::string(256, 'x')).ok());
+}
+
+TEST(PathTest, KeyOrderIsTheOrderOfAWalk) {
+  std::vector<std::string> paths = {"a-b", "a/c", "a", "b", "a/b/x", "a/b", "a.b"};
+  std::sort(paths.begin(), paths.end(), [](const auto& x, const auto& y) { return Key(x) < Key(y); });
+  EXPECT_EQ(paths, (std::vector<std::string>{"a", "a/b", "a/b/x", "a/c", "a-b", "a.b", "b"}));
+  EXPECT_EQ(PathOfKey(Key("a/b/c")), "a/b/c");
+}
+
+TEST(PathTest, Parts) {
+  EXPECT_EQ(Parent("a/b/c"), "a/b");
+  EXPECT_EQ(Parent("a"), "");
+  EXPECT_EQ(LeafName("a/b"), "b");
+  EXPECT_EQ(Join("", "x"), "x");
+  EXPECT_EQ(Join("a", "x"), "a/x");
+  EXPECT_TRUE(IsWithin("a/b", "a"));
+  EXPECT_TRUE(IsWithin("a", "a"));
+  EXPECT_TRUE(IsWithin("a", ""));
+  EXPECT_FALSE(IsWithin("ab", "a"));
+}
+
+TEST(VolumeNameTest, WhatIsAName) {
+  for (const char* good : {"web", "pvc-1b2c", "a.b_c", "0"}) EXPECT_TRUE(ValidateVolumeName(good).ok()) << good;
+  for (const char* bad : {"", ".", "-a", "a/b", "a b", "é"}) EXPECT_FALSE(ValidateVolumeName(bad).ok()) << bad;
+  EXPECT_FALSE(ValidateVolumeName(std::string(254, 'a')).ok());
+}
+
+TEST(CommitTest, OrderOfThePasses) {
+  Commit commit;
+  commit.operations = {Remove{"b/x"},    Detach{"b", 1},     MakeDirectory{"a", {}},
+                       Attach{1, "a/b"}, SetMetadata{"a/b"}, SetMetadata{"a"}};
+  EXPECT_TRUE(ValidateOrder(commit).ok());
+  commit.operations = {Detach{"b", 1}, Remove{"b/x"}};
+  EXPECT_FALSE(ValidateOrder(commit).ok()) << "a folder before what is in it";
+  commit.operations = {Attach{1, "a/b"}, MakeDirectory{"a", {}}};
+  EXPECT_FALSE(ValidateOrder(commit).ok()) << "an entry before its folder";
+  commit.operations = {MakeDirectory{"a", {}}, Remove{"b"}};
+  EXPECT_FALSE(ValidateOrder(commit).ok()) << "the first pass after the second";
+  commit.operations = {SetMetadata{"a"}, SetMetadata{"a"}};
+  EXPECT_FALSE(ValidateOrder(commit).ok()) << "twice";
+}
+
+TEST(ObjectTest, KindsAndTypesComeBack) {
+  for (const ObjectKind kind : {ObjectKind::kPersistentVolume, ObjectKind::kPersistentVolumeClaim,
+                                ObjectKind::kVolumeSnapshot, ObjectKind::kVolumeSnapshotContent}) {
+    EXPECT_EQ(ParseObjectKind(ToString(kind)).value(), kind);
+  }
+  EXPECT_FALSE(ParseObjectKind("Pod").ok());
+  EXPECT_EQ(ParseEventType("DELETED").value(), EventType::kDeleted);
+  EXPECT_FALSE(ParseEventType("deleted").ok());
+}
+
+}  // namespace
+}  // namespace understudy::model
