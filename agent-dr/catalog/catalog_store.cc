@@ -68,7 +68,7 @@ absl::StatusOr<std::optional<model::CatalogEntry>> CatalogStore::Find(const mode
   return entry;
 }
 
-absl::StatusOr<uint64_t> CatalogStore::Write(model::CatalogEntry entry) {
+absl::StatusOr<uint64_t> CatalogStore::Write(const model::CatalogEntry& entry) {
   ASSIGN_OR_RETURN(store::Statement write, database_.Prepare("INSERT OR REPLACE INTO entry(" + std::string(kColumns) +
                                                              ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   const uint64_t revision = revision_ + 1;
@@ -95,7 +95,7 @@ absl::StatusOr<uint64_t> CatalogStore::Delete(const model::ObjectKey& key, const
   const bool another = !uid.empty() && !present->uid.empty() && present->uid != uid;
   if (present->deleted || another) return present->revision;
   present->deleted = true;
-  return Write(*std::move(present));
+  return Write(*present);
 }
 
 absl::StatusOr<CatalogStore::Page> CatalogStore::List(const Filter& filter, uint64_t after_revision) {

@@ -52,7 +52,7 @@ class CatalogStore {
 
   [[nodiscard]] absl::StatusOr<std::optional<model::CatalogEntry>> Find(const model::ObjectKey& key)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  [[nodiscard]] absl::StatusOr<uint64_t> Write(model::CatalogEntry entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] absl::StatusOr<uint64_t> Write(const model::CatalogEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;
   store::Database database_ ABSL_GUARDED_BY(mutex_);

@@ -100,6 +100,7 @@ void CommitEngine::LoadOne(const model::VolumeName& volume) {
 }
 
 absl::Status CommitEngine::CheckOverlap(const model::VolumeSpec& spec) const {
+  absl::MutexLock lock(&mutex_);
   for (const auto& [name, replica] : replicas_) {
     if (name == spec.name) continue;
     const std::string root = replica->State().root;
@@ -113,9 +114,10 @@ absl::Status CommitEngine::CheckOverlap(const model::VolumeSpec& spec) const {
 }
 
 absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model::VolumeSpec& spec) {
-  absl::MutexLock lock(&mutex_);
-  const auto found = replicas_.find(spec.name);
-  if (found != replicas_.end()) return found->second;
+  // Making one syncs its filesystem; whoever asks for the list meanwhile doesn't wait for that.
+  absl::MutexLock creating(&create_mutex_);
+  absl::StatusOr<std::shared_ptr<Replica>> found = Find(spec.name);
+  if (found.ok()) return found;
   RETURN_IF_ERROR(CheckOverlap(spec));
   const std::string export_path = ExportOf(spec.replica_root);
   if (export_path.empty()) {
@@ -126,6 +128,7 @@ absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model:
   RETURN_IF_ERROR(MakeDurableFolder(fmt::format("{}/{}", options_.state_dir, kVolumesFolder), spec.name));
   ASSIGN_OR_RETURN(std::shared_ptr<Replica> replica,
                    Replica::Create(spec, {FolderOf(spec.name), export_path}, *options_.faults, probe_));
+  absl::MutexLock lock(&mutex_);
   replicas_[spec.name] = replica;
   return replica;
 }

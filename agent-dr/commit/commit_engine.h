@@ -88,14 +88,15 @@ class CommitEngine {
   absl::Status LoadAll();
   void LoadOne(const model::VolumeName& volume);
   absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
-  absl::Status CheckOverlap(const model::VolumeSpec& spec) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckOverlap(const model::VolumeSpec& spec) const;
   absl::StatusOr<std::shared_ptr<Replica>> Find(const model::VolumeName& volume) const;
 
   const CommitEngineOptions options_;
   Probe probe_;
   std::vector<std::string> problems_;  // written by Start only
 
-  mutable absl::Mutex mutex_;
+  absl::Mutex create_mutex_;  // one replica is made at a time, so that no two of them overlap
+  mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(create_mutex_);
   std::map<model::VolumeName, std::shared_ptr<Replica>> replicas_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -127,7 +127,8 @@ absl::Status Replica::OpenFolders() {
   }
   auto work = WorkArea::Open(place_.export_path, state.replica_id);
   RETURN_IF_ERROR(work.status());
-  if (work->filesystem() != stat->filesystem) {
+  ASSIGN_OR_RETURN(const RenameDomain domain, RenameDomainOf(folder->get()));
+  if (work->domain() != domain) {
     return absl::FailedPreconditionError(fmt::format(
         "replica folder '{}' lies on another filesystem than its export '{}': list it as an export of its own",
         Printable(state.root), Printable(place_.export_path)));
@@ -149,6 +150,11 @@ absl::Status Replica::Recover() {
   SetState(stored->state);
   RETURN_IF_ERROR(OpenFolders());
   if (unpublished_.has_value()) {
+    if (unpublished_->work_folder != folders_->work.identity()) {
+      return absl::FailedPreconditionError(fmt::format(
+          "commit {} was staged in another work folder than '{}' has now: mount the export as it was mounted before",
+          unpublished_->commit.sequence, Printable(place_.export_path)));
+    }
     RETURN_IF_ERROR(PublishLocked());
     RETURN_IF_ERROR(SettleLocked());
   }
@@ -289,7 +295,7 @@ absl::StatusOr<CommitRecord> Replica::MakeRecord(model::Commit commit) {
   RETURN_IF_ERROR(faults_.Reach(Step::kSync, 0));
   // Also makes durable what the commit before published, which is settled with this one's record.
   RETURN_IF_ERROR(os::SyncFilesystem(folders_->work.staging().fd()));
-  return CommitRecord{std::move(commit), std::move(plan.sources)};
+  return CommitRecord{std::move(commit), std::move(plan.sources), folders_->work.identity()};
 }
 
 absl::Status Replica::WriteRecord(CommitRecord record) {

@@ -15,7 +15,9 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "  root_inode INTEGER NOT NULL, root_btime_nanoseconds INTEGER NOT NULL,"
     "  epoch INTEGER NOT NULL, state TEXT NOT NULL,"
     "  sequence INTEGER NOT NULL, published_sequence INTEGER NOT NULL, complete INTEGER NOT NULL);"
-    "CREATE TABLE record(sequence INTEGER PRIMARY KEY, operations BLOB NOT NULL);"
+    "CREATE TABLE record("
+    "  sequence INTEGER PRIMARY KEY, operations BLOB NOT NULL,"
+    "  work_inode INTEGER NOT NULL, work_btime_nanoseconds INTEGER NOT NULL);"
     "CREATE TABLE record_source("
     "  operation INTEGER PRIMARY KEY, inode INTEGER NOT NULL, btime_nanoseconds INTEGER NOT NULL);",
 };
@@ -61,11 +63,13 @@ absl::Status VolumeStore::Create(const StoredReplica& replica) {
 }
 
 absl::StatusOr<std::optional<CommitRecord>> VolumeStore::LoadRecord() {
-  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT operations FROM record"));
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare("SELECT operations, work_inode, work_btime_nanoseconds FROM record"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   CommitRecord record;
   ASSIGN_OR_RETURN(record.commit, wire::DeserializeCommit(query.Bytes(0)));
+  record.work_folder = {query.Unsigned(1), query.Integer(2)};
   ASSIGN_OR_RETURN(store::Statement sources,
                    database_.Prepare("SELECT operation, inode, btime_nanoseconds FROM record_source"));
   while (true) {
@@ -92,8 +96,9 @@ absl::Status VolumeStore::WriteSequences(const model::ReplicaState& state) {
 absl::Status VolumeStore::Commit(const CommitRecord& record, const model::ReplicaState& state) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(DeleteRecord());
-  ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT INTO record VALUES(?, ?)"));
+  ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT INTO record VALUES(?, ?, ?, ?)"));
   insert.BindUnsigned(1, record.commit.sequence).BindBlob(2, wire::SerializeCommit(record.commit));
+  insert.BindUnsigned(3, record.work_folder.inode).BindInteger(4, record.work_folder.btime_nanoseconds);
   RETURN_IF_ERROR(insert.Run());
   ASSIGN_OR_RETURN(store::Statement source, database_.Prepare("INSERT INTO record_source VALUES(?, ?, ?)"));
   for (const auto& [operation, identity] : record.sources) {

@@ -8,28 +8,19 @@
 #include <optional>
 #include <string>
 
+#include "agent-dr/commit/identity.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/volume.h"
-#include "core/os/stat.h"
 #include "core/store/database.h"
 
 namespace understudy::dr {
-
-// Tells an entry apart from another one of the same name.
-struct Identity {
-  uint64_t inode = 0;
-  int64_t btime_nanoseconds = 0;  // 0 where the filesystem keeps none
-  friend bool operator==(const Identity&, const Identity&) = default;
-};
-[[nodiscard]] inline Identity IdentityOf(const os::EntryStat& stat) {
-  return {stat.inode, stat.btime_nanoseconds};
-}
 
 // The operations of a commit without contents (inline contents are empty), and what Remove and Detach were meant for.
 struct CommitRecord {
   model::Commit commit;
   std::map<size_t, Identity> sources;  // by index of the operation
+  Identity work_folder;                // where its content is staged
 };
 
 struct StoredReplica {

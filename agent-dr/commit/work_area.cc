@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -55,22 +57,28 @@ absl::Status RemoveAllIn(const os::Root& folder) {
       RETURN_IF_ERROR(RemoveEntry(folder, entry->path, 0));
     }
   }
-  for (auto path = folders.rbegin(); path != folders.rend(); ++path) {
-    RETURN_IF_ERROR(RemoveEntry(folder, *path, AT_REMOVEDIR));
+  for (const std::string& path : folders | std::views::reverse) {
+    RETURN_IF_ERROR(RemoveEntry(folder, path, AT_REMOVEDIR));
   }
   return absl::OkStatus();
 }
 
 }  // namespace
 
+absl::StatusOr<RenameDomain> RenameDomainOf(int fd) {
+  struct statx raw {};
+  if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &raw) != 0) return ErrnoStatus(errno, "stat");
+  return RenameDomain{(raw.stx_mask & STATX_MNT_ID) != 0 ? raw.stx_mnt_id : 0,
+                      makedev(raw.stx_dev_major, raw.stx_dev_minor)};
+}
+
 absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const std::string& replica_id) {
   ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
-  ASSIGN_OR_RETURN(const os::EntryStat export_stat, exported.Stat(""));
+  ASSIGN_OR_RETURN(const RenameDomain export_domain, RenameDomainOf(exported.fd()));
   const std::string parent_path = std::filesystem::path(export_path).parent_path().string();
   ASSIGN_OR_RETURN(const os::Root parent, os::Root::Open(parent_path));
-  ASSIGN_OR_RETURN(const os::EntryStat parent_stat, parent.Stat(""));
-  // A filesystem's own root has the same inode as itself through "..": "/" has no place beside it.
-  const bool beside = parent_stat.filesystem == export_stat.filesystem && parent_stat.inode != export_stat.inode;
+  ASSIGN_OR_RETURN(const RenameDomain parent_domain, RenameDomainOf(parent.fd()));
+  const bool beside = parent_domain == export_domain;
 
   const auto annotate = [&](const absl::Status& status) {
     return Annotate(status, fmt::format("export '{}'", Printable(export_path)));
@@ -85,7 +93,9 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   if (!detached.ok()) return annotate(detached.status());
   auto removed = PrivateFolder(own->fd(), "removed");
   if (!removed.ok()) return annotate(removed.status());
-  return WorkArea(*std::move(staging), *std::move(detached), *std::move(removed), export_stat.filesystem, !beside);
+  ASSIGN_OR_RETURN(const os::EntryStat own_stat, own->Stat(""));
+  return WorkArea(*std::move(staging), *std::move(detached), *std::move(removed), IdentityOf(own_stat), export_domain,
+                  !beside);
 }
 
 std::string WorkArea::StagedContent(model::Slot slot) {

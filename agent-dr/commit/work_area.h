@@ -6,13 +6,14 @@
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
 //   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold
 //
-// The work folder is `.understudy` beside the export's folder when that is the same filesystem, else inside it. It is
-// the agent's alone: mode 0700.
+// The work folder is `.understudy` beside the export's folder when an entry can be renamed from one into the other,
+// else inside it. It is the agent's alone: mode 0700.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "agent-dr/commit/identity.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/os/root.h"
@@ -20,6 +21,15 @@
 namespace understudy::dr {
 
 inline constexpr char kWorkFolderName[] = ".understudy";
+
+// Between which folders an entry can be renamed: those of one mount (a bind mount of the same filesystem is another
+// one) and one device (a btrfs subvolume is another one).
+struct RenameDomain {
+  uint64_t mount = 0;   // 0 where the kernel doesn't tell
+  uint64_t device = 0;  // st_dev
+  friend bool operator==(const RenameDomain&, const RenameDomain&) = default;
+};
+[[nodiscard]] absl::StatusOr<RenameDomain> RenameDomainOf(int fd);
 
 // Owns descriptors; const calls are thread-safe. The effects belong to the one thread that commits.
 class WorkArea {
@@ -30,7 +40,9 @@ class WorkArea {
   [[nodiscard]] const os::Root& staging() const { return staging_; }
   [[nodiscard]] const os::Root& detached() const { return detached_; }
   [[nodiscard]] const os::Root& removed() const { return removed_; }
-  [[nodiscard]] uint64_t filesystem() const { return filesystem_; }  // st_dev
+  // Of replica-<replica id>: another one holds nothing of what was staged in this one.
+  [[nodiscard]] const Identity& identity() const { return identity_; }
+  [[nodiscard]] const RenameDomain& domain() const { return domain_; }
   // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
@@ -46,17 +58,20 @@ class WorkArea {
   [[nodiscard]] absl::Status DiscardRemoved() const;
 
  private:
-  WorkArea(os::Root staging, os::Root detached, os::Root removed, uint64_t filesystem, bool inside_export)
+  WorkArea(os::Root staging, os::Root detached, os::Root removed, Identity identity, RenameDomain domain,
+           bool inside_export)
       : staging_(std::move(staging)),
         detached_(std::move(detached)),
         removed_(std::move(removed)),
-        filesystem_(filesystem),
+        identity_(identity),
+        domain_(domain),
         inside_export_(inside_export) {}
 
   os::Root staging_;
   os::Root detached_;
   os::Root removed_;
-  uint64_t filesystem_;
+  Identity identity_;
+  RenameDomain domain_;
   bool inside_export_;
 };
 

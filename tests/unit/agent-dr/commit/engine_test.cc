@@ -171,6 +171,26 @@ TEST_F(EngineTest, AReplicaFolderThatIsNotTheOneIsNotWrittenTo) {
   }
 }
 
+TEST_F(EngineTest, ACommitIsNotReplayedFromAnotherWorkFolder) {
+  {
+    const auto engine = host_.Start();
+    dr::Session session = Open(*engine);
+    ASSERT_TRUE(session.SubmitDurable(NextCommit(session.State(), {InlinePut("a", "A")})).ok());
+  }
+  // As if the export were mounted another way now: staged content that isn't there must not pass for published.
+  fs::rename(host_.File(".understudy"), host_.File("hidden"));
+  {
+    const auto engine = host_.Start();
+    EXPECT_EQ(engine->Problems().size(), 1u);
+    const auto refused = engine->Open({"vol", host_.RootOf("vol"), 0});
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << refused.status();
+  }
+  fs::remove_all(host_.File(".understudy"));
+  fs::rename(host_.File("hidden"), host_.File(".understudy"));
+  EXPECT_TRUE(host_.Start()->Problems().empty());
+  EXPECT_EQ(Read(host_.RootOf("vol") + "/a"), "A");
+}
+
 TEST_F(EngineTest, ASeededFolderIsKeptForThePrimaryToCompare) {
   fs::create_directory(host_.RootOf("vol"));
   std::ofstream(host_.RootOf("vol") + "/seed") << "seeded";
@@ -301,6 +321,23 @@ TEST_F(SmallFilesystemTest, TheWorkFolderOfAFilesystemsOwnRootIsInsideItAndNoPar
   const absl::Status refused =
       session->SubmitDurable(NextCommit(session->State(), {model::Remove{".understudy", FileKind::kDirectory}}));
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << refused;
+}
+
+TEST_F(SmallFilesystemTest, ABindMountOfTheSameFilesystemHasItsWorkFolderInside) {
+  // As a hardened unit's ReadWritePaths makes it: the same device, and yet nothing can be renamed into it.
+  const std::string bound = host_.Export() + "/bound";
+  fs::create_directory(bound);
+  ASSERT_EQ(mount(bound.c_str(), bound.c_str(), nullptr, MS_BIND, nullptr), 0);
+  {
+    auto engine = dr::CommitEngine::Start({.state_dir = host_.State(), .exports = {bound}});
+    ASSERT_TRUE(engine.ok()) << engine.status();
+    auto session = (*engine)->Open({"vol", bound + "/vol", 0});
+    ASSERT_TRUE(session.ok()) << session.status();
+    const absl::Status done = SubmitAndPublish(*session, {InlinePut("a", "A")});
+    EXPECT_TRUE(done.ok()) << done;
+    EXPECT_TRUE(fs::exists(bound + "/.understudy"));
+  }
+  EXPECT_EQ(umount2(bound.c_str(), MNT_DETACH), 0);
 }
 
 TEST_F(SmallFilesystemTest, AnotherFilesystemBelowTheExportIsRefused) {
