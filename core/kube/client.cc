@@ -20,6 +20,7 @@ constexpr absl::Duration kTokenAge = absl::Minutes(1);
 constexpr size_t kMaxTokenBytes = 64 << 10;
 constexpr size_t kMaxWatchLineBytes = size_t{16} << 20;  // etcd refuses objects over 1.5 MiB; JSON may be longer
 constexpr size_t kMaxErrorBytes = 64 << 10;
+constexpr size_t kMaxMessageBytes = 500;  // of an answer that isn't the API's
 constexpr int kListAttempts = 3;
 
 std::string QueryEscape(std::string_view text) {
@@ -138,8 +139,8 @@ std::string ApiReason(const absl::Status& status) {
 absl::Status StatusOfResponse(const net::HttpResponse& response, std::string_view what) {
   if (response.status >= 200 && response.status < 300) return absl::OkStatus();
   const json parsed = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
-  const std::string_view text = absl::StripAsciiWhitespace(response.body).empty() ? "no message" : response.body;
-  absl::Status status = StatusOf(response.status, parsed, text.substr(0, 500), what);
+  const std::string text = response.body.empty() ? "no message" : response.body.substr(0, kMaxMessageBytes);
+  absl::Status status = StatusOf(response.status, parsed, text, what);
   const auto retry_after = response.headers.find("retry-after");
   int64_t seconds = 0;
   if (retry_after != response.headers.end() && absl::SimpleAtoi(retry_after->second, &seconds) && seconds >= 0) {
