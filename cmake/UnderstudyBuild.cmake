@@ -33,6 +33,15 @@ if(UNDERSTUDY_SANITIZE STREQUAL "address")
 elseif(UNDERSTUDY_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread -fno-omit-frame-pointer)
   add_link_options(-fsanitize=thread)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options(-Wno-tsan)  # Asio has fences that the sanitizer doesn't model
+  endif()
+endif()
+
+if(UNDERSTUDY_FUZZ)
+  # Every library tells the fuzzer which of its branches were taken; the targets link the fuzzer itself.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_link_options(-fsanitize=fuzzer-no-link)
 endif()
 
 # Warnings are for our own code, never for what protoc generated.

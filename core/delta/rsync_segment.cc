@@ -26,6 +26,8 @@ struct FreeSignature {
 
 // Feeds `input` to the job and collects what comes out, at most `max_output` bytes.
 absl::StatusOr<std::string> Run(rs_job_t* job, std::string_view input, size_t max_output, std::string_view what) {
+  // librsync would write each error to stderr, too: ours travel as statuses.
+  [[maybe_unused]] static const bool kQuiet = (rs_trace_set_level(RS_LOG_EMERG), true);
   std::string output;
   rs_buffers_t buffers{};
   buffers.next_in = const_cast<char*>(input.data());  // librsync doesn't write through it
