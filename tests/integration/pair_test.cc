@@ -60,7 +60,8 @@ class PairTest : public ::testing::Test {
   nlohmann::json VolumeStatus(const std::string& volume = "web") {
     const ProcessResult result = site_->Drctl({"status", "-o", "json"});
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    for (const auto& entry : nlohmann::json::parse(result.out).at("volumes")) {
+    const nlohmann::json status = nlohmann::json::parse(result.out);
+    for (const nlohmann::json& entry : status.at("volumes")) {
       if (entry.at("name") == volume) return entry;
     }
     return {};

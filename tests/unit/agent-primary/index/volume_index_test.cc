@@ -34,7 +34,8 @@ class VolumeIndexTest : public ::testing::Test {
   }
   std::vector<std::string> Paths(const std::string& folder = "") {
     std::vector<std::string> paths;
-    for (const IndexEntry& entry : index_->ListBelow(folder, "", 1000).value()) paths.push_back(entry.path);
+    const std::vector<IndexEntry> entries = index_->ListBelow(folder, "", 1000).value();
+    for (const IndexEntry& entry : entries) paths.push_back(entry.path);
     return paths;
   }
   bool HasSegment(uint64_t inode, uint64_t number) { return index_->FindSegment(inode, number).value().has_value(); }
@@ -63,7 +64,9 @@ TEST_F(VolumeIndexTest, StagedChangesSurviveARestartUntilSettled) {
   ASSERT_TRUE(index_->Acknowledge().ok());
   EXPECT_EQ(index_->state().sequence, 5u);
   EXPECT_FALSE(index_->state().complete);
-  EXPECT_EQ(index_->FindSegment(1, 7).value()->signature, "signature");
+  const std::optional<SegmentRecord> segment = index_->FindSegment(1, 7).value();
+  ASSERT_TRUE(segment.has_value());
+  EXPECT_EQ(segment->signature, "signature");
   EXPECT_TRUE(HasSegment(2, 7)) << "copied";
   ASSERT_TRUE(index_->Stage(6, true, std::vector<IndexChange>{PutRow{"b", Row(2)}}).ok());
   Reopen();

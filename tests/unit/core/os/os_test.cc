@@ -83,7 +83,9 @@ TEST_F(OsTest, MetadataComesBackToTheNanosecond) {
   std::ofstream(dir_.File("to")) << "x";
   const std::string from = dir_.File("from");
   ASSERT_EQ(setxattr(from.c_str(), "user.note", "hello", 5, 0), 0);
-  if (geteuid() == 0) ASSERT_EQ(chown(from.c_str(), 1234, 5678), 0);
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(from.c_str(), 1234, 5678), 0);
+  }
   ASSERT_EQ(chmod(from.c_str(), 04751), 0);
   const timespec times[2] = {{0, UTIME_OMIT}, {-5, 123'456'789}};
   ASSERT_EQ(utimensat(AT_FDCWD, from.c_str(), times, 0), 0);
