@@ -68,7 +68,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   ASSIGN_OR_RETURN(parts->metrics,
                    telemetry::MetricsServer::Start(
                        config.metrics_listen, std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog),
-                       [] { return absl::OkStatus(); }));
+                       [engine = parts->engine.get()] { return engine->Usable(); }));
   return std::unique_ptr<DrAgent>(new DrAgent(std::move(parts)));
 }
 
@@ -85,6 +85,8 @@ absl::Status DrAgent::Liveness() {
 }
 
 std::string DrAgent::StatusLine() {
+  const absl::Status usable = parts_->engine->Usable();
+  if (!usable.ok()) return std::string(MessageOf(usable));
   return fmt::format("{} replicas", parts_->engine->List().size());
 }
 

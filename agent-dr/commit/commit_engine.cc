@@ -148,6 +148,15 @@ std::vector<model::ReplicaState> CommitEngine::List() const {
   return states;
 }
 
+absl::Status CommitEngine::Usable() const {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [name, replica] : replicas_) {
+    const absl::Status usable = replica->Usable();
+    if (!usable.ok()) return Annotate(usable, fmt::format("volume '{}'", name));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::Find(const model::VolumeName& volume) const {
   absl::MutexLock lock(&mutex_);
   const auto found = replicas_.find(volume);

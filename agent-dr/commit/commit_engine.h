@@ -72,6 +72,9 @@ class CommitEngine {
   // NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> State(const model::VolumeName& volume) const;
 
+  // The first loaded replica that commits can't be brought into, and why; OK: there is none.
+  [[nodiscard]] absl::Status Usable() const;
+
   // As ReplicaSink::Inventory. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);

@@ -77,14 +77,20 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const model::VolumeSpec
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Load(Place place, FaultPoints& faults, Probe& probe) {
   std::unique_ptr<Replica> replica(new Replica(std::move(place), faults, probe));
   absl::MutexLock lock(&replica->work_mutex_);
-  replica->recovered_ = replica->Recover();
-  if (!replica->store_.has_value()) return replica->recovered_;
+  const absl::Status recovered = replica->SetUsable(replica->Recover());
+  if (!replica->store_.has_value()) return recovered;
   return replica;
 }
 
-absl::Status Replica::Usable() {
-  absl::MutexLock lock(&work_mutex_);
-  return recovered_;
+absl::Status Replica::Usable() const {
+  absl::MutexLock lock(&state_mutex_);
+  return usable_;
+}
+
+absl::Status Replica::SetUsable(absl::Status status) {
+  absl::MutexLock lock(&state_mutex_);
+  usable_ = std::move(status);
+  return usable_;
 }
 
 absl::Status Replica::CreateState(const model::VolumeSpec& spec) {
@@ -201,8 +207,8 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
   }
   session_ = 0;
   if (must_recover_ || unpublished_.has_value()) {
-    recovered_ = Recover();
-    if (!recovered_.ok()) return Annotate(recovered_, fmt::format("volume '{}'", spec.name));
+    const absl::Status recovered = SetUsable(Recover());
+    if (!recovered.ok()) return Annotate(recovered, fmt::format("volume '{}'", spec.name));
   } else {
     folders_->staging.Clear();
     RETURN_IF_ERROR(folders_->work.DiscardStaging());
@@ -343,8 +349,8 @@ absl::Status Replica::PublishLocked() {
   if (!published.ok()) {
     ++probe_.publish_failures;
     session_ = 0;
-    return Annotate(published, fmt::format("publish commit {} of volume '{}'", unpublished_->commit.sequence,
-                                           unpublished_->commit.volume));
+    return SetUsable(Annotate(published, fmt::format("publish commit {} of volume '{}'", unpublished_->commit.sequence,
+                                                     unpublished_->commit.volume)));
   }
   model::ReplicaState state = State();
   state.published_sequence = unpublished_->commit.sequence;

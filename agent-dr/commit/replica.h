@@ -43,8 +43,9 @@ class Replica {
 
   [[nodiscard]] model::ReplicaState State() const;
 
-  // Why the folder can't be written to, as far as is known; OK when it can. Open tries again.
-  [[nodiscard]] absl::Status Usable();
+  // Why commits can't be brought into the folder, as far as is known; OK when they can. Open tries again. As State(),
+  // it waits for nothing.
+  [[nodiscard]] absl::Status Usable() const;
 
   // As ReplicaSink::Open; finishes a commit that couldn't be published before.
   [[nodiscard]] absl::StatusOr<SessionToken> Open(const model::VolumeSpec& spec);
@@ -96,6 +97,8 @@ class Replica {
   // Ends the session; drops its staging as far as that is safe.
   absl::Status Fail(absl::Status error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   void SetState(const model::ReplicaState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // What Usable says from now on; gives it back.
+  absl::Status SetUsable(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   const Place place_;
   FaultPoints& faults_;
@@ -113,6 +116,7 @@ class Replica {
 
   mutable absl::Mutex state_mutex_ ABSL_ACQUIRED_AFTER(work_mutex_);
   model::ReplicaState state_ ABSL_GUARDED_BY(state_mutex_);
+  absl::Status usable_ ABSL_GUARDED_BY(state_mutex_);
 };
 
 }  // namespace understudy::dr

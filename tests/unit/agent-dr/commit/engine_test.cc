@@ -110,10 +110,12 @@ TEST_F(EngineTest, AnErrorInPublishingStopsTheVolumeUntilItIsOpenedAgain) {
   EXPECT_EQ(session.State().sequence, 1u) << "durable all the same";
   EXPECT_EQ(session.State().published_sequence, 0u);
   EXPECT_FALSE(session.SubmitDurable(NextCommit(session.State(), {})).ok());
+  EXPECT_EQ(engine->Usable().code(), absl::StatusCode::kDataLoss);
   // The next opening tries again, and fails once more; the one after it publishes.
   EXPECT_EQ(engine->Open({"vol", host_.RootOf("vol"), 0}).status().code(), absl::StatusCode::kDataLoss);
   session = Open(*engine);
   EXPECT_EQ(session.State().published_sequence, 1u);
+  EXPECT_TRUE(engine->Usable().ok());
   EXPECT_EQ(Read(host_.RootOf("vol") + "/b"), "B");
   EXPECT_TRUE(SubmitAndPublish(session, {InlinePut("c", "C")}).ok());
 }
