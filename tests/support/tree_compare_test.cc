@@ -62,7 +62,8 @@ INSTANTIATE_TEST_SUITE_P(
               [](const std::string& root) {
                 KeepTimes(root + "/folder/file", [&] { std::ofstream(root + "/folder/file") << "conTent"; });
               }},
-        Spoil{"size 7 and 3", [](const std::string& root) { ASSERT_EQ(truncate((root + "/folder/file").c_str(), 3), 0); }},
+        Spoil{"size 7 and 3",
+              [](const std::string& root) { ASSERT_EQ(truncate((root + "/folder/file").c_str(), 3), 0); }},
         Spoil{"only on the left", [](const std::string& root) { unlink((root + "/empty").c_str()); }},
         Spoil{"only on the right", [](const std::string& root) { std::ofstream(root + "/folder/more"); }},
         Spoil{"another kind",
