@@ -21,7 +21,7 @@ check_one() {
   # The last -o and what follows it name the output and the source.
   eval "${command% -o *} -E -P -dI -o $preprocessed $PWD/$file" 2>/dev/null || true
   if [[ $file == tests/* ]] || grep -q '#include.*grpcpp/' "$preprocessed"; then checks=("--checks=$short_list"); fi
-  key=$({ clang-tidy --version; cat .clang-tidy "$file"; echo "$command ${checks[*]}"; cat "$preprocessed"; } | sha256sum | cut -d' ' -f1)
+  key=$({ clang-tidy --version; cat .clang-tidy "$file"; echo "${command//$PWD/.} ${checks[*]}"; cat "$preprocessed"; } | sha256sum | cut -d' ' -f1)
   rm -f "$preprocessed"
   if [ -e "$cache/$key" ]; then
     touch "$cache/$key"
