@@ -10,7 +10,9 @@
 #include <fstream>
 #include <random>
 
+#include "core/net/channel.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/health_probe.h"
 #include "tests/support/site.h"
 #include "tests/support/tree_compare.h"
 #include "tests/support/wait.h"
@@ -175,6 +177,24 @@ TEST_F(PairTest, ManyVolumesAtATime) {
   }
   const ProcessResult all = site_->Drctl({"volumes", "sync", "--all", "--published"});
   for (int i = 1; i <= 6; ++i) ExpectEqual(fmt::format("v{}", i));
+}
+
+TEST_F(PairTest, HealthOfBothAgentsOverMutualTls) {
+  MakeSite();
+  StartBoth();
+  ExpectEqual();
+  const net::TlsFiles tls{site_->File("pki/ca.crt"), site_->File("pki/control.crt"), site_->File("pki/control.key")};
+  for (const auto& [role, port] :
+       {std::pair(net::Role::kPrimary, site_->primary_port()), std::pair(net::Role::kDr, site_->dr_port())}) {
+    const auto channel = net::MakeChannel({fmt::format("127.0.0.1:{}", port), tls, net::Role::kControl, role});
+    ASSERT_TRUE(channel.ok()) << channel.status();
+    for (const char* service : {"", "understudy.v1.Replication"}) {
+      const absl::Status serving =
+          WaitFor(fmt::format("{} '{}' to serve", net::ToString(role), service), absl::Seconds(30),
+                  [&] { return CheckHealth(*channel, service).value_or(false); });
+      EXPECT_TRUE(serving.ok()) << serving;
+    }
+  }
 }
 
 TEST_F(PairTest, UnknownVolumeIsAUsageError) {

@@ -1,6 +1,5 @@
 // Mutual TLS, roles and health between a real server and real clients on loopback.
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +10,7 @@
 #include "core/net/limits.h"
 #include "core/net/pki.h"
 #include "core/net/rpc_server.h"
+#include "tests/support/health_probe.h"
 #include "understudy/v1/catalog.grpc.pb.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
@@ -184,46 +184,13 @@ TEST_F(RpcTest, ATakenPortIsAnError) {
   EXPECT_THAT(std::string(MessageOf(second.status())), HasSubstr("can't listen on"));
 }
 
-// grpc.health.v1.Health/Check, spoken by hand: field 1 of the request is the service, field 1 of the answer the status.
-grpc::Status CheckHealth(const std::shared_ptr<grpc::Channel>& channel, const std::string& service,
-                         int* serving_status) {
-  std::string request_bytes;
-  if (!service.empty()) request_bytes = std::string("\x0a") + static_cast<char>(service.size()) + service;
-  grpc::Slice slice(request_bytes);
-  grpc::ByteBuffer request(&slice, 1);
-  grpc::ByteBuffer response;
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kCallTimeout));
-  grpc::CompletionQueue queue;
-  grpc::Status status;
-  grpc::GenericStub stub(channel);
-  const auto call = stub.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", request, &queue);
-  call->StartCall();
-  call->Finish(&response, &status, nullptr);
-  void* tag = nullptr;
-  bool finished = false;
-  EXPECT_TRUE(queue.Next(&tag, &finished) && finished);
-  if (!status.ok()) return status;
-  grpc::Slice answer;
-  EXPECT_TRUE(response.DumpToSingleSlice(&answer).ok());
-  *serving_status = answer.size() == 2 ? answer.begin()[1] : 0;
-  return status;
-}
-
 TEST_F(RpcTest, HealthAnswersEveryRole) {
-  constexpr int kServing = 1;
-  constexpr int kNotServing = 2;
   server_->SetServing("understudy.v1.Replica", false);
   for (const Role role : kAllRoles) {
-    int whole = 0;
-    int replica = 0;
-    EXPECT_TRUE(CheckHealth(Channel(role), "", &whole).ok());
-    EXPECT_TRUE(CheckHealth(Channel(role), "understudy.v1.Replica", &replica).ok());
-    EXPECT_EQ(whole, kServing);
-    EXPECT_EQ(replica, kNotServing);
+    EXPECT_TRUE(tests::CheckHealth(Channel(role), "").value());
+    EXPECT_FALSE(tests::CheckHealth(Channel(role), "understudy.v1.Replica").value());
   }
-  int unknown = 0;
-  EXPECT_EQ(CheckHealth(Channel(Role::kControl), "nobody", &unknown).error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_TRUE(absl::IsNotFound(tests::CheckHealth(Channel(Role::kControl), "nobody").status()));
 }
 
 TEST_F(RpcTest, TooLargeAMessageIsRefused) {
