@@ -179,7 +179,9 @@ absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& f
 bool IsRacilyClean(int64_t ctime_nanoseconds) {
   timespec now{};
   clock_gettime(CLOCK_REALTIME_COARSE, &now);
-  return ctime_nanoseconds > now.tv_sec * 1'000'000'000 + now.tv_nsec - kRacyNanoseconds;
+  const int64_t age = now.tv_sec * 1'000'000'000 + now.tv_nsec - ctime_nanoseconds;
+  // A ctime far in the future comes from a clock that jumped back: the next change gets another one.
+  return age < kRacyNanoseconds && age > -kRacyNanoseconds;
 }
 
 absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request) {

@@ -154,11 +154,11 @@ absl::Status VolumeIndex::Prepare() {
   // The concatenation of blobs is a text of the same bytes.
   ASSIGN_OR_RETURN(Statement move, prepare("UPDATE entry SET key = CAST(?1 || substr(key, length(?2) + 1) AS BLOB) "
                                            "WHERE key = ?2 OR (key >= ?3 AND key < ?4)"));
-  statements_.reset(new Statements{std::move(find), std::move(find_inode), std::move(list), std::move(put),
-                                   std::move(remove), std::move(segment), std::move(put_segment),
-                                   std::move(remove_segment), std::move(drop_segments), std::move(truncate_segments),
-                                   std::move(copy_segments), std::move(count_inode), std::move(remove_below),
-                                   std::move(drop_segments_below), std::move(move)});
+  statements_ = std::make_unique<Statements>(
+      Statements{std::move(find), std::move(find_inode), std::move(list), std::move(put), std::move(remove),
+                 std::move(segment), std::move(put_segment), std::move(remove_segment), std::move(drop_segments),
+                 std::move(truncate_segments), std::move(copy_segments), std::move(count_inode),
+                 std::move(remove_below), std::move(drop_segments_below), std::move(move)});
   return absl::OkStatus();
 }
 

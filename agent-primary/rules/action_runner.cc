@@ -160,8 +160,7 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
     }
     Work& work = found->second;
     std::optional<Action>& slot = work.removal ? work.removal : work.newest;
-    action = *std::move(slot);
-    slot.reset();
+    action = *std::exchange(slot, std::nullopt);
     work.running = running;
     if (const auto waiting = waiting_.find(action.volume); waiting != waiting_.end()) {
       waiting->second.erase(key);

@@ -51,7 +51,7 @@ class CaptureRun {
       if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
     }
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
-    return builder_.Finish();
+    return builder_.Finish(/*completes_capture=*/!result_.more);
   }
 
  private:

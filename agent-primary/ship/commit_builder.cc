@@ -60,13 +60,11 @@ absl::Status CommitBuilder::MakeRoom(uint64_t content_bytes) {
   return full && operations > 0 ? Submit(/*completes_capture=*/false) : absl::OkStatus();
 }
 
-absl::Status CommitBuilder::Finish() {
+absl::Status CommitBuilder::Finish(bool completes_capture) {
   const bool nothing = disappear_.empty() && appear_.empty() && settle_.empty();
-  // A capture that was begun has to be ended, too.
-  if (nothing && !submitted_any_ && index_.state().complete) {
-    return index_.Refresh(std::exchange(refreshes_, {}));
-  }
-  return Submit(/*completes_capture=*/true);
+  const bool has_to_say = completes_capture && (submitted_any_ || !index_.state().complete);
+  if (nothing && !has_to_say) return index_.Refresh(std::exchange(refreshes_, {}));
+  return Submit(completes_capture);
 }
 
 absl::Status CommitBuilder::Submit(bool completes_capture) {

@@ -36,9 +36,10 @@ class CommitBuilder {
 
   // Submits what is there if another operation with `content_bytes` would be too much; the capture goes on.
   [[nodiscard]] absl::Status MakeRoom(uint64_t content_bytes);
-  // Submits what is left as the end of the capture. Without any operation only the index learns, unless nothing was
-  // ever completed.
-  [[nodiscard]] absl::Status Finish();
+  // Submits what is left; with `completes_capture` DR then has a state that the volume had. Without any operation only
+  // the index learns, unless that completes the volume for the first time, or ends a capture of which a part was
+  // submitted.
+  [[nodiscard]] absl::Status Finish(bool completes_capture);
 
   // Whether a part of the capture was submitted already, so that moves have taken place at DR.
   [[nodiscard]] bool submitted_any() const { return submitted_any_; }

@@ -44,8 +44,8 @@ absl::Status MakeFolder(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options, SinkConnector connect,
-                                                            const Clock& clock) {
+absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options,
+                                                            const SinkConnector& connect, const Clock& clock) {
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/index"));
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));

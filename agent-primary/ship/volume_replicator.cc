@@ -98,7 +98,8 @@ void VolumeReplicator::OnOverflow() {
 std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   absl::MutexLock lock(&mutex_);
   std::optional<absl::Duration> next = dirty_.NextDue();
-  if (barrier_requested_ > barrier_passed_) next = -absl::InfiniteDuration();
+  // Opening tells what DR has, and that it can be reached, before anything has to be sent.
+  if (!session_open_ || barrier_requested_ > barrier_passed_) next = -absl::InfiniteDuration();
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
   return std::max(*next, not_before_);
 }

@@ -56,7 +56,7 @@ class InotifySource : public ChangeSource {
   bool ReadBatch();
   void Handle(const inotify_event& event);
   void HandleInFolder(const inotify_event& event, std::string_view name);
-  void HandleFolderMove(const inotify_event& event, const std::string& name);
+  void HandleFolderMove(const inotify_event& event, const std::string& path);
   void HandleDeparture(int folder, const model::VolumeName& volume, const os::Root& root, const std::string& path);
   void HandleOverflow();
 

@@ -49,18 +49,26 @@ TEST(VolumeNameTest, WhatIsAName) {
   EXPECT_FALSE(ValidateVolumeName(std::string(254, 'a')).ok());
 }
 
+SetMetadata Settle(const std::string& path) {
+  return {path, FileKind::kDirectory, {}};
+}
+
 TEST(CommitTest, OrderOfThePasses) {
   Commit commit;
-  commit.operations = {Remove{"b/x"},    Detach{"b", 1},     MakeDirectory{"a", {}},
-                       Attach{1, "a/b"}, SetMetadata{"a/b"}, SetMetadata{"a"}};
+  commit.operations = {Remove{"b/x", FileKind::kRegular},
+                       Detach{"b", 1},
+                       MakeDirectory{"a", {}},
+                       Attach{1, "a/b"},
+                       Settle("a/b"),
+                       Settle("a")};
   EXPECT_TRUE(ValidateOrder(commit).ok());
-  commit.operations = {Detach{"b", 1}, Remove{"b/x"}};
+  commit.operations = {Detach{"b", 1}, Remove{"b/x", FileKind::kRegular}};
   EXPECT_FALSE(ValidateOrder(commit).ok()) << "a folder before what is in it";
   commit.operations = {Attach{1, "a/b"}, MakeDirectory{"a", {}}};
   EXPECT_FALSE(ValidateOrder(commit).ok()) << "an entry before its folder";
-  commit.operations = {MakeDirectory{"a", {}}, Remove{"b"}};
+  commit.operations = {MakeDirectory{"a", {}}, Remove{"b", FileKind::kRegular}};
   EXPECT_FALSE(ValidateOrder(commit).ok()) << "the first pass after the second";
-  commit.operations = {SetMetadata{"a"}, SetMetadata{"a"}};
+  commit.operations = {Settle("a"), Settle("a")};
   EXPECT_FALSE(ValidateOrder(commit).ok()) << "twice";
 }
 
