@@ -9,7 +9,6 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
-#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -57,8 +56,8 @@ absl::Status RemoveAllIn(const os::Root& folder) {
       RETURN_IF_ERROR(RemoveEntry(folder, entry->path, 0));
     }
   }
-  for (const std::string& path : folders | std::views::reverse) {
-    RETURN_IF_ERROR(RemoveEntry(folder, path, AT_REMOVEDIR));
+  for (auto path = folders.rbegin(); path != folders.rend(); ++path) {
+    RETURN_IF_ERROR(RemoveEntry(folder, *path, AT_REMOVEDIR));
   }
   return absl::OkStatus();
 }

@@ -45,7 +45,8 @@ class DataPlane : public HintSink, public VolumeActions {
  public:
   // `clock` must outlive it. Change source: inotify.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<DataPlane>> Start(const DataPlaneOptions& options,
-                                                                        SinkConnector connect, const Clock& clock);
+                                                                        const SinkConnector& connect,
+                                                                        const Clock& clock);
   ~DataPlane() override;
 
   // INVALID_ARGUMENT: `path` lies within no export. Other errors as of Register.
