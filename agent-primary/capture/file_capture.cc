@@ -14,7 +14,7 @@
 namespace understudy::primary {
 namespace {
 
-constexpr size_t kStagePieceBytes = 1024 * 1024;
+constexpr size_t kStagePieceBytes = 128 * 1024;
 // Two ticks of the slowest clock that Linux stamps files with (CONFIG_HZ=100).
 constexpr int64_t kRacyNanoseconds = 20'000'000;
 // A delta that saves less than a quarter isn't worth patching.
@@ -98,7 +98,7 @@ class LargeCapture {
         return request_.sink.StageDelta(request_.volume, request_.slot, {offset, length, std::move(patch), digest});
       }
     }
-    return SendRaw(offset, bytes);
+    return SendRaw(offset, bytes, /*onto_zeros=*/!known.has_value());
   }
 
   // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
@@ -125,12 +125,12 @@ class LargeCapture {
     return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
   }
 
-  absl::Status SendRaw(uint64_t offset, std::string_view bytes) {
+  // `onto_zeros`: what is staged has a hole there, so zeros needn't travel.
+  absl::Status SendRaw(uint64_t offset, std::string_view bytes, bool onto_zeros) {
     bool sent_any = false;
     for (size_t at = 0; at < bytes.size(); at += kStagePieceBytes) {
       const std::string_view piece = bytes.substr(at, kStagePieceBytes);
-      // In content that begins as one hole, zeros needn't travel.
-      if (!incremental_ && delta::IsAllZeros(piece)) continue;
+      if (onto_zeros && delta::IsAllZeros(piece)) continue;
       RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
       file_.bytes_sent += piece.size();
       sent_any = true;

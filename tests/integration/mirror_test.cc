@@ -155,6 +155,20 @@ TEST_F(MirrorTest, SmallChangeInLargeFileSendsLittle) {
   EXPECT_EQ(replicator_->Status().strategy, "rsync");
 }
 
+TEST_F(MirrorTest, DataWrittenIntoAHoleSendsThatDataAlone) {
+  std::ofstream(Volume() + "/disk") << "first";
+  std::filesystem::resize_file(Volume() + "/disk", 100'000'000);
+  ScanAndExpectEqual("sparse");
+  const uint64_t sent = replicator_->Status().content_bytes_sent;
+  {
+    std::fstream file(Volume() + "/disk", std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(50'000'000);
+    file.write("changed", 7);
+  }
+  ScanAndExpectEqual("written into the hole");
+  EXPECT_LE(replicator_->Status().content_bytes_sent - sent, 256u * 1024);
+}
+
 TEST_F(MirrorTest, LostIndexIsRebuiltWithoutSendingAgain) {
   std::filesystem::create_directories(Volume() + "/d");
   std::ofstream(Volume() + "/d/big") << std::string(5'000'000, 'x');
