@@ -26,7 +26,7 @@ std::string Text(const YAML::Node& node, const char* key) {
 // A kubeconfig while it is read.
 class Reader {
  public:
-  Reader(std::string path, YAML::Node root) : path_(std::move(path)), root_(std::move(root)) {}
+  Reader(std::string path, const YAML::Node& root) : path_(std::move(path)), root_(root) {}
 
   absl::StatusOr<ClusterAccess> Read(const std::string& wanted_context) {
     if (!root_.IsMap() || !root_["clusters"]) return Invalid("isn't a kubeconfig: it has no clusters");

@@ -131,7 +131,7 @@ void ListWatch::Emit(model::EventType type, const model::ObjectKey& key, const K
                        .observed_at = clock_.Now()});
 }
 
-void ListWatch::NoteState(WatchState state) {
+void ListWatch::NoteState(const WatchState& state) {
   if (state_ && state_->kind == state.kind && state_->error == state.error) return;
   state_ = state;
   callbacks_.on_state(state);

@@ -64,7 +64,7 @@ class ListWatch {
   void OnWatchEvent(WatchEvent event);
   void Saw(model::EventType type, nlohmann::json object);
   void Emit(model::EventType type, const model::ObjectKey& key, const Known& known);
-  void NoteState(WatchState state);
+  void NoteState(const WatchState& state);
 
   const Client& client_;
   const model::ObjectKind kind_;
