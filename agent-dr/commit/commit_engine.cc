@@ -175,8 +175,13 @@ absl::Status CommitEngine::Inventory(const model::VolumeName& volume, bool with_
   return replica->Inventory(with_digests, visit);
 }
 
-absl::Status Session::StageBegin(model::Slot slot, uint64_t size, const std::string& base_path) {
-  return replica_->StageBegin(token_, slot, size, base_path);
+absl::Status Session::StageBegin(model::Slot slot, const std::string& path, uint64_t size,
+                                 const std::string& base_path) {
+  return replica_->StageBegin(token_, slot, path, size, base_path);
+}
+absl::StatusOr<std::vector<model::SegmentDigest>> Session::StageResume(model::Slot slot, const std::string& path,
+                                                                       uint64_t size, const std::string& base_path) {
+  return replica_->StageResume(token_, slot, path, size, base_path);
 }
 absl::Status Session::StageData(model::Slot slot, uint64_t offset, std::string_view data) {
   return replica_->StageData(token_, slot, offset, data);

@@ -32,7 +32,11 @@ class Session {
  public:
   Session() = default;
 
-  [[nodiscard]] absl::Status StageBegin(model::Slot slot, uint64_t size, const std::string& base_path);
+  [[nodiscard]] absl::Status StageBegin(model::Slot slot, const std::string& path, uint64_t size,
+                                        const std::string& base_path);
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(model::Slot slot, const std::string& path,
+                                                                              uint64_t size,
+                                                                              const std::string& base_path);
   [[nodiscard]] absl::Status StageData(model::Slot slot, uint64_t offset, std::string_view data);
   [[nodiscard]] absl::Status StageHole(model::Slot slot, uint64_t offset, uint64_t length);
   [[nodiscard]] absl::Status StageDelta(model::Slot slot, const model::SegmentDelta& delta);
@@ -110,8 +114,12 @@ class LocalSink : public model::ReplicaSink {
   explicit LocalSink(CommitEngine& engine) : engine_(engine) {}
 
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Open(const model::VolumeSpec& spec) override;
-  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
-                                        const std::string& base_path) override;
+  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
+                                        uint64_t size, const std::string& base_path) override;
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(const model::VolumeName& volume,
+                                                                              model::Slot slot, const std::string& path,
+                                                                              uint64_t size,
+                                                                              const std::string& base_path) override;
   [[nodiscard]] absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                        std::string_view data) override;
   [[nodiscard]] absl::Status StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,

@@ -20,10 +20,17 @@ absl::StatusOr<Session> LocalSink::Find(const model::VolumeName& volume) const {
   return found->second;
 }
 
-absl::Status LocalSink::StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
-                                   const std::string& base_path) {
+absl::Status LocalSink::StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
+                                   uint64_t size, const std::string& base_path) {
   ASSIGN_OR_RETURN(Session session, Find(volume));
-  return session.StageBegin(slot, size, base_path);
+  return session.StageBegin(slot, path, size, base_path);
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> LocalSink::StageResume(const model::VolumeName& volume,
+                                                                         model::Slot slot, const std::string& path,
+                                                                         uint64_t size, const std::string& base_path) {
+  ASSIGN_OR_RETURN(Session session, Find(volume));
+  return session.StageResume(slot, path, size, base_path);
 }
 
 absl::Status LocalSink::StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,

@@ -115,6 +115,8 @@ class Planner {
   absl::Status operator()(const model::Put& op) { return PlaceEntry(op.path, FileKind::kRegular); }
   absl::Status operator()(const model::MakeSymlink& op) { return PlaceEntry(op.path, FileKind::kSymlink); }
   absl::Status operator()(const model::MakeNode& op) { return PlaceEntry(op.path, op.kind); }
+  absl::Status operator()(const model::Link&) { return absl::UnimplementedError("link"); }
+  absl::Status operator()(const model::Patch&) { return absl::UnimplementedError("patch"); }
   absl::Status operator()(const model::SetMetadata& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
     if (!present.has_value()) return Mismatch(op.path, "it isn't there");

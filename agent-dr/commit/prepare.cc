@@ -52,6 +52,8 @@ class Preparer {
   absl::Status operator()(model::Detach&) { return absl::OkStatus(); }
   absl::Status operator()(model::Attach&) { return absl::OkStatus(); }
   absl::Status operator()(model::SetMetadata&) { return absl::OkStatus(); }
+  absl::Status operator()(model::Link&) { return absl::OkStatus(); }
+  absl::Status operator()(model::Patch&) { return absl::OkStatus(); }
 
   absl::Status operator()(model::MakeDirectory&) {
     if (plan_.existing_directories.contains(index_)) return absl::OkStatus();

@@ -246,8 +246,18 @@ absl::Status Replica::Stage(SessionToken token, const std::function<absl::Status
   return done.ok() ? done : Fail(done);
 }
 
-absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, uint64_t size, const std::string& base_path) {
-  return Stage(token, [&](Staging& staging) { return staging.Begin(slot, size, base_path); });
+absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
+                                 const std::string& base_path) {
+  return Stage(token, [&](Staging& staging) { return staging.Begin(slot, path, size, base_path); });
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionToken token, model::Slot slot,
+                                                                       const std::string& path, uint64_t size,
+                                                                       const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(CheckSession(token));
+  return absl::NotFoundError(fmt::format("nothing was staged for '{}' before", Printable(path)));
 }
 
 absl::Status Replica::StageData(SessionToken token, model::Slot slot, uint64_t offset, std::string_view data) {

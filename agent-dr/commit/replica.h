@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -51,8 +52,12 @@ class Replica {
   [[nodiscard]] absl::StatusOr<SessionToken> Open(const model::VolumeSpec& spec);
 
   // As in ReplicaSink, for the session `token`. Any error ends the session and drops what it staged.
-  [[nodiscard]] absl::Status StageBegin(SessionToken token, model::Slot slot, uint64_t size,
+  [[nodiscard]] absl::Status StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
                                         const std::string& base_path);
+  // NOT_FOUND doesn't end the session.
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(SessionToken token, model::Slot slot,
+                                                                              const std::string& path, uint64_t size,
+                                                                              const std::string& base_path);
   [[nodiscard]] absl::Status StageData(SessionToken token, model::Slot slot, uint64_t offset, std::string_view data);
   [[nodiscard]] absl::Status StageHole(SessionToken token, model::Slot slot, uint64_t offset, uint64_t length);
   [[nodiscard]] absl::Status StageDelta(SessionToken token, model::Slot slot, const model::SegmentDelta& delta);

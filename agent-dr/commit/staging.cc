@@ -38,8 +38,8 @@ absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const 
   return absl::OkStatus();
 }
 
-absl::Status Staging::Begin(model::Slot slot, uint64_t size, const std::string& base_path) {
-  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, size, base_path));
+absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
   if (unfinished_.contains(slot) || finished_.contains(slot)) {
     return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
   }

@@ -34,7 +34,8 @@ class Staging {
 
   // INVALID_ARGUMENT: out of bounds (core/wire/validate.h), or the slot is in use. DATA_LOSS: the base isn't there.
   // RESOURCE_EXHAUSTED: no space, or too many unfinished slots.
-  [[nodiscard]] absl::Status Begin(model::Slot slot, uint64_t size, const std::string& base_path);
+  [[nodiscard]] absl::Status Begin(model::Slot slot, const std::string& path, uint64_t size,
+                                   const std::string& base_path);
   [[nodiscard]] absl::Status Data(model::Slot slot, uint64_t offset, std::string_view data);
   [[nodiscard]] absl::Status Hole(model::Slot slot, uint64_t offset, uint64_t length);
   // DATA_LOSS, about the base's path: the base isn't what the delta was made against.

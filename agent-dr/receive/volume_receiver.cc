@@ -19,6 +19,8 @@ absl::StatusOr<model::VolumeName> VolumeOf(const v1::ReplicateRequest& request) 
       return valid(request.open().volume());
     case v1::ReplicateRequest::kStageBegin:
       return valid(request.stage_begin().volume());
+    case v1::ReplicateRequest::kStageResume:
+      return valid(request.stage_resume().volume());
     case v1::ReplicateRequest::kStageData:
       return valid(request.stage_data().volume());
     case v1::ReplicateRequest::kStageDelta:
@@ -49,7 +51,7 @@ void VolumeReceiver::Open(const v1::OpenVolume& message) {
   if (!session.ok()) return Refuse(spec->name, session.status());
   session_ = *std::move(session);
   v1::ReplicateResponse response;
-  *response.mutable_opened()->mutable_replica() = wire::ToProto(session_->State());
+  *response.mutable_opened() = wire::ToOpened(session_->State());
   response.mutable_opened()->set_session(peer_session_);
   answer_(response);
 }
@@ -59,14 +61,29 @@ absl::Status VolumeReceiver::Take(const v1::ReplicateRequest& request) {
   if (request.has_commit()) return TakeCommit(request.commit());
   if (request.has_stage_begin()) {
     ASSIGN_OR_RETURN(const wire::StageBegin begin, wire::Parse(request.stage_begin()));
-    return session_->StageBegin(begin.slot, begin.size, begin.base_path);
+    return session_->StageBegin(begin.slot, begin.path, begin.size, begin.base_path);
   }
+  if (request.has_stage_resume()) return TakeResume(request.stage_resume());
   if (request.has_stage_delta()) {
     ASSIGN_OR_RETURN(const wire::StageDelta delta, wire::Parse(request.stage_delta()));
     return session_->StageDelta(delta.slot, delta.delta);
   }
   ASSIGN_OR_RETURN(const wire::StageEnd end, wire::Parse(request.stage_end()));
   return session_->StageEnd(end.slot);
+}
+
+absl::Status VolumeReceiver::TakeResume(const v1::StageResume& message) {
+  ASSIGN_OR_RETURN(const wire::StageBegin begin, wire::Parse(message));
+  absl::StatusOr<std::vector<model::SegmentDigest>> segments =
+      session_->StageResume(begin.slot, begin.path, begin.size, begin.base_path);
+  if (!segments.ok() && !absl::IsNotFound(segments.status())) return segments.status();
+  wire::StageResumed resumed{begin.volume, begin.slot, segments.ok(), {}};
+  if (segments.ok()) resumed.segments = *std::move(segments);
+  v1::ReplicateResponse response;
+  *response.mutable_resumed() = wire::ToProto(resumed);
+  response.mutable_resumed()->set_session(peer_session_);
+  answer_(response);
+  return absl::OkStatus();
 }
 
 absl::Status VolumeReceiver::TakeStaged(const v1::StageData& message) {

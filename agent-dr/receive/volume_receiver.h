@@ -27,6 +27,7 @@ class VolumeReceiver {
   // One message of an open volume; an error is the reason for its refusal.
   absl::Status Take(const v1::ReplicateRequest& request);
   absl::Status TakeStaged(const v1::StageData& message);
+  absl::Status TakeResume(const v1::StageResume& message);
   absl::Status TakeCommit(const v1::Commit& message);
   void Refuse(const model::VolumeName& volume, const absl::Status& why);
 

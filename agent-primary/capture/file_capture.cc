@@ -70,7 +70,7 @@ class LargeCapture {
     if (file_.content_changed) return absl::OkStatus();
     file_.content_changed = true;
     file_.content = request_.slot;
-    return request_.sink.StageBegin(request_.volume, request_.slot, file_.stat.size,
+    return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, file_.stat.size,
                                     incremental_ ? request_.base->path : std::string());
   }
 

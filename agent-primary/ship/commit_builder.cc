@@ -35,7 +35,9 @@ Shape ShapeOf(const model::Operation& operation) {
       return {2, op.path, BytesOf(op.metadata) + op.target.size()};
     }
     Shape operator()(const model::MakeNode& op) const { return {2, op.path, BytesOf(op.metadata)}; }
-    Shape operator()(const model::SetMetadata& op) const { return {3, op.path, BytesOf(op.metadata)}; }
+    Shape operator()(const model::Link& op) const { return {3, op.path, op.target.size()}; }
+    Shape operator()(const model::Patch& op) const { return {3, op.path, BytesOf(op.metadata)}; }
+    Shape operator()(const model::SetMetadata& op) const { return {4, op.path, BytesOf(op.metadata)}; }
   };
   return std::visit(Visitor{}, operation);
 }
@@ -46,7 +48,11 @@ void CommitBuilder::Add(model::Operation operation, std::vector<IndexChange> cha
   const Shape shape = ShapeOf(operation);
   message_bytes_ += kOperationOverheadBytes + shape.path.size() + shape.bytes + content_bytes;
   Item item{model::Key(shape.path), std::move(operation), std::move(changes)};
-  (shape.pass == 1 ? disappear_ : shape.pass == 2 ? appear_ : settle_).push_back(std::move(item));
+  (shape.pass == 1   ? disappear_
+   : shape.pass == 2 ? appear_
+   : shape.pass == 3 ? continue_
+                     : settle_)
+      .push_back(std::move(item));
 }
 
 void CommitBuilder::AddRefresh(std::vector<IndexChange> changes) {
@@ -54,14 +60,14 @@ void CommitBuilder::AddRefresh(std::vector<IndexChange> changes) {
 }
 
 absl::Status CommitBuilder::MakeRoom(uint64_t content_bytes) {
-  const size_t operations = disappear_.size() + appear_.size() + settle_.size();
+  const size_t operations = disappear_.size() + appear_.size() + continue_.size() + settle_.size();
   const bool full = operations + 1 > kMaxBuilderOperations ||
                     message_bytes_ + content_bytes > kMaxBuilderMessageBytes || staged_bytes_ > kMaxBuilderStagedBytes;
   return full && operations > 0 ? Submit(/*completes_capture=*/false) : absl::OkStatus();
 }
 
 absl::Status CommitBuilder::Finish(bool completes_capture) {
-  const bool nothing = disappear_.empty() && appear_.empty() && settle_.empty();
+  const bool nothing = disappear_.empty() && appear_.empty() && continue_.empty() && settle_.empty();
   const bool has_to_say = completes_capture && (submitted_any_ || !index_.state().complete);
   if (nothing && !has_to_say) return index_.Refresh(std::exchange(refreshes_, {}));
   return Submit(completes_capture);
@@ -72,6 +78,7 @@ absl::Status CommitBuilder::Submit(bool completes_capture) {
   const auto ascending = [](const Item& a, const Item& b) { return a.key < b.key; };
   std::sort(disappear_.begin(), disappear_.end(), descending);
   std::sort(appear_.begin(), appear_.end(), ascending);
+  std::sort(continue_.begin(), continue_.end(), ascending);
   std::sort(settle_.begin(), settle_.end(), descending);
 
   model::Commit commit;
@@ -82,7 +89,7 @@ absl::Status CommitBuilder::Submit(bool completes_capture) {
   commit.completes_capture = completes_capture;
   commit.captured_at_nanoseconds = captured_at_nanoseconds_;
   std::vector<IndexChange> changes;
-  for (std::vector<Item>* pass : {&disappear_, &appear_, &settle_}) {
+  for (std::vector<Item>* pass : {&disappear_, &appear_, &continue_, &settle_}) {
     for (Item& item : *pass) {
       commit.operations.push_back(std::move(item.operation));
       std::move(item.changes.begin(), item.changes.end(), std::back_inserter(changes));

@@ -1,7 +1,7 @@
 // commit_builder.h: gathers operations and what they change in the index, and submits them as one commit, or several
 // when they are too many.
 //
-// Within a commit the operations stand in the three passes of core/model/commit.h, whatever order they are added in.
+// Within a commit the operations stand in the four passes of core/model/commit.h, whatever order they are added in.
 // One thread.
 #pragma once
 
@@ -57,7 +57,7 @@ class CommitBuilder {
   const int64_t captured_at_nanoseconds_;
   VolumeIndex& index_;
   model::ReplicaSink& sink_;
-  std::vector<Item> disappear_, appear_, settle_;  // the three passes
+  std::vector<Item> disappear_, appear_, continue_, settle_;  // the four passes
   std::vector<IndexChange> refreshes_;
   model::Slot next_slot_ = 1;
   uint64_t message_bytes_ = 0;

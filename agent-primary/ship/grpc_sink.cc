@@ -96,6 +96,14 @@ void GrpcReplicaSink::ReadAnswers() {
     } else if (response.has_acknowledged()) {
       VolumeSession& session = sessions_[response.acknowledged().volume()];
       session.acknowledged = response.acknowledged().sequence();
+    } else if (response.has_resumed()) {
+      absl::StatusOr<wire::StageResumed> resumed = wire::Parse(response.resumed());
+      if (!resumed.ok()) {
+        bad_answer = resumed.status();
+        break;
+      }
+      VolumeSession& session = sessions_[resumed->volume];
+      if (session.session == response.resumed().session()) session.resumed = *std::move(resumed);
     } else if (response.has_refused()) {
       const absl::StatusOr<wire::Refusal> refused = wire::Parse(response.refused());
       if (!refused.ok()) {
@@ -169,11 +177,33 @@ absl::StatusOr<model::ReplicaState> GrpcReplicaSink::Open(const model::VolumeSpe
   return *sessions_[spec.name].opened;
 }
 
-absl::Status GrpcReplicaSink::StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
-                                         const std::string& base_path) {
+absl::StatusOr<std::vector<model::SegmentDigest>> GrpcReplicaSink::StageResume(const model::VolumeName& volume,
+                                                                               model::Slot slot,
+                                                                               const std::string& path, uint64_t size,
+                                                                               const std::string& base_path) {
+  RETURN_IF_ERROR(CheckSession(volume));
+  {
+    absl::MutexLock lock(&mutex_);
+    sessions_[volume].resumed.reset();
+  }
+  v1::ReplicateRequest request;
+  *request.mutable_stage_resume() = wire::ToResume(wire::StageBegin{volume, slot, path, size, base_path});
+  stream_->calls->Write(request);
+  const auto answered = [slot](const VolumeSession& session) {
+    return session.resumed.has_value() && session.resumed->slot == slot;
+  };
+  RETURN_IF_ERROR(Await(volume, answered, "what it staged before"));
+  absl::MutexLock lock(&mutex_);
+  wire::StageResumed& resumed = *sessions_[volume].resumed;
+  if (!resumed.found) return absl::NotFoundError(fmt::format("nothing was staged for '{}' before", Printable(path)));
+  return std::move(resumed.segments);
+}
+
+absl::Status GrpcReplicaSink::StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
+                                         uint64_t size, const std::string& base_path) {
   RETURN_IF_ERROR(CheckSession(volume));
   v1::ReplicateRequest request;
-  *request.mutable_stage_begin() = wire::ToProto(wire::StageBegin{volume, slot, size, base_path});
+  *request.mutable_stage_begin() = wire::ToProto(wire::StageBegin{volume, slot, path, size, base_path});
   stream_->calls->Write(request);
   return absl::OkStatus();
 }

@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "core/model/replica_sink.h"
+#include "core/wire/messages.h"
 
 namespace grpc {
 class Channel;
@@ -42,8 +43,12 @@ class GrpcReplicaSink : public model::ReplicaSink {
   [[nodiscard]] absl::Status health() const;
 
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Open(const model::VolumeSpec& spec) override;
-  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
-                                        const std::string& base_path) override;
+  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
+                                        uint64_t size, const std::string& base_path) override;
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(const model::VolumeName& volume,
+                                                                              model::Slot slot, const std::string& path,
+                                                                              uint64_t size,
+                                                                              const std::string& base_path) override;
   [[nodiscard]] absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                        std::string_view data) override;
   [[nodiscard]] absl::Status StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
@@ -64,6 +69,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
     model::Sequence acknowledged = 0;
     model::Sequence published = 0;
     absl::Status refused;
+    std::optional<wire::StageResumed> resumed;  // of the newest StageResume
   };
 
   GrpcReplicaSink(std::unique_ptr<Stream> stream, std::string address, Listener listener);

@@ -10,7 +10,7 @@
 namespace understudy::model {
 namespace {
 
-// Which of the three passes an operation belongs to, and the path that orders it there.
+// Which of the four passes an operation belongs to, and the path that orders it there.
 struct Place {
   int pass;
   std::string_view path;
@@ -25,7 +25,9 @@ Place PlaceOf(const Operation& operation) {
     Place operator()(const Put& op) const { return {2, op.path}; }
     Place operator()(const MakeSymlink& op) const { return {2, op.path}; }
     Place operator()(const MakeNode& op) const { return {2, op.path}; }
-    Place operator()(const SetMetadata& op) const { return {3, op.path}; }
+    Place operator()(const Link& op) const { return {3, op.path}; }
+    Place operator()(const Patch& op) const { return {3, op.path}; }
+    Place operator()(const SetMetadata& op) const { return {4, op.path}; }
   };
   return std::visit(Visitor{}, operation);
 }
@@ -44,7 +46,7 @@ absl::Status ValidateOrder(const Commit& commit) {
       pass = place.pass;
       first_of_pass = true;
     }
-    if (!first_of_pass && !(pass == 2 ? previous < key : key < previous)) {
+    if (!first_of_pass && !(pass == 2 || pass == 3 ? previous < key : key < previous)) {
       return absl::InvalidArgumentError(
           fmt::format("operation on '{}' stands in the wrong order, or twice", Printable(place.path)));
     }

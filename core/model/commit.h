@@ -83,18 +83,35 @@ struct MakeNode {
   uint64_t device = 0;  // st_rdev
   Metadata metadata;
 };
+// Another name of what stands at `target` (both in the names after pass 2), which is no folder. An entry that has the
+// name already is replaced; a name that is one of `target`'s own stays as it is.
+struct Link {
+  std::string path;
+  std::string target;
+};
+// New content for the regular file at `path` (in the names after pass 2), which stays the same file, so all of its
+// names show it. The slot was staged with the file, under the path that it has before the commit, as its base.
+struct Patch {
+  std::string path;
+  Metadata metadata;
+  uint64_t size = 0;
+  Digest digest{};  // content digest of the whole file after the patch
+  Slot slot = 0;
+};
 struct SetMetadata {
   std::string path;  // "" is the volume's root
   FileKind kind = FileKind::kRegular;
   Metadata metadata;
 };
 
-using Operation = std::variant<Remove, Detach, Attach, MakeDirectory, Put, MakeSymlink, MakeNode, SetMetadata>;
+using Operation =
+    std::variant<Remove, Detach, Attach, MakeDirectory, Put, MakeSymlink, MakeNode, Link, Patch, SetMetadata>;
 
 // Operations stand in the order in which they take effect:
 //   1. Remove and Detach, in descending key order of their paths (what is in a folder before the folder);
 //   2. Attach, MakeDirectory, Put, MakeSymlink, MakeNode, in ascending key order (a folder before what is in it);
-//   3. SetMetadata, in descending key order (a folder's times after what changes them).
+//   3. Link and Patch, in ascending key order;
+//   4. SetMetadata, in descending key order (a folder's times after what changes them).
 // ValidateOrder refuses anything else.
 struct Commit {
   VolumeName volume;
@@ -116,6 +133,13 @@ struct SegmentDelta {
   Digest digest{};  // of the range after the delta
 };
 
+// One segment (core/delta/content_digest.h) of staged content.
+struct SegmentDigest {
+  uint64_t number = 0;
+  Digest digest{};
+  friend bool operator==(const SegmentDigest&, const SegmentDigest&) = default;
+};
+
 // One entry of a replica, as DR finds it on disk.
 struct InventoryEntry {
   std::string path;
@@ -125,6 +149,7 @@ struct InventoryEntry {
   std::string symlink_target;
   Metadata metadata;
   std::optional<Digest> digest;
+  uint64_t link_id = 0;  // of all names of one file with several names within the replica; 0: it has one name
 };
 
 }  // namespace understudy::model

@@ -6,6 +6,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -25,9 +27,16 @@ class ReplicaSink {
   // export that holds `spec.replica_root`. UNAVAILABLE: no connection.
   [[nodiscard]] virtual absl::StatusOr<ReplicaState> Open(const VolumeSpec& spec) = 0;
 
-  // Begins large content under `slot`. `base_path` as in StageBegin of the wire: empty for new content.
-  [[nodiscard]] virtual absl::Status StageBegin(const VolumeName& volume, Slot slot, uint64_t size,
-                                                const std::string& base_path) = 0;
+  // Begins large content under `slot`, which is to stand at `path`. `base_path`: the replica's file that it continues,
+  // by its path before the commit; empty for new content.
+  [[nodiscard]] virtual absl::Status StageBegin(const VolumeName& volume, Slot slot, const std::string& path,
+                                                uint64_t size, const std::string& base_path) = 0;
+  // As StageBegin, but what an earlier session staged for `path` is the beginning. The segments that it holds already
+  // come back, in ascending order; each may be staged once more. Those that don't come back are the base's, or zeros.
+  // NOT_FOUND: there is nothing (any more) that fits; the session goes on, and StageBegin is the way.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<SegmentDigest>> StageResume(const VolumeName& volume, Slot slot,
+                                                                               const std::string& path, uint64_t size,
+                                                                               const std::string& base_path) = 0;
   // Ranges of one slot come in ascending order and don't overlap; each is at most kMaxStageBytes long, holes may be
   // longer.
   [[nodiscard]] virtual absl::Status StageData(const VolumeName& volume, Slot slot, uint64_t offset,

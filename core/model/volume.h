@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/status.h"
 
@@ -35,6 +36,9 @@ struct ReplicaState {
   VolumeState state = VolumeState::kStandby;
   std::string root;       // absolute, at DR
   bool complete = false;  // a whole capture was committed at least once
+  // Paths of contents that an earlier session staged in part and never committed (ReplicaSink::StageResume). Told by an
+  // opening only.
+  std::vector<std::string> leftovers{};
 };
 
 }  // namespace understudy::model

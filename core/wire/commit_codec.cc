@@ -56,6 +56,13 @@ absl::StatusOr<model::Operation> OperationFrom(const v1::Operation& message) {
       ASSIGN_OR_RETURN(const model::FileKind kind, KindFrom(make.kind()));
       return model::MakeNode{make.path(), kind, make.device(), MetadataFrom(make.metadata())};
     }
+    case v1::Operation::kLink:
+      return model::Link{message.link().path(), message.link().target()};
+    case v1::Operation::kPatch: {
+      const v1::Patch& patch = message.patch();
+      ASSIGN_OR_RETURN(const model::Digest digest, DigestFrom(patch.digest()));
+      return model::Patch{patch.path(), MetadataFrom(patch.metadata()), patch.size(), digest, patch.staged_slot()};
+    }
     case v1::Operation::kSetMetadata: {
       const v1::SetMetadata& set = message.set_metadata();
       ASSIGN_OR_RETURN(const model::FileKind kind, KindFrom(set.kind()));
@@ -126,6 +133,18 @@ struct OperationFiller {
     make.set_kind(KindToProto(op.kind));
     make.set_device(op.device);
     *make.mutable_metadata() = ToProto(op.metadata);
+  }
+  void operator()(const model::Link& op) const {
+    message.mutable_link()->set_path(op.path);
+    message.mutable_link()->set_target(op.target);
+  }
+  void operator()(const model::Patch& op) const {
+    v1::Patch& patch = *message.mutable_patch();
+    patch.set_path(op.path);
+    *patch.mutable_metadata() = ToProto(op.metadata);
+    patch.set_size(op.size);
+    patch.set_digest(op.digest.data(), op.digest.size());
+    patch.set_staged_slot(op.slot);
   }
   void operator()(const model::SetMetadata& op) const {
     v1::SetMetadata& set = *message.mutable_set_metadata();

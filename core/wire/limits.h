@@ -9,7 +9,7 @@ namespace understudy::wire {
 
 // Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
 // makes a new one.
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
 
@@ -20,6 +20,10 @@ inline constexpr uint64_t kMaxDeltaRangeBytes =
     4 * 1024 * 1024;  // range of one StageDelta, and what its offset is a multiple of
 inline constexpr size_t kMaxDeltaBytes = kMaxDeltaRangeBytes + 64 * 1024;  // a useful delta is shorter than its range
 inline constexpr uint64_t kMaxFileBytes = std::numeric_limits<int64_t>::max();
+
+// Of resumed content: what lies past so many segments (1 TiB) is sent again.
+inline constexpr size_t kMaxResumedSegments = 256 * 1024;
+inline constexpr size_t kMaxLeftovers = 64;  // of one volume
 
 // Commits.
 inline constexpr size_t kMaxCommitOperations = 4096;

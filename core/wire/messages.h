@@ -19,11 +19,20 @@ struct Handshake {
   std::string host;
 };
 
+// Also of StageResume.
 struct StageBegin {
   model::VolumeName volume;
   model::Slot slot = 0;
+  std::string path;
   uint64_t size = 0;
   std::string base_path;
+};
+
+struct StageResumed {
+  model::VolumeName volume;
+  model::Slot slot = 0;
+  bool found = false;
+  std::vector<model::SegmentDigest> segments;
 };
 
 // Views into the message that it was parsed from, or into the caller's data: content is copied as seldom as can be.

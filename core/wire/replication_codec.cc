@@ -31,6 +31,24 @@ Message HandshakeTo(const Handshake& handshake) {
   return message;
 }
 
+template <typename Message>
+absl::StatusOr<StageBegin> StageBeginFrom(const Message& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(ValidateStageBegin(message.slot(), message.path(), message.size(), message.base_path()));
+  return StageBegin{message.volume(), message.slot(), message.path(), message.size(), message.base_path()};
+}
+
+template <typename Message>
+Message StageBeginTo(const StageBegin& begin) {
+  Message message;
+  message.set_volume(begin.volume);
+  message.set_slot(begin.slot);
+  message.set_path(begin.path);
+  message.set_size(begin.size);
+  message.set_base_path(begin.base_path);
+  return message;
+}
+
 template <typename Value, typename Message>
 absl::StatusOr<Value> VolumeAndSequenceFrom(const Message& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
@@ -73,13 +91,41 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
 }
 
 absl::StatusOr<model::ReplicaState> Parse(const v1::VolumeOpened& message) {
-  return Parse(message.replica());
+  if (static_cast<size_t>(message.leftovers_size()) > kMaxLeftovers) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} leftovers: at most {} are allowed", message.leftovers_size(), kMaxLeftovers));
+  }
+  ASSIGN_OR_RETURN(model::ReplicaState state, Parse(message.replica()));
+  for (const std::string& path : message.leftovers()) {
+    RETURN_IF_ERROR(model::ValidatePath(path));
+    state.leftovers.push_back(path);
+  }
+  return state;
 }
 
 absl::StatusOr<StageBegin> Parse(const v1::StageBegin& message) {
+  return StageBeginFrom(message);
+}
+absl::StatusOr<StageBegin> Parse(const v1::StageResume& message) {
+  return StageBeginFrom(message);
+}
+
+absl::StatusOr<StageResumed> Parse(const v1::StageResumed& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  RETURN_IF_ERROR(ValidateStageBegin(message.slot(), message.size(), message.base_path()));
-  return StageBegin{message.volume(), message.slot(), message.size(), message.base_path()};
+  RETURN_IF_ERROR(ValidateSlot(message.slot()));
+  if (static_cast<size_t>(message.segments_size()) > kMaxResumedSegments) {
+    return absl::InvalidArgumentError(fmt::format("{} segments of resumed content", message.segments_size()));
+  }
+  StageResumed resumed{message.volume(), message.slot(), message.found(), {}};
+  resumed.segments.reserve(static_cast<size_t>(message.segments_size()));
+  for (const v1::SegmentDigest& segment : message.segments()) {
+    ASSIGN_OR_RETURN(const model::Digest digest, DigestFrom(segment.digest()));
+    if (!resumed.segments.empty() && segment.number() <= resumed.segments.back().number) {
+      return absl::InvalidArgumentError("segments of resumed content stand in the wrong order");
+    }
+    resumed.segments.push_back({segment.number(), digest});
+  }
+  return resumed;
 }
 
 absl::StatusOr<StageData> Parse(const v1::StageData& message) {
@@ -149,6 +195,7 @@ absl::StatusOr<model::InventoryEntry> Parse(const v1::InventoryEntry& message) {
   entry.device = message.device();
   entry.symlink_target = message.symlink_target();
   entry.metadata = MetadataFrom(message.metadata());
+  entry.link_id = message.link_id();
   if (!message.digest().empty()) {
     ASSIGN_OR_RETURN(entry.digest, DigestFrom(message.digest()));
   }
@@ -212,12 +259,30 @@ v1::ReplicaState ToProto(const model::ReplicaState& state) {
   return message;
 }
 
+v1::VolumeOpened ToOpened(const model::ReplicaState& state) {
+  v1::VolumeOpened message;
+  *message.mutable_replica() = ToProto(state);
+  for (const std::string& path : state.leftovers) message.add_leftovers(path);
+  return message;
+}
+
 v1::StageBegin ToProto(const StageBegin& begin) {
-  v1::StageBegin message;
-  message.set_volume(begin.volume);
-  message.set_slot(begin.slot);
-  message.set_size(begin.size);
-  message.set_base_path(begin.base_path);
+  return StageBeginTo<v1::StageBegin>(begin);
+}
+v1::StageResume ToResume(const StageBegin& begin) {
+  return StageBeginTo<v1::StageResume>(begin);
+}
+
+v1::StageResumed ToProto(const StageResumed& resumed) {
+  v1::StageResumed message;
+  message.set_volume(resumed.volume);
+  message.set_slot(resumed.slot);
+  message.set_found(resumed.found);
+  for (const model::SegmentDigest& segment : resumed.segments) {
+    v1::SegmentDigest& added = *message.add_segments();
+    added.set_number(segment.number);
+    added.set_digest(segment.digest.data(), segment.digest.size());
+  }
   return message;
 }
 
@@ -296,6 +361,7 @@ v1::InventoryEntry ToProto(const model::InventoryEntry& entry) {
   message.set_symlink_target(entry.symlink_target);
   *message.mutable_metadata() = ToProto(entry.metadata);
   if (entry.digest.has_value()) message.set_digest(entry.digest->data(), entry.digest->size());
+  message.set_link_id(entry.link_id);
   return message;
 }
 

@@ -33,6 +33,8 @@ class StageBegin;
 class StageData;
 class StageDelta;
 class StageEnd;
+class StageResume;
+class StageResumed;
 class VolumeOpened;
 }  // namespace understudy::v1
 
@@ -44,6 +46,8 @@ namespace understudy::wire {
 [[nodiscard]] absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message);
 [[nodiscard]] absl::StatusOr<model::ReplicaState> Parse(const v1::VolumeOpened& message);
 [[nodiscard]] absl::StatusOr<StageBegin> Parse(const v1::StageBegin& message);
+[[nodiscard]] absl::StatusOr<StageBegin> Parse(const v1::StageResume& message);
+[[nodiscard]] absl::StatusOr<StageResumed> Parse(const v1::StageResumed& message);
 [[nodiscard]] absl::StatusOr<StageData> Parse(const v1::StageData& message);  // `message` must outlive the result
 [[nodiscard]] absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message);
 [[nodiscard]] absl::StatusOr<StageEnd> Parse(const v1::StageEnd& message);
@@ -61,8 +65,12 @@ namespace understudy::wire {
 [[nodiscard]] v1::HandshakeRequest ToRequest(const Handshake& handshake);
 [[nodiscard]] v1::HandshakeResponse ToResponse(const Handshake& handshake);
 [[nodiscard]] v1::OpenVolume ToProto(const model::VolumeSpec& spec);
+// Without leftovers, which VolumeOpened has.
 [[nodiscard]] v1::ReplicaState ToProto(const model::ReplicaState& state);
+[[nodiscard]] v1::VolumeOpened ToOpened(const model::ReplicaState& state);
 [[nodiscard]] v1::StageBegin ToProto(const StageBegin& begin);
+[[nodiscard]] v1::StageResume ToResume(const StageBegin& begin);
+[[nodiscard]] v1::StageResumed ToProto(const StageResumed& resumed);
 [[nodiscard]] v1::StageData ToProto(const StageData& data);
 [[nodiscard]] v1::StageDelta ToProto(const StageDelta& delta);
 [[nodiscard]] v1::StageEnd ToProto(const StageEnd& end);

@@ -107,6 +107,19 @@ class OperationValidator {
     if (!IsDevice(op.kind) && op.device != 0) return Invalid("a device number for what is no device");
     return ValidateMetadata(op.metadata);
   }
+  absl::Status operator()(const model::Link& op) {
+    RETURN_IF_ERROR(ValidateEntryPath(op.path));
+    RETURN_IF_ERROR(ValidateEntryPath(op.target));
+    if (op.path == op.target) return Invalid("'{}' is to be a name of itself", Printable(op.path));
+    return absl::OkStatus();
+  }
+  absl::Status operator()(const model::Patch& op) {
+    RETURN_IF_ERROR(ValidateEntryPath(op.path));
+    if (op.size > kMaxFileBytes) return Invalid("content of {} bytes is too large", op.size);
+    RETURN_IF_ERROR(ValidateSlot(op.slot));
+    ++slots_[op.slot].staged;
+    return ValidateMetadata(op.metadata);
+  }
   absl::Status operator()(const model::SetMetadata& op) {
     RETURN_IF_ERROR(model::ValidatePath(op.path));
     if (op.path.empty() && op.kind != model::FileKind::kDirectory) return Invalid("the volume's root is a folder");
@@ -192,8 +205,9 @@ absl::Status ValidateVolumeSpec(const model::VolumeSpec& spec) {
   return ValidateReplicaRoot(spec.replica_root);
 }
 
-absl::Status ValidateStageBegin(model::Slot slot, uint64_t size, std::string_view base_path) {
+absl::Status ValidateStageBegin(model::Slot slot, std::string_view path, uint64_t size, std::string_view base_path) {
   RETURN_IF_ERROR(ValidateSlot(slot));
+  RETURN_IF_ERROR(ValidateEntryPath(path));
   if (size > kMaxFileBytes) return Invalid("content of {} bytes is too large", size);
   return model::ValidatePath(base_path);
 }
@@ -252,6 +266,9 @@ absl::Status ValidateInventoryEntry(const model::InventoryEntry& entry) {
   const bool link = entry.kind == model::FileKind::kSymlink;
   if (link) RETURN_IF_ERROR(ValidateSymlinkTarget(entry.symlink_target));
   if (!link && !entry.symlink_target.empty()) return Invalid("a target for '{}', no symlink", Printable(entry.path));
+  if (entry.link_id != 0 && entry.kind == model::FileKind::kDirectory) {
+    return Invalid("several names for '{}', a folder", Printable(entry.path));
+  }
   if (entry.digest.has_value() && entry.kind != model::FileKind::kRegular) {
     return Invalid("a content digest for '{}', no regular file", Printable(entry.path));
   }

@@ -30,8 +30,9 @@ namespace understudy::wire {
 
 [[nodiscard]] absl::Status ValidateVolumeSpec(const model::VolumeSpec& spec);
 
-// `base_path` may be empty.
-[[nodiscard]] absl::Status ValidateStageBegin(model::Slot slot, uint64_t size, std::string_view base_path);
+// `base_path` may be empty. Also of StageResume.
+[[nodiscard]] absl::Status ValidateStageBegin(model::Slot slot, std::string_view path, uint64_t size,
+                                              std::string_view base_path);
 [[nodiscard]] absl::Status ValidateStageData(model::Slot slot, uint64_t offset, std::string_view data);
 [[nodiscard]] absl::Status ValidateStageHole(model::Slot slot, uint64_t offset, uint64_t length);
 [[nodiscard]] absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& delta);

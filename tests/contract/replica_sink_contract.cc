@@ -268,7 +268,7 @@ TEST_P(ReplicaSinkContract, LargeContentComesInPiecesWithHoles) {
   std::string content = Pattern(kPiece, 1) + std::string(3 * kPiece, '\0') + Pattern(kPiece / 2, 2);
   content.resize(content.size() + 5, '\0');
   model::Commit commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 3, content.size(), "").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 3, "staged", content.size(), "").ok());
   ASSERT_TRUE(sink_->StageData(kVolume, 3, 0, std::string_view(content).substr(0, kPiece)).ok());
   ASSERT_TRUE(sink_->StageHole(kVolume, 3, kPiece, 3 * kPiece).ok());
   ASSERT_TRUE(sink_->StageData(kVolume, 3, 4 * kPiece, std::string_view(content).substr(4 * kPiece, kPiece / 2)).ok());
@@ -281,7 +281,7 @@ TEST_P(ReplicaSinkContract, LargeContentComesInPiecesWithHoles) {
 TEST_P(ReplicaSinkContract, ContentWithABaseKeepsWhatIsNotSent) {
   const std::string before = Pattern(3 * 1024 * 1024, 1);
   model::Commit commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, before.size(), "").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, "staged", before.size(), "").ok());
   for (size_t at = 0; at < before.size(); at += wire::kMaxStageBytes) {
     ASSERT_TRUE(sink_->StageData(kVolume, 0, at, std::string_view(before).substr(at, wire::kMaxStageBytes)).ok());
   }
@@ -294,7 +294,7 @@ TEST_P(ReplicaSinkContract, ContentWithABaseKeepsWhatIsNotSent) {
   after.replace(1'000'000, 65'536, std::string(65'536, '\0'));
   after.resize(5 * 1024 * 1024, '\0');  // it grows
   commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, after.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, "staged", after.size(), "image").ok());
   ASSERT_TRUE(sink_->StageData(kVolume, 0, 100'000, std::string_view(after).substr(100'000, 4096)).ok());
   ASSERT_TRUE(sink_->StageHole(kVolume, 0, 1'000'000, 65'536).ok());
   ASSERT_TRUE(sink_->StageEnd(kVolume, 0).ok());
@@ -304,7 +304,7 @@ TEST_P(ReplicaSinkContract, ContentWithABaseKeepsWhatIsNotSent) {
 
   const std::string cut = after.substr(0, 1'500'000);
   commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, cut.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, "staged", cut.size(), "image").ok());
   ASSERT_TRUE(sink_->StageEnd(kVolume, 0).ok());
   commit.operations = {StagedPut("image", cut, 0)};
   MustSubmit(commit);
@@ -314,7 +314,7 @@ TEST_P(ReplicaSinkContract, ContentWithABaseKeepsWhatIsNotSent) {
 void DeltaContract::PutBase(const std::string& path) {
   base_ = Pattern(5 * 1024 * 1024, 3);
   model::Commit commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, base_.size(), "").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 0, "staged", base_.size(), "").ok());
   for (size_t at = 0; at < base_.size(); at += wire::kMaxStageBytes) {
     ASSERT_TRUE(sink_->StageData(kVolume, 0, at, std::string_view(base_).substr(at, wire::kMaxStageBytes)).ok());
   }
@@ -338,7 +338,7 @@ TEST_P(DeltaContract, DeltasPatchSegmentsOfTheBase) {
   PutBase("image");
   std::string next = "inserted" + base_.substr(0, 4'500'000);  // moved inside, and shorter in the end
   model::Commit commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 9, next.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 9, "staged", next.size(), "image").ok());
   for (uint64_t offset : {uint64_t{0}, delta::kSegmentBytes}) {
     ASSERT_TRUE(sink_->StageDelta(kVolume, 9, DeltaOf(base_, next, offset)).ok());
   }
@@ -355,7 +355,7 @@ TEST_P(DeltaContract, ADeltaAgainstAnotherBaseIsDataLossAndChangesNothing) {
   std::string next = other;
   next.replace(10, 3, "abc");
   model::Commit commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, next.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, "staged", next.size(), "image").ok());
   absl::Status status = sink_->StageDelta(kVolume, 1, DeltaOf(other, next, 0));
   if (status.ok()) status = sink_->StageEnd(kVolume, 1);
   commit.operations = {StagedPut("image", next, 1)};
@@ -383,7 +383,7 @@ TEST_P(ReplicaSinkContract, ContentThatDoesNotMatchItsDigestIsRefusedAndChangesN
 
 TEST_P(ReplicaSinkContract, StagedContentThatDoesNotMatchItsDigestIsRefused) {
   model::Commit commit = Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, 8, "").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, "staged", 8, "").ok());
   ASSERT_TRUE(sink_->StageData(kVolume, 1, 0, "12345678").ok());
   ASSERT_TRUE(sink_->StageEnd(kVolume, 1).ok());
   commit.operations = {StagedPut("a", "1234567x", 1)};
@@ -426,7 +426,7 @@ TEST_P(ReplicaSinkContract, ALaterOpeningSupersedesAnEarlierOne) {
 
 TEST_P(ReplicaSinkContract, WhatAnEarlierOpeningStagedIsGone) {
   Begin();
-  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, 1, "").ok());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, "staged", 1, "").ok());
   ASSERT_TRUE(sink_->StageData(kVolume, 1, 0, "x").ok());
   ASSERT_TRUE(sink_->StageEnd(kVolume, 1).ok());
   model::Commit commit = Begin();
@@ -514,7 +514,7 @@ TEST_P(ReplicaSinkContract, MalformedCommitsAreRefused) {
 TEST_P(ReplicaSinkContract, StagingKeepsToItsBounds) {
   const auto code_of = [&](const std::function<absl::Status()>& stage) {
     model::Commit commit = Begin();
-    EXPECT_TRUE(sink_->StageBegin(kVolume, 1, 100, "").ok());
+    EXPECT_TRUE(sink_->StageBegin(kVolume, 1, "staged", 100, "").ok());
     EXPECT_TRUE(sink_->StageData(kVolume, 1, 10, "0123456789").ok());
     absl::Status status = stage();
     if (status.ok()) status = sink_->Submit(commit);  // an implementation may tell late
@@ -525,10 +525,12 @@ TEST_P(ReplicaSinkContract, StagingKeepsToItsBounds) {
   EXPECT_EQ(code_of([&] { return sink_->StageData(kVolume, 2, 0, "a"); }), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(code_of([&] { return sink_->StageHole(kVolume, 1, 50, ~uint64_t{0}); }),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code_of([&] { return sink_->StageBegin(kVolume, 1, 1, ""); }), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code_of([&] { return sink_->StageBegin(kVolume, wire::kMaxSlots, 1, ""); }),
+  EXPECT_EQ(code_of([&] { return sink_->StageBegin(kVolume, 1, "staged", 1, ""); }),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code_of([&] { return sink_->StageBegin(kVolume, 3, 1, "missing"); }), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(code_of([&] { return sink_->StageBegin(kVolume, wire::kMaxSlots, "staged", 1, ""); }),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { return sink_->StageBegin(kVolume, 3, "staged", 1, "missing"); }),
+            absl::StatusCode::kDataLoss);
   EXPECT_EQ(code_of([&] { return sink_->StageEnd(kVolume, 2); }), absl::StatusCode::kInvalidArgument);
 }
 

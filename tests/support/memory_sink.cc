@@ -24,6 +24,10 @@ absl::Status Mismatch(const std::string& path) {
   return wire::WithPath(absl::DataLossError(fmt::format("'{}' isn't what the primary takes it for", path)), path);
 }
 
+absl::Status ContentMismatch(const std::string& path) {
+  return wire::WithPath(absl::DataLossError("the content isn't what was announced"), path);
+}
+
 // Takes `path` and all below it out of `tree`; what is returned is keyed by the paths below `path` ("" for itself).
 Tree Cut(Tree& tree, const std::string& path) {
   Tree cut;
@@ -42,7 +46,9 @@ Tree Cut(Tree& tree, const std::string& path) {
 // Applies a valid commit to a tree, operation by operation.
 class Applier {
  public:
-  using StagedContent = std::function<absl::StatusOr<std::string>(const model::Put&)>;
+  // Of a slot, for the file at a path: its size and digest are compared.
+  using StagedContent = std::function<absl::StatusOr<std::string>(model::Slot, const std::string& path, uint64_t size,
+                                                                  const model::Digest& digest)>;
   Applier(Tree& tree, StagedContent content) : tree_(tree), content_(std::move(content)) {}
 
   absl::Status operator()(const model::Remove& op) {
@@ -74,7 +80,13 @@ class Applier {
     return Place(op.path, {.kind = FileKind::kDirectory, .metadata = op.metadata}, true);
   }
   absl::Status operator()(const model::Put& op) {
-    ASSIGN_OR_RETURN(std::string content, content_(op));
+    std::string content;
+    if (const auto* inlined = std::get_if<std::string>(&op.content)) {
+      content = *inlined;
+      if (content.size() != op.size || delta::DigestOfContent(content) != op.digest) return ContentMismatch(op.path);
+    } else {
+      ASSIGN_OR_RETURN(content, content_(std::get<model::Slot>(op.content), op.path, op.size, op.digest));
+    }
     return Place(op.path, {.content = std::move(content), .metadata = op.metadata}, false);
   }
   absl::Status operator()(const model::MakeSymlink& op) {
@@ -83,14 +95,43 @@ class Applier {
   absl::Status operator()(const model::MakeNode& op) {
     return Place(op.path, {.kind = op.kind, .device = op.device, .metadata = op.metadata}, false);
   }
+  absl::Status operator()(const model::Link& op) {
+    const auto target = tree_.find(model::Key(op.target));
+    if (target == tree_.end() || target->second.kind == FileKind::kDirectory) return Mismatch(op.target);
+    if (target->second.link_id == 0) target->second.link_id = FreeLinkId();
+    return Place(op.path, target->second, false);
+  }
+  absl::Status operator()(const model::Patch& op) {
+    const Entry* present = Find(op.path);
+    if (present == nullptr || present->kind != FileKind::kRegular) return Mismatch(op.path);
+    ASSIGN_OR_RETURN(const std::string content, content_(op.slot, op.path, op.size, op.digest));
+    ForAllNames(op.path, [&](Entry& entry) {
+      entry.content = content;
+      entry.metadata = op.metadata;
+    });
+    return absl::OkStatus();
+  }
   absl::Status operator()(const model::SetMetadata& op) {
-    const auto found = tree_.find(model::Key(op.path));
-    if (found == tree_.end() || found->second.kind != op.kind) return Mismatch(op.path);
-    found->second.metadata = op.metadata;
+    const Entry* present = Find(op.path);
+    if (present == nullptr || present->kind != op.kind) return Mismatch(op.path);
+    ForAllNames(op.path, [&](Entry& entry) { entry.metadata = op.metadata; });
     return absl::OkStatus();
   }
 
  private:
+  void ForAllNames(const std::string& path, const std::function<void(Entry&)>& change) {
+    Entry& named = tree_.at(model::Key(path));
+    const uint64_t link_id = named.link_id;
+    if (link_id == 0) return change(named);
+    for (auto& [key, entry] : tree_) {
+      if (entry.link_id == link_id) change(entry);
+    }
+  }
+  uint64_t FreeLinkId() const {
+    uint64_t highest = 0;
+    for (const auto& [key, entry] : tree_) highest = std::max(highest, entry.link_id);
+    return highest + 1;
+  }
   const Entry* Find(const std::string& path) const {
     const auto found = tree_.find(model::Key(path));
     return found == tree_.end() ? nullptr : &found->second;
@@ -181,10 +222,17 @@ absl::Status MemorySink::Write(const model::VolumeName& volume, const std::funct
   return done;
 }
 
-absl::Status MemorySink::StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
-                                    const std::string& base_path) {
+// It keeps nothing that wasn't committed.
+absl::StatusOr<std::vector<model::SegmentDigest>> MemorySink::StageResume(const model::VolumeName&, model::Slot,
+                                                                          const std::string& path, uint64_t,
+                                                                          const std::string&) {
+  return absl::NotFoundError(fmt::format("nothing was staged for '{}' before", path));
+}
+
+absl::Status MemorySink::StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
+                                    uint64_t size, const std::string& base_path) {
   return Write(volume, [&](Replica& replica) {
-    RETURN_IF_ERROR(wire::ValidateStageBegin(slot, size, base_path));
+    RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
     if (replica.staged.contains(slot)) return absl::InvalidArgumentError("the slot is in use");
     Staged staged;
     if (!base_path.empty()) {
@@ -264,22 +312,15 @@ absl::Status MemorySink::Submit(const model::Commit& commit) {
     if (commit.epoch != replica.state.epoch || commit.base_sequence != replica.state.sequence) {
       return absl::FailedPreconditionError("the commit is for another state");
     }
-    const auto content_of = [&](const model::Put& put) -> absl::StatusOr<std::string> {
-      std::string content;
-      bool check = true;
-      if (const auto* inlined = std::get_if<std::string>(&put.content)) {
-        content = *inlined;
-      } else {
-        const auto staged = replica.staged.find(std::get<model::Slot>(put.content));
-        if (staged == replica.staged.end() || !staged->second.finished) {
-          return absl::InvalidArgumentError("a slot that wasn't staged");
-        }
-        content = staged->second.content;
-        check = staged->second.base_path.empty();
+    const auto content_of = [&](model::Slot slot, const std::string& path, uint64_t size,
+                                const model::Digest& digest) -> absl::StatusOr<std::string> {
+      const auto staged = replica.staged.find(slot);
+      if (staged == replica.staged.end() || !staged->second.finished) {
+        return absl::InvalidArgumentError("a slot that wasn't staged");
       }
-      if (content.size() != put.size || (check && delta::DigestOfContent(content) != put.digest)) {
-        return wire::WithPath(absl::DataLossError("the content isn't what was announced"), put.path);
-      }
+      const std::string& content = staged->second.content;
+      const bool check = staged->second.base_path.empty();
+      if (content.size() != size || (check && delta::DigestOfContent(content) != digest)) return ContentMismatch(path);
       return content;
     };
     Tree next = replica.tree;
@@ -309,9 +350,12 @@ absl::Status MemorySink::Inventory(const model::VolumeName& volume, bool with_di
     if (found == replicas_.replicas_.end()) return absl::NotFoundError(fmt::format("no replica of '{}'", volume));
     tree = found->second.tree;
   }
+  std::map<uint64_t, int> names;
+  for (const auto& [key, entry] : tree) ++names[entry.link_id];
   for (const auto& [key, entry] : tree) {
     if (key.empty()) continue;
     model::InventoryEntry listed;
+    listed.link_id = names[entry.link_id] > 1 ? entry.link_id : 0;
     listed.path = model::PathOfKey(key);
     listed.kind = entry.kind;
     listed.size = entry.content.size();

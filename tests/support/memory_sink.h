@@ -23,6 +23,7 @@ class MemoryReplicas {
     std::string target{};
     uint64_t device = 0;
     model::Metadata metadata{};
+    uint64_t link_id = 0;  // of all names of a file that was given another one; 0: it never was
     friend bool operator==(const Entry&, const Entry&) = default;
   };
   using Tree = std::map<std::string, Entry>;  // by key of the path (core/model/path.h); the root is ""
@@ -68,8 +69,12 @@ class MemorySink : public model::ReplicaSink {
   explicit MemorySink(MemoryReplicas& replicas) : replicas_(replicas) {}
 
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Open(const model::VolumeSpec& spec) override;
-  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, uint64_t size,
-                                        const std::string& base_path) override;
+  [[nodiscard]] absl::Status StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
+                                        uint64_t size, const std::string& base_path) override;
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(const model::VolumeName& volume,
+                                                                              model::Slot slot, const std::string& path,
+                                                                              uint64_t size,
+                                                                              const std::string& base_path) override;
   [[nodiscard]] absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                        std::string_view data) override;
   [[nodiscard]] absl::Status StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,

@@ -57,7 +57,7 @@ const std::string kImage = std::string(3 * 1024 * 1024, 'i') + "end";
 // The state before: something for every kind of operation to work on.
 bool MakeBase(dr::CommitEngine& engine, const std::string& root) {
   auto session = engine.Open({"vol", root, 0});
-  if (!session.ok() || !session->StageBegin(0, kImage.size(), "").ok()) return false;
+  if (!session.ok() || !session->StageBegin(0, "staged", kImage.size(), "").ok()) return false;
   for (size_t at = 0; at < kImage.size(); at += 1024 * 1024) {
     if (!session->StageData(0, at, std::string_view(kImage).substr(at, 1024 * 1024)).ok()) return false;
   }
@@ -79,7 +79,7 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
   image.replace(10, 4, "over");
   const auto signature = delta::MakeSignature(kImage);
   const auto delta = delta::MakeDelta(*signature, image);
-  if (!session->StageBegin(7, image.size(), "image").ok()) return false;
+  if (!session->StageBegin(7, "staged", image.size(), "image").ok()) return false;
   if (!session->StageDelta(7, {0, image.size(), *delta, delta::DigestOf(image)}).ok()) return false;
   if (!session->StageEnd(7).ok()) return false;
   const model::Commit commit =

@@ -89,7 +89,7 @@ TEST_F(EngineTest, AnErrorBeforeTheRecordChangesNothingAndDropsWhatWasStaged) {
     const auto engine = host_.Start(fault);
     dr::Session session = Open(*engine);
     const model::ReplicaState before = session.State();
-    ASSERT_TRUE(session.StageBegin(1, 4, "").ok());
+    ASSERT_TRUE(session.StageBegin(1, "staged", 4, "").ok());
     ASSERT_TRUE(session.StageData(1, 0, "1234").ok());
     ASSERT_TRUE(session.StageEnd(1).ok());
     EXPECT_FALSE(session.SubmitDurable(NextCommit(before, {StagedPut("a", "1234", 1)})).ok());
@@ -123,10 +123,10 @@ TEST_F(EngineTest, AnErrorInPublishingStopsTheVolumeUntilItIsOpenedAgain) {
 TEST_F(EngineTest, StagingAheadPublishesTheCommitBefore) {
   const auto engine = host_.Start();
   dr::Session session = Open(*engine);
-  ASSERT_TRUE(session.StageBegin(1, 1, "").ok());
+  ASSERT_TRUE(session.StageBegin(1, "staged", 1, "").ok());
   ASSERT_TRUE(session.StageEnd(1).ok());
   ASSERT_TRUE(session.SubmitDurable(NextCommit(session.State(), {StagedPut("a", std::string(1, '\0'), 1)})).ok());
-  ASSERT_TRUE(session.StageBegin(1, 2, "a").ok()) << "the base is the commit's";
+  ASSERT_TRUE(session.StageBegin(1, "staged", 2, "a").ok()) << "the base is the commit's";
   EXPECT_EQ(session.State().published_sequence, 1u);
 }
 
@@ -215,7 +215,7 @@ TEST_F(EngineTest, StrayStagingOfACrashIsDiscardedByTheNextStart) {
   {
     const auto engine = host_.Start();
     dr::Session session = Open(*engine);
-    ASSERT_TRUE(session.StageBegin(1, 4096, "").ok());
+    ASSERT_TRUE(session.StageBegin(1, "staged", 4096, "").ok());
     ASSERT_EQ(host_.LeftInWorkFolder().size(), 1u);
   }
   host_.Start();
@@ -256,7 +256,7 @@ TEST_F(EngineTest, HolesStayHoles) {
   const auto engine = host_.Start();
   dr::Session session = Open(*engine);
   const uint64_t size = uint64_t{1} << 30;
-  ASSERT_TRUE(session.StageBegin(1, size, "").ok());
+  ASSERT_TRUE(session.StageBegin(1, "staged", size, "").ok());
   ASSERT_TRUE(session.StageData(1, size / 2, "middle").ok());
   ASSERT_TRUE(session.StageHole(1, size / 2 + 4096, 4096).ok());
   ASSERT_TRUE(session.StageEnd(1).ok());
@@ -268,7 +268,7 @@ TEST_F(EngineTest, HolesStayHoles) {
 
   session = Open(*engine);
   ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("base", "x")}).ok());
-  ASSERT_TRUE(session.StageBegin(1, size, "base").ok());
+  ASSERT_TRUE(session.StageBegin(1, "staged", size, "base").ok());
   ASSERT_TRUE(session.StageHole(1, 0, 4096).ok());
   ASSERT_TRUE(session.StageEnd(1).ok());
   ASSERT_TRUE(SubmitAndPublish(session, {put}).ok());
@@ -302,7 +302,7 @@ TEST_F(SmallFilesystemTest, NoSpaceRefusesTheCommitAndKeepsTheLastState) {
   ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("a", "A")}).ok());
   const std::string before = Show(*engine, "vol");
   const std::string megabyte(1024 * 1024, 'x');
-  ASSERT_TRUE(session.StageBegin(1, 100 * megabyte.size(), "").ok());
+  ASSERT_TRUE(session.StageBegin(1, "staged", 100 * megabyte.size(), "").ok());
   absl::Status staged;
   for (size_t i = 0; i < 100 && staged.ok(); ++i) staged = session.StageData(1, i * megabyte.size(), megabyte);
   EXPECT_EQ(staged.code(), absl::StatusCode::kResourceExhausted) << staged;

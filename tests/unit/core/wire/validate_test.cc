@@ -79,10 +79,10 @@ TEST(ValidateRange, EndsWithinTheLargestFileWithoutOverflow) {
 }
 
 TEST(ValidateStaging, SlotsSizesAndPiecesAreBounded) {
-  EXPECT_TRUE(ValidateStageBegin(kMaxSlots - 1, kMaxFileBytes, "a/b").ok());
-  EXPECT_TRUE(IsInvalid(ValidateStageBegin(kMaxSlots, 1, "")));
-  EXPECT_TRUE(IsInvalid(ValidateStageBegin(0, kMaxFileBytes + 1, "")));
-  EXPECT_TRUE(IsInvalid(ValidateStageBegin(0, 1, "../a")));
+  EXPECT_TRUE(ValidateStageBegin(kMaxSlots - 1, "p", kMaxFileBytes, "a/b").ok());
+  EXPECT_TRUE(IsInvalid(ValidateStageBegin(kMaxSlots, "p", 1, "")));
+  EXPECT_TRUE(IsInvalid(ValidateStageBegin(0, "p", kMaxFileBytes + 1, "")));
+  EXPECT_TRUE(IsInvalid(ValidateStageBegin(0, "p", 1, "../a")));
   EXPECT_TRUE(ValidateStageData(0, 0, std::string(kMaxStageBytes, 'x')).ok());
   EXPECT_TRUE(IsInvalid(ValidateStageData(0, 0, std::string(kMaxStageBytes + 1, 'x'))));
   EXPECT_TRUE(IsInvalid(ValidateStageData(0, 0, "")));
