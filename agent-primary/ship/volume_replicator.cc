@@ -226,11 +226,10 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     return result.status();
   }
   CopyIndexState();
-  std::optional<uint64_t> files;
-  if (batch.whole_volume) {
-    // Counting goes through the whole index, as the scan did.
-    ASSIGN_OR_RETURN(files, index_->CountRows());
-  }
+  // Counting goes through the whole index, as the scan did. Should it fail, the next scan counts: what this one found
+  // out must not get lost over it.
+  absl::StatusOr<uint64_t> rows = absl::UnavailableError("not counted");
+  if (batch.whole_volume) rows = index_->CountRows();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   oldest_in_flight_.reset();
@@ -249,7 +248,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   status_.content_bytes_sent += result->content_bytes_sent;
   if (!result->rung.empty()) status_.strategy = std::string(result->rung);
   if (result->commits > 0) status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
-  if (files.has_value()) status_.files = *files;
+  if (rows.ok() && *rows > 0) status_.files = *rows - 1;  // the volume's own folder is no file in it
   status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
   return absl::OkStatus();
 }
