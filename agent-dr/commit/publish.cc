@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/prepare.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -45,6 +46,7 @@ class Publisher {
     parent_.reset();
     for (size_t index = 0; index < operations.size(); ++index) {
       if (const auto* link = std::get_if<model::Link>(&operations[index])) RETURN_IF_ERROR(MakeLink(*link, index));
+      if (const auto* patch = std::get_if<model::Patch>(&operations[index])) RETURN_IF_ERROR(PatchFile(*patch, index));
     }
     return SetAllMetadata();
   }
@@ -155,6 +157,31 @@ class Publisher {
     }
     RETURN_IF_ERROR(NextEffect());
     return RenameOver(staging, entry, parent, link.path);
+  }
+
+  // The staged content stays for a replay: unlike a rename, what is written here isn't durable before it is synced.
+  absl::Status PatchFile(const model::Patch& patch, size_t index) {
+    const PatchedFile& meant = record_.patches.at(index);
+    const auto annotate = [&](const absl::Status& status) {
+      return Annotate(status, fmt::format("patch '{}'", Printable(patch.path)));
+    };
+    ASSIGN_OR_RETURN(const os::Fd file, replica_.OpenPath(patch.path, O_RDWR | O_NONBLOCK));
+    ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(file.get(), ""));
+    if (IdentityOf(stat) != meant.identity) {
+      return annotate(absl::DataLossError("another file has come there, past understudy-dr: compare the volume anew"));
+    }
+    const auto staged = work_.staging().OpenPath(WorkArea::StagedEntry(record_.commit.sequence, index), O_RDONLY);
+    if (!staged.ok()) return annotate(staged.status());
+    for (const ContentRange& range : meant.ranges) {
+      RETURN_IF_ERROR(NextEffect());
+      const absl::Status applied = ApplyRange(staged->get(), file.get(), range);
+      if (!applied.ok()) return annotate(applied);
+    }
+    RETURN_IF_ERROR(NextEffect());
+    RETURN_IF_ERROR(SetSize(file.get(), patch.size));
+    RETURN_IF_ERROR(NextEffect());
+    const absl::Status set = os::ApplyMetadata(file.get(), FileKind::kRegular, patch.metadata);
+    return set.ok() ? set : annotate(set);
   }
 
   // Pass 4: what is in a folder before the folder, whose times it would change. New folders get theirs here, too.

@@ -55,8 +55,11 @@ class WorkArea {
 
   [[nodiscard]] static std::string RemovedEntry(model::Sequence sequence, size_t operation_index);
 
-  // Takes away everything that is staged. Not to be called while a commit record may still need it.
-  [[nodiscard]] absl::Status DiscardStaging() const;
+  // Takes away everything that is staged, but for what commit `kept` places (0: keeps nothing). Not to be called with
+  // less than the unsettled record may still need.
+  [[nodiscard]] absl::Status DiscardStaging(model::Sequence kept) const;
+  // One entry of the staging folder; none is fine.
+  [[nodiscard]] absl::Status DiscardStaged(const std::string& name) const;
   // Takes away removed folders for good. At any time.
   [[nodiscard]] absl::Status DiscardRemoved() const;
 

@@ -397,6 +397,52 @@ TEST_P(DeltaContract, DeltasPatchSegmentsOfTheBase) {
   EXPECT_EQ(Listing(), FileLine("image", next, 0600));
 }
 
+TEST_P(DeltaContract, APatchChangesTheFileUnderAllItsNames) {
+  PutBase("image");
+  std::string next = base_;
+  next.replace(10, 3, "abc");
+  next.replace(4'000'000, 500'000, Pattern(500'000, 9));  // in both segments
+  model::Commit commit = Begin();
+  commit.operations = {model::Link{"name", "image"}};
+  MustSubmit(commit);
+  commit = Begin();
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 2, "image", next.size(), "image").ok());
+  for (uint64_t offset : {uint64_t{0}, delta::kSegmentBytes}) {
+    ASSERT_TRUE(sink_->StageDelta(kVolume, 2, DeltaOf(base_, next, offset)).ok());
+  }
+  ASSERT_TRUE(sink_->StageEnd(kVolume, 2).ok());
+  // The file moves in the same commit.
+  commit.operations = {model::Detach{"image", 1}, model::Attach{1, "moved"},
+                       model::Patch{"moved", Meta(0600), next.size(), delta::DigestOfContent(next), 2}};
+  MustSubmit(commit);
+  const auto named = [](std::string line, std::string_view names) { return line.insert(line.size() - 1, names); };
+  EXPECT_EQ(Listing(), named(FileLine("moved", next, 0600), " with other names") +
+                           named(FileLine("name", next, 0600), " = moved"));
+}
+
+TEST_P(DeltaContract, PatchesGrowCutAndPunch) {
+  PutBase("image");
+  std::string next = base_;
+  next.replace(100'000, 70'000, std::string(70'000, '\0'));
+  next.resize(6'000'000, '\0');
+  next += "end";
+  model::Commit commit = Begin();
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 2, "image", next.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageHole(kVolume, 2, 100'000, 70'000).ok());
+  ASSERT_TRUE(sink_->StageData(kVolume, 2, 6'000'000, "end").ok());
+  ASSERT_TRUE(sink_->StageEnd(kVolume, 2).ok());
+  commit.operations = {model::Patch{"image", Meta(0640), next.size(), delta::DigestOfContent(next), 2}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("image", next, 0640));
+  commit = Begin();
+  const std::string cut = next.substr(0, 1'000'001);
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 2, "image", cut.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageEnd(kVolume, 2).ok());
+  commit.operations = {model::Patch{"image", Meta(0640), cut.size(), delta::DigestOfContent(cut), 2}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("image", cut, 0640));
+}
+
 TEST_P(DeltaContract, ADeltaAgainstAnotherBaseIsDataLossAndChangesNothing) {
   PutBase("image");
   std::string other = base_;

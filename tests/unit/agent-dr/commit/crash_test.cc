@@ -51,11 +51,13 @@ int InProcess(const std::function<bool()>& body) {
 // Of a changing process that starts anew: it settles the commit before (publish once more, 3 folders' metadata,
 // settle).
 constexpr size_t kStartSteps = 5;
-// 26 operations are staged, synced and recorded.
-constexpr size_t kStepsBeforeTheRecord = 26 + 2;
-// Publishing begins; 8 entries go and the mark of that pass, 13 come, 2 names come in two steps each, 5 get metadata.
-constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 13 + 2 * 2 + 5;
+// 27 operations are staged, synced and recorded.
+constexpr size_t kStepsBeforeTheRecord = 27 + 2;
+// Publishing begins; 8 entries go and the mark of that pass, 13 come, 2 names come in two steps each, a patch in
+// three ranges, its size and its metadata, 5 get metadata.
+constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 13 + 2 * 2 + 5 + 5;
 
+const std::string kPatched(20'000, 'p');
 const std::string kImage = std::string(3 * 1024 * 1024, 'i') + "end";
 
 // The state before: something for every kind of operation to work on.
@@ -66,13 +68,15 @@ bool MakeBase(dr::CommitEngine& engine, const std::string& root) {
     if (!session->StageData(0, at, std::string_view(kImage).substr(at, 1024 * 1024)).ok()) return false;
   }
   if (!session->StageEnd(0).ok()) return false;
-  const model::Commit commit =
-      NextCommit(session->State(), {InlinePut("a", "A"), InlinePut("b", "B"), model::MakeDirectory{"dir", Meta(0555)},
-                                    model::MakeDirectory{"dir/in", Meta(0755)}, InlinePut("dir/in/x", "x"),
-                                    model::MakeDirectory{"gone", Meta(0755)}, InlinePut("gone/left", "left"),
-                                    InlinePut("h1", "several names"), StagedPut("image", kImage, 0),
-                                    InlinePut("over", "over"), InlinePut("replaced", "old"), InlinePut("turns", "file"),
-                                    model::Link{"h2", "h1"}, model::Link{"h3", "h1"}});
+  const model::Commit commit = NextCommit(
+      session->State(), {InlinePut("a", "A"), InlinePut("b", "B"), model::MakeDirectory{"dir", Meta(0555)},
+                         model::MakeDirectory{"dir/in", Meta(0755)}, InlinePut("dir/in/x", "x"),
+                         model::MakeDirectory{"gone", Meta(0755)}, InlinePut("gone/left", "left"),
+                         InlinePut("h1", "several names"), StagedPut("image", kImage, 0), InlinePut("over", "over"),
+                         InlinePut("patched", kPatched), InlinePut("replaced", "old"), InlinePut("turns", "file"),
+                         // So many that an entry that the next commit stages could be taken for one of these.
+                         InlinePut("u", "u"), InlinePut("v", "v"), InlinePut("w", "w"), model::Link{"h2", "h1"},
+                         model::Link{"h3", "h1"}});
   return session->SubmitDurable(commit).ok() && session->Publish().ok();
 }
 
@@ -89,6 +93,11 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
   if (!session->StageBegin(7, "staged", image.size(), "image").ok()) return false;
   if (!session->StageDelta(7, {0, image.size(), *delta, delta::DigestOf(image)}).ok()) return false;
   if (!session->StageEnd(7).ok()) return false;
+  if (!session->StageBegin(8, "patched", 30'000, "patched").ok() || !session->StageData(8, 0, "over").ok() ||
+      !session->StageHole(8, 4096, 8192).ok() || !session->StageData(8, 25'000, "grown").ok() ||
+      !session->StageEnd(8).ok()) {
+    return false;
+  }
   const model::Commit commit =
       NextCommit(session->State(), {model::Remove{"turns", FileKind::kRegular},
                                     model::Detach{"h3", 6},
@@ -112,6 +121,7 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
                                     model::MakeDirectory{"turns", Meta(0755)},
                                     InlinePut("turns/into", "folder"),
                                     model::Link{"over", "a"},
+                                    model::Patch{"patched", Meta(0640, 3), 30'000, {}, 8},
                                     model::Link{"pipe2", "pipe"},
                                     model::SetMetadata{"new/in", FileKind::kDirectory, Meta(0711)},
                                     model::SetMetadata{"dir", FileKind::kDirectory, Meta(0555, 1'700'000'001)},
@@ -126,12 +136,15 @@ class CrashTest : public testing::Test {
   // What an undisturbed run shows.
   void SetUp() override {
     DrHost host;
-    const auto engine = host.Start();
-    ASSERT_TRUE(MakeBase(*engine, host.RootOf("vol")));
-    before_ = Show(*engine, "vol");
-    ASSERT_TRUE(Change(*engine, host.RootOf("vol"), [] {}));
-    after_ = Show(*engine, "vol");
-    ASSERT_NE(before_, after_);
+    {
+      const auto engine = host.Start();
+      ASSERT_TRUE(MakeBase(*engine, host.RootOf("vol")));
+      before_ = Show(*engine, "vol");
+      ASSERT_TRUE(Change(*engine, host.RootOf("vol"), [] {}));
+      after_ = Show(*engine, "vol");
+      ASSERT_NE(before_, after_);
+    }
+    ASSERT_EQ(Show(*host.Start(), "vol"), after_) << "a replay of what is published changes it";
     ASSERT_EQ(host.LeftInWorkFolder(), std::vector<std::string>());
   }
 
