@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
@@ -164,7 +165,8 @@ absl::Status Replica::Recover() {
     RETURN_IF_ERROR(PublishLocked());
     RETURN_IF_ERROR(SettleLocked());
   }
-  RETURN_IF_ERROR(folders_->work.DiscardStaging());
+  RETURN_IF_ERROR(folders_->work.DiscardStaging(0));
+  applied_patches_.clear();
   RETURN_IF_ERROR(folders_->work.DiscardRemoved());
   must_recover_ = false;
   return absl::OkStatus();
@@ -211,7 +213,7 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
     if (!recovered.ok()) return Annotate(recovered, fmt::format("volume '{}'", spec.name));
   } else {
     folders_->staging.Clear();
-    RETURN_IF_ERROR(folders_->work.DiscardStaging());
+    RETURN_IF_ERROR(folders_->work.DiscardStaging(state.sequence));
   }
   folders_->staging.Clear();
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
@@ -231,7 +233,7 @@ absl::Status Replica::Fail(absl::Status error) {
   // While a record may need its staged files they stay; the next Open sorts them out.
   if (folders_ != nullptr) {
     folders_->staging.Clear();
-    if (!must_recover_ && !unpublished_.has_value()) folders_->work.DiscardStaging().IgnoreError();
+    if (!must_recover_ && !unpublished_.has_value()) folders_->work.DiscardStaging(State().sequence).IgnoreError();
   }
   return error;
 }
@@ -304,14 +306,31 @@ absl::Status Replica::CheckCommit(const model::Commit& commit) const {
   return absl::OkStatus();
 }
 
+absl::Status Replica::CheckSpaceFor(const model::Commit& commit) const {
+  constexpr uint64_t kBlockBytes = 4096;
+  uint64_t bytes = 0;
+  uint64_t entries = 0;
+  for (const model::Operation& operation : commit.operations) {
+    if (!PlacesStagedEntry(operation)) continue;
+    ++entries;
+    bytes += kBlockBytes;  // of the entry; what is staged under a slot is there already
+    const auto* put = std::get_if<model::Put>(&operation);
+    if (put == nullptr || !std::holds_alternative<std::string>(put->content)) continue;
+    bytes += (put->size + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  }
+  return CheckFreeSpace(folders_->work.staging().fd(), bytes, entries);
+}
+
 absl::StatusOr<CommitRecord> Replica::MakeRecord(model::Commit commit) {
   RETURN_IF_ERROR(CheckCommit(commit));
+  RETURN_IF_ERROR(CheckSpaceFor(commit));
   ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, commit));
-  RETURN_IF_ERROR(PrepareCommit(folders_->work, folders_->staging, plan, faults_, commit));
+  ASSIGN_OR_RETURN(auto patches,
+                   PrepareCommit(folders_->root, folders_->work, folders_->staging, plan, faults_, commit));
   RETURN_IF_ERROR(faults_.Reach(Step::kSync, 0));
   // Also makes durable what the commit before published, which is settled with this one's record.
   RETURN_IF_ERROR(os::SyncFilesystem(folders_->work.staging().fd()));
-  return CommitRecord{std::move(commit), std::move(plan.sources), folders_->work.identity()};
+  return CommitRecord{std::move(commit), std::move(plan.sources), std::move(patches), folders_->work.identity()};
 }
 
 absl::Status Replica::WriteRecord(CommitRecord record) {
@@ -323,6 +342,9 @@ absl::Status Replica::WriteRecord(CommitRecord record) {
   must_recover_ = true;
   RETURN_IF_ERROR(store_->Commit(record, next));
   must_recover_ = false;
+  // The commit before is settled, so its patches won't be needed again; what stays now goes with the next start.
+  for (const std::string& name : applied_patches_) folders_->work.DiscardStaged(name).IgnoreError();
+  applied_patches_.clear();
   ++probe_.commits;
   probe_.operations += record.commit.operations.size();
   unpublished_ = std::move(record);
@@ -364,6 +386,9 @@ absl::Status Replica::PublishLocked() {
   }
   model::ReplicaState state = State();
   state.published_sequence = unpublished_->commit.sequence;
+  for (const auto& [index, file] : unpublished_->patches) {
+    applied_patches_.push_back(WorkArea::StagedEntry(unpublished_->commit.sequence, index));
+  }
   unpublished_.reset();
   SetState(state);
   // Out of the replica they are already; what can't be taken apart now is tried again after the next commit.

@@ -93,6 +93,7 @@ class Replica {
   absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckCommit(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status CheckSpaceFor(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Everything before the commit point.
   absl::StatusOr<CommitRecord> MakeRecord(model::Commit commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status WriteRecord(CommitRecord record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -114,7 +115,9 @@ class Replica {
   std::unique_ptr<Folders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable
   Identity root_folder_ ABSL_GUARDED_BY(work_mutex_);
   std::optional<CommitRecord> unpublished_ ABSL_GUARDED_BY(work_mutex_);  // durable, and not wholly in the folder
-  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);                   // of the newest Recover
+  // Staged content of the newest published commit's patches: until it is settled a replay may need it.
+  std::vector<std::string> applied_patches_ ABSL_GUARDED_BY(work_mutex_);
+  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);     // of the newest Recover
   bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;  // the durable state may be ahead of what is known here
   SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
   SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;

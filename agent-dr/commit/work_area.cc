@@ -43,13 +43,15 @@ absl::Status RemoveEntry(const os::Root& folder, const std::string& path, int fl
   return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", Printable(path)));
 }
 
-// Everything below `folder`: files as they are met, then folders from the innermost out.
-absl::Status RemoveAllIn(const os::Root& folder) {
+// Everything below `folder`: files as they are met, then folders from the innermost out. Paths that begin with
+// `kept_prefix` stay, unless it is empty.
+absl::Status RemoveAllIn(const os::Root& folder, std::string_view kept_prefix = "") {
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
   std::vector<std::string> folders;
   while (true) {
     ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) break;
+    if (!kept_prefix.empty() && entry->path.starts_with(kept_prefix)) continue;
     if (entry->stat.kind == model::FileKind::kDirectory) {
       folders.push_back(std::move(entry->path));
     } else {
@@ -100,8 +102,11 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
 std::string WorkArea::StagedContent(model::Slot slot) {
   return fmt::format("s{}", slot);
 }
-std::string WorkArea::StagedEntry(size_t operation_index) {
-  return fmt::format("o{}", operation_index);
+std::string WorkArea::StagedEntry(model::Sequence sequence, size_t operation_index) {
+  return fmt::format("o{}-{}", sequence, operation_index);
+}
+std::string WorkArea::VacatingMark(model::Sequence sequence) {
+  return fmt::format("v{}", sequence);
 }
 std::string WorkArea::DetachedEntry(model::Slot slot) {
   return fmt::format("{}", slot);
@@ -111,8 +116,11 @@ std::string WorkArea::RemovedEntry(model::Sequence sequence, size_t operation_in
   return fmt::format("{}-{}", sequence, operation_index);
 }
 
-absl::Status WorkArea::DiscardStaging() const {
-  return RemoveAllIn(staging_);
+absl::Status WorkArea::DiscardStaging(model::Sequence kept) const {
+  return RemoveAllIn(staging_, kept == 0 ? "" : fmt::format("o{}-", kept));
+}
+absl::Status WorkArea::DiscardStaged(const std::string& name) const {
+  return RemoveEntry(staging_, name, 0);
 }
 absl::Status WorkArea::DiscardRemoved() const {
   return RemoveAllIn(removed_);
