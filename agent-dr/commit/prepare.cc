@@ -43,8 +43,8 @@ absl::Status ContentMismatch(const std::string& path, std::string_view why) {
 
 class Preparer {
  public:
-  Preparer(const WorkArea& work, const Staging& staging, const CommitPlan& plan)
-      : work_(work), staging_(staging), plan_(plan) {}
+  Preparer(const WorkArea& work, const Staging& staging, const CommitPlan& plan, model::Sequence sequence)
+      : work_(work), staging_(staging), plan_(plan), sequence_(sequence) {}
 
   void set_index(size_t index) { index_ = index; }
 
@@ -74,7 +74,7 @@ class Preparer {
 
  private:
   [[nodiscard]] int folder() const { return work_.staging().fd(); }
-  [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(index_); }
+  [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(sequence_, index_); }
   static absl::Status Failed(std::string_view what) { return ErrnoStatus(errno, fmt::format("stage: {}", what)); }
 
   absl::Status SetMetadata(const std::string& name, FileKind kind, const model::Metadata& metadata) {
@@ -96,7 +96,7 @@ class Preparer {
     const StagedContent* const content = staging_.Find(slot);
     if (content == nullptr) return absl::InvalidArgumentError(fmt::format("slot {} wasn't staged to its end", slot));
     if (content->size != op.size) return ContentMismatch(op.path, "has another size than announced");
-    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(WorkArea::StagedContent(slot), O_RDONLY));
+    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(WorkArea::StagedContent(sequence_, slot), O_RDONLY));
     // With a base, each delta's range was checked as it came; the rest is the base's, which isn't read again.
     if (!content->has_base) {
       ASSIGN_OR_RETURN(const model::Digest digest, os::DigestOfFile(file.get(), op.size));
@@ -108,25 +108,26 @@ class Preparer {
   const WorkArea& work_;
   const Staging& staging_;
   const CommitPlan& plan_;
+  const model::Sequence sequence_;
   size_t index_ = 0;
 };
 
 }  // namespace
 
-std::string StagedNameOf(const model::Operation& operation, size_t index) {
+std::string StagedNameOf(const model::Operation& operation, model::Sequence sequence, size_t index) {
   if (const auto* put = std::get_if<model::Put>(&operation)) {
     const auto* slot = std::get_if<model::Slot>(&put->content);
-    return slot != nullptr ? WorkArea::StagedContent(*slot) : WorkArea::StagedEntry(index);
+    return slot != nullptr ? WorkArea::StagedContent(sequence, *slot) : WorkArea::StagedEntry(sequence, index);
   }
   const bool made = std::holds_alternative<model::MakeDirectory>(operation) ||
                     std::holds_alternative<model::MakeSymlink>(operation) ||
                     std::holds_alternative<model::MakeNode>(operation);
-  return made ? WorkArea::StagedEntry(index) : std::string();
+  return made ? WorkArea::StagedEntry(sequence, index) : std::string();
 }
 
 absl::Status PrepareCommit(const WorkArea& work, const Staging& staging, const CommitPlan& plan, FaultPoints& faults,
                            model::Commit& commit) {
-  Preparer preparer(work, staging, plan);
+  Preparer preparer(work, staging, plan, commit.sequence);
   for (size_t index = 0; index < commit.operations.size(); ++index) {
     RETURN_IF_ERROR(faults.Reach(Step::kStage, index));
     preparer.set_index(index);

@@ -11,8 +11,9 @@
 
 namespace understudy::dr {
 
-// The name in the staging folder of what operation `index` places; empty for an operation that places nothing staged.
-[[nodiscard]] std::string StagedNameOf(const model::Operation& operation, size_t index);
+// The name in the staging folder of what operation `index` of commit `sequence` places; empty for an operation that
+// places nothing staged.
+[[nodiscard]] std::string StagedNameOf(const model::Operation& operation, model::Sequence sequence, size_t index);
 
 // Inline contents become files and are moved out of `commit`; staged contents are checked against size and, unless
 // they had a base, digest; metadata is set. Nothing is synced. DATA_LOSS about a path: content that isn't what its

@@ -100,8 +100,8 @@ class Publisher {
   // Pass 2: what is detached or staged, if it is still there.
   absl::Status Place(const model::Operation& operation, size_t index) {
     const auto* attach = std::get_if<model::Attach>(&operation);
-    const std::string entry =
-        attach != nullptr ? WorkArea::DetachedEntry(attach->slot) : StagedNameOf(operation, index);
+    const std::string entry = attach != nullptr ? WorkArea::DetachedEntry(attach->slot)
+                                                : StagedNameOf(operation, record_.commit.sequence, index);
     if (entry.empty()) return absl::OkStatus();
     const int from = attach != nullptr ? work_.detached().fd() : work_.staging().fd();
     const absl::StatusOr<os::EntryStat> stat = os::StatAt(from, entry);

@@ -210,10 +210,10 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
     const absl::Status recovered = SetUsable(Recover());
     if (!recovered.ok()) return Annotate(recovered, fmt::format("volume '{}'", spec.name));
   } else {
-    folders_->staging.Clear();
+    folders_->staging.Restart(state.sequence + 1);
     RETURN_IF_ERROR(folders_->work.DiscardStaging());
   }
-  folders_->staging.Clear();
+  folders_->staging.Restart(State().sequence + 1);
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
   session_ = ++last_session_;
   return session_;
@@ -230,7 +230,7 @@ absl::Status Replica::Fail(absl::Status error) {
   ++probe_.refusals;
   // While a record may need its staged files they stay; the next Open sorts them out.
   if (folders_ != nullptr) {
-    folders_->staging.Clear();
+    folders_->staging.Restart(State().sequence + 1);
     if (!must_recover_ && !unpublished_.has_value()) folders_->work.DiscardStaging().IgnoreError();
   }
   return error;
@@ -341,7 +341,7 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
   if (!record.ok()) return Fail(record.status());
   const absl::Status written = WriteRecord(*std::move(record));
   if (!written.ok()) return Fail(written);
-  folders_->staging.Clear();
+  folders_->staging.Restart(State().sequence + 1);
   // The commit is durable whatever comes now; what fails here is told by Publish.
   return absl::OkStatus();
 }

@@ -50,7 +50,7 @@ absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t 
   begun.content = {.size = size, .has_base = !base_path.empty(), .base_path = base_path};
   if (begun.content.has_base) RETURN_IF_ERROR(OpenBase(base_path, begun));
   ASSIGN_OR_RETURN(begun.file,
-                   work_.staging().OpenPath(WorkArea::StagedContent(slot), O_RDWR | O_CREAT | O_TRUNC, 0600));
+                   work_.staging().OpenPath(WorkArea::StagedContent(next_, slot), O_RDWR | O_CREAT | O_TRUNC, 0600));
   if (begun.content.has_base) {
     RETURN_IF_ERROR(CloneContent(begun.base.get(), begun.file.get(), begun.base_size, size));
   } else if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
@@ -122,7 +122,8 @@ const StagedContent* Staging::Find(model::Slot slot) const {
   return found == finished_.end() ? nullptr : &found->second;
 }
 
-void Staging::Clear() {
+void Staging::Restart(model::Sequence next) {
+  next_ = next;
   unfinished_.clear();
   finished_.clear();
 }

@@ -45,8 +45,9 @@ class Staging {
   // What was begun and ended under `slot`; nullptr otherwise.
   [[nodiscard]] const StagedContent* Find(model::Slot slot) const;
 
-  // Forgets all slots; the files are WorkArea::DiscardStaging's or the commit's.
-  void Clear();
+  // Forgets all slots, whose files are WorkArea::DiscardStaging's or the commit's; what is begun from now on is for the
+  // commit `next`.
+  void Restart(model::Sequence next);
 
  private:
   struct Unfinished {
@@ -62,6 +63,7 @@ class Staging {
 
   const os::Root& replica_;
   const WorkArea& work_;
+  model::Sequence next_ = 0;
   std::map<model::Slot, Unfinished> unfinished_;
   std::map<model::Slot, StagedContent> finished_;
 };

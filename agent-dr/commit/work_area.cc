@@ -97,11 +97,12 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
                   !beside);
 }
 
-std::string WorkArea::StagedContent(model::Slot slot) {
-  return fmt::format("s{}", slot);
+// A record is replayed while the commit after it may have staged entries already: those aren't its own.
+std::string WorkArea::StagedContent(model::Sequence sequence, model::Slot slot) {
+  return fmt::format("{}-s{}", sequence, slot);
 }
-std::string WorkArea::StagedEntry(size_t operation_index) {
-  return fmt::format("o{}", operation_index);
+std::string WorkArea::StagedEntry(model::Sequence sequence, size_t operation_index) {
+  return fmt::format("{}-o{}", sequence, operation_index);
 }
 std::string WorkArea::DetachedEntry(model::Slot slot) {
   return fmt::format("{}", slot);

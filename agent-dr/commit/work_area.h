@@ -1,8 +1,9 @@
 // work_area.h: the private folder of one replica, on its filesystem and outside what NFS clients see, where content is
 // staged and renamed entries rest on their way.
 //
-//   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; o<index>: what operation
-//                                                 <index> of the commit makes
+//   <work folder>/replica-<replica id>/staging/   <sequence>-s<slot>: content staged by the primary;
+//   <sequence>-o<index>:
+//                                                 what operation <index> makes; each for the commit <sequence>
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
 //   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold
 //
@@ -46,8 +47,8 @@ class WorkArea {
   // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
-  [[nodiscard]] static std::string StagedContent(model::Slot slot);
-  [[nodiscard]] static std::string StagedEntry(size_t operation_index);
+  [[nodiscard]] static std::string StagedContent(model::Sequence sequence, model::Slot slot);
+  [[nodiscard]] static std::string StagedEntry(model::Sequence sequence, size_t operation_index);
   [[nodiscard]] static std::string DetachedEntry(model::Slot slot);
 
   [[nodiscard]] static std::string RemovedEntry(model::Sequence sequence, size_t operation_index);
