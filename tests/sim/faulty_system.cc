@@ -128,15 +128,15 @@ using understudy::sim::Call;
 using understudy::sim::Decide;
 using understudy::sim::Real;
 
-#define UNDERSTUDY_SEAM(result, name, call, parameters, arguments)  \
-  extern "C" result Faulty_##name parameters asm(#name);            \
-  extern "C" result Faulty_##name parameters {                      \
-    static auto* const real = Real<result parameters>(#name);       \
-    if (const int error = Decide(#name, call); error != 0) {        \
-      errno = error;                                                \
-      return -1;                                                    \
-    }                                                               \
-    return real arguments;                                          \
+#define UNDERSTUDY_SEAM(result, name, call, parameters, arguments) \
+  extern "C" result Faulty_##name parameters asm(#name);           \
+  extern "C" result Faulty_##name parameters {                     \
+    static auto* const real = Real<result parameters>(#name);      \
+    if (const int error = Decide(#name, call); error != 0) {       \
+      errno = error;                                               \
+      return -1;                                                   \
+    }                                                              \
+    return real arguments;                                         \
   }
 
 using Path = const char*;
@@ -189,8 +189,7 @@ UNDERSTUDY_SEAM(int, setxattr, Call::kMetadata, (Path path, Path name, const voi
 UNDERSTUDY_SEAM(int, fsetxattr, Call::kMetadata, (int fd, Path name, const void* value, size_t size, int flags),
                 (fd, name, value, size, flags))
 UNDERSTUDY_SEAM(int, removexattr, Call::kMetadata, (Path path, Path name), (path, name))
-UNDERSTUDY_SEAM(int, utimensat, Call::kMetadata, (int at, Path path, Times times, int flags),
-                (at, path, times, flags))
+UNDERSTUDY_SEAM(int, utimensat, Call::kMetadata, (int at, Path path, Times times, int flags), (at, path, times, flags))
 UNDERSTUDY_SEAM(int, futimens, Call::kMetadata, (int fd, Times times), (fd, times))
 
 // What fails may be written in part; what succeeds, too.
@@ -220,7 +219,7 @@ extern "C" long Faulty_syscall(long number, long a, long b, long c, long d, long
 extern "C" long Faulty_syscall(long number, long a, long b, long c, long d, long e, long f) {
   static auto* const real = Real<long(long, long, long, long, long, long, long)>("syscall");
   if (number == SYS_openat2) {
-    uint64_t flags = 0;  // the first member of open_how
+    uint64_t flags = 0;                                                    // the first member of open_how
     std::memcpy(&flags, reinterpret_cast<const void*>(c), sizeof(flags));  // NOLINT(performance-no-int-to-ptr)
     if (const int error = Decide("openat2", understudy::sim::CallOfOpen(flags)); error != 0) {
       errno = error;

@@ -1,11 +1,11 @@
-// faulty_system.h: faults at the system-call seam: this program's own open, pwrite, renameat, fsync, … stand in front of
-// the C library's, for our code and for SQLite's alike.
+// faulty_system.h: faults at the system-call seam: this program's own open, pwrite, renameat, fsync, … stand in front
+// of the C library's, for our code and for SQLite's alike.
 //
-// Nothing fails unless the calling thread works for a half of the data plane (In) whose faults are armed. What it models:
-// calls that fail (EIO, ENOSPC, EMFILE), writes that write less than asked, syncs that fail, and the end of a process:
-// from one effect on, nothing more reaches the disk, until the half is destroyed and started anew. What it doesn't model:
-// data that wasn't synced is kept (a power cut is for tests/fault), stores through mmap (only SQLite's shared-memory
-// index, which is made anew by whoever opens it first) happen even after the crash.
+// Nothing fails unless the calling thread works for a half of the data plane (In) whose faults are armed. What it
+// models: calls that fail (EIO, ENOSPC, EMFILE), writes that write less than asked, syncs that fail, and the end of a
+// process: from one effect on, nothing more reaches the disk, until the half is destroyed and started anew. What it
+// doesn't model: data that wasn't synced is kept (a power cut is for tests/fault), stores through mmap (only SQLite's
+// shared-memory index, which is made anew by whoever opens it first) happen even after the crash.
 //
 // All state belongs to the thread.
 #pragma once

@@ -195,7 +195,8 @@ absl::Status History::StartPrimary() {
       replicator_.reset();
       FaultySystem::Disarm(Half::kPrimary);
       if (crashes < 2 && OneIn(4)) {
-        FaultySystem::Arm(Half::kPrimary, {.seed = random_(), .failures_per_10000 = 0, .crash_at_effect = 1 + Below(20)});
+        FaultySystem::Arm(Half::kPrimary,
+                          {.seed = random_(), .failures_per_10000 = 0, .crash_at_effect = 1 + Below(20)});
       }
       replicator = primary::VolumeReplicator::Open("web", Volume(), Replica(), folder_ + "/web.db", {}, clock_);
       if (FaultySystem::Crashed(Half::kPrimary)) replicator = absl::AbortedError("crashed");

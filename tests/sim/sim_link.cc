@@ -30,7 +30,8 @@ absl::Status SimLink::Carry(std::string_view what, const std::function<absl::Sta
   if (crashed || engine_ == nullptr || session_ == nullptr) return absl::UnavailableError("no connection");
   const bool cut = Happens(weather_.cut_percent);
   if (cut && random_() % 2 == 0) {
-    if (may_be_late && Happens(weather_.late_percent)) late_ = [message, session = session_] { return message(*session); };
+    if (may_be_late && Happens(weather_.late_percent))
+      late_ = [message, session = session_] { return message(*session); };
     return Cut(fmt::format("before {}", what));
   }
   const Session session = session_;
@@ -77,8 +78,8 @@ absl::StatusOr<model::ReplicaState> SimLink::Open(const model::VolumeSpec& spec)
     return state.status();
   }));
   if (state->sequence < ledger_.newest_acknowledged()) {
-    Violate(fmt::format("an opening says {}, though {} was acknowledged", state->sequence,
-                        ledger_.newest_acknowledged()));
+    Violate(
+        fmt::format("an opening says {}, though {} was acknowledged", state->sequence, ledger_.newest_acknowledged()));
   }
   if (late_ != nullptr && !FaultySystem::Crashed(Half::kDr)) DeliverLate(/*must_be_refused=*/true);
   return state;
@@ -86,9 +87,8 @@ absl::StatusOr<model::ReplicaState> SimLink::Open(const model::VolumeSpec& spec)
 
 absl::Status SimLink::StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
                                  uint64_t size, const std::string& base_path) {
-  return CarryStaged(fmt::format("StageBegin of '{}'", Printable(path)), [=](dr::LocalSink& session) {
-    return session.StageBegin(volume, slot, path, size, base_path);
-  });
+  return CarryStaged(fmt::format("StageBegin of '{}'", Printable(path)),
+                     [=](dr::LocalSink& session) { return session.StageBegin(volume, slot, path, size, base_path); });
 }
 
 absl::StatusOr<std::vector<model::SegmentDigest>> SimLink::StageResume(const model::VolumeName& volume,
@@ -110,9 +110,8 @@ absl::Status SimLink::StageData(const model::VolumeName& volume, model::Slot slo
 }
 
 absl::Status SimLink::StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length) {
-  return CarryStaged("StageHole", [=](dr::LocalSink& session) {
-    return session.StageHole(volume, slot, offset, length);
-  });
+  return CarryStaged("StageHole",
+                     [=](dr::LocalSink& session) { return session.StageHole(volume, slot, offset, length); });
 }
 
 absl::Status SimLink::StageDelta(const model::VolumeName& volume, model::Slot slot, const model::SegmentDelta& delta) {
@@ -131,8 +130,7 @@ Ledger::Moment SimLink::MomentOf(const model::Commit& commit) const {
   return *std::move(picture);
 }
 
-absl::Status SimLink::DeliverCommit(dr::LocalSink& session, const model::Commit& commit,
-                                    const Ledger::Moment& moment) {
+absl::Status SimLink::DeliverCommit(dr::LocalSink& session, const model::Commit& commit, const Ledger::Moment& moment) {
   const absl::Status status = session.Submit(commit);
   if (status.ok()) ledger_.Acknowledged(commit.sequence, moment);
   return status;
