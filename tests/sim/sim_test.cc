@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +29,7 @@ namespace {
 
 constexpr uint64_t kHistories = 5000;
 constexpr uint64_t kMaxFailuresTold = 3;
+constexpr unsigned kMaxWorkers = 16;
 
 uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
@@ -38,6 +41,7 @@ struct Progress {
   std::atomic<uint64_t> next_seed{1};
   std::atomic<uint64_t> done{0};
   std::atomic<uint64_t> failed{0};
+  std::array<std::atomic<uint64_t>, kMaxWorkers> seeds{};  // that the workers are at, should one of them end there
 };
 
 // OK, or what broke; `story` says how it came to that.
@@ -55,9 +59,9 @@ void TellFailure(uint64_t seed, const absl::Status& status, const std::string& s
              story, seed);
 }
 
-void Work(Progress& progress, uint64_t end, const std::string& folder) {
+void Work(Progress& progress, unsigned worker, uint64_t end, const std::string& folder) {
   for (uint64_t seed = progress.next_seed++; seed < end; seed = progress.next_seed++) {
-    // Where it is, should it end here.
+    progress.seeds[worker] = seed;
     std::string story;
     const absl::Status status = RunHistory(seed, folder, story);
     ++progress.done;
@@ -89,19 +93,21 @@ TEST_F(Simulation, EveryPromiseHoldsInEveryHistory) {
   auto& progress = *new (shared) Progress;
   const uint64_t histories = FromEnvironment("UNDERSTUDY_SIM_HISTORIES", kHistories);
   std::vector<pid_t> workers;
-  for (unsigned worker = 0; worker < std::max(1u, std::thread::hardware_concurrency()); ++worker) {
+  const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1u, kMaxWorkers);
+  for (unsigned worker = 0; worker < count; ++worker) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      Work(progress, 1 + histories, dir.File(fmt::format("worker{}", worker)));
+      Work(progress, worker, 1 + histories, dir.File(fmt::format("worker{}", worker)));
       _exit(0);
     }
     workers.push_back(child);
   }
-  for (const pid_t worker : workers) {
+  for (size_t worker = 0; worker < workers.size(); ++worker) {
     int status = 0;
-    ASSERT_EQ(waitpid(worker, &status, 0), worker);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "a worker ended with wait status " << status;
+    ASSERT_EQ(waitpid(workers[worker], &status, 0), workers[worker]);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        << "a worker ended with wait status " << status << ": UNDERSTUDY_SEED=" << progress.seeds[worker];
   }
   EXPECT_EQ(progress.failed, 0u);
   EXPECT_EQ(progress.done, histories);
