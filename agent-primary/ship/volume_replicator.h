@@ -100,6 +100,7 @@ class VolumeReplicator {
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   const absl::Duration created_;
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;
