@@ -21,8 +21,10 @@ absl::Status MustSucceed(const absl::StatusOr<ProcessResult>& result, std::strin
 
 absl::StatusOr<std::unique_ptr<Site>> Site::Make(const SiteOptions& options) {
   std::unique_ptr<Site> site(new Site);
+  if (!options.primary_folder.empty()) site->primary_folder_ = options.primary_folder;
+  if (!options.dr_folder.empty()) site->dr_folder_ = options.dr_folder;
   for (const std::string& volume : options.volumes) std::filesystem::create_directories(site->Volume(volume));
-  std::filesystem::create_directories(site->File("b"));
+  std::filesystem::create_directories(site->dr_folder_ + "/b");
   site->primary_port_ = FreePort();
   site->dr_port_ = FreePort();
   site->primary_metrics_port_ = FreePort();
@@ -42,16 +44,18 @@ absl::StatusOr<std::unique_ptr<Site>> Site::Make(const SiteOptions& options) {
 
 absl::Status Site::WriteConfiguration(const SiteOptions& options) {
   std::string volumes;
-  for (const std::string& volume : options.volumes) volumes += fmt::format("  - {{name: {0}, path: a/{0}}}\n", volume);
+  for (const std::string& volume : options.volumes)
+    volumes += fmt::format("  - {{name: {}, path: {}}}\n", volume, Volume(volume));
   std::ofstream(File("primary.yaml")) << fmt::format(
       "listen: 127.0.0.1:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-primary\n"
       "tls: {{ca: pki/ca.crt, cert: pki/primary.crt, key: pki/primary.key}}\n"
-      "peer: {{address: 127.0.0.1:{}}}\nexports: [{{path: a, dr_path: {}}}]\nvolumes:\n{}{}",
-      primary_port_, primary_metrics_port_, dr_port_, File("b"), volumes, options.more_primary_settings);
+      "peer: {{address: 127.0.0.1:{}}}\nexports: [{{path: {}/a, dr_path: {}/b}}]\nvolumes:\n{}{}",
+      primary_port_, primary_metrics_port_, dr_port_, primary_folder_, dr_folder_, volumes,
+      options.more_primary_settings);
   std::ofstream(File("dr.yaml")) << fmt::format(
-      "listen: 127.0.0.1:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-dr\n"
-      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: b, backend: none}}]\n",
-      dr_port_, dr_metrics_port_);
+      "listen: 127.0.0.1:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
+      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, backend: none}}]\n",
+      dr_port_, dr_metrics_port_, dr_folder_);
   std::ofstream(File("control.yaml")) << fmt::format(
       "tls: {{ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}}\n"
       "pairs: [{{name: local, primary: \"127.0.0.1:{}\", dr: \"127.0.0.1:{}\"}}]\n",

@@ -15,6 +15,10 @@ namespace understudy::tests {
 struct SiteOptions {
   std::vector<std::string> volumes = {"web"};  // listed volumes; their folders are made
   std::string more_primary_settings = {};      // YAML, appended to primary.yaml
+  // Where the primary's volumes lie (its export is a folder `a` in it), and DR's export (`b`) with DR's state; empty:
+  // the site's own folder. Has to live as long as the site.
+  std::string primary_folder = {};
+  std::string dr_folder = {};
 };
 
 // Not thread-safe.
@@ -35,8 +39,8 @@ class Site {
 
   [[nodiscard]] std::string Folder() const { return dir_.Path(); }
   [[nodiscard]] std::string File(const std::string& name) const { return dir_.File(name); }
-  [[nodiscard]] std::string Volume(const std::string& name) const { return dir_.File("a/" + name); }
-  [[nodiscard]] std::string Replica(const std::string& name) const { return dir_.File("b/" + name); }
+  [[nodiscard]] std::string Volume(const std::string& name) const { return primary_folder_ + "/a/" + name; }
+  [[nodiscard]] std::string Replica(const std::string& name) const { return dr_folder_ + "/b/" + name; }
   [[nodiscard]] int primary_port() const { return primary_port_; }
   [[nodiscard]] int dr_port() const { return dr_port_; }
 
@@ -45,6 +49,8 @@ class Site {
   absl::Status WriteConfiguration(const SiteOptions& options);
 
   TempDir dir_;
+  std::string primary_folder_ = dir_.Path();
+  std::string dr_folder_ = dir_.Path();
   int primary_port_ = 0;
   int dr_port_ = 0;
   int primary_metrics_port_ = 0;
