@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -19,6 +20,12 @@ struct SiteOptions {
   // the site's own folder. Has to live as long as the site.
   std::string primary_folder = {};
   std::string dr_folder = {};
+  // The addresses at which the agents listen, and the words before their command lines (`nsenter …`) that make these
+  // theirs. drctl runs at the primary.
+  std::string primary_host = "127.0.0.1";
+  std::string dr_host = "127.0.0.1";
+  std::vector<std::string> primary_prefix = {};
+  std::vector<std::string> dr_prefix = {};
 };
 
 // Not thread-safe.
@@ -45,12 +52,14 @@ class Site {
   [[nodiscard]] int dr_port() const { return dr_port_; }
 
  private:
-  Site() = default;
-  absl::Status WriteConfiguration(const SiteOptions& options);
+  explicit Site(SiteOptions options) : options_(std::move(options)) {}
+  absl::Status MakeCertificates() const;
+  absl::Status WriteConfiguration() const;
 
+  const SiteOptions options_;
   TempDir dir_;
-  std::string primary_folder_ = dir_.Path();
-  std::string dr_folder_ = dir_.Path();
+  const std::string primary_folder_ = options_.primary_folder.empty() ? dir_.Path() : options_.primary_folder;
+  const std::string dr_folder_ = options_.dr_folder.empty() ? dir_.Path() : options_.dr_folder;
   int primary_port_ = 0;
   int dr_port_ = 0;
   int primary_metrics_port_ = 0;
