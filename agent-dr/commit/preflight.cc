@@ -115,7 +115,12 @@ class Planner {
   absl::Status operator()(const model::Put& op) { return PlaceEntry(op.path, FileKind::kRegular); }
   absl::Status operator()(const model::MakeSymlink& op) { return PlaceEntry(op.path, FileKind::kSymlink); }
   absl::Status operator()(const model::MakeNode& op) { return PlaceEntry(op.path, op.kind); }
-  absl::Status operator()(const model::Link&) { return absl::UnimplementedError("link"); }
+  absl::Status operator()(const model::Link& op) {
+    ASSIGN_OR_RETURN(const std::optional<FileKind> target, names_.Lookup(op.target));
+    if (!target.has_value()) return Mismatch(op.target, "it isn't there");
+    if (target == FileKind::kDirectory) return Mismatch(op.target, "it is a folder");
+    return PlaceEntry(op.path, *target);
+  }
   absl::Status operator()(const model::Patch&) { return absl::UnimplementedError("patch"); }
   absl::Status operator()(const model::SetMetadata& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
@@ -132,7 +137,7 @@ class Planner {
   absl::StatusOr<os::EntryStat> Source(const std::string& path) {
     ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(path));
     if (!stat.has_value()) return Mismatch(path, "it isn't there");
-    plan_.sources[index_] = IdentityOf(*stat);
+    plan_.sources[index_] = {IdentityOf(*stat), stat->kind != FileKind::kDirectory && stat->link_count > 1};
     return *stat;
   }
 

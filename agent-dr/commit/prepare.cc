@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -43,8 +44,8 @@ absl::Status ContentMismatch(const std::string& path, std::string_view why) {
 
 class Preparer {
  public:
-  Preparer(const WorkArea& work, const Staging& staging, const CommitPlan& plan)
-      : work_(work), staging_(staging), plan_(plan) {}
+  Preparer(const WorkArea& work, const Staging& staging, const CommitPlan& plan, model::Sequence sequence)
+      : work_(work), staging_(staging), plan_(plan), sequence_(sequence) {}
 
   void set_index(size_t index) { index_ = index; }
 
@@ -57,7 +58,7 @@ class Preparer {
 
   absl::Status operator()(model::MakeDirectory&) {
     if (plan_.existing_directories.contains(index_)) return absl::OkStatus();
-    // Its metadata comes with the third pass, after what is put into it.
+    // Its metadata comes with the fourth pass, after what is put into it.
     return mkdirat(folder(), Name().c_str(), 0700) == 0 ? absl::OkStatus() : Failed("make folder");
   }
   absl::Status operator()(model::Put& op) {
@@ -74,7 +75,7 @@ class Preparer {
 
  private:
   [[nodiscard]] int folder() const { return work_.staging().fd(); }
-  [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(index_); }
+  [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(sequence_, index_); }
   static absl::Status Failed(std::string_view what) { return ErrnoStatus(errno, fmt::format("stage: {}", what)); }
 
   absl::Status SetMetadata(const std::string& name, FileKind kind, const model::Metadata& metadata) {
@@ -96,7 +97,9 @@ class Preparer {
     const StagedContent* const content = staging_.Find(slot);
     if (content == nullptr) return absl::InvalidArgumentError(fmt::format("slot {} wasn't staged to its end", slot));
     if (content->size != op.size) return ContentMismatch(op.path, "has another size than announced");
-    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(WorkArea::StagedContent(slot), O_RDONLY));
+    const std::string staged = WorkArea::StagedContent(slot);
+    if (renameat(folder(), staged.c_str(), folder(), Name().c_str()) != 0) return Failed("name content");
+    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(Name(), O_RDONLY));
     // With a base, each delta's range was checked as it came; the rest is the base's, which isn't read again.
     if (!content->has_base) {
       ASSIGN_OR_RETURN(const model::Digest digest, os::DigestOfFile(file.get(), op.size));
@@ -108,31 +111,34 @@ class Preparer {
   const WorkArea& work_;
   const Staging& staging_;
   const CommitPlan& plan_;
+  const model::Sequence sequence_;
   size_t index_ = 0;
 };
 
+// A new name of a file may come to where an old one went away. As long as the mark is there, none has come.
+absl::Status MarkVacating(const WorkArea& work, const CommitPlan& plan, model::Sequence sequence) {
+  const bool needed =
+      std::any_of(plan.sources.begin(), plan.sources.end(), [](const auto& at) { return at.second.several_names; });
+  if (!needed) return absl::OkStatus();
+  return work.staging().OpenPath(WorkArea::VacatingMark(sequence), O_WRONLY | O_CREAT, 0600).status();
+}
+
 }  // namespace
 
-std::string StagedNameOf(const model::Operation& operation, size_t index) {
-  if (const auto* put = std::get_if<model::Put>(&operation)) {
-    const auto* slot = std::get_if<model::Slot>(&put->content);
-    return slot != nullptr ? WorkArea::StagedContent(*slot) : WorkArea::StagedEntry(index);
-  }
-  const bool made = std::holds_alternative<model::MakeDirectory>(operation) ||
-                    std::holds_alternative<model::MakeSymlink>(operation) ||
-                    std::holds_alternative<model::MakeNode>(operation);
-  return made ? WorkArea::StagedEntry(index) : std::string();
+bool PlacesStagedEntry(const model::Operation& operation) {
+  return std::holds_alternative<model::Put>(operation) || std::holds_alternative<model::MakeDirectory>(operation) ||
+         std::holds_alternative<model::MakeSymlink>(operation) || std::holds_alternative<model::MakeNode>(operation);
 }
 
 absl::Status PrepareCommit(const WorkArea& work, const Staging& staging, const CommitPlan& plan, FaultPoints& faults,
                            model::Commit& commit) {
-  Preparer preparer(work, staging, plan);
+  Preparer preparer(work, staging, plan, commit.sequence);
   for (size_t index = 0; index < commit.operations.size(); ++index) {
     RETURN_IF_ERROR(faults.Reach(Step::kStage, index));
     preparer.set_index(index);
     RETURN_IF_ERROR(std::visit(preparer, commit.operations[index]));
   }
-  return absl::OkStatus();
+  return MarkVacating(work, plan, commit.sequence);
 }
 
 }  // namespace understudy::dr

@@ -11,12 +11,12 @@
 
 namespace understudy::dr {
 
-// The name in the staging folder of what operation `index` places; empty for an operation that places nothing staged.
-[[nodiscard]] std::string StagedNameOf(const model::Operation& operation, size_t index);
+// Whether an operation of pass 2 places what is in the staging folder (WorkArea::StagedEntry).
+[[nodiscard]] bool PlacesStagedEntry(const model::Operation& operation);
 
-// Inline contents become files and are moved out of `commit`; staged contents are checked against size and, unless
-// they had a base, digest; metadata is set. Nothing is synced. DATA_LOSS about a path: content that isn't what its
-// digest says. INVALID_ARGUMENT: a slot that wasn't staged.
+// Inline contents become files and are moved out of `commit`; staged contents get the name of their operation and are
+// checked against size and, unless they had a base, digest; metadata is set. Nothing is synced. DATA_LOSS about a path:
+// content that isn't what its digest says. INVALID_ARGUMENT: a slot that wasn't staged.
 [[nodiscard]] absl::Status PrepareCommit(const WorkArea& work, const Staging& staging, const CommitPlan& plan,
                                          FaultPoints& faults, model::Commit& commit);
 

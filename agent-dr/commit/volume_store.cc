@@ -8,7 +8,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 1> kSchema = {
+constexpr std::array<std::string_view, 2> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -20,6 +20,7 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "  work_inode INTEGER NOT NULL, work_btime_nanoseconds INTEGER NOT NULL);"
     "CREATE TABLE record_source("
     "  operation INTEGER PRIMARY KEY, inode INTEGER NOT NULL, btime_nanoseconds INTEGER NOT NULL);",
+    "ALTER TABLE record_source ADD COLUMN several_names INTEGER NOT NULL DEFAULT 0;",
 };
 
 }  // namespace
@@ -71,11 +72,11 @@ absl::StatusOr<std::optional<CommitRecord>> VolumeStore::LoadRecord() {
   ASSIGN_OR_RETURN(record.commit, wire::DeserializeCommit(query.Bytes(0)));
   record.work_folder = {query.Unsigned(1), query.Integer(2)};
   ASSIGN_OR_RETURN(store::Statement sources,
-                   database_.Prepare("SELECT operation, inode, btime_nanoseconds FROM record_source"));
+                   database_.Prepare("SELECT operation, inode, btime_nanoseconds, several_names FROM record_source"));
   while (true) {
     ASSIGN_OR_RETURN(const bool more, sources.Step());
     if (!more) return record;
-    record.sources[sources.Unsigned(0)] = {sources.Unsigned(1), sources.Integer(2)};
+    record.sources[sources.Unsigned(0)] = {{sources.Unsigned(1), sources.Integer(2)}, sources.Integer(3) != 0};
   }
 }
 
@@ -100,9 +101,10 @@ absl::Status VolumeStore::Commit(const CommitRecord& record, const model::Replic
   insert.BindUnsigned(1, record.commit.sequence).BindBlob(2, wire::SerializeCommit(record.commit));
   insert.BindUnsigned(3, record.work_folder.inode).BindInteger(4, record.work_folder.btime_nanoseconds);
   RETURN_IF_ERROR(insert.Run());
-  ASSIGN_OR_RETURN(store::Statement source, database_.Prepare("INSERT INTO record_source VALUES(?, ?, ?)"));
-  for (const auto& [operation, identity] : record.sources) {
-    source.BindUnsigned(1, operation).BindUnsigned(2, identity.inode).BindInteger(3, identity.btime_nanoseconds);
+  ASSIGN_OR_RETURN(store::Statement source, database_.Prepare("INSERT INTO record_source VALUES(?, ?, ?, ?)"));
+  for (const auto& [operation, entry] : record.sources) {
+    source.BindUnsigned(1, operation).BindUnsigned(2, entry.identity.inode);
+    source.BindInteger(3, entry.identity.btime_nanoseconds).BindInteger(4, entry.several_names);
     RETURN_IF_ERROR(source.Run());
   }
   RETURN_IF_ERROR(WriteSequences(state));

@@ -16,11 +16,17 @@
 
 namespace understudy::dr {
 
+// What a Remove or Detach was meant for.
+struct VacatedEntry {
+  Identity identity;
+  bool several_names = false;  // the identity alone doesn't tell whether it went away: another name may have come here
+};
+
 // The operations of a commit without contents (inline contents are empty), and what Remove and Detach were meant for.
 struct CommitRecord {
   model::Commit commit;
-  std::map<size_t, Identity> sources;  // by index of the operation
-  Identity work_folder;                // where its content is staged
+  std::map<size_t, VacatedEntry> sources;  // by index of the operation
+  Identity work_folder;                    // where its content is staged
 };
 
 struct StoredReplica {

@@ -100,8 +100,11 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
 std::string WorkArea::StagedContent(model::Slot slot) {
   return fmt::format("s{}", slot);
 }
-std::string WorkArea::StagedEntry(size_t operation_index) {
-  return fmt::format("o{}", operation_index);
+std::string WorkArea::StagedEntry(model::Sequence sequence, size_t operation_index) {
+  return fmt::format("o{}-{}", sequence, operation_index);
+}
+std::string WorkArea::VacatingMark(model::Sequence sequence) {
+  return fmt::format("v{}", sequence);
 }
 std::string WorkArea::DetachedEntry(model::Slot slot) {
   return fmt::format("{}", slot);

@@ -1,8 +1,9 @@
 // work_area.h: the private folder of one replica, on its filesystem and outside what NFS clients see, where content is
 // staged and renamed entries rest on their way.
 //
-//   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; o<index>: what operation
-//                                                 <index> of the commit makes
+//   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; o<sequence>-<index>: what
+//                                                 operation <index> of commit <sequence> places; v<sequence>: pass 1
+//                                                 of that commit isn't over
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
 //   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold
 //
@@ -47,7 +48,9 @@ class WorkArea {
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
   [[nodiscard]] static std::string StagedContent(model::Slot slot);
-  [[nodiscard]] static std::string StagedEntry(size_t operation_index);
+  // Named by the commit: the one before may have to be replayed while this one's entries are there already.
+  [[nodiscard]] static std::string StagedEntry(model::Sequence sequence, size_t operation_index);
+  [[nodiscard]] static std::string VacatingMark(model::Sequence sequence);
   [[nodiscard]] static std::string DetachedEntry(model::Slot slot);
 
   [[nodiscard]] static std::string RemovedEntry(model::Sequence sequence, size_t operation_index);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -115,8 +116,17 @@ void ReplicaSinkContract::MustSubmit(const model::Commit& commit) {
 
 std::string ReplicaSinkContract::Listing() {
   std::string listing;
+  std::map<uint64_t, std::string> first_names;
   const absl::Status listed = sink_->Inventory(kVolume, true, [&](model::InventoryEntry entry) {
-    listing += LineOf(entry);
+    std::string line = LineOf(entry);
+    if (entry.link_id != 0) {
+      const auto [first, is_first] = first_names.emplace(entry.link_id, Printable(entry.path));
+      if (!is_first)
+        line.insert(line.size() - 1, " = " + first->second);
+      else
+        line.insert(line.size() - 1, " with other names");
+    }
+    listing += line;
     return absl::OkStatus();
   });
   EXPECT_TRUE(listed.ok()) << listed;
@@ -261,6 +271,45 @@ TEST_P(ReplicaSinkContract, SetMetadataChangesOnlyMetadata) {
   EXPECT_EQ(Listing(), fmt::format("a file 400 7:1001 -5.000000007 1 {} user.kept=2\n"
                                    "l symlink 777 1000:1001 9.000000000 -> a\n",
                                    DigestText(delta::DigestOfContent("A"))));
+}
+
+TEST_P(ReplicaSinkContract, ALinkIsAnotherNameOfTheSameFile) {
+  model::Commit commit = Begin();
+  commit.operations = {InlinePut("a", "A"),     model::MakeDirectory{"d", Meta(0755)},
+                       InlinePut("old", "old"), model::MakeSymlink{"s", "nowhere", Meta(0777)},
+                       model::Link{"d/a", "a"}, model::Link{"old", "a"},
+                       model::Link{"s2", "s"},  model::SetMetadata{"d", FileKind::kDirectory, Meta(0755)}};
+  MustSubmit(commit);
+  const auto named = [](std::string line, std::string_view names) { return line.insert(line.size() - 1, names); };
+  const std::string symlink = "symlink 777 1000:1001 1700000000.123456789 -> nowhere";
+  EXPECT_EQ(Listing(), named(FileLine("a", "A"), " with other names") + FolderLine("d") +
+                           named(FileLine("d/a", "A"), " = a") + named(FileLine("old", "A"), " = a") + "s " + symlink +
+                           " with other names\ns2 " + symlink + " = s\n");
+  // Metadata by one name shows at all; a name that is the file's already stays; a Put gives only that name new content.
+  commit = Begin();
+  commit.operations = {InlinePut("old", "own"), model::Link{"d/a", "a"},
+                       model::SetMetadata{"d/a", FileKind::kRegular, Meta(0400)},
+                       model::SetMetadata{"d", FileKind::kDirectory, Meta(0755)}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), named(FileLine("a", "A", 0400), " with other names") + FolderLine("d") +
+                           named(FileLine("d/a", "A", 0400), " = a") + FileLine("old", "own") + "s " + symlink +
+                           " with other names\ns2 " + symlink + " = s\n");
+}
+
+TEST_P(ReplicaSinkContract, NamesOfOneFileMoveAndGoByThemselves) {
+  model::Commit commit = Begin();
+  commit.operations = {InlinePut("a", "A"), model::Link{"b", "a"}, model::Link{"c", "a"}};
+  MustSubmit(commit);
+  commit = Begin();
+  // One name goes, another comes to where it was, and over the third.
+  commit.operations = {model::Remove{"b", FileKind::kRegular}, model::Detach{"a", 1}, model::Attach{1, "b"}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("b", "A").insert(FileLine("b", "A").size() - 1, " with other names") +
+                           FileLine("c", "A").insert(FileLine("c", "A").size() - 1, " = b"));
+  commit = Begin();
+  commit.operations = {model::Detach{"b", 1}, model::Attach{1, "c"}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("c", "A"));
 }
 
 TEST_P(ReplicaSinkContract, LargeContentComesInPiecesWithHoles) {
@@ -475,6 +524,10 @@ TEST_P(ReplicaSinkContract, ACommitThatDoesNotFitTheReplicaIsRefusedAsAWhole) {
       {"d", {InlinePut("d", "over a folder")}},
       {"a", {model::MakeDirectory{"a", Meta(0755)}}},
       {"d", {model::SetMetadata{"d", FileKind::kRegular, Meta(0644)}}},
+      {"missing", {model::Link{"b", "missing"}}},
+      {"d", {model::Link{"b", "d"}}},
+      {"d", {model::Link{"d", "a"}}},
+      {"no/where", {model::Link{"no/where", "a"}}},
       {"d/x", {model::Remove{"d", FileKind::kDirectory}, model::SetMetadata{"d/x", FileKind::kRegular, Meta(0600)}}},
   };
   for (const auto& [path, operations] : misfits) {
@@ -500,6 +553,8 @@ TEST_P(ReplicaSinkContract, MalformedCommitsAreRefused) {
       {InlinePut("b", "b"), InlinePut("a", "a")},
       {model::MakeNode{"a", FileKind::kRegular, 0, Meta(0644)}},
       {model::MakeSymlink{"a", "", Meta(0777)}},
+      {InlinePut("a", "x"), model::Link{"b", "a"}, model::Link{"c", "b"}},
+      {InlinePut("a", "x"), model::Link{"a", "a"}},
   };
   for (const std::vector<model::Operation>& operations : malformed) {
     model::Commit commit = Begin();
