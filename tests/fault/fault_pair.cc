@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
@@ -40,6 +41,7 @@ uint64_t SeedOfRun() {
   const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10)
                                         : static_cast<uint64_t>(absl::ToUnixMicros(Clock::System().Now()));
   fmt::print("seed: run again with UNDERSTUDY_SEED={}\n", seed);
+  std::fflush(stdout);  // a run that is killed still says how to run it again
   return seed;
 }
 
