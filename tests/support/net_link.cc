@@ -19,8 +19,10 @@ constexpr std::string_view kNamePrefix = "understudy-net-";
 constexpr char kNamespaces[] = "/run/netns";
 
 absl::Status Ip(std::string_view arguments) {
-  ASSIGN_OR_RETURN(const ProcessResult result,
-                   RunProcess({.program = "ip", .arguments = absl::StrSplit(absl::string_view(arguments.data(), arguments.size()), ' ')}));
+  ASSIGN_OR_RETURN(
+      const ProcessResult result,
+      RunProcess(
+          {.program = "ip", .arguments = absl::StrSplit(absl::string_view(arguments.data(), arguments.size()), ' ')}));
   if (result.exit_code == 0) return absl::OkStatus();
   return absl::UnavailableError(fmt::format("ip {}: {}", arguments, result.err));
 }
