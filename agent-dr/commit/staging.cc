@@ -38,14 +38,19 @@ absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const 
   return absl::OkStatus();
 }
 
-absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
-  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+absl::Status Staging::CheckFree(model::Slot slot) const {
   if (unfinished_.contains(slot) || finished_.contains(slot)) {
     return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
   }
   if (unfinished_.size() >= kMaxUnfinishedSlots) {
     return absl::ResourceExhaustedError(fmt::format("more than {} unfinished slots", kMaxUnfinishedSlots));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+  RETURN_IF_ERROR(CheckFree(slot));
   Unfinished begun;
   begun.content = {.size = size, .has_base = !base_path.empty(), .base_path = base_path};
   if (begun.content.has_base) RETURN_IF_ERROR(OpenBase(base_path, begun));
@@ -55,9 +60,31 @@ absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t 
     RETURN_IF_ERROR(CloneContent(begun.base.get(), begun.file.get(), begun.base_size, size));
   } else if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
     return ErrnoStatus(errno, "set the size of staged content");
+  } else {
+    RETURN_IF_ERROR(leftovers_.Describe(slot, path, size));
   }
   unfinished_.emplace(slot, std::move(begun));
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> Staging::Resume(model::Slot slot, const std::string& path,
+                                                                  uint64_t size) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, ""));
+  RETURN_IF_ERROR(CheckFree(slot));
+  Unfinished begun;
+  begun.content.size = size;
+  begun.resumed = true;
+  ASSIGN_OR_RETURN(begun.file, leftovers_.TakeBack(slot, path, size));
+  absl::StatusOr<std::vector<model::SegmentDigest>> segments =
+      CutToHeldSegments(begun.file.get(), size, wire::kMaxResumedSegments);
+  if (!segments.ok()) {
+    // Kept, it would fail each session that goes on with it.
+    leftovers_.Undescribe(slot);
+    return absl::NotFoundError(
+        fmt::format("what was staged for '{}' can't be used: {}", Printable(path), MessageOf(segments.status())));
+  }
+  unfinished_.emplace(slot, std::move(begun));
+  return segments;
 }
 
 absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t offset, uint64_t length) {
@@ -85,7 +112,7 @@ absl::Status Staging::Data(model::Slot slot, uint64_t offset, std::string_view d
 absl::Status Staging::Hole(model::Slot slot, uint64_t offset, uint64_t length) {
   RETURN_IF_ERROR(wire::ValidateStageHole(slot, offset, length));
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, length));
-  if (!begun->content.has_base) return absl::OkStatus();  // it began as a hole
+  if (!begun->content.has_base && !begun->resumed) return absl::OkStatus();  // it began as a hole
   return ZeroRange(begun->file.get(), offset, length);
 }
 

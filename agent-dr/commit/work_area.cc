@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -43,13 +44,14 @@ absl::Status RemoveEntry(const os::Root& folder, const std::string& path, int fl
   return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", Printable(path)));
 }
 
-// Everything below `folder`: files as they are met, then folders from the innermost out.
-absl::Status RemoveAllIn(const os::Root& folder) {
+// Everything below `folder` but its entries named `kept`: files as they are met, then folders from the innermost out.
+absl::Status RemoveAllIn(const os::Root& folder, const std::set<std::string>& kept = {}) {
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
   std::vector<std::string> folders;
   while (true) {
     ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) break;
+    if (kept.contains(entry->path)) continue;
     if (entry->stat.kind == model::FileKind::kDirectory) {
       folders.push_back(std::move(entry->path));
     } else {
@@ -88,17 +90,22 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   if (!own.ok()) return annotate(own.status());
   auto staging = PrivateFolder(own->fd(), "staging");
   if (!staging.ok()) return annotate(staging.status());
+  auto leftover = PrivateFolder(own->fd(), "leftover");
+  if (!leftover.ok()) return annotate(leftover.status());
   auto detached = PrivateFolder(own->fd(), "detached");
   if (!detached.ok()) return annotate(detached.status());
   auto removed = PrivateFolder(own->fd(), "removed");
   if (!removed.ok()) return annotate(removed.status());
   ASSIGN_OR_RETURN(const os::EntryStat own_stat, own->Stat(""));
-  return WorkArea(*std::move(staging), *std::move(detached), *std::move(removed), IdentityOf(own_stat), export_domain,
-                  !beside);
+  return WorkArea(*std::move(staging), *std::move(leftover), *std::move(detached), *std::move(removed),
+                  IdentityOf(own_stat), export_domain, !beside);
 }
 
 std::string WorkArea::StagedContent(model::Slot slot) {
   return fmt::format("s{}", slot);
+}
+std::string WorkArea::StagedAbout(model::Slot slot) {
+  return fmt::format("a{}", slot);
 }
 std::string WorkArea::StagedEntry(size_t operation_index) {
   return fmt::format("o{}", operation_index);
@@ -113,6 +120,9 @@ std::string WorkArea::RemovedEntry(model::Sequence sequence, size_t operation_in
 
 absl::Status WorkArea::DiscardStaging() const {
   return RemoveAllIn(staging_);
+}
+absl::Status WorkArea::DiscardLeftoversBut(const std::set<std::string>& kept) const {
+  return RemoveAllIn(leftover_, kept);
 }
 absl::Status WorkArea::DiscardRemoved() const {
   return RemoveAllIn(removed_);
