@@ -165,7 +165,8 @@ absl::Status Replica::Recover() {
     RETURN_IF_ERROR(PublishLocked());
     RETURN_IF_ERROR(SettleLocked());
   }
-  RETURN_IF_ERROR(folders_->work.DiscardStaging(0));
+  RETURN_IF_ERROR(folders_->leftovers.Load(Clock::System().Now()));
+  RETURN_IF_ERROR(EndStaging(0));
   applied_patches_.clear();
   RETURN_IF_ERROR(folders_->work.DiscardRemoved());
   must_recover_ = false;
@@ -175,6 +176,11 @@ absl::Status Replica::Recover() {
 void Replica::SetState(const model::ReplicaState& state) {
   absl::MutexLock lock(&state_mutex_);
   state_ = state;
+}
+
+std::vector<std::string> Replica::LeftoverPaths() const {
+  absl::MutexLock lock(&state_mutex_);
+  return leftovers_;
 }
 
 model::ReplicaState Replica::State() const {
@@ -212,11 +218,13 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
     const absl::Status recovered = SetUsable(Recover());
     if (!recovered.ok()) return Annotate(recovered, fmt::format("volume '{}'", spec.name));
   } else {
-    folders_->staging.Clear();
-    RETURN_IF_ERROR(folders_->work.DiscardStaging(state.sequence));
+    RETURN_IF_ERROR(EndStaging(state.sequence));
   }
-  folders_->staging.Clear();
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
+  {
+    absl::MutexLock state_lock(&state_mutex_);
+    leftovers_ = folders_->leftovers.Paths();
+  }
   session_ = ++last_session_;
   return session_;
 }
@@ -230,12 +238,25 @@ absl::Status Replica::CheckSession(SessionToken token) const {
 absl::Status Replica::Fail(absl::Status error) {
   session_ = 0;
   ++probe_.refusals;
+  if (folders_ == nullptr) return error;
+  folders_->staging.Clear();
   // While a record may need its staged files they stay; the next Open sorts them out.
-  if (folders_ != nullptr) {
-    folders_->staging.Clear();
-    if (!must_recover_ && !unpublished_.has_value()) folders_->work.DiscardStaging(State().sequence).IgnoreError();
+  if (must_recover_ || unpublished_.has_value()) return error;
+  if (absl::IsResourceExhausted(error)) {
+    // Space is worth more than what it saves to go on with unfinished content.
+    folders_->work.DiscardStaging(State().sequence).IgnoreError();
+    while (folders_->leftovers.DropOldest()) {
+    }
   }
+  EndStaging(State().sequence).IgnoreError();
   return error;
+}
+
+absl::Status Replica::EndStaging(model::Sequence kept) {
+  folders_->staging.Clear();
+  // What can't be kept is sent again.
+  folders_->leftovers.Keep(Clock::System().Now()).IgnoreError();
+  return folders_->work.DiscardStaging(kept);
 }
 
 absl::Status Replica::Stage(SessionToken token, const std::function<absl::Status(Staging&)>& call) {
@@ -256,10 +277,14 @@ absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, const std
 absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionToken token, model::Slot slot,
                                                                        const std::string& path, uint64_t size,
                                                                        const std::string& base_path) {
-  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
-  absl::MutexLock lock(&work_mutex_);
-  RETURN_IF_ERROR(CheckSession(token));
-  return absl::NotFoundError(fmt::format("nothing was staged for '{}' before", Printable(path)));
+  absl::StatusOr<std::vector<model::SegmentDigest>> held;
+  const absl::Status done = Stage(token, [&](Staging& staging) {
+    // Only content without a base is kept.
+    held = base_path.empty() ? staging.Resume(slot, path, size) : absl::NotFoundError("content with a base");
+    return absl::IsNotFound(held.status()) ? absl::OkStatus() : held.status();
+  });
+  RETURN_IF_ERROR(done);
+  return held;
 }
 
 absl::Status Replica::StageData(SessionToken token, model::Slot slot, uint64_t offset, std::string_view data) {
@@ -364,6 +389,8 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
   const absl::Status written = WriteRecord(*std::move(record));
   if (!written.ok()) return Fail(written);
   folders_->staging.Clear();
+  folders_->leftovers.Committed(unpublished_->commit);
+  folders_->leftovers.DropExpired(Clock::System().Now());
   // The commit is durable whatever comes now; what fails here is told by Publish.
   return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/free_space.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
@@ -39,15 +40,19 @@ absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const 
   return absl::OkStatus();
 }
 
-absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
-  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+absl::Status Staging::CheckFree(model::Slot slot) const {
   if (unfinished_.contains(slot) || finished_.contains(slot)) {
     return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
   }
   if (unfinished_.size() >= kMaxUnfinishedSlots) {
     return absl::ResourceExhaustedError(fmt::format("more than {} unfinished slots", kMaxUnfinishedSlots));
   }
-  RETURN_IF_ERROR(CheckFreeSpace(work_.staging().fd(), 0, 1));
+  return CheckFreeSpace(work_.staging().fd(), 0, 1);
+}
+
+absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+  RETURN_IF_ERROR(CheckFree(slot));
   Unfinished begun;
   begun.content.size = size;
   begun.content.has_base = !base_path.empty();
@@ -58,8 +63,29 @@ absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t 
   if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
     return ErrnoStatus(errno, "set the size of staged content");
   }
+  if (!begun.content.has_base) RETURN_IF_ERROR(leftovers_.Describe(slot, path, size));
   unfinished_.emplace(slot, std::move(begun));
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> Staging::Resume(model::Slot slot, const std::string& path,
+                                                                  uint64_t size) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, ""));
+  RETURN_IF_ERROR(CheckFree(slot));
+  Unfinished begun;
+  begun.content.size = size;
+  begun.resumed = true;
+  ASSIGN_OR_RETURN(begun.file, leftovers_.TakeBack(slot, path, size));
+  absl::StatusOr<std::vector<model::SegmentDigest>> segments =
+      CutToHeldSegments(begun.file.get(), size, wire::kMaxResumedSegments);
+  if (!segments.ok()) {
+    // Kept, it would fail each session that goes on with it.
+    leftovers_.Undescribe(slot);
+    return absl::NotFoundError(
+        fmt::format("what was staged for '{}' can't be used: {}", Printable(path), MessageOf(segments.status())));
+  }
+  unfinished_.emplace(slot, std::move(begun));
+  return segments;
 }
 
 absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t offset, uint64_t length) {
@@ -101,7 +127,9 @@ absl::Status Staging::Note(Unfinished& slot, ContentRange range) {
 absl::Status Staging::Hole(model::Slot slot, uint64_t offset, uint64_t length) {
   RETURN_IF_ERROR(wire::ValidateStageHole(slot, offset, length));
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, length));
-  return Note(*begun, {.offset = offset, .length = length, .hole = true});  // the staged file has one there
+  // Nothing was written there yet, but to what an earlier session left.
+  if (begun->resumed) RETURN_IF_ERROR(ZeroRange(begun->file.get(), offset, length));
+  return Note(*begun, {.offset = offset, .length = length, .hole = true});
 }
 
 absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) {

@@ -167,6 +167,7 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   } else {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
+  leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   CopyIndexState();
   SetPublished(replica.published_sequence);
@@ -228,7 +229,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   absl::StatusOr<CaptureResult> result =
       root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
-                              std::move(stop)},
+                              std::move(stop), &leftovers_},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   if (!result.ok()) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -94,6 +95,7 @@ class VolumeReplicator {
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
+  std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
 
   mutable absl::Mutex mutex_;
