@@ -173,10 +173,11 @@ class CaptureRun {
     std::string target;
     if (entry.stat.kind == FileKind::kSymlink) {
       absl::StatusOr<std::string> read = context_.root.ReadLink(entry.path);
-      if (!read.ok()) {  // another kind by now, or gone
+      if (absl::IsNotFound(read.status()) || absl::IsInvalidArgument(read.status())) {  // gone, or another kind by now
         result_.look_again.push_back(entry.path);
         return absl::OkStatus();
       }
+      RETURN_IF_ERROR(read.status());
       target = *std::move(read);
     }
     const model::Digest content = entry.stat.kind == FileKind::kSymlink ? delta::DigestOf(target) : model::Digest{};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/base/log.h"
@@ -15,8 +16,11 @@ namespace {
 constexpr uint64_t kMaxFileBytes = 300'000;
 // No retry of the replicator waits longer.
 constexpr absl::Duration kLongestWait = absl::Seconds(15);
-// A calm pair needs a few runs: to open again, to compare, to capture.
-constexpr int kMaxCalmRuns = 8;
+// A calm pair needs a few runs, to open again, to compare, to capture, and some patience for what couldn't be
+// published.
+constexpr int kMaxCalmRuns = 12;
+// Looking again at what was written a moment ago makes runs come one after the other.
+constexpr absl::Duration kCalmStep = absl::Seconds(2);
 
 }  // namespace
 
@@ -132,7 +136,7 @@ absl::Status History::Calm() {
     if (run == kMaxCalmRuns) return absl::InternalError("without any fault no barrier passes");
     const absl::Duration wait = replicator_->NextRun().value_or(absl::ZeroDuration()) - clock_.Monotonic();
     if (wait > kLongestWait) return absl::InternalError(fmt::format("waits {} s", absl::ToDoubleSeconds(wait)));
-    if (wait > absl::ZeroDuration()) clock_.Advance(wait);
+    clock_.Advance(std::max(wait, kCalmStep));
     barrier_ = barrier;
     RETURN_IF_ERROR(Step());
   }

@@ -24,7 +24,7 @@
 
 namespace understudy::sim {
 
-// One thread; the same again for the same seed.
+// One thread; the same again for the same seed, but for what depends on the kernel's time stamps (racily clean files).
 class History {
  public:
   // Lives in `folder`, which is there and empty.
