@@ -21,6 +21,8 @@ namespace {
 
 constexpr uint64_t kDiskMegabytes = 1024;
 constexpr uint64_t kMostStepsOfRound = 30;
+constexpr uint64_t kSeedOfShortForm = 1;
+constexpr char kCyclesVariable[] = "UNDERSTUDY_FAULT_CYCLES";
 constexpr char kVolume[] = "web";
 
 absl::StatusOr<nlohmann::json> StatusOfVolume(Site& site) {
@@ -37,16 +39,19 @@ absl::StatusOr<nlohmann::json> StatusOfVolume(Site& site) {
 }  // namespace
 
 uint64_t SeedOfRun() {
-  const char* text = std::getenv("UNDERSTUDY_SEED");
-  const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10)
-                                        : static_cast<uint64_t>(absl::ToUnixMicros(Clock::System().Now()));
+  uint64_t seed = kSeedOfShortForm;
+  if (const char* text = std::getenv("UNDERSTUDY_SEED"); text != nullptr) {
+    seed = std::strtoull(text, nullptr, 10);
+  } else if (std::getenv(kCyclesVariable) != nullptr) {
+    seed = static_cast<uint64_t>(absl::ToUnixMicros(Clock::System().Now()));
+  }
   fmt::print("seed: run again with UNDERSTUDY_SEED={}\n", seed);
   std::fflush(stdout);  // a run that is killed still says how to run it again
   return seed;
 }
 
 int CyclesOfRun(int kinds, int otherwise) {
-  const char* text = std::getenv("UNDERSTUDY_FAULT_CYCLES");
+  const char* text = std::getenv(kCyclesVariable);
   return text == nullptr ? otherwise : (std::atoi(text) + kinds - 1) / kinds;
 }
 

@@ -22,7 +22,8 @@
 
 namespace understudy::tests {
 
-// UNDERSTUDY_SEED, or one of the clock's; prints it, so that a failure can be run again.
+// UNDERSTUDY_SEED, else one of the clock's in the long form and always the same in the short one (the moments of the
+// faults vary in any case). Prints it, so that a failure can be run again.
 [[nodiscard]] uint64_t SeedOfRun();
 // UNDERSTUDY_FAULT_CYCLES (how many of all `kinds` together), or `otherwise`: the cycles of one kind of filesystem.
 [[nodiscard]] int CyclesOfRun(int kinds, int otherwise);

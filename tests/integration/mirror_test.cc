@@ -198,6 +198,17 @@ TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
   ScanAndExpectEqual("moved");
 }
 
+TEST_F(MirrorTest, FolderMovedOutOfAMovedFolderThatHasANewOneInItsPlace) {
+  std::filesystem::create_directories(Volume() + "/outer/inner");
+  std::ofstream(Volume() + "/outer/inner/file") << "kept";
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume() + "/outer/inner", Volume() + "/out");
+  std::filesystem::create_directories(Volume() + "/outer/inner");
+  std::ofstream(Volume() + "/outer/inner/new") << "new";
+  std::filesystem::rename(Volume() + "/outer", Volume() + "/renamed");
+  ScanAndExpectEqual("moved");
+}
+
 TEST_F(MirrorTest, SmallChangeInLargeFileSendsLittle) {
   {
     std::ofstream file(Volume() + "/disk", std::ios::binary);
