@@ -50,8 +50,11 @@ struct CaptureRequest {
   std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
 };
 
+// Whether the volume's file was what failed (it can't be read), and not the index or the way to DR.
+[[nodiscard]] bool IsOfSource(const absl::Status& status);
+
 // CANCELLED: `stop` was requested. NOT_FOUND: there is no regular file at the path any more. Errors of the sink come
-// back as they are.
+// back as they are; IsOfSource() tells the others apart.
 [[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request);
 
 // Whether a change in the same clock tick could hide behind `ctime`: the file has to be looked at again.

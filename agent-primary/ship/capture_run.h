@@ -1,6 +1,7 @@
 // capture_run.h: one capture of one volume: from dirty paths to acknowledged commits.
 #pragma once
 
+#include <map>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -18,6 +19,7 @@ namespace understudy::primary {
 struct CaptureResult {
   bool more = false;                    // there were more differences than one capture takes: look at everything again
   std::vector<std::string> look_again;  // changed while they were captured, or a moment before
+  std::map<std::string, std::string> unreadable;  // why, by path; also to be looked at again
   uint64_t commits = 0;
   uint64_t content_bytes_sent = 0;
   std::string_view rung;  // of the largest file whose content was sent; empty when none was
