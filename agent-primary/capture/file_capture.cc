@@ -59,6 +59,7 @@ class LargeCapture {
       file_.segment_changes.push_back(CopySegments{request_.base->row.inode, inode()});
     }
     send_ = stage;
+    file_.extends_base = incremental_;
     file_.rung = incremental_ ? "rsync" : "whole";
     for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
       RETURN_IF_ERROR(CaptureSegment(number));
