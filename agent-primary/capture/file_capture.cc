@@ -59,6 +59,7 @@ class LargeCapture {
       file_.segment_changes.push_back(CopySegments{request_.base->row.inode, inode()});
     }
     send_ = stage;
+    file_.extends_base = incremental_;
     file_.rung = incremental_ ? "rsync" : "whole";
     for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
       RETURN_IF_ERROR(CaptureSegment(number));
@@ -86,7 +87,10 @@ class LargeCapture {
     if (!incremental_ && request_.leftovers != nullptr && request_.leftovers->erase(request_.path) > 0) {
       absl::StatusOr<std::vector<model::SegmentDigest>> held = request_.sink.StageResume(
           request_.volume, request_.slot, request_.path, file_.stat.size, /*base_path=*/std::string());
-      if (held.ok()) held_ = *std::move(held);
+      if (held.ok()) {
+        held_ = *std::move(held);
+        return absl::OkStatus();
+      }
       if (!absl::IsNotFound(held.status())) return held.status();
     }
     return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, file_.stat.size,

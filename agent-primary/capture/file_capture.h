@@ -28,6 +28,7 @@ struct CapturedFile {
   os::EntryStat stat;  // before the content was read
   model::Metadata metadata;
   model::Digest digest{};
+  bool extends_base = false;                       // what is staged begins as the base, so it can patch that
   bool content_changed = false;                    // false: the replica has this content already
   std::variant<std::string, model::Slot> content;  // meaningful when content_changed
   std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged

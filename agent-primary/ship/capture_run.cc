@@ -53,7 +53,8 @@ class CaptureRun {
       if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
     }
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
-    return builder_.Finish(/*completes_capture=*/!result_.more);
+    const bool whole = !result_.more && !context_.lacks_entries && result_.unreadable.empty();
+    return builder_.Finish(/*completes_capture=*/whole);
   }
 
  private:
@@ -92,7 +93,7 @@ class CaptureRun {
     ASSIGN_OR_RETURN(std::optional<CapturedFile> file, Capture(entry));
     const std::string& source = entry.base->path;
     const bool gone = !file.has_value() && !result_.unreadable.contains(entry.path);
-    const bool replaced = file.has_value() && file->content_changed;
+    const bool replaced = file.has_value() && file->content_changed && !CanPatch(entry, *file);
     if (gone || replaced) {  // when it is gone again, the source is gone in any case
       builder_.Add(model::Remove{source, FileKind::kRegular}, {RemoveRow{source}});
     } else {
@@ -122,6 +123,11 @@ class CaptureRun {
     result_.unreadable[path] = std::string(MessageOf(why));
   }
 
+  // The content reaches the file that DR has already, whatever names that has.
+  static bool CanPatch(const PlannedEntry& entry, const CapturedFile& file) {
+    return file.extends_base && entry.base->row.inode == file.stat.inode;
+  }
+
   absl::Status AddFile(const PlannedEntry& entry) {
     if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
     RETURN_IF_ERROR(builder_.MakeRoom(std::min(entry.stat.size, kMaxInlineContentBytes)));
@@ -131,14 +137,15 @@ class CaptureRun {
 
   absl::Status AddCaptured(const PlannedEntry& entry, CapturedFile file) {
     UNDERSTUDY_CHECK(file.content_changed || entry.base.has_value());
+    const bool stays = !file.content_changed || CanPatch(entry, file);
     IndexRow row = MakeRow(file.stat, file.metadata.xattrs, file.digest);
     if (file.unsettled) row.ctime_nanoseconds = kUnsettledCtime;
-    ASSIGN_OR_RETURN(row.file, FileOf(entry, /*stays=*/!file.content_changed));
+    ASSIGN_OR_RETURN(row.file, FileOf(entry, stays));
     if (entry.linked) carried_[entry.path] = row;
     std::vector<IndexChange> changes = std::move(file.segment_changes);
     changes.push_back(PutRow{entry.path, row});
     if (file.content_changed) {
-      AddContent(entry.path, std::move(file), std::move(changes));
+      AddContent(entry.path, std::move(file), std::move(changes), /*patch=*/stays);
     } else if (HasMetadata(entry.base->row, file.metadata)) {
       // The rows of a move are put in place by its Attach first.
       builder_.AddRefresh(std::move(changes));
@@ -155,7 +162,7 @@ class CaptureRun {
     return context_.index.NewFile();
   }
 
-  void AddContent(const std::string& path, CapturedFile file, std::vector<IndexChange> changes) {
+  void AddContent(const std::string& path, CapturedFile file, std::vector<IndexChange> changes, bool patch) {
     const auto* inlined = std::get_if<std::string>(&file.content);
     const uint64_t inline_bytes = inlined != nullptr ? inlined->size() : 0;
     if (inlined == nullptr) builder_.AddStagedBytes(file.bytes_sent + file.bytes_resumed);
@@ -163,6 +170,11 @@ class CaptureRun {
     if (result_.rung.empty() || file.stat.size > largest_sent_) {
       largest_sent_ = file.stat.size;
       result_.rung = file.rung;
+    }
+    if (patch) {
+      const auto slot = std::get<model::Slot>(file.content);
+      builder_.Add(model::Patch{path, std::move(file.metadata), file.stat.size, file.digest, slot}, std::move(changes));
+      return;
     }
     Disturb(path);
     builder_.Add(model::Put{path, std::move(file.metadata), file.stat.size, file.digest, std::move(file.content)},

@@ -35,6 +35,9 @@ struct CaptureContext {
   std::stop_token stop;
   // Of the newest opening (ReplicaState); those that were asked for go.
   std::set<std::string>* leftovers = nullptr;
+  // The replica lacks the present state of entries that couldn't be read before and that this batch doesn't look at: no
+  // commit shows the volume as it is.
+  bool lacks_entries = false;
 };
 
 // Returns when all that the batch led to is acknowledged. FAILED_PRECONDITION: the volume's folder isn't the one that

@@ -230,17 +230,20 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     }
     for (std::string& path : *large) batch.paths.push_back({std::move(path), false});
   }
+  ForgetUnreadable(batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   absl::StatusOr<CaptureResult> result =
       root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
-                              std::move(stop), &leftovers_},
+                              std::move(stop), &leftovers_, /*lacks_entries=*/!unreadable_.empty()},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   if (!result.ok()) {
     put_back();
     return result.status();
   }
-  KeepUnreadable(batch, *result);
+  for (const auto& kept : result->unreadable) {
+    if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
+  }
   CopyIndexState();
   // Counting goes through the whole index, as the scan did. Should it fail, the next scan counts: what this one found
   // out must not get lost over it.
@@ -282,15 +285,13 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   return absl::OkStatus();
 }
 
-void VolumeReplicator::KeepUnreadable(const DirtyBatch& batch, const CaptureResult& result) {
+// What the batch looks at again anyway.
+void VolumeReplicator::ForgetUnreadable(const DirtyBatch& batch) {
   if (batch.whole_volume) unreadable_.clear();
   for (const DirtyPath& dirty : batch.paths) {
     std::erase_if(unreadable_, [&](const auto& kept) {
       return dirty.subtree ? model::IsWithin(kept.first, dirty.path) : kept.first == dirty.path;
     });
-  }
-  for (const auto& kept : result.unreadable) {
-    if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
 }
 

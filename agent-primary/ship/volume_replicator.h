@@ -86,7 +86,7 @@ class VolumeReplicator {
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
-  void KeepUnreadable(const DirtyBatch& batch, const CaptureResult& result);
+  void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();
 
   const model::VolumeName name_;

@@ -9,9 +9,11 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "core/base/clock.h"
+#include "core/base/log.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/tree_compare.h"
 #include "tests/support/wait.h"
@@ -52,7 +54,10 @@ uint64_t SeedOfRun() {
 
 int CyclesOfRun(int kinds, int otherwise) {
   const char* text = std::getenv(kCyclesVariable);
-  return text == nullptr ? otherwise : (std::atoi(text) + kinds - 1) / kinds;
+  if (text == nullptr) return otherwise;
+  int cycles = 0;
+  UNDERSTUDY_CHECK(absl::SimpleAtoi(text, &cycles) && cycles > 0);
+  return (cycles + kinds - 1) / kinds;
 }
 
 absl::StatusOr<std::unique_ptr<FaultPair>> FaultPair::Make(std::string_view type, uint64_t seed) {

@@ -26,7 +26,7 @@ std::string MadeFolder(const std::string& path) {
 
 }  // namespace
 
-Workload::Workload(std::string volume, uint64_t seed)
+Workload::Workload(const std::string& volume, uint64_t seed)
     : tree_(MadeFolder(volume + "/tree")), image_(volume + "/disk.img"), random_(seed), churn_(tree_, seed + 1) {
   const os::Fd image(open(image_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644));
   UNDERSTUDY_CHECK(image.valid() && ftruncate(image.get(), static_cast<off_t>(kImageBytes)) == 0);

@@ -14,7 +14,7 @@ namespace understudy::tests {
 class Workload {
  public:
   // `volume` is an existing, empty folder.
-  Workload(std::string volume, uint64_t seed);
+  Workload(const std::string& volume, uint64_t seed);
 
   // One change.
   void Step();

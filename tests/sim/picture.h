@@ -11,7 +11,7 @@ namespace understudy::sim {
 // By path ("" is the root): kind, mode, owner, mtime, xattrs, size, content digest, target and device, as text.
 using Picture = std::map<std::string, std::string>;
 
-[[nodiscard]] absl::StatusOr<Picture> TakePicture(const std::string& root);
+[[nodiscard]] absl::StatusOr<Picture> TakePicture(const std::string& path);
 
 // One line for each difference.
 [[nodiscard]] std::string Differences(const Picture& expected, const Picture& found);

@@ -33,7 +33,7 @@ class NetLink {
   [[nodiscard]] absl::Status Plug();
 
  private:
-  explicit NetLink(std::string name) : left_(name + "-l"), right_(name + "-r"), middle_(name + "-m") {}
+  explicit NetLink(const std::string& name) : left_(name + "-l"), right_(name + "-r"), middle_(name + "-m") {}
   [[nodiscard]] static std::vector<std::string> Enter(const std::string& name);
   absl::Status Build();
 
