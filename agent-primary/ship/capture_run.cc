@@ -109,6 +109,8 @@ class CaptureRun {
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
     absl::StatusOr<CapturedFile> file = CaptureFile(request);
+    // Another file than the one that the plan was made for: its other names weren't looked at.
+    if (file.ok() && file->stat.inode != entry.stat.inode) file->unsettled = true;
     if (absl::IsNotFound(file.status()) || (file.ok() && file->unsettled)) result_.look_again.push_back(entry.path);
     if (absl::IsNotFound(file.status())) return std::nullopt;
     if (IsOfSource(file.status())) {
