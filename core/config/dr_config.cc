@@ -14,6 +14,16 @@ void DrExport::Describe(Visitor& v) {
            backend);
 }
 
+void PointsConfig::Describe(Visitor& v) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 60;
+  v.Duration({.key = "keep_for",
+              .doc = "each state of a replica can be brought back for this long after it was superseded; 0s: none can"},
+             keep_for, absl::ZeroDuration(), absl::Hours(24 * 366));
+  v.Size({.key = "max_bytes",
+          .doc = "what is kept for that, of each volume; the oldest states go first, also when its filesystem is full"},
+         max_bytes, 0, kMostBytes);
+}
+
 void DrConfig::Describe(Visitor& v) {
   v.Text({.key = "listen", .doc = "host:port for gRPC from understudy-primary and drctl"}, listen, CheckAddress);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz (plain HTTP)"}, metrics_listen,
@@ -27,6 +37,8 @@ void DrConfig::Describe(Visitor& v) {
                  "`.understudy` beside each",
           .required = true},
          exports);
+  v.Section({.key = "points", .doc = "the recovery points: how long and how much of each volume's past is kept"},
+            points);
 }
 
 std::optional<Problem> FindProblem(const DrConfig& config) {

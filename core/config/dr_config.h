@@ -1,6 +1,7 @@
 // dr_config.h: the settings of understudy-dr (docs/reference/dr.md is generated from them).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -23,6 +24,13 @@ struct DrExport {
   void Describe(Visitor& v);
 };
 
+// How much of each volume's past is kept.
+struct PointsConfig {
+  absl::Duration keep_for = absl::Hours(24);
+  uint64_t max_bytes = uint64_t{64} << 30;
+  void Describe(Visitor& v);
+};
+
 struct DrConfig {
   std::string listen = "0.0.0.0:7412";
   std::string metrics_listen = "127.0.0.1:9412";
@@ -30,6 +38,7 @@ struct DrConfig {
   LogLevel log_level = LogLevel::kInfo;
   TlsConfig tls;
   std::vector<DrExport> exports;
+  PointsConfig points;
   void Describe(Visitor& v);
 };
 

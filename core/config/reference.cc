@@ -27,6 +27,9 @@ class RowWriter : public Visitor {
   void Duration(const Setting& setting, absl::Duration& value, absl::Duration least, absl::Duration most) override {
     Row(setting, fmt::format("duration, {} to {}", DurationText(least), DurationText(most)), Code(DurationText(value)));
   }
+  void Size(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) override {
+    Row(setting, fmt::format("size, {} to {}", SizeText(least), SizeText(most)), Code(SizeText(value)));
+  }
   void TextList(const Setting& setting, std::vector<std::string>& value, const TextCheck&) override {
     Row(setting, "list of text", value.empty() ? "" : Code(fmt::format("[{}]", fmt::join(value, ", "))));
   }
@@ -74,7 +77,7 @@ ReferencePage Page(std::string_view kind, std::string_view program, std::string_
       "an\n"
       "error. A relative path is taken from the folder of the file.\n"
       "Durations are a number and `ms`, `s`, `m` or "
-      "`h`.\n\n"
+      "`h`; sizes a number and `KiB`, `MiB`, `GiB` or `TiB`.\n\n"
       "<!-- Generated from the settings' declarations (core/config); `drctl config reference --dir docs/reference` "
       "writes it. -->\n\n"
       "| key | what to write | default | what it is |\n|---|---|---|---|\n",

@@ -31,6 +31,35 @@ std::string DurationText(absl::Duration duration) {
   return fmt::format("{}ms", duration / absl::Milliseconds(1));
 }
 
+namespace {
+
+struct SizeUnit {
+  std::string_view name;
+  uint64_t bytes;
+};
+constexpr SizeUnit kSizeUnits[] = {{"TiB", uint64_t{1} << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}};
+
+}  // namespace
+
+absl::StatusOr<uint64_t> ParseSize(std::string_view text) {
+  constexpr uint64_t kMaxCount = uint64_t{1} << 20;  // of the largest unit, still far from wrapping
+  uint64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  for (const SizeUnit& known : kSizeUnits) {
+    if (error == std::errc() && unit == known.name && count <= kMaxCount) return count * known.bytes;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("'{}': write a number up to {} and one of KiB, MiB, GiB, TiB", Printable(text), kMaxCount));
+}
+
+std::string SizeText(uint64_t bytes) {
+  for (const SizeUnit& unit : kSizeUnits) {
+    if (bytes >= unit.bytes && bytes % unit.bytes == 0) return fmt::format("{}{}", bytes / unit.bytes, unit.name);
+  }
+  return fmt::format("{}KiB", bytes / 1024);
+}
+
 absl::Status CheckAddress(const std::string& text) {
   constexpr uint32_t kMaxPort = 65535;
   const size_t colon = text.rfind(':');

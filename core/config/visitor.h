@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -46,6 +47,8 @@ class Visitor {
   virtual void Boolean(const Setting& setting, bool& value) = 0;
   // "50ms", "5s", "1h": at least `least` and at most `most`.
   virtual void Duration(const Setting& setting, absl::Duration& value, absl::Duration least, absl::Duration most) = 0;
+  // "512MiB", "64GiB": bytes, at least `least` and at most `most`.
+  virtual void Size(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) = 0;
   virtual void TextList(const Setting& setting, std::vector<std::string>& value, const TextCheck& check = nullptr) = 0;
   virtual void TextMap(const Setting& setting, std::map<std::string, std::string>& value) = 0;
 
@@ -86,6 +89,10 @@ struct Problem {
 // "100ms", "5s", "1h", "0s": a number and one of ms, s, m, h, as durations stand in the file.
 [[nodiscard]] absl::StatusOr<absl::Duration> ParseDuration(std::string_view text);
 [[nodiscard]] std::string DurationText(absl::Duration duration);
+
+// "512MiB", "64GiB", "0KiB": a number and one of KiB, MiB, GiB, TiB, as sizes stand in the file; in bytes.
+[[nodiscard]] absl::StatusOr<uint64_t> ParseSize(std::string_view text);
+[[nodiscard]] std::string SizeText(uint64_t bytes);
 
 // "host:port": a name or an address (IPv6 in brackets) and a port from 0 to 65535; 0 lets the system choose when
 // listening.

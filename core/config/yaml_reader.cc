@@ -105,6 +105,21 @@ class MapReader : public Visitor {
     value = *parsed;
   }
 
+  void Size(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) override {
+    const Entry* entry = Find(setting);
+    if (entry == nullptr) return;
+    const auto parsed =
+        entry->node.IsScalar() ? ParseSize(entry->node.Scalar()) : absl::InvalidArgumentError("not a size");
+    if (!parsed.ok()) {
+      return Fail(setting, *entry, fmt::format("{}: write a size such as {}", Shown(entry->node), SizeText(value)));
+    }
+    if (*parsed < least || *parsed > most) {
+      return Fail(setting, *entry,
+                  fmt::format("{}: write a size from {} to {}", Shown(entry->node), SizeText(least), SizeText(most)));
+    }
+    value = *parsed;
+  }
+
   void TextList(const Setting& setting, std::vector<std::string>& value, const TextCheck& check) override {
     const Entry* entry = Find(setting);
     if (entry == nullptr) return;

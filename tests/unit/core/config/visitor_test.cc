@@ -20,6 +20,21 @@ TEST(DurationSettingTest, RefusesWhatIsNotANumberAndAUnit) {
   }
 }
 
+TEST(SizeSettingTest, RoundTrips) {
+  for (const std::string_view text : {"0KiB", "1KiB", "1500KiB", "5MiB", "64GiB", "1048576TiB"}) {
+    const auto parsed = ParseSize(text);
+    ASSERT_TRUE(parsed.ok()) << text;
+    EXPECT_EQ(SizeText(*parsed), text);
+  }
+  EXPECT_EQ(*ParseSize("2MiB"), 2u * 1024 * 1024);
+}
+
+TEST(SizeSettingTest, RefusesWhatIsNotANumberAndAUnit) {
+  for (const std::string_view text : {"", "5", "GiB", "-5GiB", "5 GiB", "1.5GiB", "5GB", "5GiB ", "99999999999TiB"}) {
+    EXPECT_FALSE(ParseSize(text).ok()) << text;
+  }
+}
+
 TEST(AddressSettingTest, TakesHostsAndPorts) {
   for (const char* const text : {"a:1", "127.0.0.1:0", "[::1]:65535", "nfs.example.com:7411"}) {
     EXPECT_TRUE(CheckAddress(text).ok()) << text;
