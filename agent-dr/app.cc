@@ -49,7 +49,8 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   RETURN_IF_ERROR(net::CheckTlsFiles(tls, net::Role::kDr));
   auto parts = std::make_unique<Parts>();
 
-  CommitEngineOptions options{.state_dir = config.state_dir.string()};
+  CommitEngineOptions options{.state_dir = config.state_dir.string(),
+                              .points = {config.points.keep_for, config.points.max_bytes}};
   for (const config::DrExport& exported : config.exports) options.exports.push_back(exported.path.string());
   ASSIGN_OR_RETURN(parts->engine, CommitEngine::Start(std::move(options)));
   for (const std::string& problem : parts->engine->Problems()) spdlog::error("{}", problem);

@@ -91,7 +91,8 @@ void CommitEngine::LoadOne(const model::VolumeName& volume) {
     return problem(absl::FailedPreconditionError(
         fmt::format("no export holds its replica folder '{}'", Printable((*stored)->state.root))));
   }
-  auto replica = Replica::Load({FolderOf(volume), export_path}, *options_.faults, probe_);
+  auto replica =
+      Replica::Load({FolderOf(volume), export_path}, {options_.points, options_.clock}, *options_.faults, probe_);
   if (!replica.ok()) return problem(replica.status());
   const absl::Status usable = (*replica)->Usable();
   if (!usable.ok()) problem(usable);
@@ -127,7 +128,8 @@ absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model:
   }
   RETURN_IF_ERROR(MakeDurableFolder(fmt::format("{}/{}", options_.state_dir, kVolumesFolder), spec.name));
   ASSIGN_OR_RETURN(std::shared_ptr<Replica> replica,
-                   Replica::Create(spec, {FolderOf(spec.name), export_path}, *options_.faults, probe_));
+                   Replica::Create(spec, {FolderOf(spec.name), export_path}, {options_.points, options_.clock},
+                                   *options_.faults, probe_));
   absl::MutexLock lock(&mutex_);
   replicas_[spec.name] = replica;
   return replica;
@@ -173,6 +175,21 @@ absl::Status CommitEngine::Inventory(const model::VolumeName& volume, bool with_
                                      const std::function<absl::Status(model::InventoryEntry)>& visit) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
   return replica->Inventory(with_digests, visit);
+}
+
+absl::StatusOr<Point> CommitEngine::NewestPoint(const model::VolumeName& volume) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->NewestPoint();
+}
+
+absl::StatusOr<std::vector<Point>> CommitEngine::Points(const model::VolumeName& volume) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->Points();
+}
+
+absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequence to) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->Rewind(to);
 }
 
 absl::Status Session::StageBegin(model::Slot slot, const std::string& path, uint64_t size,

@@ -13,8 +13,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
+#include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/replica.h"
+#include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/replica_sink.h"
 
@@ -24,6 +26,8 @@ struct CommitEngineOptions {
   std::string state_dir{};                     // exists; the engine is its only user
   std::vector<std::string> exports{};          // absolute paths of folders that exist
   FaultPoints* faults = &FaultPoints::None();  // outlives the engine
+  PointBounds points{};
+  const Clock* clock = &Clock::System();  // outlives the engine
 };
 
 // The right to write to one volume, until a later session of that volume begins. Calls are as in ReplicaSink; after any
@@ -82,6 +86,11 @@ class CommitEngine {
   // As ReplicaSink::Inventory. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
+
+  // As Replica::NewestPoint, Points and Rewind. NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::StatusOr<Point> NewestPoint(const model::VolumeName& volume) const;
+  [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;
+  [[nodiscard]] absl::Status Rewind(const model::VolumeName& volume, model::Sequence to);
 
   [[nodiscard]] const Probe& probe() const { return probe_; }
   [[nodiscard]] Probe& probe() { return probe_; }

@@ -2,6 +2,7 @@
 
 #include <endian.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/delta/content_digest.h"
@@ -47,6 +48,21 @@ std::vector<ContentRange> ChangedBlocks(std::string_view base, std::string_view 
   return changed;
 }
 
+std::vector<ContentRange> RangesToKeep(const std::vector<ContentRange>& ranges, uint64_t old_size, uint64_t new_size) {
+  std::vector<ContentRange> kept;
+  uint64_t kept_to = 0;
+  const auto keep = [&](uint64_t begin, uint64_t end) {
+    begin = std::max(begin / kChangedBlockBytes * kChangedBlockBytes, kept_to);
+    end = std::min((end + kChangedBlockBytes - 1) / kChangedBlockBytes * kChangedBlockBytes, old_size);
+    if (begin >= end) return;
+    AppendRange(kept, {.offset = begin, .length = end - begin});
+    kept_to = end;
+  };
+  for (const ContentRange& range : ranges) keep(range.offset, std::min(range.offset + range.length, old_size));
+  if (new_size < old_size) keep(new_size, old_size);
+  return kept;
+}
+
 std::string SerializeRanges(const std::vector<ContentRange>& ranges) {
   std::string bytes(ranges.size() * kRangeBytes, '\0');
   char* at = bytes.data();
@@ -59,7 +75,7 @@ std::string SerializeRanges(const std::vector<ContentRange>& ranges) {
 }
 
 absl::StatusOr<std::vector<ContentRange>> ParseRanges(std::string_view bytes) {
-  if (bytes.size() % kRangeBytes != 0 || bytes.size() / kRangeBytes > kMaxContentRanges) {
+  if (bytes.size() % kRangeBytes != 0 || bytes.size() / kRangeBytes > kMaxKeptRanges) {
     return absl::DataLossError("the ranges of a patch are damaged");
   }
   std::vector<ContentRange> ranges;

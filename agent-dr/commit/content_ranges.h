@@ -19,6 +19,8 @@ struct ContentRange {
 
 // Of one file; content with a base that comes in more pieces is refused.
 inline constexpr size_t kMaxContentRanges = 1024 * 1024;
+// Of the old content of one file: what was a hole there makes a range of its own.
+inline constexpr size_t kMaxKeptRanges = 2 * kMaxContentRanges;
 // Past so many, a delta's segment counts as changed as a whole.
 inline constexpr size_t kFineContentRanges = kMaxContentRanges / 2;
 inline constexpr uint64_t kChangedBlockBytes = 4096;
@@ -29,6 +31,12 @@ void AppendRange(std::vector<ContentRange>& ranges, ContentRange range);
 // Where `next` differs from `base`, both at `offset` of their files, in blocks of kChangedBlockBytes. Past its end, the
 // base counts as zeros.
 [[nodiscard]] std::vector<ContentRange> ChangedBlocks(std::string_view base, std::string_view next, uint64_t offset);
+
+// What a file had where a change to the size `new_size` overwrites or cuts it: `ranges` rounded outwards to whole
+// blocks, as far as they lie below `old_size`, and all that is past `new_size`. Whole blocks can be shared instead of
+// copied.
+[[nodiscard]] std::vector<ContentRange> RangesToKeep(const std::vector<ContentRange>& ranges, uint64_t old_size,
+                                                     uint64_t new_size);
 
 // Format: docs/formats/commit.md.
 [[nodiscard]] std::string SerializeRanges(const std::vector<ContentRange>& ranges);

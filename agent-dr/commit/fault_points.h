@@ -8,12 +8,14 @@
 namespace understudy::dr {
 
 enum class Step {
-  kStage,     // before the operation `index` is staged
-  kSync,      // before staged content is made durable
+  kStage,  // before the operation `index` is staged
+  kKeep,   // before each effect of keeping what the commit displaces; `index` is the operation's, or how many there are
+  kSync,   // before staged content is made durable
   kRecord,    // before the commit record is written
   kRecorded,  // after it: the commit point lies behind
   kPublish,   // before each effect of publishing; `index` counts them
   kSettle,    // before the record of a published commit is taken away
+  kDrop,      // before undo record `index` is taken away, and between its row and what it keeps
 };
 
 // Called by the thread that commits. An error is handled as if the step's system call had failed.

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "agent-dr/commit/free_space.h"
 #include "core/os/file_io.h"
 
 namespace understudy::dr {
@@ -44,6 +45,15 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
     begin += static_cast<uint64_t>(copied);
   }
   return absl::OkStatus();
+}
+
+// A piece of SaveRanges.
+absl::Status SaveRange(int source, int target, uint64_t begin, uint64_t end) {
+  file_clone_range shared{.src_fd = source, .src_offset = begin, .src_length = end - begin, .dest_offset = begin};
+  if (ioctl(target, FICLONERANGE, &shared) == 0) return absl::OkStatus();
+  if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoStatus(errno, "keep old content");
+  RETURN_IF_ERROR(CheckFreeSpace(target, end - begin, 0));
+  return CopyRange(source, target, begin, end);
 }
 
 }  // namespace
@@ -91,6 +101,32 @@ absl::Status ZeroRange(int file, uint64_t offset, uint64_t length) {
 absl::Status ApplyRange(int source, int target, const ContentRange& range) {
   return range.hole ? ZeroRange(target, range.offset, range.length)
                     : CopyRange(source, target, range.offset, range.offset + range.length);
+}
+
+absl::StatusOr<std::vector<ContentRange>> SaveRanges(int source, int target, const std::vector<ContentRange>& ranges) {
+  std::vector<ContentRange> saved;
+  // The data that begins last at or before what is looked at; a new look for each range would go through all extents.
+  os::DataRange data{0, 0};
+  for (const ContentRange& range : ranges) {
+    const uint64_t end = range.offset + range.length;
+    for (uint64_t offset = range.offset; offset < end;) {
+      if (offset >= data.end) {
+        ASSIGN_OR_RETURN(const std::optional<os::DataRange> next, os::NextData(source, offset));
+        data = next.value_or(os::DataRange{UINT64_MAX, UINT64_MAX});
+      }
+      // Past so many pieces holes are copied, too.
+      const bool fine = saved.size() < kMaxContentRanges;
+      const uint64_t begin = fine ? std::clamp(data.begin, offset, end) : offset;
+      const uint64_t until = fine ? std::min(data.end, end) : end;
+      if (begin > offset) AppendRange(saved, {.offset = offset, .length = begin - offset, .hole = true});
+      if (until > begin) {
+        RETURN_IF_ERROR(SaveRange(source, target, begin, until));
+        AppendRange(saved, {.offset = begin, .length = until - begin});
+      }
+      offset = std::max(begin, until);
+    }
+  }
+  return saved;
 }
 
 }  // namespace understudy::dr

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "agent-dr/commit/content_ranges.h"
 #include "core/base/status.h"
@@ -18,6 +19,12 @@ namespace understudy::dr {
 // Gives `target` one range of `source`: by reference where the filesystem can, else as a copy; zeros when it is a hole.
 // Doing it again changes nothing.
 [[nodiscard]] absl::Status ApplyRange(int source, int target, const ContentRange& range);
+
+// Gives the empty file `target` the content that `source` has in `ranges` (ascending, none past its end), at the same
+// offsets: by reference where the filesystem can, else as a copy that RESOURCE_EXHAUSTED refuses while it would leave
+// too little space (free_space.h). Returns the ranges with the holes in them told apart.
+[[nodiscard]] absl::StatusOr<std::vector<ContentRange>> SaveRanges(int source, int target,
+                                                                   const std::vector<ContentRange>& ranges);
 
 [[nodiscard]] absl::Status SetSize(int file, uint64_t size);
 

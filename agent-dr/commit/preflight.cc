@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,14 +26,21 @@ absl::Status Mismatch(std::string_view path, std::string_view why) {
                         path);
 }
 
+// Where something is on disk: in the replica, or among what an undo record keeps.
+struct Origin {
+  bool kept = false;
+  std::string path;
+};
+
 // The names as they will be, operation by operation, over the names on disk.
 class Names {
  public:
-  explicit Names(const os::Root& replica) : replica_(replica) {}
+  Names(const os::Root& replica, const os::Root* kept) : replica_(replica), kept_(kept) {}
 
-  // What is on disk at `path` now; nullopt: nothing.
-  absl::StatusOr<std::optional<os::EntryStat>> OnDisk(std::string_view path) const {
-    absl::StatusOr<os::EntryStat> stat = replica_.Stat(path);
+  // What is on disk there now; nullopt: nothing.
+  absl::StatusOr<std::optional<os::EntryStat>> OnDisk(const Origin& origin) const {
+    if (origin.kept && kept_ == nullptr) return std::nullopt;
+    absl::StatusOr<os::EntryStat> stat = (origin.kept ? *kept_ : replica_).Stat(origin.path);
     if (absl::IsNotFound(stat.status())) return std::nullopt;
     RETURN_IF_ERROR(stat.status());
     return *stat;
@@ -44,58 +52,65 @@ class Names {
   // Of the Detach of `slot`, which came before.
   [[nodiscard]] const std::pair<FileKind, std::string>& Detached(model::Slot slot) const { return detached_.at(slot); }
 
-  // A new entry; `old_path` is where it was, empty for one that didn't exist.
-  void Place(const std::string& path, FileKind kind, const std::string& old_path) { placed_[path] = {kind, old_path}; }
+  // An entry that comes to `path`; nullopt: it didn't exist.
+  void Place(const std::string& path, FileKind kind, std::optional<Origin> origin) {
+    placed_[path] = {kind, std::move(origin)};
+  }
 
   // What will be at `path` after all operations told so far; nullopt: nothing.
   absl::StatusOr<std::optional<FileKind>> Lookup(const std::string& path) const {
-    if (const auto found = placed_.find(path); found != placed_.end()) return found->second.first;
-    const auto [old_path, moved_with] = ThroughMovedFolder(path);
-    if (!old_path.has_value()) return std::nullopt;
-    return LookupOld(*old_path, moved_with);
+    if (const auto found = placed_.find(path); found != placed_.end()) return found->second.kind;
+    const auto [origin, moved_with] = ThroughMovedFolder(path);
+    if (!origin.has_value()) return std::nullopt;
+    return LookupOld(*origin, moved_with);
   }
 
   // Where on disk is what will be at `path`; nullopt: it is new.
-  [[nodiscard]] std::optional<std::string> OldPathOf(const std::string& path) const {
+  [[nodiscard]] std::optional<Origin> OriginOf(const std::string& path) const {
     const auto found = placed_.find(path);
-    if (found == placed_.end()) return ThroughMovedFolder(path).first;
-    return found->second.second.empty() ? std::nullopt : std::optional(found->second.second);
+    return found == placed_.end() ? ThroughMovedFolder(path).first : found->second.origin;
   }
 
  private:
-  // The path that `path`, itself not placed, had before, and the old path of the folder that it was moved with (empty:
-  // none); nullopt: in a new folder is only what was placed there.
-  [[nodiscard]] std::pair<std::optional<std::string>, std::string> ThroughMovedFolder(const std::string& path) const {
+  struct Placed {
+    FileKind kind = FileKind::kRegular;
+    std::optional<Origin> origin;
+  };
+
+  // Where `path`, itself not placed, was before, and the old path of the folder that it came with (empty: none);
+  // nullopt: in a new folder is only what was placed there.
+  [[nodiscard]] std::pair<std::optional<Origin>, std::string> ThroughMovedFolder(const std::string& path) const {
     std::string_view ancestor = path;
     while (!ancestor.empty()) {
       ancestor = model::Parent(ancestor);
       const auto found = placed_.find(std::string(ancestor));
       if (found == placed_.end()) continue;
-      const std::string& old_path = found->second.second;
-      if (old_path.empty()) return {std::nullopt, ""};
-      return {model::Join(old_path, path.substr(ancestor.size() + 1)), old_path};
+      const std::optional<Origin>& origin = found->second.origin;
+      if (!origin.has_value()) return {std::nullopt, ""};
+      return {Origin{origin->kept, model::Join(origin->path, path.substr(ancestor.size() + 1))}, origin->path};
     }
-    return {path, ""};
+    return {Origin{false, path}, ""};
   }
 
-  // What is at `path` of the old names, unless it, or a folder between `base` and it, went away.
-  absl::StatusOr<std::optional<FileKind>> LookupOld(const std::string& path, std::string_view base) const {
-    for (std::string_view at = path; at.size() > base.size(); at = model::Parent(at)) {
+  // What is at an old place, unless it, or a folder between `base` and it, went away.
+  absl::StatusOr<std::optional<FileKind>> LookupOld(const Origin& origin, std::string_view base) const {
+    for (std::string_view at = origin.path; !origin.kept && at.size() > base.size(); at = model::Parent(at)) {
       if (vacated_.contains(std::string(at))) return std::nullopt;
     }
-    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, OnDisk(path));
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, OnDisk(origin));
     return stat.has_value() ? std::optional(stat->kind) : std::nullopt;
   }
 
   const os::Root& replica_;
+  const os::Root* const kept_;
   std::unordered_set<std::string> vacated_;
   std::unordered_map<model::Slot, std::pair<FileKind, std::string>> detached_;
-  std::unordered_map<std::string, std::pair<FileKind, std::string>> placed_;
+  std::unordered_map<std::string, Placed> placed_;
 };
 
 class Planner {
  public:
-  explicit Planner(const os::Root& replica) : names_(replica) {}
+  Planner(const os::Root& replica, const os::Root* kept) : names_(replica, kept) {}
 
   absl::Status operator()(const model::Remove& op) {
     ASSIGN_OR_RETURN(const os::EntryStat stat, Source(op.path));
@@ -110,39 +125,48 @@ class Planner {
     return absl::OkStatus();
   }
   absl::Status operator()(const model::Attach& op) {
+    if (IsKeptSlot(op.slot)) return BringBack(op);
     const auto& [kind, old_path] = names_.Detached(op.slot);
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, Target(op.path));
     if (kind == FileKind::kDirectory && present.has_value()) return Mismatch(op.path, "a folder is to be moved there");
-    if (present == FileKind::kDirectory) return Mismatch(op.path, "it is a folder");
-    names_.Place(op.path, kind, old_path);
-    return absl::OkStatus();
+    return Come(op.path, kind, present, Origin{false, old_path});
   }
   absl::Status operator()(const model::MakeDirectory& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, Target(op.path));
     if (present == FileKind::kDirectory) {
       plan_.existing_directories.insert(index_);
+      Touch(op.path);
       return absl::OkStatus();
     }
     if (present.has_value()) return Mismatch(op.path, "it is no folder");
-    names_.Place(op.path, FileKind::kDirectory, "");
+    names_.Place(op.path, FileKind::kDirectory, std::nullopt);
     return absl::OkStatus();
   }
-  absl::Status operator()(const model::Put& op) { return PlaceEntry(op.path, FileKind::kRegular); }
-  absl::Status operator()(const model::MakeSymlink& op) { return PlaceEntry(op.path, FileKind::kSymlink); }
-  absl::Status operator()(const model::MakeNode& op) { return PlaceEntry(op.path, op.kind); }
+  absl::Status operator()(const model::Put& op) { return PlaceNew(op.path, FileKind::kRegular); }
+  absl::Status operator()(const model::MakeSymlink& op) { return PlaceNew(op.path, FileKind::kSymlink); }
+  absl::Status operator()(const model::MakeNode& op) { return PlaceNew(op.path, op.kind); }
   absl::Status operator()(const model::Link& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> target, names_.Lookup(op.target));
     if (!target.has_value()) return Mismatch(op.target, "it isn't there");
     if (target == FileKind::kDirectory) return Mismatch(op.target, "it is a folder");
-    return PlaceEntry(op.path, *target);
+    ASSIGN_OR_RETURN(const std::optional<FileKind> present, Target(op.path));
+    plan_.placed_kinds[index_] = *target;
+    if (present.has_value()) {
+      ASSIGN_OR_RETURN(const bool same, AreOneFile(op.path, op.target));
+      if (same) {
+        plan_.idle_links.insert(index_);
+        return absl::OkStatus();
+      }
+    }
+    return Come(op.path, *target, present, names_.OriginOf(op.target));
   }
   absl::Status operator()(const model::Patch& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
     if (!present.has_value()) return Mismatch(op.path, "it isn't there");
     if (present != FileKind::kRegular) return Mismatch(op.path, "it is no regular file");
-    const std::optional<std::string> old_path = names_.OldPathOf(op.path);
-    if (!old_path.has_value()) return Mismatch(op.path, "it is new in this commit");
-    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(*old_path));
+    const std::optional<Origin> origin = names_.OriginOf(op.path);
+    if (!origin.has_value() || origin->kept) return Mismatch(op.path, "it is new in this commit");
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(*origin));
     if (!stat.has_value()) return Mismatch(op.path, "it isn't there");
     for (const auto& [index, identity] : plan_.patched) {
       if (identity == IdentityOf(*stat)) {
@@ -151,12 +175,15 @@ class Planner {
       }
     }
     plan_.patched[index_] = IdentityOf(*stat);
+    plan_.patched_paths[index_] = origin->path;
     return absl::OkStatus();
   }
   absl::Status operator()(const model::SetMetadata& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
     if (!present.has_value()) return Mismatch(op.path, "it isn't there");
-    return present == op.kind ? absl::OkStatus() : Mismatch(op.path, "it is of another kind");
+    if (present != op.kind) return Mismatch(op.path, "it is of another kind");
+    Touch(op.path);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<CommitPlan> Plan(const model::Commit& commit) {
@@ -166,9 +193,13 @@ class Planner {
 
  private:
   absl::StatusOr<os::EntryStat> Source(const std::string& path) {
-    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(path));
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk({false, path}));
     if (!stat.has_value()) return Mismatch(path, "it isn't there");
     plan_.sources[index_] = {IdentityOf(*stat), stat->kind != FileKind::kDirectory && stat->link_count > 1};
+    if (!last_source_folder_.has_value() || *last_source_folder_ != model::Parent(path)) {
+      last_source_folder_ = std::string(model::Parent(path));
+      plan_.touched.insert(*last_source_folder_);
+    }
     return *stat;
   }
 
@@ -179,14 +210,49 @@ class Planner {
       ASSIGN_OR_RETURN(const std::optional<FileKind> folder, names_.Lookup(parent));
       if (folder != FileKind::kDirectory) return Mismatch(path, "the folder that holds it isn't there");
       last_parent_ = parent;
+      Touch(parent);
     }
     return names_.Lookup(path);
   }
 
-  absl::Status PlaceEntry(const std::string& path, FileKind kind) {
+  // The metadata of what will be at `path` changes. What is new goes as a whole when the commit is undone.
+  void Touch(const std::string& path) {
+    const std::optional<Origin> origin = names_.OriginOf(path);
+    if (origin.has_value() && !origin->kept) plan_.touched.insert(origin->path);
+  }
+
+  absl::StatusOr<bool> AreOneFile(const std::string& path, const std::string& other) const {
+    const std::optional<Origin> one = names_.OriginOf(path);
+    const std::optional<Origin> two = names_.OriginOf(other);
+    if (!one.has_value() || !two.has_value()) return false;
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> first, names_.OnDisk(*one));
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> second, names_.OnDisk(*two));
+    return first.has_value() && second.has_value() && IdentityOf(*first) == IdentityOf(*second);
+  }
+
+  absl::Status BringBack(const model::Attach& op) {
+    const Origin origin{true, fmt::format("{}", op.slot - kFirstKeptSlot)};
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(origin));
+    if (!stat.has_value()) return Mismatch(op.path, "what was kept of it is gone");
+    ASSIGN_OR_RETURN(const std::optional<FileKind> present, Target(op.path));
+    if (present.has_value()) return Mismatch(op.path, "it is there again");
+    plan_.placed_kinds[index_] = stat->kind;
+    names_.Place(op.path, stat->kind, origin);
+    return absl::OkStatus();
+  }
+
+  absl::Status PlaceNew(const std::string& path, FileKind kind) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, Target(path));
+    return Come(path, kind, present, std::nullopt);
+  }
+
+  // Over what is `present`, which is no folder.
+  absl::Status Come(const std::string& path, FileKind kind, std::optional<FileKind> present,
+                    std::optional<Origin> origin) {
     if (present == FileKind::kDirectory) return Mismatch(path, "it is a folder");
-    names_.Place(path, kind, "");
+    const std::optional<Origin> replaced = names_.OriginOf(path);
+    if (present.has_value() && replaced.has_value()) plan_.displaced[index_] = replaced->path;
+    names_.Place(path, kind, std::move(origin));
     return absl::OkStatus();
   }
 
@@ -194,12 +260,20 @@ class Planner {
   CommitPlan plan_;
   size_t index_ = 0;
   std::optional<std::string> last_parent_;
+  std::optional<std::string> last_source_folder_;
 };
 
 }  // namespace
 
-absl::StatusOr<CommitPlan> PlanCommit(const os::Root& replica, const model::Commit& commit) {
-  return Planner(replica).Plan(commit);
+bool CommitPlan::Displaces(const model::Commit& commit) const {
+  return !displaced.empty() || !patched.empty() ||
+         std::any_of(commit.operations.begin(), commit.operations.end(), [](const model::Operation& operation) {
+           return std::holds_alternative<model::Remove>(operation);
+         });
+}
+
+absl::StatusOr<CommitPlan> PlanCommit(const os::Root& replica, const os::Root* kept, const model::Commit& commit) {
+  return Planner(replica, kept).Plan(commit);
 }
 
 }  // namespace understudy::dr

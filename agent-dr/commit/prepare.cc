@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -46,12 +47,20 @@ absl::Status ContentMismatch(const std::string& path, std::string_view why) {
 
 class Preparer {
  public:
+  // `undo` holds what is displaced; nullptr: nothing is kept.
   Preparer(const os::Root& replica, const WorkArea& work, const Staging& staging, const CommitPlan& plan,
-           model::Sequence sequence)
-      : replica_(replica), work_(work), staging_(staging), plan_(plan), sequence_(sequence) {}
+           const UndoRecord* run, const os::Root* undo, FaultPoints& faults, model::Sequence sequence)
+      : replica_(replica),
+        work_(work),
+        staging_(staging),
+        plan_(plan),
+        run_(run),
+        undo_(undo),
+        faults_(faults),
+        sequence_(sequence) {}
 
   void set_index(size_t index) { index_ = index; }
-  std::map<size_t, PatchedFile> TakePatches() { return std::move(patches_); }
+  PreparedCommit Take() { return std::move(prepared_); }
 
   absl::Status operator()(model::Remove&) { return absl::OkStatus(); }
   absl::Status operator()(model::Detach&) { return absl::OkStatus(); }
@@ -59,14 +68,8 @@ class Preparer {
   absl::Status operator()(model::SetMetadata&) { return absl::OkStatus(); }
   absl::Status operator()(model::Link&) { return absl::OkStatus(); }
   absl::Status operator()(model::Patch& op) {
-    ASSIGN_OR_RETURN(const StagedContent* const content, Content(op.path, op.slot, op.size));
-    if (!content->has_base) return absl::InvalidArgumentError(fmt::format("slot {} of a patch has no base", op.slot));
-    if (content->base != plan_.patched.at(index_)) return ContentMismatch(op.path, "was made for another file");
-    uint64_t bytes = 0;
-    for (const ContentRange& range : content->ranges) bytes += range.hole ? 0 : range.length;
-    RETURN_IF_ERROR(CheckFreeSpace(folder(), bytes, 0));  // publishing may need as much again
-    patches_[index_] = {content->base, content->ranges};
-    return NameContent(op.slot);
+    RETURN_IF_ERROR(IsKeptSlot(op.slot) ? PatchBack(op) : PatchStaged(op));
+    return undo_ == nullptr ? absl::OkStatus() : KeepContent(op);
   }
 
   absl::Status operator()(model::MakeDirectory&) {
@@ -94,6 +97,37 @@ class Preparer {
   absl::Status SetMetadata(const std::string& name, FileKind kind, const model::Metadata& metadata) {
     ASSIGN_OR_RETURN(const os::Fd entry, work_.staging().OpenPath(name, O_PATH));
     return os::ApplyMetadata(entry.get(), kind, metadata);
+  }
+
+  absl::Status PatchStaged(const model::Patch& op) {
+    ASSIGN_OR_RETURN(const StagedContent* const content, Content(op.path, op.slot, op.size));
+    if (!content->has_base) return absl::InvalidArgumentError(fmt::format("slot {} of a patch has no base", op.slot));
+    if (content->base != plan_.patched.at(index_)) return ContentMismatch(op.path, "was made for another file");
+    uint64_t bytes = 0;
+    for (const ContentRange& range : content->ranges) bytes += range.hole ? 0 : range.length;
+    RETURN_IF_ERROR(CheckFreeSpace(folder(), bytes, 0));  // publishing may need as much again
+    prepared_.patches[index_] = {content->base, content->ranges};
+    return NameContent(op.slot);
+  }
+
+  // The ranges of an undo record lie where it was kept.
+  absl::Status PatchBack(const model::Patch& op) {
+    const auto kept = run_->kept_content.find(op.slot - kFirstKeptSlot);
+    if (kept == run_->kept_content.end()) {
+      return absl::DataLossError(fmt::format("nothing is kept of the old content of '{}'", Printable(op.path)));
+    }
+    prepared_.patches[index_] = {plan_.patched.at(index_), kept->second};
+    return absl::OkStatus();
+  }
+
+  absl::Status KeepContent(const model::Patch& op) {
+    RETURN_IF_ERROR(faults_.Reach(Step::kKeep, index_));
+    ASSIGN_OR_RETURN(const os::Fd file, replica_.OpenPath(plan_.patched_paths.at(index_), O_RDONLY | O_NONBLOCK));
+    ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(file.get(), ""));
+    ASSIGN_OR_RETURN(const os::Fd kept, undo_->OpenPath(fmt::format("{}", index_), O_RDWR | O_CREAT | O_EXCL, 0600));
+    const std::vector<ContentRange> ranges = RangesToKeep(prepared_.patches.at(index_).ranges, stat.size, op.size);
+    ASSIGN_OR_RETURN(prepared_.kept_content[index_], SaveRanges(file.get(), kept.get(), ranges));
+    return absl::OkStatus();
   }
 
   absl::Status PutInline(model::Put& op) {
@@ -150,8 +184,11 @@ class Preparer {
   const WorkArea& work_;
   const Staging& staging_;
   const CommitPlan& plan_;
+  const UndoRecord* const run_;
+  const os::Root* const undo_;
+  FaultPoints& faults_;
   const model::Sequence sequence_;
-  std::map<size_t, PatchedFile> patches_;
+  PreparedCommit prepared_;
   size_t index_ = 0;
 };
 
@@ -170,17 +207,22 @@ bool PlacesStagedEntry(const model::Operation& operation) {
          std::holds_alternative<model::MakeSymlink>(operation) || std::holds_alternative<model::MakeNode>(operation);
 }
 
-absl::StatusOr<std::map<size_t, PatchedFile>> PrepareCommit(const os::Root& replica, const WorkArea& work,
-                                                            const Staging& staging, const CommitPlan& plan,
-                                                            FaultPoints& faults, model::Commit& commit) {
-  Preparer preparer(replica, work, staging, plan, commit.sequence);
+absl::StatusOr<PreparedCommit> PrepareCommit(const os::Root& replica, const WorkArea& work, const Staging& staging,
+                                             const CommitPlan& plan, const UndoRecord* run, bool keep,
+                                             FaultPoints& faults, model::Commit& commit) {
+  std::optional<os::Root> undo;
+  if (keep && plan.Displaces(commit)) {
+    RETURN_IF_ERROR(faults.Reach(Step::kKeep, 0));
+    ASSIGN_OR_RETURN(undo, work.MakeUndoFolder(commit.sequence));
+  }
+  Preparer preparer(replica, work, staging, plan, run, undo.has_value() ? &*undo : nullptr, faults, commit.sequence);
   for (size_t index = 0; index < commit.operations.size(); ++index) {
     RETURN_IF_ERROR(faults.Reach(Step::kStage, index));
     preparer.set_index(index);
     RETURN_IF_ERROR(std::visit(preparer, commit.operations[index]));
   }
   RETURN_IF_ERROR(MarkVacating(work, plan, commit.sequence));
-  return preparer.TakePatches();
+  return preparer.Take();
 }
 
 }  // namespace understudy::dr

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <map>
+#include <vector>
 
 #include "agent-dr/commit/fault_points.h"
 #include "agent-dr/commit/preflight.h"
@@ -18,13 +19,19 @@ namespace understudy::dr {
 // Whether an operation of pass 2 places what is in the staging folder (WorkArea::StagedEntry).
 [[nodiscard]] bool PlacesStagedEntry(const model::Operation& operation);
 
+struct PreparedCommit {
+  std::map<size_t, PatchedFile> patches;                     // what the record has to know of each Patch
+  std::map<size_t, std::vector<ContentRange>> kept_content;  // of files that are patched: what is kept of the old one
+};
+
 // Inline contents become files and are moved out of `commit`; staged contents get the name of their operation and are
-// checked against size and, unless they had a base, digest; metadata is set. Nothing is synced. Returns
-// what the record has to know of each Patch, by index of the operation. DATA_LOSS about a path:
+// checked against size and, unless they had a base, digest; metadata is set. With `keep`, the folder of what the commit
+// displaces is made (WorkArea::MakeUndoFolder), if it displaces anything, and holds the old content of what it patches.
+// `run` is the undo record that the commit runs, nullptr for any other. Nothing is synced. DATA_LOSS about a path:
 // content that isn't what its digest says. INVALID_ARGUMENT: a slot that wasn't staged.
-[[nodiscard]] absl::StatusOr<std::map<size_t, PatchedFile>> PrepareCommit(const os::Root& replica, const WorkArea& work,
-                                                                          const Staging& staging,
-                                                                          const CommitPlan& plan, FaultPoints& faults,
-                                                                          model::Commit& commit);
+[[nodiscard]] absl::StatusOr<PreparedCommit> PrepareCommit(const os::Root& replica, const WorkArea& work,
+                                                           const Staging& staging, const CommitPlan& plan,
+                                                           const UndoRecord* run, bool keep, FaultPoints& faults,
+                                                           model::Commit& commit);
 
 }  // namespace understudy::dr

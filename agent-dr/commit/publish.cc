@@ -31,6 +31,7 @@ class Publisher {
       : replica_(replica), work_(work), record_(record), faults_(faults) {}
 
   absl::Status Run() {
+    RETURN_IF_ERROR(OpenUndoFolders());
     const std::vector<model::Operation>& operations = record_.commit.operations;
     const std::string mark = WorkArea::VacatingMark(record_.commit.sequence);
     const absl::StatusOr<os::EntryStat> marked = os::StatAt(work_.staging().fd(), mark);
@@ -60,6 +61,22 @@ class Publisher {
     FileKind kind;
     const model::Metadata* metadata;
   };
+
+  absl::Status OpenUndoFolders() {
+    if (record_.keeps) {
+      absl::StatusOr<os::Root> folder = work_.OpenUndoFolder(record_.commit.sequence);
+      if (absl::IsNotFound(folder.status())) folder = work_.MakeUndoFolder(record_.commit.sequence);
+      RETURN_IF_ERROR(folder.status());
+      keeping_ = *std::move(folder);
+    }
+    if (record_.runs == 0) return absl::OkStatus();
+    // Of a record that keeps nothing there is none.
+    absl::StatusOr<os::Root> kept = work_.OpenUndoFolder(record_.runs);
+    if (absl::IsNotFound(kept.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(kept.status());
+    kept_ = *std::move(kept);
+    return absl::OkStatus();
+  }
 
   absl::Status NextEffect() { return faults_.Reach(Step::kPublish, effects_++); }
 
@@ -101,10 +118,12 @@ class Publisher {
                                                                                       : Failed("detach", path);
   }
 
-  // A folder goes away whole, in one step; its content is taken apart outside the replica.
+  // A folder goes away whole, in one step; what isn't kept of it is taken apart outside the replica.
   absl::Status RemoveEntry(int parent, const std::string& name, const model::Remove& remove, size_t index) {
     int result = 0;
-    if (remove.kind == FileKind::kDirectory) {
+    if (keeping_.has_value()) {
+      result = renameat(parent, name.c_str(), keeping_->fd(), KeptName(index).c_str());
+    } else if (remove.kind == FileKind::kDirectory) {
       const std::string entry = WorkArea::RemovedEntry(record_.commit.sequence, index);
       result = renameat(parent, name.c_str(), work_.removed().fd(), entry.c_str());
     } else {
@@ -116,17 +135,40 @@ class Publisher {
   // Pass 2: what is detached or staged, if it is still there.
   absl::Status Place(const model::Operation& operation, size_t index) {
     const auto* attach = std::get_if<model::Attach>(&operation);
-    const std::string entry = attach != nullptr ? WorkArea::DetachedEntry(attach->slot)
-                                                : WorkArea::StagedEntry(record_.commit.sequence, index);
     if (attach == nullptr && !PlacesStagedEntry(operation)) return absl::OkStatus();
-    const int from = attach != nullptr ? work_.detached().fd() : work_.staging().fd();
+    std::string entry = WorkArea::StagedEntry(record_.commit.sequence, index);
+    int from = work_.staging().fd();
+    if (attach != nullptr && IsKeptSlot(attach->slot)) {
+      if (!kept_.has_value()) return absl::DataLossError("what an undo record kept is gone");
+      entry = KeptName(attach->slot - kFirstKeptSlot);
+      from = kept_->fd();
+    } else if (attach != nullptr) {
+      entry = WorkArea::DetachedEntry(attach->slot);
+      from = work_.detached().fd();
+    }
     const absl::StatusOr<os::EntryStat> stat = os::StatAt(from, entry);
     if (absl::IsNotFound(stat.status())) return absl::OkStatus();
     RETURN_IF_ERROR(stat.status());
     const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
     ASSIGN_OR_RETURN(const int parent, ParentOf(path));
+    RETURN_IF_ERROR(KeepReplaced(parent, path, index));
     RETURN_IF_ERROR(NextEffect());
     return RenameOver(from, entry, parent, path);
+  }
+
+  static std::string KeptName(size_t index) { return fmt::format("{}", index); }
+
+  // What has the name until the next rename gets one in the undo folder, too; a folder never stands there. A file with
+  // as many names as the filesystem allows gives this one up before.
+  absl::Status KeepReplaced(int parent, std::string_view path, size_t index) {
+    if (!keeping_.has_value()) return absl::OkStatus();
+    RETURN_IF_ERROR(NextEffect());
+    const std::string name(model::LeafName(path));
+    const std::string kept = KeptName(index);
+    if (linkat(parent, name.c_str(), keeping_->fd(), kept.c_str(), 0) == 0) return absl::OkStatus();
+    if (errno == EEXIST || errno == ENOENT) return absl::OkStatus();  // by an earlier try; there is none
+    if (errno != EMLINK) return Failed("keep", path);
+    return renameat(parent, name.c_str(), keeping_->fd(), kept.c_str()) == 0 ? absl::OkStatus() : Failed("keep", path);
   }
 
   // rename() between two names of one file does nothing and leaves both.
@@ -155,8 +197,17 @@ class Publisher {
                       "that allows as many as the primary's",
                       Printable(link.path), Printable(link.target), meant.link_count));
     }
+    RETURN_IF_ERROR(KeepReplaced(parent, link.path, index));
     RETURN_IF_ERROR(NextEffect());
     return RenameOver(staging, entry, parent, link.path);
+  }
+
+  absl::StatusOr<os::Fd> OpenPatchContent(const model::Patch& patch, size_t index) const {
+    if (!IsKeptSlot(patch.slot)) {
+      return work_.staging().OpenPath(WorkArea::StagedEntry(record_.commit.sequence, index), O_RDONLY);
+    }
+    if (!kept_.has_value()) return absl::DataLossError("what an undo record kept is gone");
+    return kept_->OpenPath(KeptName(patch.slot - kFirstKeptSlot), O_RDONLY);
   }
 
   // The staged content stays for a replay: unlike a rename, what is written here isn't durable before it is synced.
@@ -170,7 +221,7 @@ class Publisher {
     if (IdentityOf(stat) != meant.identity) {
       return annotate(absl::DataLossError("another file has come there, past understudy-dr: compare the volume anew"));
     }
-    const auto staged = work_.staging().OpenPath(WorkArea::StagedEntry(record_.commit.sequence, index), O_RDONLY);
+    const auto staged = OpenPatchContent(patch, index);
     if (!staged.ok()) return annotate(staged.status());
     for (const ContentRange& range : meant.ranges) {
       RETURN_IF_ERROR(NextEffect());
@@ -210,7 +261,9 @@ class Publisher {
   const CommitRecord& record_;
   FaultPoints& faults_;
   std::optional<Parent> parent_;
-  bool vacating_ = false;  // pass 1 isn't over, so no new name has come
+  std::optional<os::Root> keeping_;  // where what is displaced goes; nullopt: nowhere
+  std::optional<os::Root> kept_;     // what kept slots name
+  bool vacating_ = false;            // pass 1 isn't over, so no new name has come
   size_t effects_ = 0;
 };
 

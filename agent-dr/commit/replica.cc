@@ -16,6 +16,7 @@
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/publish.h"
+#include "agent-dr/commit/reverse.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -67,16 +68,17 @@ class Stopwatch {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const model::VolumeSpec& spec, Place place,
-                                                         FaultPoints& faults, Probe& probe) {
-  std::unique_ptr<Replica> replica(new Replica(std::move(place), faults, probe));
+                                                         const Settings& settings, FaultPoints& faults, Probe& probe) {
+  std::unique_ptr<Replica> replica(new Replica(std::move(place), settings, faults, probe));
   absl::MutexLock lock(&replica->work_mutex_);
   RETURN_IF_ERROR(replica->CreateState(spec));
   RETURN_IF_ERROR(replica->Recover());
   return replica;
 }
 
-absl::StatusOr<std::unique_ptr<Replica>> Replica::Load(Place place, FaultPoints& faults, Probe& probe) {
-  std::unique_ptr<Replica> replica(new Replica(std::move(place), faults, probe));
+absl::StatusOr<std::unique_ptr<Replica>> Replica::Load(Place place, const Settings& settings, FaultPoints& faults,
+                                                       Probe& probe) {
+  std::unique_ptr<Replica> replica(new Replica(std::move(place), settings, faults, probe));
   absl::MutexLock lock(&replica->work_mutex_);
   const absl::Status recovered = replica->SetUsable(replica->Recover());
   if (!replica->store_.has_value()) return recovered;
@@ -155,6 +157,7 @@ absl::Status Replica::Recover() {
   store_ = std::move(store);
   root_folder_ = stored->root_folder;
   SetState(stored->state);
+  RETURN_IF_ERROR(LoadUndo(stored->point));
   RETURN_IF_ERROR(OpenFolders());
   if (unpublished_.has_value()) {
     if (unpublished_->work_folder != folders_->work.identity()) {
@@ -168,6 +171,7 @@ absl::Status Replica::Recover() {
   RETURN_IF_ERROR(folders_->leftovers.Load(Clock::System().Now()));
   RETURN_IF_ERROR(EndStaging(0));
   applied_patches_.clear();
+  RETURN_IF_ERROR(RecoverUndo());
   RETURN_IF_ERROR(folders_->work.DiscardRemoved());
   must_recover_ = false;
   return absl::OkStatus();
@@ -259,26 +263,27 @@ absl::Status Replica::EndStaging(model::Sequence kept) {
   return folders_->work.DiscardStaging(kept);
 }
 
-absl::Status Replica::Stage(SessionToken token, const std::function<absl::Status(Staging&)>& call) {
+absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call) {
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
   const absl::Status published = PublishLocked();
   if (!published.ok()) return Fail(Annotate(published, "the commit before couldn't be published"));
-  const absl::Status done = call(folders_->staging);
+  absl::Status done = MakeRoom(bytes, 1);
+  if (done.ok()) done = call(folders_->staging);
   return done.ok() ? done : Fail(done);
 }
 
 absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
                                  const std::string& base_path) {
-  return Stage(token, [&](Staging& staging) { return staging.Begin(slot, path, size, base_path); });
+  return Stage(token, 0, [&](Staging& staging) { return staging.Begin(slot, path, size, base_path); });
 }
 
 absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionToken token, model::Slot slot,
                                                                        const std::string& path, uint64_t size,
                                                                        const std::string& base_path) {
   absl::StatusOr<std::vector<model::SegmentDigest>> held;
-  const absl::Status done = Stage(token, [&](Staging& staging) {
+  const absl::Status done = Stage(token, 0, [&](Staging& staging) {
     // Only content without a base is kept.
     held = base_path.empty() ? staging.Resume(slot, path, size) : absl::NotFoundError("content with a base");
     return absl::IsNotFound(held.status()) ? absl::OkStatus() : held.status();
@@ -289,20 +294,20 @@ absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionTo
 
 absl::Status Replica::StageData(SessionToken token, model::Slot slot, uint64_t offset, std::string_view data) {
   probe_.staged_bytes += data.size();
-  return Stage(token, [&](Staging& staging) { return staging.Data(slot, offset, data); });
+  return Stage(token, data.size(), [&](Staging& staging) { return staging.Data(slot, offset, data); });
 }
 
 absl::Status Replica::StageHole(SessionToken token, model::Slot slot, uint64_t offset, uint64_t length) {
-  return Stage(token, [&](Staging& staging) { return staging.Hole(slot, offset, length); });
+  return Stage(token, 0, [&](Staging& staging) { return staging.Hole(slot, offset, length); });
 }
 
 absl::Status Replica::StageDelta(SessionToken token, model::Slot slot, const model::SegmentDelta& delta) {
   probe_.staged_bytes += delta.delta.size();
-  return Stage(token, [&](Staging& staging) { return staging.Delta(slot, delta); });
+  return Stage(token, delta.length, [&](Staging& staging) { return staging.Delta(slot, delta); });
 }
 
 absl::Status Replica::StageEnd(SessionToken token, model::Slot slot) {
-  return Stage(token, [&](Staging& staging) { return staging.End(slot); });
+  return Stage(token, 0, [&](Staging& staging) { return staging.End(slot); });
 }
 
 absl::Status Replica::CheckCommit(const model::Commit& commit) const {
@@ -331,7 +336,7 @@ absl::Status Replica::CheckCommit(const model::Commit& commit) const {
   return absl::OkStatus();
 }
 
-absl::Status Replica::CheckSpaceFor(const model::Commit& commit) const {
+absl::Status Replica::CheckSpaceFor(const model::Commit& commit) {
   constexpr uint64_t kBlockBytes = 4096;
   uint64_t bytes = 0;
   uint64_t entries = 0;
@@ -343,36 +348,79 @@ absl::Status Replica::CheckSpaceFor(const model::Commit& commit) const {
     if (put == nullptr || !std::holds_alternative<std::string>(put->content)) continue;
     bytes += (put->size + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
   }
-  return CheckFreeSpace(folders_->work.staging().fd(), bytes, entries);
+  return MakeRoom(bytes, entries);
 }
 
-absl::StatusOr<CommitRecord> Replica::MakeRecord(model::Commit commit) {
-  RETURN_IF_ERROR(CheckCommit(commit));
-  RETURN_IF_ERROR(CheckSpaceFor(commit));
-  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, commit));
-  ASSIGN_OR_RETURN(auto patches,
-                   PrepareCommit(folders_->root, folders_->work, folders_->staging, plan, faults_, commit));
+absl::StatusOr<Replica::ReadyCommit> Replica::MakeReady(model::Commit commit, const UndoRecord* run) {
+  // The reserve is for going back, too.
+  if (run == nullptr) RETURN_IF_ERROR(CheckSpaceFor(commit));
+  const model::Sequence sequence = commit.sequence;
+  absl::StatusOr<ReadyCommit> ready = PrepareAndSync(std::move(commit), run);
+  if (ready.ok()) return ready;
+  folders_->work.DropUndoFolder(sequence).IgnoreError();
+  if (absl::IsResourceExhausted(ready.status())) {
+    // Replicating is worth more than going back: at last not even this commit's own undo record stands in its way.
+    const absl::StatusOr<size_t> dropped = DropOlderHalf();
+    leave_no_undo_ = run == nullptr && dropped.ok() && *dropped == 0;
+  }
+  folders_->work.DiscardRemoved().IgnoreError();
+  return ready;
+}
+
+absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commit, const UndoRecord* run) {
+  std::optional<os::Root> kept;
+  if (run != nullptr) {
+    absl::StatusOr<os::Root> folder = folders_->work.OpenUndoFolder(run->about.sequence);
+    if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
+    if (folder.ok()) kept = *std::move(folder);
+  }
+  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit));
+  const bool keep = run != nullptr || (settings_.points.KeepsAny() && !leave_no_undo_);
+  const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
+  ReadyCommit ready;
+  ready.record.keeps = keep && plan.Displaces(commit);
+  ready.point = run != nullptr ? run->about.point
+                               : Point{commit.sequence, now, commit.captured_at_nanoseconds, commit.completes_capture,
+                                       State().complete || commit.completes_capture};
+  ready.point.held_bytes = 0;
+  if (keep) {
+    ASSIGN_OR_RETURN(const auto old, ReadOldEntries(folders_->root, plan));
+    UndoRecord& left = ready.undo.left.emplace();
+    left.about = {commit.sequence, ready.point.sequence, NewestPoint(), now, /*measured=*/!ready.record.keeps};
+    left.operations = ReverseOf(commit, plan, old);
+  }
+  ASSIGN_OR_RETURN(PreparedCommit prepared,
+                   PrepareCommit(folders_->root, folders_->work, folders_->staging, plan, run, keep, faults_, commit));
+  if (keep) ready.undo.left->kept_content = std::move(prepared.kept_content);
   RETURN_IF_ERROR(faults_.Reach(Step::kSync, 0));
   // Also makes durable what the commit before published, which is settled with this one's record.
   RETURN_IF_ERROR(os::SyncFilesystem(folders_->work.staging().fd()));
-  return CommitRecord{std::move(commit), std::move(plan.sources), std::move(patches), folders_->work.identity()};
+  ready.undo.dropped = run != nullptr ? std::vector<model::Sequence>() : BeyondBounds(/*chain_ends=*/!keep);
+  ready.undo.measured = measured_;
+  ready.record.commit = std::move(commit);
+  ready.record.sources = std::move(plan.sources);
+  ready.record.patches = std::move(prepared.patches);
+  ready.record.work_folder = folders_->work.identity();
+  ready.record.runs = run != nullptr ? run->about.sequence : 0;
+  return ready;
 }
 
-absl::Status Replica::WriteRecord(CommitRecord record) {
+absl::Status Replica::WriteRecord(ReadyCommit ready) {
   RETURN_IF_ERROR(faults_.Reach(Step::kRecord, 0));
   model::ReplicaState next = State();
   next.published_sequence = next.sequence;
-  next.sequence = record.commit.sequence;
-  next.complete = next.complete || record.commit.completes_capture;
+  next.sequence = ready.record.commit.sequence;
+  next.complete = ready.point.complete;
   must_recover_ = true;
-  RETURN_IF_ERROR(store_->Commit(record, next));
+  RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo));
   must_recover_ = false;
   // The commit before is settled, so its patches won't be needed again; what stays now goes with the next start.
   for (const std::string& name : applied_patches_) folders_->work.DiscardStaged(name).IgnoreError();
   applied_patches_.clear();
+  NoteUndo(ready.record, ready.point, ready.undo);
   ++probe_.commits;
-  probe_.operations += record.commit.operations.size();
-  unpublished_ = std::move(record);
+  probe_.operations += ready.record.commit.operations.size();
+  unpublished_ = std::move(ready.record);
   SetState(next);
   return absl::OkStatus();
 }
@@ -384,9 +432,11 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
   // Only when the caller left it out, or it failed: then this says why.
   const absl::Status published = PublishLocked();
   if (!published.ok()) return Fail(Annotate(published, "the commit before couldn't be published"));
-  absl::StatusOr<CommitRecord> record = MakeRecord(std::move(commit));
-  if (!record.ok()) return Fail(record.status());
-  const absl::Status written = WriteRecord(*std::move(record));
+  const absl::Status fits = CheckCommit(commit);
+  if (!fits.ok()) return Fail(fits);
+  absl::StatusOr<ReadyCommit> ready = MakeReady(std::move(commit), nullptr);
+  if (!ready.ok()) return Fail(ready.status());
+  const absl::Status written = WriteRecord(*std::move(ready));
   if (!written.ok()) return Fail(written);
   folders_->staging.Clear();
   folders_->leftovers.Committed(unpublished_->commit);
@@ -404,7 +454,13 @@ absl::Status Replica::PublishLocked() {
   if (!unpublished_.has_value()) return absl::OkStatus();
   const Stopwatch stopwatch(probe_.publish_nanoseconds);
   absl::Status published = faults_.Reach(Step::kRecorded, 0);
-  if (published.ok()) published = PublishCommit(folders_->root, folders_->work, *unpublished_, faults_);
+  while (published.ok()) {
+    published = PublishCommit(folders_->root, folders_->work, *unpublished_, faults_);
+    if (!absl::IsResourceExhausted(published)) break;
+    const absl::StatusOr<size_t> dropped = DropOlderHalf();
+    if (!dropped.ok() || *dropped == 0) break;
+    published = absl::OkStatus();
+  }
   if (!published.ok()) {
     ++probe_.publish_failures;
     session_ = 0;
@@ -416,6 +472,8 @@ absl::Status Replica::PublishLocked() {
   for (const auto& [index, file] : unpublished_->patches) {
     applied_patches_.push_back(WorkArea::StagedEntry(unpublished_->commit.sequence, index));
   }
+  if (unpublished_->keeps) MeasureKept(unpublished_->commit.sequence);
+  ran_ = unpublished_->runs;
   unpublished_.reset();
   SetState(state);
   // Out of the replica they are already; what can't be taken apart now is tried again after the next commit.

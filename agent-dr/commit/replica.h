@@ -15,10 +15,12 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
 #include "agent-dr/commit/leftovers.h"
+#include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/staging.h"
 #include "agent-dr/commit/volume_store.h"
 #include "agent-dr/commit/work_area.h"
+#include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/volume.h"
@@ -34,14 +36,20 @@ class Replica {
     std::string state_folder;  // of this volume; exists
     std::string export_path;   // holds the replica's root
   };
+  struct Settings {
+    PointBounds points;
+    const Clock* clock = &Clock::System();  // outlives the replica
+  };
 
   // Makes the replica's folder (0755) if need be and its durable state. A folder that has content already is kept as
   // it is: the primary compares it by Inventory.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Create(const model::VolumeSpec& spec, Place place,
-                                                                       FaultPoints& faults, Probe& probe);
+                                                                       const Settings& settings, FaultPoints& faults,
+                                                                       Probe& probe);
   // One that was created before: whatever a crash left is finished or discarded. An error of the folder itself is kept
   // and told by Open (its filesystem may not be mounted yet); one of the durable state is returned.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, FaultPoints& faults, Probe& probe);
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, const Settings& settings,
+                                                                     FaultPoints& faults, Probe& probe);
 
   [[nodiscard]] model::ReplicaState State() const;
   // ReplicaState::leftovers as the newest Open found them; State() has none. As State(), it waits for nothing.
@@ -72,12 +80,31 @@ class Replica {
   // taken until a later Open has published it. Needs no token: what is durable is published whoever asks.
   [[nodiscard]] absl::Status Publish();
 
+  // The states that Rewind can bring back, newest first. As State(), it waits for nothing.
+  [[nodiscard]] std::vector<Point> Points() const;
+  // The state that the newest durable commit leads to.
+  [[nodiscard]] Point NewestPoint() const;
+  // Takes the folder back to the state after commit `to`, by the undo records on the way there, each a commit of its
+  // own with a new sequence; the states left on the way stay points. Ends the session; the primary's next opening has
+  // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
+  // again. NOT_FOUND: that state isn't kept. FAILED_PRECONDITION: the volume is no standby. DATA_LOSS: the folder or
+  // what was kept was changed past understudy-dr.
+  [[nodiscard]] absl::Status Rewind(model::Sequence to);
+
   // As ReplicaSink::Inventory, over a published state; commits wait meanwhile.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 
  private:
-  Replica(Place place, FaultPoints& faults, Probe& probe) : place_(std::move(place)), faults_(faults), probe_(probe) {}
+  Replica(Place place, const Settings& settings, FaultPoints& faults, Probe& probe)
+      : place_(std::move(place)), settings_(settings), faults_(faults), probe_(probe) {}
+
+  // A commit that is ready for its commit point.
+  struct ReadyCommit {
+    CommitRecord record;
+    Point point;  // the state that it leads to
+    UndoChanges undo;
+  };
 
   // What is open while the replica's folder is reachable.
   struct Folders {
@@ -98,13 +125,37 @@ class Replica {
   absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckCommit(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  absl::Status CheckSpaceFor(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Everything before the commit point.
-  absl::StatusOr<CommitRecord> MakeRecord(model::Commit commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  absl::Status WriteRecord(CommitRecord record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Runs one staging call of the session; an error ends the session.
-  absl::Status Stage(SessionToken token, const std::function<absl::Status(Staging&)>& call)
+  absl::Status CheckSpaceFor(const model::Commit& commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Everything before the commit point. `run`: the undo record that the commit runs; nullptr: none.
+  absl::StatusOr<ReadyCommit> MakeReady(model::Commit commit, const UndoRecord* run)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::StatusOr<ReadyCommit> PrepareAndSync(model::Commit commit, const UndoRecord* run)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status WriteRecord(ReadyCommit ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Runs one staging call of the session, which needs so many bytes; an error ends the session.
+  absl::Status Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call)
       ABSL_LOCKS_EXCLUDED(work_mutex_);
+
+  // rewind.cc:
+  absl::Status RunUndo(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Reads the undo records; their kept entries are looked at once the unsettled commit is through.
+  absl::Status LoadUndo(const Point& point) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status RecoverUndo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  [[nodiscard]] std::vector<UndoAbout> Undo() const ABSL_LOCKS_EXCLUDED(state_mutex_);
+  // Which undo records go with a commit.
+  [[nodiscard]] std::vector<model::Sequence> BeyondBounds(bool chain_ends) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // What is durable now of what became of the undo records.
+  void NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Counts what the newest commit keeps.
+  void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Gives up the `most` oldest undo records that nobody needs now; how many there were.
+  absl::StatusOr<size_t> DropOldestUndo(size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Gives up the older half of them, after a call found no space.
+  absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // As CheckFreeSpace, at the expense of undo records.
+  absl::Status MakeRoom(uint64_t bytes, uint64_t entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // No session stages any more: what is worth it becomes a leftover, the rest goes, but for
   // what commit `kept` places (0: keeps nothing). Not to be called while a commit record may still need it.
   absl::Status EndStaging(model::Sequence kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -115,6 +166,7 @@ class Replica {
   absl::Status SetUsable(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   const Place place_;
+  const Settings settings_;
   FaultPoints& faults_;
   Probe& probe_;
 
@@ -125,8 +177,14 @@ class Replica {
   std::optional<CommitRecord> unpublished_ ABSL_GUARDED_BY(work_mutex_);  // durable, and not wholly in the folder
   // Staged content of the newest published commit's patches: until it is settled a replay may need it.
   std::vector<std::string> applied_patches_ ABSL_GUARDED_BY(work_mutex_);
-  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);     // of the newest Recover
-  bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;  // the durable state may be ahead of what is known here
+  std::vector<UndoAbout> measured_ ABSL_GUARDED_BY(work_mutex_);  // not yet written
+  // What the newest published commit ran: until it is settled a replay may need what that kept.
+  model::Sequence ran_ ABSL_GUARDED_BY(work_mutex_) = 0;
+  // Undo records from this one on aren't given up, whatever is short of space.
+  model::Sequence needed_from_ ABSL_GUARDED_BY(work_mutex_) = UINT64_MAX;
+  bool leave_no_undo_ ABSL_GUARDED_BY(work_mutex_) = false;  // there is no space for what the next commit displaces
+  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);      // of the newest Recover
+  bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;   // the durable state may be ahead of what is known here
   SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
   SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
 
@@ -134,6 +192,8 @@ class Replica {
   model::ReplicaState state_ ABSL_GUARDED_BY(state_mutex_);
   absl::Status usable_ ABSL_GUARDED_BY(state_mutex_);
   std::vector<std::string> leftovers_ ABSL_GUARDED_BY(state_mutex_);
+  std::vector<UndoAbout> undo_ ABSL_GUARDED_BY(state_mutex_);  // ascending by sequence
+  Point point_ ABSL_GUARDED_BY(state_mutex_);
 };
 
 }  // namespace understudy::dr

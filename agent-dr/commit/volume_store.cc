@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 2> kSchema = {
+constexpr std::array<std::string_view, 3> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -30,7 +30,28 @@ constexpr std::array<std::string_view, 2> kSchema = {
     "CREATE TABLE record_patch("
     "  operation INTEGER PRIMARY KEY, inode INTEGER NOT NULL, btime_nanoseconds INTEGER NOT NULL,"
     "  ranges BLOB NOT NULL);",
+    "ALTER TABLE record ADD COLUMN keeps INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE record ADD COLUMN runs INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN point INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN point_committed_nanoseconds INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN point_captured_nanoseconds INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN point_completes_capture INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE replica SET point = sequence;"
+    "CREATE TABLE undo("
+    "  sequence INTEGER PRIMARY KEY, from_point INTEGER NOT NULL, point INTEGER NOT NULL UNIQUE,"
+    "  committed_nanoseconds INTEGER NOT NULL, captured_nanoseconds INTEGER NOT NULL,"
+    "  completes_capture INTEGER NOT NULL, complete INTEGER NOT NULL, superseded_nanoseconds INTEGER NOT NULL,"
+    "  held_bytes INTEGER NOT NULL, measured INTEGER NOT NULL);"
+    "CREATE TABLE undo_operations("
+    "  sequence INTEGER PRIMARY KEY, operations BLOB NOT NULL, digest BLOB NOT NULL);"
+    "CREATE TABLE undo_content("
+    "  sequence INTEGER NOT NULL, kept INTEGER NOT NULL, ranges BLOB NOT NULL,"
+    "  PRIMARY KEY(sequence, kept)) WITHOUT ROWID;",
 };
+
+std::string BytesOf(const model::Digest& digest) {
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
 
 // Over everything that a replay acts on.
 std::string DigestOfRecord(std::string_view operations, const CommitRecord& record) {
@@ -46,8 +67,33 @@ std::string DigestOfRecord(std::string_view operations, const CommitRecord& reco
     add(operation, file.identity);
     bytes += SerializeRanges(file.ranges);
   }
-  const model::Digest digest = delta::DigestOf(bytes);
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+  if (record.keeps || record.runs != 0) bytes += fmt::format(";{},{}", record.keeps ? 1 : 0, record.runs);
+  return BytesOf(delta::DigestOf(bytes));
+}
+
+// Over everything that running the record acts on.
+std::string DigestOfUndo(const UndoAbout& about, std::string_view operations,
+                         const std::map<size_t, std::vector<ContentRange>>& kept_content) {
+  std::string bytes = fmt::format("{},{},{};", about.sequence, about.from, about.point.sequence);
+  bytes += operations;
+  for (const auto& [kept, ranges] : kept_content) bytes += fmt::format(";{},", kept) + SerializeRanges(ranges);
+  return BytesOf(delta::DigestOf(bytes));
+}
+
+// Columns sequence, from_point, point, committed, captured, completes_capture, complete, superseded, held_bytes,
+// measured.
+constexpr std::string_view kAboutColumns =
+    "sequence, from_point, point, committed_nanoseconds, captured_nanoseconds, completes_capture, complete,"
+    " superseded_nanoseconds, held_bytes, measured";
+UndoAbout AboutOf(const store::Statement& row) {
+  UndoAbout about;
+  about.sequence = row.Unsigned(0);
+  about.from = row.Unsigned(1);
+  about.point = {row.Unsigned(2),     row.Integer(3),      row.Integer(4),
+                 row.Integer(5) != 0, row.Integer(6) != 0, row.Unsigned(8)};
+  about.superseded_at_nanoseconds = row.Integer(7);
+  about.measured = row.Integer(9) != 0;
+  return about;
 }
 
 }  // namespace
@@ -63,7 +109,8 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   ASSIGN_OR_RETURN(
       store::Statement query,
       database_.Prepare("SELECT volume, replica_id, root, root_inode, root_btime_nanoseconds, epoch, state,"
-                        " sequence, published_sequence, complete FROM replica"));
+                        " sequence, published_sequence, complete, point, point_committed_nanoseconds,"
+                        " point_captured_nanoseconds, point_completes_capture FROM replica"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   StoredReplica replica;
@@ -76,12 +123,16 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   replica.state.sequence = query.Unsigned(7);
   replica.state.published_sequence = query.Unsigned(8);
   replica.state.complete = query.Integer(9) != 0;
+  replica.point = {query.Unsigned(10), query.Integer(11), query.Integer(12), query.Integer(13) != 0,
+                   replica.state.complete};
   return replica;
 }
 
 absl::Status VolumeStore::Create(const StoredReplica& replica) {
   ASSIGN_OR_RETURN(store::Statement insert,
-                   database_.Prepare("INSERT INTO replica VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                   database_.Prepare("INSERT INTO replica(one, volume, replica_id, root, root_inode,"
+                                     " root_btime_nanoseconds, epoch, state, sequence, published_sequence, complete)"
+                                     " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   const model::ReplicaState& state = replica.state;
   insert.BindText(1, state.volume).BindText(2, state.replica_id).BindBlob(3, state.root);
   insert.BindUnsigned(4, replica.root_folder.inode).BindInteger(5, replica.root_folder.btime_nanoseconds);
@@ -92,7 +143,8 @@ absl::Status VolumeStore::Create(const StoredReplica& replica) {
 
 absl::StatusOr<std::optional<CommitRecord>> VolumeStore::LoadRecord() {
   ASSIGN_OR_RETURN(store::Statement query,
-                   database_.Prepare("SELECT operations, work_inode, work_btime_nanoseconds, digest FROM record"));
+                   database_.Prepare("SELECT operations, work_inode, work_btime_nanoseconds, digest, keeps, runs"
+                                     " FROM record"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   CommitRecord record;
@@ -100,6 +152,8 @@ absl::StatusOr<std::optional<CommitRecord>> VolumeStore::LoadRecord() {
   record.work_folder = {query.Unsigned(1), query.Integer(2)};
   const std::string digest = query.String(3);
   const bool has_digest = !query.IsNull(3);  // user_version 1 wrote none
+  record.keeps = query.Integer(4) != 0;
+  record.runs = query.Unsigned(5);
   RETURN_IF_ERROR(LoadVacated(record));
   RETURN_IF_ERROR(LoadPatches(record));
   if (has_digest && digest != DigestOfRecord(operations, record)) {
@@ -148,13 +202,15 @@ absl::Status VolumeStore::WriteSequences(const model::ReplicaState& state) {
       .Run();
 }
 
-absl::Status VolumeStore::Commit(const CommitRecord& record, const model::ReplicaState& state) {
+absl::Status VolumeStore::Commit(const CommitRecord& record, const model::ReplicaState& state, const Point& point,
+                                 UndoChanges& undo) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(DeleteRecord());
-  ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT INTO record VALUES(?, ?, ?, ?, ?)"));
+  ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT INTO record VALUES(?, ?, ?, ?, ?, ?, ?)"));
   const std::string operations = wire::SerializeCommit(record.commit);
   insert.BindUnsigned(1, record.commit.sequence).BindBlob(2, operations);
   insert.BindBlob(5, DigestOfRecord(operations, record));
+  insert.BindInteger(6, record.keeps).BindUnsigned(7, record.runs);
   insert.BindUnsigned(3, record.work_folder.inode).BindInteger(4, record.work_folder.btime_nanoseconds);
   RETURN_IF_ERROR(insert.Run());
   ASSIGN_OR_RETURN(store::Statement source, database_.Prepare("INSERT INTO record_source VALUES(?, ?, ?, ?)"));
@@ -169,8 +225,21 @@ absl::Status VolumeStore::Commit(const CommitRecord& record, const model::Replic
     patch.BindInteger(3, file.identity.btime_nanoseconds).BindBlob(4, SerializeRanges(file.ranges));
     RETURN_IF_ERROR(patch.Run());
   }
+  RETURN_IF_ERROR(ChangeUndo(record, undo));
   RETURN_IF_ERROR(WriteSequences(state));
+  RETURN_IF_ERROR(WritePoint(point));
   return transaction.Commit();
+}
+
+absl::Status VolumeStore::WritePoint(const Point& point) {
+  ASSIGN_OR_RETURN(store::Statement update,
+                   database_.Prepare("UPDATE replica SET point = ?, point_committed_nanoseconds = ?,"
+                                     " point_captured_nanoseconds = ?, point_completes_capture = ?"));
+  return update.BindUnsigned(1, point.sequence)
+      .BindInteger(2, point.committed_at_nanoseconds)
+      .BindInteger(3, point.captured_at_nanoseconds)
+      .BindInteger(4, point.completes_capture)
+      .Run();
 }
 
 absl::Status VolumeStore::Settle(const model::ReplicaState& state) {
@@ -183,6 +252,103 @@ absl::Status VolumeStore::Settle(const model::ReplicaState& state) {
 absl::Status VolumeStore::SetEpoch(model::Epoch epoch) {
   ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE replica SET epoch = ?"));
   return update.BindUnsigned(1, epoch).Run();
+}
+
+absl::Status VolumeStore::ChangeUndo(const CommitRecord& record, UndoChanges& undo) {
+  if (record.runs != 0) RETURN_IF_ERROR(DeleteUndo({&record.runs, 1}));
+  RETURN_IF_ERROR(DeleteUndo(undo.dropped));
+  if (!undo.measured.empty()) {
+    ASSIGN_OR_RETURN(store::Statement update,
+                     database_.Prepare("UPDATE undo SET held_bytes = ?, measured = 1 WHERE sequence = ?"));
+    for (const UndoAbout& about : undo.measured) {
+      RETURN_IF_ERROR(update.BindUnsigned(1, about.point.held_bytes).BindUnsigned(2, about.sequence).Run());
+    }
+  }
+  return undo.left.has_value() ? InsertUndo(record, *undo.left) : absl::OkStatus();
+}
+
+absl::Status VolumeStore::InsertUndo(const CommitRecord& record, UndoRecord& undo) {
+  model::Commit reverse;
+  reverse.volume = record.commit.volume;
+  reverse.operations = std::move(undo.operations);
+  const std::string operations = wire::SerializeCommit(reverse);
+  UndoAbout& about = undo.about;
+  about.point.held_bytes = operations.size();
+  ASSIGN_OR_RETURN(store::Statement content, database_.Prepare("INSERT INTO undo_content VALUES(?, ?, ?)"));
+  for (const auto& [kept, ranges] : undo.kept_content) {
+    const std::string bytes = SerializeRanges(ranges);
+    about.point.held_bytes += bytes.size();
+    RETURN_IF_ERROR(content.BindUnsigned(1, about.sequence).BindUnsigned(2, kept).BindBlob(3, bytes).Run());
+  }
+  ASSIGN_OR_RETURN(store::Statement does, database_.Prepare("INSERT INTO undo_operations VALUES(?, ?, ?)"));
+  does.BindUnsigned(1, about.sequence).BindBlob(2, operations);
+  RETURN_IF_ERROR(does.BindBlob(3, DigestOfUndo(about, operations, undo.kept_content)).Run());
+  ASSIGN_OR_RETURN(
+      store::Statement insert,
+      database_.Prepare(fmt::format("INSERT INTO undo({}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kAboutColumns)));
+  insert.BindUnsigned(1, about.sequence).BindUnsigned(2, about.from).BindUnsigned(3, about.point.sequence);
+  insert.BindInteger(4, about.point.committed_at_nanoseconds).BindInteger(5, about.point.captured_at_nanoseconds);
+  insert.BindInteger(6, about.point.completes_capture).BindInteger(7, about.point.complete);
+  insert.BindInteger(8, about.superseded_at_nanoseconds).BindUnsigned(9, about.point.held_bytes);
+  return insert.BindInteger(10, about.measured).Run();
+}
+
+absl::Status VolumeStore::DeleteUndo(std::span<const model::Sequence> sequences) {
+  if (sequences.empty()) return absl::OkStatus();
+  for (const char* sql : {"DELETE FROM undo WHERE sequence = ?", "DELETE FROM undo_operations WHERE sequence = ?",
+                          "DELETE FROM undo_content WHERE sequence = ?"}) {
+    ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare(sql));
+    for (const model::Sequence sequence : sequences) RETURN_IF_ERROR(remove.BindUnsigned(1, sequence).Run());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VolumeStore::DropUndo(std::span<const model::Sequence> sequences) {
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  RETURN_IF_ERROR(DeleteUndo(sequences));
+  return transaction.Commit();
+}
+
+absl::StatusOr<std::vector<UndoAbout>> VolumeStore::ListUndo() {
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare(fmt::format("SELECT {} FROM undo ORDER BY sequence", kAboutColumns)));
+  std::vector<UndoAbout> records;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, query.Step());
+    if (!more) return records;
+    records.push_back(AboutOf(query));
+  }
+}
+
+absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
+  ASSIGN_OR_RETURN(
+      store::Statement query,
+      database_.Prepare(fmt::format("SELECT {}, operations, digest FROM undo JOIN undo_operations USING(sequence)"
+                                    " WHERE sequence = ?",
+                                    kAboutColumns)));
+  query.BindUnsigned(1, sequence);
+  ASSIGN_OR_RETURN(const bool found, query.Step());
+  if (!found) return absl::NotFoundError(fmt::format("no undo record of commit {}", sequence));
+  UndoRecord undo;
+  undo.about = AboutOf(query);
+  const std::string operations = query.String(10);
+  const std::string digest = query.String(11);
+  ASSIGN_OR_RETURN(store::Statement content,
+                   database_.Prepare("SELECT kept, ranges FROM undo_content WHERE sequence = ? ORDER BY kept"));
+  content.BindUnsigned(1, sequence);
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, content.Step());
+    if (!more) break;
+    ASSIGN_OR_RETURN(undo.kept_content[content.Unsigned(0)], ParseRanges(content.Bytes(1)));
+  }
+  if (digest != DigestOfUndo(undo.about, operations, undo.kept_content)) {
+    return absl::DataLossError(
+        fmt::format("undo record {} in '{}' is damaged: no state on its other side can be reached", sequence,
+                    Printable(database_.path())));
+  }
+  ASSIGN_OR_RETURN(model::Commit reverse, wire::DeserializeCommit(operations));
+  undo.operations = std::move(reverse.operations);
+  return undo;
 }
 
 }  // namespace understudy::dr

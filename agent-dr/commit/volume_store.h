@@ -1,4 +1,5 @@
-// volume_store.h: what DR durably knows of one replica, and its unsettled commit record (docs/formats/commit.md).
+// volume_store.h: what DR durably knows of one replica: its state, its unsettled commit record
+// (docs/formats/commit.md) and its undo records (docs/formats/undo.md).
 //
 // One SQLite file, synchronous=FULL: what a call did is durable when it returns OK. One thread at a time.
 #pragma once
@@ -6,11 +7,13 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "agent-dr/commit/content_ranges.h"
 #include "agent-dr/commit/identity.h"
+#include "agent-dr/commit/points.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/volume.h"
@@ -36,11 +39,28 @@ struct CommitRecord {
   std::map<size_t, VacatedEntry> sources;  // by index of the operation
   std::map<size_t, PatchedFile> patches;   // likewise
   Identity work_folder;                    // where its content is staged
+  bool keeps = false;                      // what it displaces is kept (WorkArea::OpenUndoFolder)
+  model::Sequence runs = 0;                // the undo record that it runs, whose kept entries it may use; 0: none
+};
+
+// What takes the replica back from the state `about.from` to the state `about.point`.
+struct UndoRecord {
+  UndoAbout about;
+  std::vector<model::Operation> operations;                  // agent-dr/commit/reverse.h
+  std::map<size_t, std::vector<ContentRange>> kept_content;  // where the old content of a patched file is kept
 };
 
 struct StoredReplica {
   model::ReplicaState state;
   Identity root_folder;
+  Point point;  // the state that the newest commit leads to
+};
+
+// What becomes of the undo records with a commit.
+struct UndoChanges {
+  std::optional<UndoRecord> left;        // by the commit
+  std::vector<model::Sequence> dropped;  // past the bounds
+  std::vector<UndoAbout> measured;       // whose held bytes are known now
 };
 
 class VolumeStore {
@@ -54,12 +74,21 @@ class VolumeStore {
   // DATA_LOSS: the record isn't what was written.
   [[nodiscard]] absl::StatusOr<std::optional<CommitRecord>> LoadRecord();
 
-  // The commit point: in one transaction the earlier record is settled, `record` becomes the unsettled one, and
-  // `state` the replica's. An error leaves open whether it happened: read it again from a store opened anew.
-  [[nodiscard]] absl::Status Commit(const CommitRecord& record, const model::ReplicaState& state);
+  // The commit point: in one transaction the earlier record is settled, `record` becomes the unsettled one, `state` and
+  // `point` the replica's, and the undo records change; the one that `record` runs goes. An error leaves open whether
+  // it happened: read it again from a store opened anew. Sets the held bytes of what the commit left to those of its
+  // row.
+  [[nodiscard]] absl::Status Commit(const CommitRecord& record, const model::ReplicaState& state, const Point& point,
+                                    UndoChanges& undo);
   // Takes the record away: its effects are published and durable.
   [[nodiscard]] absl::Status Settle(const model::ReplicaState& state);
   [[nodiscard]] absl::Status SetEpoch(model::Epoch epoch);
+
+  // Ascending by sequence.
+  [[nodiscard]] absl::StatusOr<std::vector<UndoAbout>> ListUndo();
+  // NOT_FOUND: there is none. DATA_LOSS: it isn't what was written.
+  [[nodiscard]] absl::StatusOr<UndoRecord> LoadUndo(model::Sequence sequence);
+  [[nodiscard]] absl::Status DropUndo(std::span<const model::Sequence> sequences);
 
  private:
   explicit VolumeStore(store::Database database) : database_(std::move(database)) {}
@@ -67,6 +96,10 @@ class VolumeStore {
   [[nodiscard]] absl::Status LoadPatches(CommitRecord& record);
   [[nodiscard]] absl::Status DeleteRecord();
   [[nodiscard]] absl::Status WriteSequences(const model::ReplicaState& state);
+  [[nodiscard]] absl::Status WritePoint(const Point& point);
+  [[nodiscard]] absl::Status ChangeUndo(const CommitRecord& record, UndoChanges& undo);
+  [[nodiscard]] absl::Status InsertUndo(const CommitRecord& record, UndoRecord& undo);
+  [[nodiscard]] absl::Status DeleteUndo(std::span<const model::Sequence> sequences);
 
   store::Database database_;
 };

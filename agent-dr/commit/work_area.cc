@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <functional>
@@ -14,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "core/base/log.h"
 #include "core/os/stat.h"
 #include "core/os/tree_walk.h"
@@ -98,9 +100,11 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   if (!detached.ok()) return annotate(detached.status());
   auto removed = PrivateFolder(own->fd(), "removed");
   if (!removed.ok()) return annotate(removed.status());
+  auto undo = PrivateFolder(own->fd(), "undo");
+  if (!undo.ok()) return annotate(undo.status());
   ASSIGN_OR_RETURN(const os::EntryStat own_stat, own->Stat(""));
   return WorkArea(*std::move(staging), *std::move(leftover), *std::move(detached), *std::move(removed),
-                  IdentityOf(own_stat), export_domain, !beside);
+                  *std::move(undo), IdentityOf(own_stat), export_domain, !beside);
 }
 
 std::string WorkArea::StagedContent(model::Slot slot) {
@@ -133,6 +137,59 @@ absl::Status WorkArea::DiscardStaged(const std::string& name) const {
 }
 absl::Status WorkArea::DiscardLeftoversBut(const std::set<std::string>& kept) const {
   return RemoveAllIn(leftover_, [&](const std::string& path) { return kept.contains(path); });
+}
+absl::StatusOr<os::Root> WorkArea::MakeUndoFolder(model::Sequence sequence) const {
+  const std::string name = fmt::format("{}", sequence);
+  if (mkdirat(undo_.fd(), name.c_str(), 0700) != 0) {
+    if (errno != EEXIST) return ErrnoStatus(errno, "make a folder for what is displaced");
+    ASSIGN_OR_RETURN(os::Root folder, OpenUndoFolder(sequence));
+    RETURN_IF_ERROR(RemoveAllIn(folder));
+    return folder;
+  }
+  return OpenUndoFolder(sequence);
+}
+absl::StatusOr<os::Root> WorkArea::OpenUndoFolder(model::Sequence sequence) const {
+  ASSIGN_OR_RETURN(os::Fd folder, undo_.OpenPath(fmt::format("{}", sequence), O_RDONLY | O_DIRECTORY));
+  return os::Root(std::move(folder));
+}
+absl::Status WorkArea::DropUndoFolder(model::Sequence sequence) const {
+  const std::string name = fmt::format("{}", sequence);
+  const std::string removed_name = fmt::format("undo-{}", sequence);
+  if (renameat(undo_.fd(), name.c_str(), removed_.fd(), removed_name.c_str()) == 0 || errno == ENOENT) {
+    return absl::OkStatus();
+  }
+  // An earlier one of that name may still wait there.
+  if (errno != EEXIST && errno != ENOTEMPTY) return ErrnoStatus(errno, "take away what was displaced");
+  RETURN_IF_ERROR(DiscardRemoved());
+  if (renameat(undo_.fd(), name.c_str(), removed_.fd(), removed_name.c_str()) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, "take away what was displaced");
+}
+absl::Status WorkArea::DropUndoFoldersBut(const std::set<model::Sequence>& kept) const {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(undo_, ""));
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return absl::OkStatus();
+    walk.SkipChildren();
+    model::Sequence sequence = 0;
+    if (!absl::SimpleAtoi(entry->name, &sequence) || fmt::format("{}", sequence) != entry->name) continue;
+    if (!kept.contains(sequence)) RETURN_IF_ERROR(DropUndoFolder(sequence));
+  }
+}
+absl::StatusOr<uint64_t> WorkArea::MeasureUndoFolder(model::Sequence sequence) const {
+  constexpr uint64_t kStatBlockBytes = 512;
+  const absl::StatusOr<os::Root> folder = OpenUndoFolder(sequence);
+  if (absl::IsNotFound(folder.status())) return 0;
+  RETURN_IF_ERROR(folder.status());
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(*folder, ""));
+  uint64_t bytes = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return bytes;
+    struct stat raw {};
+    if (fstatat(entry->folder_fd, entry->name.c_str(), &raw, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    const uint64_t names = S_ISDIR(raw.st_mode) ? 1 : raw.st_nlink;
+    bytes += static_cast<uint64_t>(raw.st_blocks) * kStatBlockBytes / std::max<uint64_t>(names, 1);
+  }
 }
 absl::Status WorkArea::DiscardRemoved() const {
   return RemoveAllIn(removed_);

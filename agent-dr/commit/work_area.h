@@ -1,5 +1,5 @@
 // work_area.h: the private folder of one replica, on its filesystem and outside what NFS clients see, where content is
-// staged and renamed entries rest on their way.
+// staged, renamed entries rest on their way, and what was displaced is kept.
 //
 //   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; a<slot>: what it is about, if
 //                                                 it is worth keeping; o<sequence>-<index>: what operation <index> of
@@ -7,7 +7,10 @@
 //                                                 over
 //   <work folder>/replica-<replica id>/leftover/  c<number>, a<number>: such content of sessions that ended
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
-//   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold
+//   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold;
+//                                                 undo-<sequence>: what was kept for an undo record
+//   <work folder>/replica-<replica id>/undo/      <sequence>/<index>: what operation <index> of commit <sequence>
+//                                                 displaced, or the old content of what it patches
 //
 // The work folder is `.understudy` beside the export's folder when an entry can be renamed from one into the other,
 // else inside it. It is the agent's alone: mode 0700.
@@ -45,6 +48,7 @@ class WorkArea {
   [[nodiscard]] const os::Root& leftover() const { return leftover_; }
   [[nodiscard]] const os::Root& detached() const { return detached_; }
   [[nodiscard]] const os::Root& removed() const { return removed_; }
+  [[nodiscard]] const os::Root& undo() const { return undo_; }
   // Of replica-<replica id>: another one holds nothing of what was staged in this one.
   [[nodiscard]] const Identity& identity() const { return identity_; }
   [[nodiscard]] const RenameDomain& domain() const { return domain_; }
@@ -67,16 +71,28 @@ class WorkArea {
   [[nodiscard]] absl::Status DiscardStaged(const std::string& name) const;
   // Takes away everything in the leftover folder but the entries named `kept`.
   [[nodiscard]] absl::Status DiscardLeftoversBut(const std::set<std::string>& kept) const;
+  // The folder of what commit `sequence` displaces, empty; what an attempt that failed left there goes.
+  [[nodiscard]] absl::StatusOr<os::Root> MakeUndoFolder(model::Sequence sequence) const;
+  // NOT_FOUND: nothing is kept of that commit.
+  [[nodiscard]] absl::StatusOr<os::Root> OpenUndoFolder(model::Sequence sequence) const;
+  // Puts it among the removed folders; none is fine.
+  [[nodiscard]] absl::Status DropUndoFolder(model::Sequence sequence) const;
+  // The same with all but those of `kept`.
+  [[nodiscard]] absl::Status DropUndoFoldersBut(const std::set<model::Sequence>& kept) const;
+  // Bytes on disk of what is kept of that commit; a file with more names counts for its share.
+  [[nodiscard]] absl::StatusOr<uint64_t> MeasureUndoFolder(model::Sequence sequence) const;
+
   // Takes away removed folders for good. At any time.
   [[nodiscard]] absl::Status DiscardRemoved() const;
 
  private:
-  WorkArea(os::Root staging, os::Root leftover, os::Root detached, os::Root removed, Identity identity,
+  WorkArea(os::Root staging, os::Root leftover, os::Root detached, os::Root removed, os::Root undo, Identity identity,
            RenameDomain domain, bool inside_export)
       : staging_(std::move(staging)),
         leftover_(std::move(leftover)),
         detached_(std::move(detached)),
         removed_(std::move(removed)),
+        undo_(std::move(undo)),
         identity_(identity),
         domain_(domain),
         inside_export_(inside_export) {}
@@ -85,6 +101,7 @@ class WorkArea {
   os::Root leftover_;
   os::Root detached_;
   os::Root removed_;
+  os::Root undo_;
   Identity identity_;
   RenameDomain domain_;
   bool inside_export_;

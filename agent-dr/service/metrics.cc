@@ -46,6 +46,8 @@ constexpr EngineMetric kEngineMetrics[] = {
      [](const Probe& probe) { return static_cast<double>(probe.refusals); }},
     {"understudy_dr_publish_failures_total", "Commits that couldn't be brought into the replica's folder at once.",
      [](const Probe& probe) { return static_cast<double>(probe.publish_failures); }},
+    {"understudy_dr_points_given_up_total", "Recovery points that were given up early because space was short.",
+     [](const Probe& probe) { return static_cast<double>(probe.points_given_up); }},
     {"understudy_dr_commit_durable_seconds_total", "Time spent until commits were durable.",
      [](const Probe& probe) { return static_cast<double>(probe.durable_nanoseconds) / kNanosecondsPerSecond; }},
     {"understudy_dr_commit_publish_seconds_total", "Time spent bringing commits into the replica's folder.",

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,11 +52,16 @@ int InProcess(const std::function<bool()>& body) {
 // Of a changing process that starts anew: it settles the commit before (publish once more, 3 folders' metadata,
 // settle).
 constexpr size_t kStartSteps = 5;
-// 27 operations are staged, synced and recorded.
-constexpr size_t kStepsBeforeTheRecord = 27 + 2;
-// Publishing begins; 8 entries go and the mark of that pass, 13 come, 2 names come in two steps each, a patch in
-// three ranges, its size and its metadata, 5 get metadata.
-constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 13 + 2 * 2 + 5 + 5;
+// A folder for what goes is made, 27 operations are staged, the old content of one patch kept; all is synced and
+// recorded.
+constexpr size_t kStepsBeforeTheRecord = 1 + 27 + 1 + 2;
+// Publishing begins; 8 entries go and the mark of that pass, 13 come once what they replace is kept, 2 names come in
+// three steps each, a patch in three ranges, its size and its metadata, 5 get metadata.
+constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 13 * 2 + 2 * 3 + 5 + 5;
+// Every undo record and its kept entries lead there and back again.
+constexpr model::Sequence kEmpty = 0;
+constexpr model::Sequence kBase = 1;
+constexpr model::Sequence kChanged = 2;
 
 const std::string kPatched(20'000, 'p');
 const std::string kImage = std::string(3 * 1024 * 1024, 'i') + "end";
@@ -175,20 +181,65 @@ class CrashTest : public testing::Test {
     ASSERT_TRUE(state.ok());
     EXPECT_EQ(state->published_sequence, state->sequence);
     const std::string shown = Show(*engine, "vol");
-    if (state->sequence == 1) {
+    if (state->sequence == kBase) {
       EXPECT_FALSE(acknowledged) << "an acknowledged commit is lost, crash at step " << at;
       EXPECT_EQ(shown, before_) << "crash at step " << at;
     } else {
-      EXPECT_EQ(state->sequence, 2u);
+      EXPECT_EQ(state->sequence, kChanged);
       EXPECT_EQ(shown, after_) << "crash at step " << at;
     }
     EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
+    EXPECT_EQ(host.KeptForUndo(), state->sequence == kBase ? std::vector<std::string>() : std::vector<std::string>{"2"})
+        << "crash at step " << at;
+    if (state->sequence == kChanged) ExpectPoint(*engine, kBase, before_, at);
+    ExpectPoint(*engine, kEmpty, "", at);
+    if (state->sequence == kChanged) ExpectPoint(*engine, kChanged, after_, at);
     // Whatever it was, the volume goes on from there.
     auto session = engine->Open({"vol", host.RootOf("vol"), 0});
     ASSERT_TRUE(session.ok()) << session.status();
     const absl::Status submitted = session->SubmitDurable(NextCommit(session->State(), {InlinePut("more", "m")}));
     EXPECT_TRUE(submitted.ok()) << submitted;
     EXPECT_TRUE(session->Publish().ok());
+  }
+
+  static void ExpectPoint(dr::CommitEngine& engine, model::Sequence to, const std::string& expected, size_t at) {
+    const absl::Status rewound = engine.Rewind("vol", to);
+    EXPECT_TRUE(rewound.ok()) << rewound;
+    EXPECT_EQ(Show(engine, "vol"), expected) << "taken back to " << to << ", crash at step " << at;
+  }
+
+  // Of the base and the change, which are undone in a process of its own that crashes at step `at`.
+  static int CrashDuringRewind(DrHost& host, size_t at) {
+    {
+      const auto engine = host.Start();
+      EXPECT_TRUE(MakeBase(*engine, host.RootOf("vol")));
+      EXPECT_TRUE(Change(*engine, host.RootOf("vol"), [] {}));
+    }
+    return InProcess([&] {
+      CrashAt crash(at, false);
+      const auto engine = host.Start(crash);
+      crash.Arm();
+      return engine->Rewind("vol", kEmpty).ok();
+    });
+  }
+
+  // Whichever state it has come to, that one is whole, and all others can be reached.
+  void ExpectAStateOnTheWay(DrHost& host, size_t at, std::set<model::Sequence>& seen) {
+    const auto engine = host.Start();
+    EXPECT_TRUE(engine->Problems().empty()) << engine->Problems().front();
+    const auto state = engine->State("vol");
+    ASSERT_TRUE(state.ok());
+    seen.insert(state->sequence);
+    const std::string expected = state->sequence == 2 ? after_ : state->sequence == 4 ? before_ : "";
+    EXPECT_EQ(Show(*engine, "vol"), expected) << "at " << state->sequence << ", crash at step " << at;
+    EXPECT_EQ(state->complete, state->sequence != 6);
+    EXPECT_EQ(engine->Points("vol")->size(), 2u);
+    EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
+    ExpectPoint(*engine, kEmpty, "", at);
+    ExpectPoint(*engine, kChanged, after_, at);
+    ExpectPoint(*engine, kBase, before_, at);
+    EXPECT_TRUE(Change(*engine, host.RootOf("vol"), [] {})) << "crash at step " << at;
+    EXPECT_EQ(Show(*engine, "vol"), after_) << "crash at step " << at;
   }
 
   void CrashAtEachStep(int (*crash)(DrHost&, size_t), size_t steps_before_the_record) {
@@ -238,6 +289,71 @@ TEST_F(CrashTest, AtEachStepOfTheRecoveryAsWell) {
     ExpectBeforeOrAfter(host, true, at);
     if (HasFailure()) return;
   }
+}
+
+TEST_F(CrashTest, AtEachStepOfARewind) {
+  std::set<model::Sequence> seen;
+  for (size_t at = 0;; ++at) {
+    DrHost host;
+    const int result = CrashDuringRewind(host, at);
+    if (result == 0) break;
+    ASSERT_EQ(result, kCrashed) << "step " << at;
+    ExpectAStateOnTheWay(host, at, seen);
+    if (HasFailure()) return;
+  }
+  EXPECT_EQ(seen, (std::set<model::Sequence>{2, 4, 6}));
+}
+
+TEST_F(CrashTest, AtEachStepOfTheRecoveryOfARewind) {
+  for (size_t at = 0;; at += 3) {
+    DrHost host;
+    const int result = CrashDuringRewind(host, at);
+    if (result == 0) break;
+    ASSERT_EQ(result, kCrashed);
+    size_t recovery_at = 0;
+    while (InProcess([&] {
+             CrashAt crash(recovery_at);
+             return host.Start(crash)->Problems().empty();
+           }) == kCrashed) {
+      ++recovery_at;
+    }
+    std::set<model::Sequence> seen;
+    ExpectAStateOnTheWay(host, at, seen);
+    if (HasFailure()) return;
+  }
+}
+
+// A commit takes away what is too old; whatever ends it, each record that is left has what it keeps, and nothing else
+// is kept.
+TEST_F(CrashTest, AtEachStepOfACommitThatDropsUndoRecords) {
+  std::set<size_t> points_left;
+  for (size_t at = 0;; ++at) {
+    DrHost host;
+    EXPECT_TRUE(MakeBase(*host.Start(), host.RootOf("vol")));
+    EXPECT_TRUE(Change(*host.Start(), host.RootOf("vol"), [] {}));
+    host.AdvanceClock(absl::Hours(25));
+    const int result = InProcess([&] {
+      CrashAt crash(at, false);
+      const auto engine = host.Start(crash);
+      auto session = engine->Open({"vol", host.RootOf("vol"), 0});
+      crash.Arm();
+      return session.ok() &&
+             session->SubmitDurable(NextCommit(session->State(), {model::Remove{"a", FileKind::kRegular}})).ok() &&
+             session->Publish().ok();
+    });
+    ASSERT_TRUE(result == 0 || result == kCrashed) << "step " << at << " gave " << result;
+    const auto engine = host.Start();
+    const auto points = engine->Points("vol");
+    points_left.insert(points->size());
+    const bool committed = engine->State("vol")->sequence == 3;
+    EXPECT_EQ(points->size(), committed ? 1u : 2u) << "crash at step " << at;
+    EXPECT_EQ(host.KeptForUndo(), std::vector<std::string>{committed ? "3" : "2"}) << "crash at step " << at;
+    EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
+    if (committed) ExpectPoint(*engine, kChanged, after_, at);
+    if (!committed) ExpectPoint(*engine, kBase, before_, at);
+    if (result == 0 || HasFailure()) break;
+  }
+  EXPECT_EQ(points_left, (std::set<size_t>{1, 2}));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -19,8 +20,9 @@ DrHost::DrHost() {
   mkdir(Export().c_str(), 0755);
 }
 
-std::unique_ptr<dr::CommitEngine> DrHost::Start(dr::FaultPoints& faults) {
-  auto engine = dr::CommitEngine::Start({.state_dir = State(), .exports = {Export()}, .faults = &faults});
+std::unique_ptr<dr::CommitEngine> DrHost::Start(dr::FaultPoints& faults, const dr::PointBounds& points) {
+  auto engine = dr::CommitEngine::Start(
+      {.state_dir = State(), .exports = {Export()}, .faults = &faults, .points = points, .clock = &clock_});
   if (!engine.ok()) {
     ADD_FAILURE() << engine.status();
     std::abort();
@@ -34,10 +36,22 @@ std::vector<std::string> DrHost::LeftInWorkFolder() const {
   if (!std::filesystem::exists(work)) return left;
   for (auto entry = std::filesystem::recursive_directory_iterator(work);
        entry != std::filesystem::recursive_directory_iterator(); ++entry) {
-    // replica-<id>/{staging,detached,removed} are the folders at rest.
+    // replica-<id>/{staging,detached,removed} are the folders at rest; undo records are there to stay.
+    if (entry.depth() == 1 && entry->path().filename() == "undo") entry.disable_recursion_pending();
     if (entry.depth() >= 2) left.push_back(entry->path().string());
   }
   return left;
+}
+
+std::vector<std::string> DrHost::KeptForUndo() const {
+  std::vector<std::string> kept;
+  for (const auto& replica : std::filesystem::directory_iterator(folder_.File(".understudy"))) {
+    for (const auto& entry : std::filesystem::directory_iterator(replica.path() / "undo")) {
+      kept.push_back(entry.path().filename().string());
+    }
+  }
+  std::sort(kept.begin(), kept.end());
+  return kept;
 }
 
 model::Metadata Meta(uint32_t mode, int64_t mtime) {

@@ -18,16 +18,29 @@ class DrHost {
   DrHost();
 
   // A new engine over what is there; aborts the test when it can't start.
-  std::unique_ptr<dr::CommitEngine> Start(dr::FaultPoints& faults = dr::FaultPoints::None());
+  std::unique_ptr<dr::CommitEngine> Start(dr::FaultPoints& faults = dr::FaultPoints::None(),
+                                          const dr::PointBounds& points = {});
 
   [[nodiscard]] std::string Export() const { return folder_.File("export"); }
   [[nodiscard]] std::string RootOf(const std::string& volume) const { return Export() + "/" + volume; }
   [[nodiscard]] std::string State() const { return folder_.File("state"); }
   [[nodiscard]] std::string File(const std::string& name) const { return folder_.File(name); }
-  // Paths of everything below the work folders, which is nothing but empty folders at rest.
+  // Paths of everything below the work folders, which is nothing but empty folders at rest, but for undo records.
   [[nodiscard]] std::vector<std::string> LeftInWorkFolder() const;
+  // Names of the folders of what undo records keep: one volume's sequences.
+  [[nodiscard]] std::vector<std::string> KeptForUndo() const;
+
+  // Of the engines' clock, which stands still otherwise.
+  void AdvanceClock(absl::Duration by) { clock_.now += by; }
 
  private:
+  struct TestClock : Clock {
+    absl::Time now = absl::FromUnixSeconds(1'750'000'000);
+    [[nodiscard]] absl::Time Now() const override { return now; }
+    [[nodiscard]] absl::Duration Monotonic() const override { return now - absl::UnixEpoch(); }
+  };
+
+  TestClock clock_;
   TempDir folder_;
 };
 

@@ -226,7 +226,7 @@ TEST_F(EngineTest, StrayStagingOfACrashIsDiscardedByTheNextStart) {
 }
 
 TEST_F(EngineTest, OneNameOfAFileMovedOverAnotherLeavesNothingBehind) {
-  const auto engine = host_.Start();
+  const auto engine = host_.Start(dr::FaultPoints::None(), {.max_bytes = 0});
   dr::Session session = Open(*engine);
   ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("a", "A"), model::Link{"b", "a"}}).ok());
   ASSERT_TRUE(SubmitAndPublish(session, {model::Detach{"a", 1}, model::Attach{1, "b"}}).ok());

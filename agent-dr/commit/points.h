@@ -1,0 +1,56 @@
+// points.h: the states that a replica can be taken back to, and which way leads there. Pure.
+//
+// Every state is named by the commit that first made it. An undo record takes the folder from one state to a
+// neighbouring one; the records form a tree whose root is the state that the folder shows, and each leads one step away
+// from it. Running one turns it round: the commit that runs it leaves the record of the way back. So whatever was
+// rewound can be reached again, until the bounds take it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "core/base/status.h"
+#include "core/model/volume.h"
+
+namespace understudy::dr {
+
+// How much is kept of each volume; 0 of either keeps nothing.
+struct PointBounds {
+  absl::Duration keep_for = absl::Hours(24);               // after the state was superseded
+  uint64_t max_bytes = uint64_t{64} * 1024 * 1024 * 1024;  // held by undo records
+  [[nodiscard]] bool KeepsAny() const { return keep_for > absl::ZeroDuration() && max_bytes > 0; }
+};
+
+struct Point {
+  model::Sequence sequence = 0;          // of the commit that first made this state; 0: before any commit
+  int64_t committed_at_nanoseconds = 0;  // when it became durable, by this host's clock; 0: not known
+  int64_t captured_at_nanoseconds = 0;   // when the primary captured it, by its clock; 0: not told
+  bool completes_capture = false;        // false: the middle of a capture that took several commits
+  bool complete = false;                 // a whole capture was committed before, or by it
+  uint64_t held_bytes = 0;               // that are kept for it alone
+  friend bool operator==(const Point&, const Point&) = default;
+};
+
+// What is known of an undo record without reading what it does.
+struct UndoAbout {
+  model::Sequence sequence = 0;           // of the commit that left it
+  model::Sequence from = 0;               // the state that it is to be run on
+  Point point;                            // the state that it leads to
+  int64_t superseded_at_nanoseconds = 0;  // when that state was left
+  bool measured = false;                  // whether held_bytes counts what is kept in the work folder
+  friend bool operator==(const UndoAbout&, const UndoAbout&) = default;
+};
+
+// The records to run, in this order, to get from the state `current` to the state `wanted`. `records` is ascending by
+// sequence. NOT_FOUND: `wanted` isn't kept.
+[[nodiscard]] absl::StatusOr<std::vector<model::Sequence>> PathTo(std::span<const UndoAbout> records,
+                                                                  model::Sequence current, model::Sequence wanted);
+
+// How many of the oldest records have to go. A record that another one leads to is younger than that one's way on, so
+// the oldest never cut off any other.
+[[nodiscard]] size_t CountBeyond(std::span<const UndoAbout> records, const PointBounds& bounds, absl::Time now);
+
+}  // namespace understudy::dr

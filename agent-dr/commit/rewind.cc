@@ -1,0 +1,183 @@
+// What replica.h declares of undo records: keeping them within their bounds, and running them.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/replica.h"
+#include "core/os/file_io.h"
+#include "core/wire/status_path.h"
+
+namespace understudy::dr {
+
+std::vector<UndoAbout> Replica::Undo() const {
+  absl::MutexLock lock(&state_mutex_);
+  return undo_;
+}
+
+std::vector<Point> Replica::Points() const {
+  std::vector<Point> points;
+  for (const UndoAbout& about : Undo()) points.push_back(about.point);
+  std::reverse(points.begin(), points.end());
+  return points;
+}
+
+Point Replica::NewestPoint() const {
+  absl::MutexLock lock(&state_mutex_);
+  return point_;
+}
+
+absl::Status Replica::LoadUndo(const Point& point) {
+  ran_ = 0;
+  needed_from_ = UINT64_MAX;
+  measured_.clear();
+  ASSIGN_OR_RETURN(std::vector<UndoAbout> records, store_->ListUndo());
+  absl::MutexLock lock(&state_mutex_);
+  point_ = point;
+  undo_ = std::move(records);
+  return absl::OkStatus();
+}
+
+absl::Status Replica::RecoverUndo() {
+  ran_ = 0;
+  const std::vector<UndoAbout> records = Undo();
+  std::set<model::Sequence> kept;
+  for (const UndoAbout& about : records) kept.insert(about.sequence);
+  RETURN_IF_ERROR(folders_->work.DropUndoFoldersBut(kept));
+  for (const UndoAbout& about : records) {
+    if (!about.measured) MeasureKept(about.sequence);
+  }
+  return absl::OkStatus();
+}
+
+std::vector<model::Sequence> Replica::BeyondBounds(bool chain_ends) const {
+  const std::vector<UndoAbout> records = Undo();
+  const size_t count = chain_ends ? records.size() : CountBeyond(records, settings_.points, settings_.clock->Now());
+  std::vector<model::Sequence> beyond;
+  for (size_t i = 0; i < count; ++i) beyond.push_back(records[i].sequence);
+  return beyond;
+}
+
+void Replica::NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo) {
+  std::vector<model::Sequence> gone = undo.dropped;
+  if (record.runs != 0) gone.push_back(record.runs);
+  {
+    absl::MutexLock lock(&state_mutex_);
+    point_ = point;
+    std::erase_if(undo_, [&](const UndoAbout& about) {
+      return std::find(gone.begin(), gone.end(), about.sequence) != gone.end();
+    });
+    if (undo.left.has_value()) undo_.push_back(undo.left->about);
+  }
+  measured_.clear();
+  leave_no_undo_ = false;
+  // What can't be moved away now goes with the next start.
+  const auto drop = [&](model::Sequence sequence) {
+    if (faults_.Reach(Step::kDrop, sequence).ok()) folders_->work.DropUndoFolder(sequence).IgnoreError();
+  };
+  if (ran_ != 0) drop(std::exchange(ran_, 0));
+  for (const model::Sequence sequence : undo.dropped) drop(sequence);
+}
+
+void Replica::MeasureKept(model::Sequence sequence) {
+  const absl::StatusOr<uint64_t> bytes = folders_->work.MeasureUndoFolder(sequence);
+  if (!bytes.ok()) return;  // tried again by the next start
+  absl::MutexLock lock(&state_mutex_);
+  for (auto about = undo_.rbegin(); about != undo_.rend(); ++about) {
+    if (about->sequence != sequence || about->measured) continue;
+    about->point.held_bytes += *bytes;
+    about->measured = true;
+    measured_.push_back(*about);
+    return;
+  }
+}
+
+absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
+  const model::Sequence newest = State().sequence;  // unsettled
+  std::vector<model::Sequence> dropped;
+  for (const UndoAbout& about : Undo()) {
+    if (dropped.size() == most || about.sequence >= std::min(newest, needed_from_)) break;
+    dropped.push_back(about.sequence);
+  }
+  if (dropped.empty()) return 0;
+  probe_.points_given_up += dropped.size();
+  RETURN_IF_ERROR(faults_.Reach(Step::kDrop, dropped.front()));
+  RETURN_IF_ERROR(store_->DropUndo(dropped));
+  {
+    absl::MutexLock lock(&state_mutex_);
+    undo_.erase(undo_.begin(), undo_.begin() + static_cast<ptrdiff_t>(dropped.size()));
+  }
+  for (const model::Sequence sequence : dropped) {
+    RETURN_IF_ERROR(faults_.Reach(Step::kDrop, sequence));
+    RETURN_IF_ERROR(folders_->work.DropUndoFolder(sequence));
+  }
+  RETURN_IF_ERROR(folders_->work.DiscardRemoved());
+  // Where space is given back by transactions (btrfs), it is free after the next one.
+  RETURN_IF_ERROR(os::SyncFilesystem(folders_->work.staging().fd()));
+  return dropped.size();
+}
+
+absl::StatusOr<size_t> Replica::DropOlderHalf() {
+  return DropOldestUndo((Undo().size() + 1) / 2);
+}
+
+absl::Status Replica::MakeRoom(uint64_t bytes, uint64_t entries) {
+  for (size_t count = 1;; count *= 2) {
+    absl::Status enough = CheckFreeSpace(folders_->work.staging().fd(), bytes, entries);
+    if (!absl::IsResourceExhausted(enough)) return enough;
+    const absl::StatusOr<size_t> dropped = DropOldestUndo(count);
+    if (!dropped.ok() || *dropped == 0) return enough;
+  }
+}
+
+absl::Status Replica::RunUndo(model::Sequence sequence) {
+  ASSIGN_OR_RETURN(UndoRecord undo, store_->LoadUndo(sequence));
+  const model::ReplicaState state = State();
+  model::Commit commit;
+  commit.volume = state.volume;
+  commit.epoch = state.epoch;
+  // A number is left out: a primary that waits for the acknowledgement of the one after `state.sequence` can't take
+  // this commit for its own.
+  commit.base_sequence = state.sequence + 1;
+  commit.sequence = state.sequence + 2;
+  commit.completes_capture = undo.about.point.completes_capture;
+  commit.captured_at_nanoseconds = undo.about.point.captured_at_nanoseconds;
+  commit.operations = undo.operations;
+  RETURN_IF_ERROR(model::ValidateOrder(commit));
+  ASSIGN_OR_RETURN(ReadyCommit ready, MakeReady(std::move(commit), &undo));
+  RETURN_IF_ERROR(WriteRecord(std::move(ready)));
+  return PublishLocked();
+}
+
+absl::Status Replica::Rewind(model::Sequence to) {
+  absl::MutexLock lock(&work_mutex_);
+  const model::VolumeName volume = State().volume;
+  const auto annotate = [&](const absl::Status& status) {
+    absl::Status annotated =
+        Annotate(status, fmt::format("take volume '{}' back to the state after commit {}", volume, to));
+    const std::string path = wire::PathOf(status);
+    return path.empty() ? annotated : wire::WithPath(std::move(annotated), path);
+  };
+  if (State().state != model::VolumeState::kStandby) {
+    return annotate(
+        absl::FailedPreconditionError(fmt::format("it is {} here, not a standby", model::ToString(State().state))));
+  }
+  if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
+    const absl::Status recovered = SetUsable(Recover());
+    if (!recovered.ok()) return annotate(recovered);
+  }
+  const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(Undo(), NewestPoint().sequence, to);
+  if (!path.ok()) return annotate(path.status());
+  session_ = 0;
+  absl::Status done = EndStaging(State().sequence);
+  if (!path->empty()) needed_from_ = *std::min_element(path->begin(), path->end());
+  for (const model::Sequence sequence : *path) {
+    if (done.ok()) done = RunUndo(sequence);
+  }
+  needed_from_ = UINT64_MAX;
+  return done.ok() ? done : annotate(done);
+}
+
+}  // namespace understudy::dr
