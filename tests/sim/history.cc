@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "core/base/log.h"
+#include "core/wire/status_path.h"
 #include "tests/support/tree_compare.h"
 
 namespace understudy::sim {
@@ -58,7 +60,8 @@ absl::Status History::Run() {
   for (uint64_t rounds = 2 + Below(4); rounds > 0; --rounds) RETURN_IF_ERROR(Round());
   RETURN_IF_ERROR(Calm());
   RETURN_IF_ERROR(StartDr());
-  return CheckReplica();
+  for (int times = 0; times < 2; ++times) RETURN_IF_ERROR(Rewind());
+  return Calm();
 }
 
 absl::Status History::Round() {
@@ -71,6 +74,7 @@ absl::Status History::Round() {
   if (OneIn(8)) RETURN_IF_ERROR(LoseIndex());
   if (OneIn(8)) RETURN_IF_ERROR(StartPrimary());
   if (OneIn(6)) RETURN_IF_ERROR(StartDr());
+  if (OneIn(4)) RETURN_IF_ERROR(Rewind());
   return OneIn(3) ? Calm() : absl::OkStatus();
 }
 
@@ -186,6 +190,12 @@ absl::Status History::CheckReplica() {
   const absl::StatusOr<model::ReplicaState> state = engine_->State("web");
   if (!state.ok()) return ledger_.Check(0, {});
   if (state->published_sequence != state->sequence) return absl::InternalError("started, and not published");
+  if (state->sequence != 0 && !ledger_.Knows(state->sequence)) {
+    // Nobody sent it, so it has to be a step of a rewind, which says where it led.
+    ASSIGN_OR_RETURN(const dr::Point point, engine_->NewestPoint("web"));
+    if (point.sequence == state->sequence) return absl::DataLossError("a commit that nobody sent");
+    ledger_.Rewound(state->sequence, point.sequence);
+  }
   ASSIGN_OR_RETURN(const Picture found, TakePicture(Replica()));
   return ledger_.Check(state->sequence, found);
 }
@@ -217,6 +227,33 @@ absl::Status History::StartPrimary() {
   barrier_.reset();
   changed_ = true;
   return absl::OkStatus();
+}
+
+absl::Status History::Rewind() {
+  const absl::StatusOr<std::vector<dr::Point>> points = engine_->Points("web");
+  if (!points.ok() || points->empty()) return absl::OkStatus();
+  const model::Sequence to = (*points)[Below(points->size())].sequence;
+  absl::Status status;
+  {
+    const FaultySystem::In in(Half::kDr);
+    status = engine_->Rewind("web", to);
+  }
+  Listen();
+  Tell(fmt::format("DR is taken back to {}: {}", to, status.ok() ? "done" : status.ToString()));
+  link_.ExpectInventory(true);
+  // About a path of the replica: then the record doesn't fit the state that it is of.
+  if (!wire::PathOf(status).empty()) return status;
+  if (!status.ok() || FaultySystem::Crashed(Half::kDr)) return StartDr();
+  // The primary sees it when it opens the volume again, or by what it sends next.
+  if (OneIn(2)) {
+    replicator_->ForgetSession();
+  } else {
+    ChangeVolume(0);
+    std::ofstream(fmt::format("{}/back{}", Volume(), story_.size())) << to;
+  }
+  ASSIGN_OR_RETURN(const dr::Point point, engine_->NewestPoint("web"));
+  if (point.sequence != to) return absl::InternalError("taken back, and at another state");
+  return CheckReplica();
 }
 
 absl::Status History::LoseIndex() {

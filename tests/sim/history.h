@@ -5,7 +5,8 @@
 //   2. whenever DR has started anew, the replica is what the volume was at the capture of the replica's sequence;
 //   3. nothing acknowledged is lost, neither by a crash nor for the next session;
 //   4. a message of an older session is refused;
-//   5. the primary asks for an inventory only when it can't know what DR holds.
+//   5. the primary asks for an inventory only when it can't know what DR holds;
+//   6. every kept undo record leads back to the state that it names, and the primary makes the sides equal again.
 #pragma once
 
 #include <memory>
@@ -58,6 +59,8 @@ class History {
   absl::Status CheckReplica();
   absl::Status StartPrimary();
   absl::Status LoseIndex();
+  // Takes DR back to one of the states that it keeps, in whatever weather there is.
+  absl::Status Rewind();
 
   const std::string folder_;
   std::mt19937_64 random_;

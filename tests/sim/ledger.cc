@@ -4,6 +4,13 @@
 
 namespace understudy::sim {
 
+void Ledger::Rewound(model::Sequence sequence, model::Sequence to) {
+  const auto moments = possible_.find(to);
+  // Before the first commit the replica was nothing of the volume's.
+  possible_[sequence] = moments == possible_.end() ? std::vector<Moment>{std::nullopt} : moments->second;
+  newest_acknowledged_ = std::max(newest_acknowledged_, sequence);
+}
+
 absl::Status Ledger::Check(model::Sequence sequence, const Picture& found) const {
   if (sequence < newest_acknowledged_) {
     return absl::DataLossError(

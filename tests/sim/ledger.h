@@ -25,6 +25,10 @@ class Ledger {
     newest_acknowledged_ = std::max(newest_acknowledged_, sequence);
   }
 
+  // DR was taken back: its state at `sequence` is the one after commit `to` once more.
+  void Rewound(model::Sequence sequence, model::Sequence to);
+  [[nodiscard]] bool Knows(model::Sequence sequence) const { return possible_.contains(sequence); }
+
   [[nodiscard]] model::Sequence newest_acknowledged() const { return newest_acknowledged_; }
 
   // DATA_LOSS: something acknowledged is gone, or the published replica `found` isn't the state of its `sequence`.
