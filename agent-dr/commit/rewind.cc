@@ -53,10 +53,10 @@ absl::Status Replica::RecoverUndo() {
 }
 
 std::vector<model::Sequence> Replica::BeyondBounds(bool chain_ends) const {
-  const std::vector<UndoAbout> records = Undo();
-  const size_t count = chain_ends ? records.size() : CountBeyond(records, settings_.points, settings_.clock->Now());
+  absl::MutexLock lock(&state_mutex_);
+  const size_t count = chain_ends ? undo_.size() : CountBeyond(undo_, settings_.points, settings_.clock->Now());
   std::vector<model::Sequence> beyond;
-  for (size_t i = 0; i < count; ++i) beyond.push_back(records[i].sequence);
+  for (size_t i = 0; i < count; ++i) beyond.push_back(undo_[i].sequence);
   return beyond;
 }
 
