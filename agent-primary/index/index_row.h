@@ -23,6 +23,7 @@ struct IndexRow {
   uint64_t device = 0;
   model::Digest xattrs{};   // DigestOfXattrs
   model::Digest content{};  // content digest of a regular file; digest of a symlink's target; else zeros
+  uint64_t file = 0;        // at DR: rows with the same number are names of one file there; 0: it has this name alone
   friend bool operator==(const IndexRow&, const IndexRow&) = default;
 };
 
@@ -31,6 +32,9 @@ inline constexpr int64_t kUnsettledCtime = INT64_MIN;
 
 // Whether nothing can have changed since the row was made, as far as statx tells.
 [[nodiscard]] bool IsUnchanged(const IndexRow& row, const os::EntryStat& stat);
+
+// Whether both are known to be names of one file at DR.
+[[nodiscard]] bool AreSameFile(const IndexRow& a, const IndexRow& b);
 
 // Whether owner, mode, mtime and xattrs are as `metadata` has them.
 [[nodiscard]] bool HasMetadata(const IndexRow& row, const model::Metadata& metadata);

@@ -12,7 +12,8 @@ using store::Statement;
 
 // Keys are model::Key of paths; rows that are detached inside a commit stand below a key that begins with NUL, which no
 // path's does.
-constexpr std::array<std::string_view, 1> kSchema = {R"sql(
+constexpr std::array<std::string_view, 2> kSchema = {
+    R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     replica_id TEXT NOT NULL, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, complete INTEGER NOT NULL,
@@ -30,10 +31,18 @@ constexpr std::array<std::string_view, 1> kSchema = {R"sql(
     n INTEGER PRIMARY KEY, change INTEGER NOT NULL, key BLOB, slot INTEGER, number INTEGER, digest BLOB, signature BLOB,
     kind INTEGER, inode INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, mode INTEGER, uid INTEGER, gid INTEGER,
     device INTEGER, xattrs BLOB, content BLOB) STRICT;
+)sql",
+    // Which names DR holds as one file can't be told from older rows: the replica is compared anew.
+    R"sql(
+  DELETE FROM staged; DELETE FROM entry; DELETE FROM segment;
+  UPDATE state SET replica_id = '', sequence = 0, complete = 0, staged_sequence = NULL, staged_complete = 0;
+  ALTER TABLE entry ADD COLUMN file INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX entry_file ON entry (file) WHERE file <> 0;
+  ALTER TABLE staged ADD COLUMN file INTEGER;
 )sql"};
 
 // The row's columns, in the order of BindRow and ReadRow.
-#define ROW_COLUMNS "kind, inode, size, mtime, ctime, mode, uid, gid, device, xattrs, content"
+#define ROW_COLUMNS "kind, inode, size, mtime, ctime, mode, uid, gid, device, xattrs, content, file"
 
 // What `staged.change` says; the index in IndexChange.
 enum StagedChange : int {
@@ -68,7 +77,8 @@ void BindRow(Statement& statement, int first, const IndexRow& row) {
       .BindInteger(first + 7, row.gid)
       .BindUnsigned(first + 8, row.device)
       .BindBlob(first + 9, BytesOf(row.xattrs))
-      .BindBlob(first + 10, BytesOf(row.content));
+      .BindBlob(first + 10, BytesOf(row.content))
+      .BindUnsigned(first + 11, row.file);
 }
 
 IndexRow ReadRow(const Statement& statement, int first) {
@@ -84,6 +94,7 @@ IndexRow ReadRow(const Statement& statement, int first) {
   row.device = statement.Unsigned(first + 8);
   row.xattrs = DigestFrom(statement.Bytes(first + 9));
   row.content = DigestFrom(statement.Bytes(first + 10));
+  row.file = statement.Unsigned(first + 11);
   return row;
 }
 
@@ -111,8 +122,8 @@ absl::StatusOr<std::optional<T>> OneRow(Statement& statement, Read read) {
 }  // namespace
 
 struct VolumeIndex::Statements {
-  Statement find, find_inode, list, put, remove, segment, put_segment, remove_segment, drop_segments, truncate_segments,
-      copy_segments, count_inode, remove_below, drop_segments_below, move;
+  Statement find, find_inode, list_inode, list_file, list, put, remove, segment, put_segment, remove_segment,
+      drop_segments, truncate_segments, copy_segments, count_inode, remove_below, drop_segments_below, move;
 };
 
 VolumeIndex::VolumeIndex(store::Database database) : database_(std::move(database)) {}
@@ -131,10 +142,14 @@ absl::Status VolumeIndex::Prepare() {
   const auto prepare = [&](std::string_view sql) { return database_.Prepare(sql); };
   ASSIGN_OR_RETURN(Statement find, prepare("SELECT " ROW_COLUMNS " FROM entry WHERE key = ?1"));
   ASSIGN_OR_RETURN(Statement find_inode, prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE inode = ?1 LIMIT 1"));
+  ASSIGN_OR_RETURN(Statement list_inode,
+                   prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE inode = ?1 ORDER BY key"));
+  ASSIGN_OR_RETURN(Statement list_file,
+                   prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE file = ?1 AND file <> 0 ORDER BY key"));
   ASSIGN_OR_RETURN(Statement list,
                    prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3"));
   ASSIGN_OR_RETURN(Statement put, prepare("INSERT OR REPLACE INTO entry (key, " ROW_COLUMNS
-                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"));
   ASSIGN_OR_RETURN(Statement remove, prepare("DELETE FROM entry WHERE key = ?1"));
   ASSIGN_OR_RETURN(Statement segment,
                    prepare("SELECT digest, signature FROM segment WHERE inode = ?1 AND number = ?2"));
@@ -154,11 +169,11 @@ absl::Status VolumeIndex::Prepare() {
   // The concatenation of blobs is a text of the same bytes.
   ASSIGN_OR_RETURN(Statement move, prepare("UPDATE entry SET key = CAST(?1 || substr(key, length(?2) + 1) AS BLOB) "
                                            "WHERE key = ?2 OR (key >= ?3 AND key < ?4)"));
-  statements_ = std::make_unique<Statements>(
-      Statements{std::move(find), std::move(find_inode), std::move(list), std::move(put), std::move(remove),
-                 std::move(segment), std::move(put_segment), std::move(remove_segment), std::move(drop_segments),
-                 std::move(truncate_segments), std::move(copy_segments), std::move(count_inode),
-                 std::move(remove_below), std::move(drop_segments_below), std::move(move)});
+  statements_ = std::make_unique<Statements>(Statements{
+      std::move(find), std::move(find_inode), std::move(list_inode), std::move(list_file), std::move(list),
+      std::move(put), std::move(remove), std::move(segment), std::move(put_segment), std::move(remove_segment),
+      std::move(drop_segments), std::move(truncate_segments), std::move(copy_segments), std::move(count_inode),
+      std::move(remove_below), std::move(drop_segments_below), std::move(move)});
   return absl::OkStatus();
 }
 
@@ -223,12 +238,35 @@ absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::ListBelow(std::string_view 
     list.BindBlob(1, after_path.empty() ? begin : after).BindBlob(2, end);
   }
   list.BindUnsigned(3, limit);
+  return List(list);
+}
+
+absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::List(Statement& statement) {
   std::vector<IndexEntry> entries;
   for (;;) {
-    ASSIGN_OR_RETURN(const bool found, list.Step());
+    ASSIGN_OR_RETURN(const bool found, statement.Step());
     if (!found) return entries;
-    entries.push_back({model::PathOfKey(list.Bytes(0)), ReadRow(list, 1)});
+    entries.push_back({model::PathOfKey(statement.Bytes(0)), ReadRow(statement, 1)});
   }
+}
+
+absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::ListByInode(uint64_t inode) {
+  return List(statements_->list_inode.BindUnsigned(1, inode));
+}
+
+absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::ListByFile(uint64_t file) {
+  return List(statements_->list_file.BindUnsigned(1, file));
+}
+
+absl::StatusOr<uint64_t> VolumeIndex::NewFile() {
+  if (last_file_ == 0) {
+    ASSIGN_OR_RETURN(Statement highest, database_.Prepare("SELECT max(ifnull((SELECT max(file) FROM entry WHERE file "
+                                                          "<> 0), 0), ifnull((SELECT max(file) FROM staged), 0))"));
+    ASSIGN_OR_RETURN(const bool found, highest.Step());
+    UNDERSTUDY_CHECK(found);
+    last_file_ = highest.Unsigned(0);
+  }
+  return ++last_file_;
 }
 
 absl::StatusOr<std::vector<std::string>> VolumeIndex::ListLarge(uint64_t min_size) {
@@ -335,7 +373,7 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
   ASSIGN_OR_RETURN(Statement insert,
                    database_.Prepare("INSERT INTO staged (change, key, slot, number, digest, signature, " ROW_COLUMNS
                                      ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
-                                     "?16, ?17)"));
+                                     "?16, ?17, ?18)"));
   struct Visitor {
     Statement& insert;
 
@@ -360,7 +398,7 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
       insert.BindUnsigned(4, op.from_number).BindUnsigned(8, op.inode);
     }
   };
-  constexpr int kParameters = 17;
+  constexpr int kParameters = 18;
   for (const IndexChange& change : changes) {
     for (int i = 1; i <= kParameters; ++i) insert.BindNull(i);
     insert.BindInteger(1, static_cast<int64_t>(change.index()));
@@ -448,6 +486,7 @@ absl::Status VolumeIndex::DropStaged() {
 absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<absl::Status(VolumeIndex&)>& fill) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM staged; DELETE FROM entry; DELETE FROM segment"));
+  last_file_ = 0;
   RETURN_IF_ERROR(fill(*this));
   IndexState next = state;
   next.staged_sequence.reset();

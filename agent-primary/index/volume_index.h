@@ -42,6 +42,12 @@ class VolumeIndex {
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view path);
   // Any entry with this inode number.
   [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByInode(uint64_t inode);
+  // All entries with this inode number, in key order.
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByInode(uint64_t inode);
+  // All names of one file at DR (IndexRow::file, not 0), in key order.
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByFile(uint64_t file);
+  // A number for IndexRow::file that no row has and no call gave before.
+  [[nodiscard]] absl::StatusOr<uint64_t> NewFile();
   // At most `limit` entries below the folder `folder` that come after `after_path` in key order; `after_path` "" is the
   // beginning. The row of `folder` itself isn't one of them.
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListBelow(std::string_view folder, std::string_view after_path,
@@ -72,6 +78,7 @@ class VolumeIndex {
   explicit VolumeIndex(store::Database database);
   absl::Status Prepare();
   absl::Status LoadState();
+  absl::StatusOr<std::vector<IndexEntry>> List(store::Statement& statement);
   absl::Status SaveState(const IndexState& state);
   absl::Status Apply(const IndexChange& change);
   absl::Status RemoveBelow(std::string_view key);
@@ -81,6 +88,7 @@ class VolumeIndex {
   store::Database database_;
   std::unique_ptr<Statements> statements_;
   IndexState state_;
+  uint64_t last_file_ = 0;  // that NewFile gave, or a row had; 0: not known yet
 };
 
 }  // namespace understudy::primary

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -12,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/capture_run.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
@@ -84,6 +86,7 @@ class VolumeReplicator {
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
+  void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();
 
   const model::VolumeName name_;
@@ -97,6 +100,7 @@ class VolumeReplicator {
   bool session_open_ = false;
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
+  std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
 
   mutable absl::Mutex mutex_;
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
