@@ -24,10 +24,15 @@ uint64_t SegmentCount(uint64_t size) {
   return (size + delta::kSegmentBytes - 1) / delta::kSegmentBytes;
 }
 
-// Whether the index has segment records of what this row describes.
-bool HasSegments(const std::optional<IndexEntry>& base) {
-  return base.has_value() && base->row.kind == model::FileKind::kRegular && base->row.inode != 0 &&
-         base->row.size > kMaxInlineContentBytes;
+// Whether the index has segment records of what this row describes. They are kept by inode: names of one file that were
+// captured while it changed have different content at DR, and the records are of one of them.
+absl::StatusOr<bool> HasSegments(VolumeIndex& index, const std::optional<IndexEntry>& base) {
+  if (!base.has_value() || base->row.kind != model::FileKind::kRegular || base->row.inode == 0) return false;
+  if (base->row.size <= kMaxInlineContentBytes) return false;
+  ASSIGN_OR_RETURN(const std::vector<model::SegmentDigest> segments, index.ListSegmentDigests(base->row.inode));
+  delta::ContentDigest digest;
+  for (const model::SegmentDigest& segment : segments) digest.AddSegmentDigest(segment.number, segment.digest);
+  return digest.Finish(base->row.size) == base->row.content;
 }
 
 constexpr absl::string_view kSourcePayload = "understudy/source";
@@ -49,7 +54,9 @@ class LargeCapture {
       : request_(request), fd_(fd), file_(file), buffer_(delta::kSegmentBytes, '\0') {}
 
   absl::Status Run() {
-    incremental_ = HasSegments(request_.base) && request_.strategy != Strategy::kWhole;
+    if (request_.strategy != Strategy::kWhole) {
+      ASSIGN_OR_RETURN(incremental_, HasSegments(request_.index, request_.base));
+    }
     bool stage = true;
     if (!incremental_) {
       ASSIGN_OR_RETURN(stage, NeedsSending());
@@ -236,6 +243,7 @@ absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request) {
   CapturedFile file;
   ASSIGN_OR_RETURN(file.stat, OfSource(os::StatAt(fd.get(), "")));
   if (file.stat.kind != model::FileKind::kRegular) return absl::NotFoundError("not a regular file any more");
+  if (request.inode != 0 && file.stat.inode != request.inode) return absl::NotFoundError("another file by now");
   file.metadata = os::MetadataOf(file.stat);
   ASSIGN_OR_RETURN(file.metadata.xattrs, OfSource(os::ReadXattrs(fd.get(), "")));
   file.unsettled = IsRacilyClean(file.stat.ctime_nanoseconds);

@@ -48,6 +48,8 @@ struct CaptureRequest {
   model::Slot slot = 0;            // to stage under, if that is needed
   Strategy strategy = Strategy::kAuto;
   std::stop_token stop;
+  // Not 0: any other file at the path is none (NOT_FOUND).
+  uint64_t inode = 0;
   std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
 };
 

@@ -38,6 +38,7 @@ constexpr std::array<std::string_view, 2> kSchema = {
   UPDATE state SET replica_id = '', sequence = 0, complete = 0, staged_sequence = NULL, staged_complete = 0;
   ALTER TABLE entry ADD COLUMN file INTEGER NOT NULL DEFAULT 0;
   CREATE INDEX entry_file ON entry (file) WHERE file <> 0;
+  CREATE INDEX entry_unsettled ON entry (key) WHERE ctime = -9223372036854775808;
   ALTER TABLE staged ADD COLUMN file INTEGER;
 )sql"};
 
@@ -53,7 +54,8 @@ enum StagedChange : int {
   kPut,
   kPutSegment,
   kRemoveSegment,
-  kTruncateSegments
+  kTruncateSegments,
+  kUnsettle
 };
 
 std::string_view BytesOf(const model::Digest& digest) {
@@ -109,6 +111,16 @@ std::pair<std::string, std::string> RangeBelow(std::string_view key) {
   return {std::string(key) + '\0', std::string(key) + '\1'};
 }
 
+// Of a statement whose rows are keys.
+absl::StatusOr<std::vector<std::string>> Paths(Statement& list) {
+  std::vector<std::string> paths;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool found, list.Step());
+    if (!found) return paths;
+    paths.push_back(model::PathOfKey(list.Bytes(0)));
+  }
+}
+
 // Steps a statement that gives at most one row, and hands that row over.
 template <typename T, typename Read>
 absl::StatusOr<std::optional<T>> OneRow(Statement& statement, Read read) {
@@ -123,7 +135,7 @@ absl::StatusOr<std::optional<T>> OneRow(Statement& statement, Read read) {
 
 struct VolumeIndex::Statements {
   Statement find, find_inode, list_inode, list_file, list, put, remove, segment, put_segment, remove_segment,
-      drop_segments, truncate_segments, copy_segments, count_inode, remove_below, drop_segments_below, move;
+      drop_segments, truncate_segments, copy_segments, count_inode, remove_below, drop_segments_below, move, unsettle;
 };
 
 VolumeIndex::VolumeIndex(store::Database database) : database_(std::move(database)) {}
@@ -169,11 +181,12 @@ absl::Status VolumeIndex::Prepare() {
   // The concatenation of blobs is a text of the same bytes.
   ASSIGN_OR_RETURN(Statement move, prepare("UPDATE entry SET key = CAST(?1 || substr(key, length(?2) + 1) AS BLOB) "
                                            "WHERE key = ?2 OR (key >= ?3 AND key < ?4)"));
+  ASSIGN_OR_RETURN(Statement unsettle, prepare("UPDATE entry SET ctime = ?2, mtime = ?3 WHERE key = ?1"));
   statements_ = std::make_unique<Statements>(Statements{
       std::move(find), std::move(find_inode), std::move(list_inode), std::move(list_file), std::move(list),
       std::move(put), std::move(remove), std::move(segment), std::move(put_segment), std::move(remove_segment),
       std::move(drop_segments), std::move(truncate_segments), std::move(copy_segments), std::move(count_inode),
-      std::move(remove_below), std::move(drop_segments_below), std::move(move)});
+      std::move(remove_below), std::move(drop_segments_below), std::move(move), std::move(unsettle)});
   return absl::OkStatus();
 }
 
@@ -272,12 +285,15 @@ absl::StatusOr<uint64_t> VolumeIndex::NewFile() {
 absl::StatusOr<std::vector<std::string>> VolumeIndex::ListLarge(uint64_t min_size) {
   ASSIGN_OR_RETURN(Statement list, database_.Prepare("SELECT key FROM entry WHERE kind = ?1 AND size >= ?2"));
   list.BindInteger(1, static_cast<int64_t>(model::FileKind::kRegular)).BindUnsigned(2, min_size);
-  std::vector<std::string> paths;
-  for (;;) {
-    ASSIGN_OR_RETURN(const bool found, list.Step());
-    if (!found) return paths;
-    paths.push_back(model::PathOfKey(list.Bytes(0)));
-  }
+  return Paths(list);
+}
+
+absl::StatusOr<std::vector<std::string>> VolumeIndex::ListUnsettled(size_t limit) {
+  static_assert(kUnsettledCtime == INT64_MIN, "the partial index says -9223372036854775808");
+  ASSIGN_OR_RETURN(Statement list,
+                   database_.Prepare("SELECT key FROM entry WHERE ctime = -9223372036854775808 LIMIT ?1"));
+  list.BindUnsigned(1, limit);
+  return Paths(list);
 }
 
 absl::StatusOr<std::optional<SegmentRecord>> VolumeIndex::FindSegment(uint64_t inode, uint64_t number) {
@@ -285,6 +301,18 @@ absl::StatusOr<std::optional<SegmentRecord>> VolumeIndex::FindSegment(uint64_t i
   return OneRow<SegmentRecord>(statements_->segment, [&](const Statement& row) {
     return SegmentRecord{number, DigestFrom(row.Bytes(0)), row.String(1)};
   });
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> VolumeIndex::ListSegmentDigests(uint64_t inode) {
+  ASSIGN_OR_RETURN(Statement list,
+                   database_.Prepare("SELECT number, digest FROM segment WHERE inode = ?1 ORDER BY number"));
+  list.BindUnsigned(1, inode);
+  std::vector<model::SegmentDigest> segments;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool found, list.Step());
+    if (!found) return segments;
+    segments.push_back({list.Unsigned(0), DigestFrom(list.Bytes(1))});
+  }
 }
 
 absl::Status VolumeIndex::DropSegmentsOfKey(std::string_view key, uint64_t unless_inode) {
@@ -352,6 +380,12 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     absl::Status operator()(const RemoveSegment& op) const {
       return sql.remove_segment.BindUnsigned(1, op.inode).BindUnsigned(2, op.number).Run();
     }
+    absl::Status operator()(const UnsettleRow& op) const {
+      return sql.unsettle.BindBlob(1, model::Key(op.path))
+          .BindInteger(2, kUnsettledCtime)
+          .BindInteger(3, kUnknownMtime)
+          .Run();
+    }
     absl::Status operator()(const TruncateSegments& op) const {
       return sql.truncate_segments.BindUnsigned(1, op.inode).BindUnsigned(2, op.from_number).Run();
     }
@@ -377,6 +411,7 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
   struct Visitor {
     Statement& insert;
 
+    void operator()(const UnsettleRow& op) const { insert.BindBlob(2, model::Key(op.path)); }
     void operator()(const RemoveRow& op) const { insert.BindBlob(2, model::Key(op.path)); }
     void operator()(const DetachRows& op) const { insert.BindBlob(2, model::Key(op.path)).BindInteger(3, op.slot); }
     void operator()(const AttachRows& op) const { insert.BindBlob(2, model::Key(op.path)).BindInteger(3, op.slot); }
@@ -453,6 +488,9 @@ absl::Status VolumeIndex::Acknowledge() {
           break;
         case kTruncateSegments:
           change = TruncateSegments{inode, number};
+          break;
+        case kUnsettle:
+          change = UnsettleRow{path};
           break;
       }
       RETURN_IF_ERROR(Apply(change));

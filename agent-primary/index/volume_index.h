@@ -54,7 +54,12 @@ class VolumeIndex {
                                                                   size_t limit);
   // Paths of regular files of at least `min_size` bytes.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size);
+  // Paths with kUnsettledCtime, at most `limit` of them: what the replica lacks of them isn't known.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit);
   [[nodiscard]] absl::StatusOr<std::optional<SegmentRecord>> FindSegment(uint64_t inode, uint64_t number);
+
+  // Of every segment record of the file, ascending.
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> ListSegmentDigests(uint64_t inode);
 
   // Facts about the source alone (a new ctime, say), which no commit carries.
   [[nodiscard]] absl::Status Refresh(std::span<const IndexChange> changes);

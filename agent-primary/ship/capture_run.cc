@@ -104,8 +104,19 @@ class CaptureRun {
 
   // nullopt: it is gone, or can't be read; that doesn't hold up the others.
   absl::StatusOr<std::optional<CapturedFile>> Capture(const PlannedEntry& entry) {
-    CaptureRequest request{context_.root, context_.index,     context_.sink,     context_.volume, entry.path,
-                           entry.base,    builder_.NewSlot(), context_.strategy, context_.stop,   context_.leftovers};
+    // What the index knows of other names holds for this file alone.
+    const bool has_names = entry.linked || (entry.base.has_value() && entry.base->row.file != 0);
+    CaptureRequest request{.root = context_.root,
+                           .index = context_.index,
+                           .sink = context_.sink,
+                           .volume = context_.volume,
+                           .path = entry.path,
+                           .base = entry.base,
+                           .slot = builder_.NewSlot(),
+                           .strategy = context_.strategy,
+                           .stop = context_.stop,
+                           .inode = has_names ? entry.stat.inode : 0,
+                           .leftovers = context_.leftovers};
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
     absl::StatusOr<CapturedFile> file = CaptureFile(request);
@@ -194,7 +205,13 @@ class CaptureRun {
       }
       const auto carried = carried_.find(entry.path);
       if (carried != carried_.end()) carrier = IndexEntry{entry.path, carried->second};
-      if (result_.unreadable.contains(entry.path)) return absl::OkStatus();
+      const auto unreadable = result_.unreadable.find(entry.path);
+      if (unreadable != result_.unreadable.end()) {  // so are its other names
+        for (; next < links.names.size(); ++next) {
+          result_.unreadable.emplace(plan_.entries[links.names[next]].path, unreadable->second);
+        }
+        return absl::OkStatus();
+      }
     }
     for (; next < links.names.size(); ++next) RETURN_IF_ERROR(AddName(plan_.entries[links.names[next]], *carrier));
     return absl::OkStatus();
@@ -236,6 +253,14 @@ class CaptureRun {
       }
       RETURN_IF_ERROR(read.status());
       target = *std::move(read);
+    }
+    if (entry.linked) {  // what was read has to be of the file that its other names are of
+      const absl::StatusOr<os::EntryStat> now = context_.root.Stat(entry.path);
+      if (absl::IsNotFound(now.status()) || (now.ok() && now->inode != entry.stat.inode)) {
+        result_.look_again.push_back(entry.path);
+        return absl::OkStatus();
+      }
+      RETURN_IF_ERROR(now.status());
     }
     const model::Digest content = entry.stat.kind == FileKind::kSymlink ? delta::DigestOf(target) : model::Digest{};
     IndexRow row = MakeRow(entry.stat, metadata->xattrs, content);

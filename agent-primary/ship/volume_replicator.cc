@@ -20,6 +20,8 @@ constexpr absl::Duration kPublishPatience = absl::Seconds(10);
 // A file that can't be read is tried again after so long.
 constexpr absl::Duration kUnreadableRetry = absl::Seconds(2);
 constexpr size_t kMaxUnreadableKept = 1000;
+// More than so many unsettled entries are found by a scan.
+constexpr size_t kMaxUnsettledPaths = 10'000;
 
 absl::Duration RetryDelay(int failures_in_a_row) {
   return std::min(kLongestRetry, kFirstRetry * (int64_t{1} << std::min(failures_in_a_row, 10)));
@@ -171,6 +173,7 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   } else {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
+  RETURN_IF_ERROR(LookAtUnsettled());
   leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   CopyIndexState();
@@ -196,6 +199,19 @@ absl::Status VolumeReplicator::Reconcile(model::ReplicaSink& sink, const model::
       return index.PutRebuilt(entry.path, RowOf(entry));
     });
   });
+}
+
+// A capture that was cut off may have left entries at DR that nothing will hint at.
+absl::Status VolumeReplicator::LookAtUnsettled() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> unsettled, index_->ListUnsettled(kMaxUnsettledPaths + 1));
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  if (unsettled.size() > kMaxUnsettledPaths) {
+    dirty_.AddWholeVolume(now, /*hinted=*/false);
+  } else {
+    for (const std::string& path : unsettled) dirty_.AddRecheck(path, now);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {

@@ -85,6 +85,7 @@ class VolumeReplicator {
                    std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
+  absl::Status LookAtUnsettled();
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();

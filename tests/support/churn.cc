@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kSizes[] = {0, 1, 100, 4096, 70'000, 262'144, 262'145, 1'000'000, 4'194'304, 9'000'000};
-constexpr uint64_t kSparseBytes = 12'000'000;
+constexpr uint64_t kSparseBytes = 12'000'000;  // of several segments
 
 }  // namespace
 
@@ -159,11 +159,12 @@ std::string Churn::OverwriteSparseFile() {
   if (!fs::is_regular_file(fs::symlink_status(sparse_file_, ignored))) sparse_file_ = NewPath();
   const os::Fd file(::open(sparse_file_.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
   UNDERSTUDY_CHECK(file.valid());
-  UNDERSTUDY_CHECK(::ftruncate(file.get(), static_cast<off_t>(kSparseBytes)) == 0);
+  const uint64_t size = std::min(kSparseBytes, max_file_bytes_);
+  UNDERSTUDY_CHECK(::ftruncate(file.get(), static_cast<off_t>(size)) == 0);
   const uint64_t spots = 1 + Below(4);
   for (uint64_t i = 0; i < spots; ++i) {
     const std::string data(1 + Below(5000), static_cast<char>('A' + Below(26)));
-    UNDERSTUDY_CHECK(os::WriteAt(file.get(), Below(kSparseBytes - data.size()), data).ok());
+    UNDERSTUDY_CHECK(os::WriteAt(file.get(), Below(size - data.size()), data).ok());
   }
   return fmt::format("overwrite {} spots of {}", spots, sparse_file_);
 }

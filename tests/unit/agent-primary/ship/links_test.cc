@@ -15,6 +15,7 @@
 #include <map>
 #include <random>
 
+#include "agent-primary/ship/commit_builder.h"
 #include "agent-primary/ship/volume_replicator.h"
 #include "core/base/clock.h"
 #include "core/delta/content_digest.h"
@@ -294,6 +295,162 @@ TEST_F(LinksTest, UnreadableFileHoldsUpNothingElse) {
   ASSERT_NO_FATAL_FAILURE(RunBarrier());
   ExpectEqual("readable again");
   EXPECT_THAT(replicator_->Status().error, IsEmpty());
+}
+
+TEST_F(LinksTest, AllNamesOfAnUnreadableFileAreLookedAtAgain) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can take rights away from itself";
+  Write("a", "a");
+  ScanAndExpectEqual("before");
+  Write("b", "b");
+  Link("b", "c");
+  Link("b", "d");
+  ASSERT_EQ(chmod(At("b").c_str(), 0600), 0);
+  ASSERT_EQ(chmod(dir_.File(".").c_str(), 0755), 0);
+  replicator_->OnOverflow();
+  {
+    const AsNobody nobody;
+    const absl::Status status = replicator_->Run(sink_, {});
+    ASSERT_TRUE(status.ok()) << status;
+  }
+  EXPECT_FALSE(replicas_.TreeOf("web").contains("b"));
+  ASSERT_NO_FATAL_FAILURE(RunBarrier());  // nothing hints at them
+  ExpectEqual("readable again");
+}
+
+// Something happens to the volume once, while content is staged.
+struct DisturbedSink : tests::MemorySink {
+  using MemorySink::MemorySink;
+  std::function<void()> disturb;
+  absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override {
+    if (disturb) std::exchange(disturb, nullptr)();
+    return MemorySink::StageEnd(volume, slot);
+  }
+};
+
+// Segment records are kept by inode, and DR has two contents of this one.
+TEST_F(LinksTest, NameOfAFileThatWasCapturedBeforeItChangedGetsTheChange) {
+  Write("a", kLarge);
+  Write("b", "b");
+  DisturbedSink disturbed(replicas_);
+  disturbed.disturb = [&] {
+    std::filesystem::remove(At("b"));
+    Link("a", "b");
+    std::fstream(At("a"), std::ios::in | std::ios::out).seekp(1000) << "changed";
+  };
+  replicator_->OnOverflow();
+  const absl::Status status = replicator_->Run(disturbed, {});
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_FALSE(disturbed.disturb) << "nothing was staged";
+  replicator_->ForgetSession();
+  ScanAndExpectEqual("settled");
+}
+
+// A name that becomes another file between the plan and its reading tells nothing of its other names.
+TEST_F(LinksTest, NameThatIsReplacedWhileOthersTravelLeavesItsOtherNamesAlone) {
+  Write("b", "content");
+  Link("b", "c");
+  Link("b", "x");
+  std::filesystem::create_directory(At("folder"));
+  ScanAndExpectEqual("before");
+  DisturbedSink disturbed(replicas_);
+  replicator_->ForgetSession();
+  disturbed.disturb = [&] {
+    std::filesystem::rename(At("b"), At("folder/d"));
+    std::filesystem::copy_file(At("folder/d"), At("new"));
+    std::filesystem::rename(At("new"), At("c"));
+  };
+  Write("a", kLarge);
+  std::filesystem::remove(At("x"));
+  replicator_->OnOverflow();
+  const absl::Status status = replicator_->Run(disturbed, {});
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_FALSE(disturbed.disturb) << "nothing was staged";
+  replicator_->ForgetSession();
+  for (const char* path : {"b", "c", "folder/d"}) replicator_->OnHint(path, HintKind::kPath, /*at_once=*/true);
+  ASSERT_NO_FATAL_FAILURE(RunBarrier());
+  ExpectEqual("settled");
+}
+
+TEST_F(LinksTest, SymlinkThatIsReplacedWhileOthersTravelLeavesItsOtherNamesAlone) {
+  std::filesystem::create_symlink("target", At("s"));
+  for (const char* name : {"t", "u", "x"}) std::filesystem::create_hard_link(At("s"), At(name));
+  ScanAndExpectEqual("before");
+  DisturbedSink disturbed(replicas_);
+  replicator_->ForgetSession();
+  disturbed.disturb = [&] {
+    std::filesystem::remove(At("s"));
+    std::filesystem::remove(At("t"));
+    std::filesystem::create_symlink("another", At("t"));
+  };
+  Write("a", kLarge);
+  std::filesystem::remove(At("x"));
+  replicator_->OnOverflow();
+  const absl::Status status = replicator_->Run(disturbed, {});
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_FALSE(disturbed.disturb) << "nothing was staged";
+  EXPECT_EQ(replicas_.TreeOf("web").at(model::Key("u")).target, "target");
+  replicator_->ForgetSession();
+  for (const char* path : {"s", "t"}) replicator_->OnHint(path, HintKind::kPath, /*at_once=*/true);
+  ASSERT_NO_FATAL_FAILURE(RunBarrier());
+  ExpectEqual("settled");
+}
+
+// What an entry's coming makes of its folder's times at DR mustn't be forgotten when the folder is elsewhere by then.
+TEST_F(LinksTest, FolderThatMovesWhileItsFilesTravelGetsItsTimes) {
+  std::filesystem::create_directory(At("folder"));
+  Write("folder/a", "a");
+  Write("folder/b", std::string(300'000, 'b'));
+  ScanAndExpectEqual("before");
+  for (const char* name : {"folder/a", "folder/b"}) std::filesystem::rename(At(name), At(name) + std::string(".old"));
+  for (const char* name : {"folder/a", "folder/b"})
+    std::filesystem::copy_file(At(name) + std::string(".old"), At(name));
+  for (const char* name : {"folder/a", "folder/b"}) std::filesystem::remove(At(name) + std::string(".old"));
+  ScanAndExpectEqual("replaced");
+  DisturbedSink disturbed(replicas_);
+  disturbed.disturb = [&] { std::filesystem::rename(At("folder"), At("elsewhere")); };
+  replicator_->ForgetSession();
+  std::ofstream(At("folder/b"), std::ios::in) << "B";
+  std::ofstream(At("folder/a"), std::ios::in)
+      << "A";  // a small file is put anew: its folder's times change at DR alone
+  replicator_->OnOverflow();
+  const absl::Status status = replicator_->Run(disturbed, {});
+  ASSERT_TRUE(status.ok()) << status;
+  ASSERT_FALSE(disturbed.disturb) << "nothing was staged";
+  replicator_->ForgetSession();
+  ScanAndExpectEqual("moved");
+}
+
+// A capture that is cut off after its first commit leaves folders at DR whose times are nobody's.
+TEST_F(LinksTest, FoldersOfACutCaptureGetTheirTimesWithoutAScan) {
+  std::filesystem::create_directory(At("from"));
+  std::filesystem::create_directory(At("to"));
+  Write("from/a", "a");
+  ScanAndExpectEqual("before");
+  struct Cutter : tests::MemorySink {
+    using MemorySink::MemorySink;
+    int commits_left = 1'000;
+    absl::Status Submit(const model::Commit& commit) override {
+      if (commits_left-- == 0) return absl::UnavailableError("cut");
+      return MemorySink::Submit(commit);
+    }
+  };
+  Cutter cutter(replicas_);
+  replicator_->ForgetSession();
+  do {  // until nothing is racily clean any more
+    const absl::Status calm = replicator_->Run(cutter, {});
+    ASSERT_TRUE(calm.ok()) << calm;
+  } while (replicator_->Status().dirty_paths > 0);
+  std::filesystem::rename(At("from/a"), At("to/a"));
+  std::filesystem::create_directory(At("many"));
+  for (size_t i = 0; i <= kMaxBuilderOperations; ++i) Write(fmt::format("many/{:05}", i), "m");
+  // Nobody told of the name that is gone.
+  for (const char* path : {"to/a", "many"}) replicator_->OnHint(path, HintKind::kSubtree, /*at_once=*/true);
+  cutter.commits_left = 1;
+  const absl::Status status = replicator_->Run(cutter, {});
+  ASSERT_TRUE(absl::IsUnavailable(status)) << status;
+  ASSERT_LT(cutter.commits_left, 0) << "one commit was enough";
+  ASSERT_NO_FATAL_FAILURE(RunBarrier());
+  ExpectEqual("after the cut");
 }
 
 uint64_t Seed(uint64_t otherwise) {
