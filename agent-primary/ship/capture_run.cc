@@ -200,8 +200,10 @@ class CaptureRun {
     size_t next = 0;
     for (; !carrier.has_value() && next < links.names.size(); ++next) {
       const PlannedEntry& entry = plan_.entries[links.names[next]];
-      if (!entry.move_slot.has_value()) {
-        RETURN_IF_ERROR(entry.stat.kind == FileKind::kRegular ? AddFile(entry) : AddEntry(entry));
+      if (entry.stat.kind != FileKind::kRegular) {
+        RETURN_IF_ERROR(AddEntry(entry));
+      } else if (!entry.move_slot.has_value()) {  // else it was captured with its move
+        RETURN_IF_ERROR(AddFile(entry));
       }
       const auto carried = carried_.find(entry.path);
       if (carried != carried_.end()) carrier = IndexEntry{entry.path, carried->second};

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <functional>
+#include <memory>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include "agent-primary/watch/inotify_source.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -42,6 +44,22 @@ absl::Status MakeFolder(const std::string& path) {
   return absl::OkStatus();
 }
 
+// Every lane meets the same trouble; it is told once, until a connection is made.
+SinkConnector TellingTrouble(SinkConnector connect) {
+  struct Told {
+    absl::Mutex mutex;
+    std::string text ABSL_GUARDED_BY(mutex);
+  };
+  return [connect = std::move(connect), told = std::make_shared<Told>()](auto on_published, auto on_broken) {
+    auto sink = connect(std::move(on_published), std::move(on_broken));
+    const std::string text(sink.ok() ? std::string_view() : MessageOf(sink.status()));
+    absl::MutexLock lock(&told->mutex);
+    if (!text.empty() && text != told->text) spdlog::warn("{}", text);
+    told->text = text;
+    return sink;
+  };
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options,
@@ -50,7 +68,8 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
   ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
-  for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(connect, clock));
+  const SinkConnector telling = TellingTrouble(connect);
+  for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
   return plane;
 }
 

@@ -234,6 +234,19 @@ TEST_F(LinksTest, SymlinksAndFifosHaveSeveralNamesToo) {
   ScanAndExpectEqual("one more, one less");
 }
 
+TEST_F(LinksTest, EveryNameOfASymlinkRenamedKeepsThemOneFile) {
+  std::filesystem::create_symlink("target", At("a"));
+  std::filesystem::create_hard_link(At("a"), At("b"));
+  ASSERT_EQ(mkfifo(At("f").c_str(), 0600), 0);
+  Link("f", "g");
+  ScanAndExpectEqual("before");
+  for (const char* name : {"a", "b", "f", "g"}) std::filesystem::rename(At(name), At(name) + std::string("2"));
+  ScanAndExpectEqual("renamed");
+  ASSERT_EQ(chmod(At("f2").c_str(), 0640), 0);
+  for (const char* name : {"f2", "g2"}) std::filesystem::rename(At(name), At(name) + std::string("3"));
+  ScanAndExpectEqual("renamed and changed");
+}
+
 TEST_F(LinksTest, NameOutsideTheVolumeMeansNothing) {
   std::ofstream(dir_.File("outside")) << kLarge;
   ASSERT_EQ(link(dir_.File("outside").c_str(), At("a").c_str()), 0);
