@@ -162,9 +162,7 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
   }
   // Watched before the first scan begins, so that nothing slips in between.
   const absl::Status watched = source_->AddVolume(name, place.path);
-  if (absl::IsResourceExhausted(watched)) {
-    spdlog::warn("volume={} {}", name, MessageOf(watched));
-  } else if (!watched.ok()) {
+  if (!watched.ok()) {
     source_->RemoveVolume(name);
     absl::MutexLock lock(&mutex_);
     volumes_.erase(name);
@@ -253,6 +251,14 @@ void DataPlane::OnOverflow(const model::VolumeName& volume) {
   const auto found = volumes_.find(volume);
   if (found == volumes_.end()) return;
   found->second.replicator->OnOverflow();
+  found->second.lane->Wake();
+}
+
+void DataPlane::OnCoverage(const model::VolumeName& volume, const absl::Status& coverage) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(volume);
+  if (found == volumes_.end()) return;
+  found->second.replicator->OnCoverage(coverage);
   found->second.lane->Wake();
 }
 

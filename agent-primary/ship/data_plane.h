@@ -68,6 +68,7 @@ class DataPlane : public HintSink, public VolumeActions {
 
   void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) override;
   void OnOverflow(const model::VolumeName& volume) override;
+  void OnCoverage(const model::VolumeName& volume, const absl::Status& coverage) override;
 
  private:
   struct Volume {

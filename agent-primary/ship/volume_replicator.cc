@@ -20,6 +20,9 @@ constexpr absl::Duration kPublishPatience = absl::Seconds(10);
 // A file that can't be read is tried again after so long.
 constexpr absl::Duration kUnreadableRetry = absl::Seconds(2);
 constexpr size_t kMaxUnreadableKept = 1000;
+// A volume that no hint covers is scanned so often, but no more than a tenth of the time.
+constexpr absl::Duration kUncoveredRescan = absl::Minutes(1);
+constexpr int kUncoveredScanShare = 10;
 // More than so many unsettled entries are found by a scan.
 constexpr size_t kMaxUnsettledPaths = 10'000;
 
@@ -103,6 +106,12 @@ void VolumeReplicator::OnHint(std::string_view path, HintKind kind, bool at_once
 void VolumeReplicator::OnOverflow() {
   absl::MutexLock lock(&mutex_);
   dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/true);
+}
+
+void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
+  absl::MutexLock lock(&mutex_);
+  coverage_ = coverage;
+  if (!coverage_.ok()) next_rescan_ = std::min(next_rescan_, clock_.Monotonic() + kUncoveredRescan);
 }
 
 std::optional<absl::Duration> VolumeReplicator::NextRun() const {
@@ -215,6 +224,7 @@ absl::Status VolumeReplicator::LookAtUnsettled() {
 }
 
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
+  const absl::Duration begun = clock_.Monotonic();
   DirtyBatch batch;
   uint64_t barrier = 0;
   bool barrier_waits = false;
@@ -223,9 +233,10 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     const absl::Duration now = clock_.Monotonic();
     barrier = barrier_requested_;
     barrier_waits = barrier > barrier_passed_;
-    if (now >= next_rescan_) {
+    const bool sees_all = coverage_.ok();
+    if (now >= next_rescan_ || (barrier_waits && !sees_all)) {
       dirty_.AddWholeVolume(now, /*hinted=*/false);
-      next_rescan_ = now + options_.rescan_interval;
+      next_rescan_ = now + (sees_all ? options_.rescan_interval : std::min(options_.rescan_interval, kUncoveredRescan));
     }
     batch = dirty_.Take(now, /*all=*/barrier_waits);
     oldest_in_flight_ = batch.oldest_hint;
@@ -267,6 +278,9 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   if (batch.whole_volume) rows = index_->CountRows();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
+  if (batch.whole_volume && !coverage_.ok()) {
+    next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - begun));
+  }
   oldest_in_flight_.reset();
   for (const std::string& path : result->look_again) dirty_.AddRecheck(path, now);
   for (const auto& [path, why] : result->unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
@@ -342,6 +356,7 @@ ReplicatorStatus VolumeReplicator::Status() const {
   if (!status.complete) oldest = created_;
   status.lag_seconds = oldest.has_value() ? std::max(0.0, absl::ToDoubleSeconds(clock_.Monotonic() - *oldest)) : 0.0;
   status.dirty_paths = dirty_.size();
+  if (status.error.empty()) status.error = std::string(MessageOf(coverage_));
   return status;
 }
 

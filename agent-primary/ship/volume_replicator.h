@@ -60,6 +60,8 @@ class VolumeReplicator {
 
   void OnHint(std::string_view path, HintKind kind, bool at_once);
   void OnOverflow();
+  // As HintSink::OnCoverage. While it isn't OK a barrier looks at the whole volume, and so does a scan every minute.
+  void OnCoverage(const absl::Status& coverage);
 
   // When Run has something to do (Clock::Monotonic); nullopt: only after a hint or a barrier.
   [[nodiscard]] std::optional<absl::Duration> NextRun() const;
@@ -107,6 +109,7 @@ class VolumeReplicator {
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   const absl::Duration created_;
