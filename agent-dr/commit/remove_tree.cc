@@ -1,0 +1,52 @@
+#include "agent-dr/commit/remove_tree.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/log.h"
+#include "core/model/path.h"
+#include "core/os/tree_walk.h"
+
+namespace understudy::dr {
+namespace {
+
+absl::Status Unlink(int folder_fd, const std::string& name, int flags) {
+  if (unlinkat(folder_fd, name.c_str(), flags) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", Printable(name)));
+}
+
+absl::Status RemoveFolder(const os::Root& root, const std::string& path) {
+  ASSIGN_OR_RETURN(const os::ParentAndName place, root.OpenParent(path));
+  return Unlink(place.folder.get(), place.name, AT_REMOVEDIR);
+}
+
+}  // namespace
+
+absl::Status RemoveAllIn(const os::Root& folder, std::stop_token stop) {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
+  std::vector<std::string>
+      entered;  // the folders around the current entry, which are removed when the walk leaves them
+  while (!stop.stop_requested()) {
+    ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
+    while (!entered.empty() && !(entry.has_value() && model::IsWithin(entry->path, entered.back()))) {
+      RETURN_IF_ERROR(RemoveFolder(folder, entered.back()));
+      entered.pop_back();
+    }
+    if (!entry.has_value()) return absl::OkStatus();
+    if (entry->stat.kind == model::FileKind::kDirectory) {
+      entered.push_back(std::move(entry->path));
+    } else {
+      RETURN_IF_ERROR(Unlink(entry->folder_fd, entry->name, 0));
+    }
+  }
+  return absl::CancelledError("stopped while a folder tree was taken apart");
+}
+
+}  // namespace understudy::dr
