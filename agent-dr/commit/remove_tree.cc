@@ -29,10 +29,11 @@ absl::Status RemoveFolder(const os::Root& root, const std::string& path) {
 
 }  // namespace
 
-absl::Status RemoveAllIn(const os::Root& folder, std::stop_token stop) {
+absl::Status RemoveAllIn(const os::Root& folder, std::stop_token stop,
+                         const std::function<bool(const std::string& name)>& keep) {
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
-  std::vector<std::string>
-      entered;  // the folders around the current entry, which are removed when the walk leaves them
+  // The folders around the current entry; each is removed when the walk leaves it.
+  std::vector<std::string> entered;
   while (!stop.stop_requested()) {
     ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
     while (!entered.empty() && !(entry.has_value() && model::IsWithin(entry->path, entered.back()))) {
@@ -40,6 +41,10 @@ absl::Status RemoveAllIn(const os::Root& folder, std::stop_token stop) {
       entered.pop_back();
     }
     if (!entry.has_value()) return absl::OkStatus();
+    if (keep != nullptr && entered.empty() && keep(entry->name)) {
+      walk.SkipChildren();
+      continue;
+    }
     if (entry->stat.kind == model::FileKind::kDirectory) {
       entered.push_back(std::move(entry->path));
     } else {

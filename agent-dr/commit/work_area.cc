@@ -8,15 +8,15 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <optional>
+#include <set>
 #include <utility>
-#include <vector>
 
 #include "agent-dr/commit/remove_tree.h"
 #include "core/base/log.h"
 #include "core/os/stat.h"
 
 namespace understudy::dr {
+
 absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
   if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST) {
     return ErrnoStatus(errno, fmt::format("make the work folder '{}'", name));
@@ -62,13 +62,15 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   if (!own.ok()) return annotate(own.status());
   auto staging = PrivateFolder(own->fd(), "staging");
   if (!staging.ok()) return annotate(staging.status());
+  auto leftover = PrivateFolder(own->fd(), "leftover");
+  if (!leftover.ok()) return annotate(leftover.status());
   auto detached = PrivateFolder(own->fd(), "detached");
   if (!detached.ok()) return annotate(detached.status());
   auto removed = PrivateFolder(own->fd(), "removed");
   if (!removed.ok()) return annotate(removed.status());
   ASSIGN_OR_RETURN(const os::EntryStat own_stat, own->Stat(""));
-  return WorkArea(*std::move(staging), *std::move(detached), *std::move(removed), IdentityOf(own_stat), work.domain,
-                  work.inside_export);
+  return WorkArea(*std::move(staging), *std::move(leftover), *std::move(detached), *std::move(removed),
+                  IdentityOf(own_stat), work.domain, work.inside_export);
 }
 
 std::string WorkArea::FolderName(const std::string& replica_id) {
@@ -78,8 +80,14 @@ std::string WorkArea::FolderName(const std::string& replica_id) {
 std::string WorkArea::StagedContent(model::Slot slot) {
   return fmt::format("s{}", slot);
 }
-std::string WorkArea::StagedEntry(size_t operation_index) {
-  return fmt::format("o{}", operation_index);
+std::string WorkArea::StagedAbout(model::Slot slot) {
+  return fmt::format("a{}", slot);
+}
+std::string WorkArea::StagedEntry(model::Sequence sequence, size_t operation_index) {
+  return fmt::format("o{}-{}", sequence, operation_index);
+}
+std::string WorkArea::VacatingMark(model::Sequence sequence) {
+  return fmt::format("v{}", sequence);
 }
 std::string WorkArea::DetachedEntry(model::Slot slot) {
   return fmt::format("{}", slot);
@@ -89,8 +97,17 @@ std::string WorkArea::RemovedEntry(model::Sequence sequence, size_t operation_in
   return fmt::format("{}-{}", sequence, operation_index);
 }
 
-absl::Status WorkArea::DiscardStaging() const {
-  return RemoveAllIn(staging_);
+absl::Status WorkArea::DiscardStaging(model::Sequence kept) const {
+  if (kept == 0) return RemoveAllIn(staging_);
+  const std::string prefix = fmt::format("o{}-", kept);
+  return RemoveAllIn(staging_, {}, [&](const std::string& path) { return path.starts_with(prefix); });
+}
+absl::Status WorkArea::DiscardStaged(const std::string& name) const {
+  if (unlinkat(staging_.fd(), name.c_str(), 0) == 0 || errno == ENOENT) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", name));
+}
+absl::Status WorkArea::DiscardLeftoversBut(const std::set<std::string>& kept) const {
+  return RemoveAllIn(leftover_, {}, [&](const std::string& path) { return kept.contains(path); });
 }
 absl::Status WorkArea::DiscardRemoved() const {
   return RemoveAllIn(removed_);

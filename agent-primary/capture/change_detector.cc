@@ -142,7 +142,9 @@ absl::Status ChangeDetector::Compare(const std::string& path, const std::string&
   const bool moved = path != source;
   const auto add_gone = [&](const std::string& known, const IndexRow& row) {
     Add(known, row, std::nullopt);
-    if (moved) gone_from_moved_.insert(known);
+    if (!moved) return;
+    std::string& from = gone_from_moved_[known];
+    if (from.size() < source.size()) from = source;
   };
   IndexCursor cursor(index_, source);
   absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, path, kWorkFolderName);

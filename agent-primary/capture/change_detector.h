@@ -47,9 +47,12 @@ class ChangeDetector {
   [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByIdentity(const os::EntryStat& stat) const;
 
   [[nodiscard]] const ChangeSet& changes() const { return changes_; }
-  // Whether the entry that stood at `path` is gone although a folder above it only moved: what else stood there moved
-  // along.
-  [[nodiscard]] bool IsGoneFromMoved(const std::string& path) const { return gone_from_moved_.contains(path); }
+  // Whether the entry that stood at `path` is gone although `folder`, the innermost one above it that moved, only
+  // moved: what else stood there moved along. What a folder further out lacks at its new place says nothing of that.
+  [[nodiscard]] bool IsGoneFromMoved(const std::string& path, const std::string& folder) const {
+    const auto gone = gone_from_moved_.find(path);
+    return gone != gone_from_moved_.end() && gone->second.size() >= folder.size();
+  }
   // kMaxChangesPerCapture was reached: there may be more.
   [[nodiscard]] bool truncated() const { return truncated_; }
 
@@ -67,8 +70,9 @@ class ChangeDetector {
   VolumeIndex& index_;
   const bool moves_;
   ChangeSet changes_;
-  std::set<std::string> holders_;           // folders that were looked at for what they hold
-  std::set<std::string> gone_from_moved_;   // paths before the move
+  std::set<std::string> holders_;  // folders that were looked at for what they hold
+  // Paths before the move, and the innermost moved folder that lacked them.
+  std::map<std::string, std::string> gone_from_moved_;
   std::vector<std::string> moved_folders_;  // met, but not yet compared with where they came from
   bool truncated_ = false;
 };

@@ -70,8 +70,24 @@ class LargeCapture {
     if (file_.content_changed) return absl::OkStatus();
     file_.content_changed = true;
     file_.content = request_.slot;
+    if (!incremental_ && request_.leftovers != nullptr && request_.leftovers->erase(request_.path) > 0) {
+      absl::StatusOr<std::vector<model::SegmentDigest>> held = request_.sink.StageResume(
+          request_.volume, request_.slot, request_.path, file_.stat.size, /*base_path=*/std::string());
+      if (held.ok()) {
+        held_ = *std::move(held);
+        return absl::OkStatus();
+      }
+      if (!absl::IsNotFound(held.status())) return held.status();
+    }
     return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, file_.stat.size,
                                     incremental_ ? request_.base->path : std::string());
+  }
+
+  // What is staged of the segment `number` already. Asked in ascending order.
+  std::optional<model::Digest> Held(uint64_t number) {
+    while (next_held_ < held_.size() && held_[next_held_].number < number) ++next_held_;
+    if (next_held_ == held_.size() || held_[next_held_].number != number) return std::nullopt;
+    return held_[next_held_].digest;
   }
 
   absl::Status CaptureSegment(uint64_t number) {
@@ -98,7 +114,12 @@ class LargeCapture {
         return request_.sink.StageDelta(request_.volume, request_.slot, {offset, length, std::move(patch), digest});
       }
     }
-    return SendRaw(offset, bytes, /*onto_zeros=*/!known.has_value());
+    const std::optional<model::Digest> held = Held(number);
+    if (held == digest) {
+      file_.bytes_resumed += length;
+      return absl::OkStatus();
+    }
+    return SendRaw(offset, bytes, /*onto_zeros=*/!known.has_value() && !held.has_value());
   }
 
   // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
@@ -119,18 +140,23 @@ class LargeCapture {
   }
 
   absl::Status AddZeros(uint64_t number, uint64_t offset, size_t length, const std::optional<SegmentRecord>& known) {
+    if (Held(number).has_value()) return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
     if (!known.has_value()) return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
     file_.segment_changes.push_back(RemoveSegment{inode(), number});
     RETURN_IF_ERROR(Begin());
     return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
   }
 
-  // `onto_zeros`: what is staged has a hole there, so zeros needn't travel.
+  // `onto_zeros`: what is staged has a hole there, so zeros need no word.
   absl::Status SendRaw(uint64_t offset, std::string_view bytes, bool onto_zeros) {
     bool sent_any = false;
     for (size_t at = 0; at < bytes.size(); at += kStagePieceBytes) {
       const std::string_view piece = bytes.substr(at, kStagePieceBytes);
-      if (onto_zeros && delta::IsAllZeros(piece)) continue;
+      if (delta::IsAllZeros(piece)) {
+        if (!onto_zeros)
+          RETURN_IF_ERROR(request_.sink.StageHole(request_.volume, request_.slot, offset + at, piece.size()));
+        continue;
+      }
       RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
       file_.bytes_sent += piece.size();
       sent_any = true;
@@ -155,6 +181,8 @@ class LargeCapture {
   std::string buffer_;
   delta::ContentDigest digest_;
   std::optional<os::DataRange> next_data_;
+  std::vector<model::SegmentDigest> held_;  // of an earlier session's staging
+  size_t next_held_ = 0;
   bool incremental_ = false;
   bool send_ = true;
 };

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -32,6 +33,7 @@ struct CapturedFile {
   std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged
   bool unsettled = false;                          // it changed while it was read, or a moment ago: look again
   uint64_t bytes_sent = 0;
+  uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again
   std::string_view rung = "whole";
 };
 
@@ -45,6 +47,7 @@ struct CaptureRequest {
   model::Slot slot = 0;            // to stage under, if that is needed
   Strategy strategy = Strategy::kAuto;
   std::stop_token stop;
+  std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
 };
 
 // CANCELLED: `stop` was requested. NOT_FOUND: there is no regular file at the path any more. Errors of the sink come

@@ -48,6 +48,14 @@ class Planner {
     return path;
   }
 
+  // The innermost of `path` and the folders above it that moves; empty: none does.
+  std::string InnermostMoved(const std::string& path) const {
+    for (std::string_view folder = path; !folder.empty(); folder = model::Parent(folder)) {
+      if (moved_to_.contains(std::string(folder))) return std::string(folder);
+    }
+    return {};
+  }
+
   std::string PathAfter(const std::string& path) const {
     for (std::string_view folder = path; !folder.empty(); folder = model::Parent(folder)) {
       const auto moved = moved_to_.find(std::string(folder));
@@ -111,8 +119,9 @@ class Planner {
         if (moved_to_.contains(above)) break;  // it is out of what is removed above it
         goes_with_its_folder |= removed.contains(above);
       }
-      const bool folder_above_moved = PathAfter(path) != path;
-      const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path);
+      const std::string innermost = InnermostMoved(path);
+      const bool folder_above_moved = !innermost.empty();
+      const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path, innermost);
       const bool replaced_by_rename =
           !folder_above_moved && change.stat.has_value() && !IsFolder(change.stat->kind) && !IsFolder(change.row->kind);
       if (goes_with_its_folder || moved_along || replaced_by_rename) continue;

@@ -106,7 +106,7 @@ class CaptureRun {
 
   absl::StatusOr<CapturedFile> Capture(const PlannedEntry& entry) {
     CaptureRequest request{context_.root, context_.index,     context_.sink,     context_.volume, entry.path,
-                           entry.base,    builder_.NewSlot(), context_.strategy, context_.stop};
+                           entry.base,    builder_.NewSlot(), context_.strategy, context_.stop,   context_.leftovers};
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
     absl::StatusOr<CapturedFile> file = CaptureFile(request);
@@ -143,7 +143,7 @@ class CaptureRun {
     changes.push_back(PutRow{path, RowOf(file)});
     const auto* inlined = std::get_if<std::string>(&file.content);
     const uint64_t inline_bytes = inlined != nullptr ? inlined->size() : 0;
-    if (inlined == nullptr) builder_.AddStagedBytes(file.bytes_sent);
+    if (inlined == nullptr) builder_.AddStagedBytes(file.bytes_sent + file.bytes_resumed);
     result_.content_bytes_sent += file.bytes_sent;
     if (result_.rung.empty() || file.stat.size > largest_sent_) {
       largest_sent_ = file.stat.size;
@@ -173,10 +173,11 @@ class CaptureRun {
     std::string target;
     if (entry.stat.kind == FileKind::kSymlink) {
       absl::StatusOr<std::string> read = context_.root.ReadLink(entry.path);
-      if (!read.ok()) {  // another kind by now, or gone
+      if (absl::IsNotFound(read.status()) || absl::IsInvalidArgument(read.status())) {  // gone, or another kind by now
         result_.look_again.push_back(entry.path);
         return absl::OkStatus();
       }
+      RETURN_IF_ERROR(read.status());
       target = *std::move(read);
     }
     const model::Digest content = entry.stat.kind == FileKind::kSymlink ? delta::DigestOf(target) : model::Digest{};

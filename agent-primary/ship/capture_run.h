@@ -1,6 +1,7 @@
 // capture_run.h: one capture of one volume: from dirty paths to acknowledged commits.
 #pragma once
 
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -30,6 +31,8 @@ struct CaptureContext {
   Strategy strategy = Strategy::kAuto;
   int64_t now_nanoseconds = 0;  // Unix time
   std::stop_token stop;
+  // Of the newest opening (ReplicaState); those that were asked for go.
+  std::set<std::string>* leftovers = nullptr;
 };
 
 // Returns when all that the batch led to is acknowledged. FAILED_PRECONDITION: the volume's folder isn't the one that

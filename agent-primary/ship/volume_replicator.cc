@@ -14,6 +14,9 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLongestRetry = absl::Seconds(15);
+// What was acknowledged longer ago and isn't known to be published calls for a new session: opening one publishes, or
+// says why not.
+constexpr absl::Duration kPublishPatience = absl::Seconds(10);
 
 absl::Duration RetryDelay(int failures_in_a_row) {
   return std::min(kLongestRetry, kFirstRetry * (int64_t{1} << std::min(failures_in_a_row, 10)));
@@ -79,6 +82,7 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
       index_(std::move(index)),
       dirty_(options.times),
       next_rescan_(clock.Monotonic() + options.rescan_interval),
+      publish_overdue_(clock.Monotonic() + kPublishPatience),
       created_(clock.Monotonic()) {
   // What changed while nobody watched is found by a scan.
   absl::MutexLock lock(&mutex_);
@@ -101,10 +105,16 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
   if (!session_open_ || barrier_requested_ > barrier_passed_) next = -absl::InfiniteDuration();
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
+  if (status_.published_sequence < status_.sequence) next = std::min(*next, publish_overdue_);
   return std::max(*next, not_before_);
 }
 
 absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token stop) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const bool unpublished = status_.published_sequence < status_.sequence;
+    if (unpublished && clock_.Monotonic() >= publish_overdue_) session_open_ = false;
+  }
   absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
   if (status.ok()) status = CaptureOnce(sink, std::move(stop));
   if (status.ok()) {
@@ -157,6 +167,7 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   } else {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
+  leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   CopyIndexState();
   SetPublished(replica.published_sequence);
@@ -218,7 +229,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   absl::StatusOr<CaptureResult> result =
       root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
-                              std::move(stop)},
+                              std::move(stop), &leftovers_},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   if (!result.ok()) {
@@ -226,11 +237,10 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     return result.status();
   }
   CopyIndexState();
-  std::optional<uint64_t> files;
-  if (batch.whole_volume) {
-    // Counting goes through the whole index, as the scan did.
-    ASSIGN_OR_RETURN(files, index_->CountRows());
-  }
+  // Counting goes through the whole index, as the scan did. Should it fail, the next scan counts: what this one found
+  // out must not get lost over it.
+  absl::StatusOr<uint64_t> rows = absl::UnavailableError("not counted");
+  if (batch.whole_volume) rows = index_->CountRows();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   oldest_in_flight_.reset();
@@ -248,8 +258,11 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   status_.commits += result->commits;
   status_.content_bytes_sent += result->content_bytes_sent;
   if (!result->rung.empty()) status_.strategy = std::string(result->rung);
-  if (result->commits > 0) status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
-  if (files.has_value()) status_.files = *files;
+  if (result->commits > 0) {
+    status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
+    publish_overdue_ = now + kPublishPatience;
+  }
+  if (rows.ok() && *rows > 0) status_.files = *rows - 1;  // the volume's own folder is no file in it
   status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
   return absl::OkStatus();
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -94,12 +95,14 @@ class VolumeReplicator {
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
+  std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
 
   mutable absl::Mutex mutex_;
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   const absl::Duration created_;
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -27,7 +27,7 @@ std::string Churn::Step() {
   switch (Below(12)) {
     case 0:
     case 1:
-      return WriteFile(NewPath(), kSizes[Below(std::size(kSizes))]);
+      return WriteFile(NewPath(), std::min(kSizes[Below(std::size(kSizes))], max_file_bytes_));
     case 2:
     case 3:
     case 4:
@@ -102,7 +102,7 @@ std::string Churn::ChangeFile() {
   UNDERSTUDY_CHECK(file.valid());
   switch (Below(6)) {
     case 0: {
-      const uint64_t to = Below(size * 2 + 100);
+      const uint64_t to = std::min(Below(size * 2 + 100), max_file_bytes_);
       UNDERSTUDY_CHECK(::ftruncate(file.get(), static_cast<off_t>(to)) == 0);
       return fmt::format("truncate {} from {} to {}", path, size, to);
     }

@@ -14,8 +14,9 @@ namespace understudy::tests {
 // Not thread-safe. Aborts when a change that has to work doesn't.
 class Churn {
  public:
-  // `root` is an existing folder.
-  Churn(std::string root, uint64_t seed) : root_(std::move(root)), random_(seed) {}
+  // `root` is an existing folder. No file is made or grown beyond about `max_file_bytes`.
+  Churn(std::string root, uint64_t seed, uint64_t max_file_bytes = UINT64_MAX)
+      : root_(std::move(root)), max_file_bytes_(max_file_bytes), random_(seed) {}
 
   // One random change; returns what it was, for messages.
   std::string Step();
@@ -34,6 +35,7 @@ class Churn {
   std::string ReplaceKind();
 
   const std::string root_;
+  const uint64_t max_file_bytes_;
   std::mt19937_64 random_;
   uint64_t names_made_ = 0;
 };

@@ -32,7 +32,7 @@ class TreeCompareTest : public ::testing::TestWithParam<Spoil> {
     const std::string left = dir_.File("left");
     std::filesystem::create_directories(left + "/folder");
     std::ofstream(left + "/folder/file") << "content";
-    std::ofstream(left + "/empty");
+    std::ofstream(left + "/empty").close();
     std::filesystem::create_symlink("target", left + "/link");
     ASSERT_EQ(mkfifo((left + "/fifo").c_str(), 0600), 0);
     ASSERT_EQ(std::system(("cp -a '" + left + "' '" + dir_.File("right") + "'").c_str()), 0);

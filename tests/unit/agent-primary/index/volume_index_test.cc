@@ -95,6 +95,32 @@ TEST_F(VolumeIndexTest, ARemovedFolderTakesItsRowsAndSegmentsAlong) {
   EXPECT_FALSE(HasSegment(3, 0));
 }
 
+TEST_F(VolumeIndexTest, SegmentsGoWithTheLastNameOfAFile) {
+  Commit({PutRow{"a", Row(1)}, PutRow{"b", Row(1)}, PutRow{"c", Row(2)}, PutSegment{1, {}}, PutSegment{2, {}}});
+  Commit({RemoveRow{"a"}});
+  EXPECT_TRUE(HasSegment(1, 0)) << "b has that file still";
+  Commit({DetachRows{"c", 1}, AttachRows{1, "b"}});
+  EXPECT_FALSE(HasSegment(1, 0)) << "b was the last name, and was renamed over";
+  EXPECT_TRUE(HasSegment(2, 0));
+}
+
+TEST_F(VolumeIndexTest, ACutFileLosesTheSegmentsFromTheCutOn) {
+  Commit({PutRow{"a", Row(1)}, PutSegment{1, {3, {}, ""}}, PutSegment{1, {4, {}, ""}}, PutSegment{1, {5, {}, ""}}});
+  Commit({TruncateSegments{1, 4}});
+  EXPECT_TRUE(HasSegment(1, 3));
+  EXPECT_FALSE(HasSegment(1, 4));
+  EXPECT_FALSE(HasSegment(1, 5));
+  Commit({RemoveSegment{1, 3}});
+  EXPECT_FALSE(HasSegment(1, 3));
+}
+
+TEST_F(VolumeIndexTest, WhatWasCompleteStaysCompleteWhileALaterCaptureIsUnderWay) {
+  Commit({PutRow{"a", Row(1)}});
+  ASSERT_TRUE(index_->Stage(2, /*completes_capture=*/false, std::vector<IndexChange>{PutRow{"b", Row(2)}}).ok());
+  ASSERT_TRUE(index_->Acknowledge().ok());
+  EXPECT_TRUE(index_->state().complete);
+}
+
 TEST_F(VolumeIndexTest, AReplacedFileLosesItsSegments) {
   Commit({PutRow{"a", Row(1)}, PutSegment{1, {}}});
   Commit({PutRow{"a", Row(1)}});
