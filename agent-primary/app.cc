@@ -100,8 +100,8 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
 
   ASSIGN_OR_RETURN(parts->discarder, VolumeDiscarder::Create(peer));
   DataPlaneOptions options = PlaneOptions(config);
-  options.discard = [discarder = parts->discarder.get()](const model::VolumeName& volume, const std::string& root) {
-    return discarder->Discard(volume, root);
+  options.discard = [discarder = parts->discarder.get()](const model::DiscardedVolume& discarded) {
+    return discarder->Discard(discarded);
   };
   ASSIGN_OR_RETURN(parts->plane, DataPlane::Start(options, MakeConnector(peer), Clock::System()));
   for (const config::ListedVolume& volume : config.volumes) {

@@ -176,18 +176,15 @@ class CommandLine {
   }
 
   void AddTrashPurge(CLI::App& trash) {
-    CLI::App* const purge =
-        Add(trash, "purge", "delete the data of deleted volumes for good",
-            "drctl trash purge 0123456789abcdef0123456789abcdef --yes\n  drctl trash purge --expired --yes");
+    CLI::App* const purge = Add(trash, "purge", "delete the data of deleted volumes for good",
+                                "drctl trash purge 0123456789abcdef0123456789abcdef --yes");
     CLI::Option* const id = purge->add_option("ID", options_.purge.id, "as trash list shows it");
-    CLI::Option* const expired =
-        purge->add_flag("--expired", options_.purge.expired, "all that is kept longer than it has to be")->excludes(id);
-    purge->add_flag("--all", options_.purge.everything, "everything in the trash")->excludes(id)->excludes(expired);
+    purge->add_flag("--all", options_.purge.everything, "everything in the trash")->excludes(id);
     purge->add_option("--pair", options_.purge.pair, "only of this pair");
     purge->add_flag("--yes", options_.purge.yes, "do it; without this, only what would be purged is shown");
     DoesWithConfig(purge, [this](const auto& config) {
-      if (options_.purge.id.empty() && !options_.purge.expired && !options_.purge.everything) {
-        PrintError(console_, absl::InvalidArgumentError("name an entry, or use --expired or --all"));
+      if (options_.purge.id.empty() && !options_.purge.everything) {
+        PrintError(console_, absl::InvalidArgumentError("name an entry, or use --all"));
         return ExitCode::kUsage;
       }
       return RunTrashPurge(console_, options_.format, config, options_.purge);

@@ -127,11 +127,36 @@ absl::StatusOr<bool> CommitEngine::HasState(const model::VolumeName& volume) con
   return ErrnoStatus(errno, fmt::format("remove the empty state folder of volume '{}'", volume));
 }
 
-absl::Status CommitEngine::MoveToTrash(const model::VolumeName& volume, const std::string& replica_root,
-                                       const std::string& reason) {
+absl::Status CommitEngine::CheckDiscard(const model::DiscardedVolume& discarded,
+                                        const model::ReplicaState& state) const {
+  if (state.root != discarded.replica_root) {
+    return absl::FailedPreconditionError(fmt::format("volume '{}' has its replica in '{}', not in '{}'", state.volume,
+                                                     Printable(state.root), Printable(discarded.replica_root)));
+  }
+  if (state.replica_id != discarded.replica_id) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' has replica {} here, not {}", state.volume, state.replica_id, discarded.replica_id));
+  }
+  if (discarded.epoch < state.epoch) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' has epoch {} here, the primary comes with {}: it was promoted meanwhile", state.volume,
+                    state.epoch, discarded.epoch));
+  }
+  for (const std::string& exported : options_.exports) {
+    if (!model::IsWithin(exported, state.root)) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("the replica of volume '{}' holds the whole export '{}', which can't be moved: its data stays in "
+                    "place",
+                    state.volume, Printable(exported)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, const std::string& reason) {
+  const model::VolumeName& volume = discarded.volume;
   RETURN_IF_ERROR(model::ValidateVolumeName(volume));
   absl::MutexLock creating(&create_mutex_);
-  RETURN_IF_ERROR(trash_->FinishPending(volume, replica_root));
+  RETURN_IF_ERROR(trash_->FinishPending(volume, discarded.replica_root));
   absl::StatusOr<std::shared_ptr<Replica>> replica = Find(volume);
   if (!replica.ok()) {
     ASSIGN_OR_RETURN(const bool unloaded, HasState(volume));
@@ -141,22 +166,14 @@ absl::Status CommitEngine::MoveToTrash(const model::VolumeName& volume, const st
     if (!replica.ok()) return absl::UnavailableError(loaded.message());
   }
   const model::ReplicaState state = (*replica)->State();
-  if (state.root != replica_root) {
-    return absl::FailedPreconditionError(fmt::format("volume '{}' has its replica in '{}', not in '{}'", volume,
-                                                     Printable(state.root), Printable(replica_root)));
-  }
-  const std::string export_path = ExportOf(state.root);
-  if (export_path == state.root) {
-    return absl::FailedPreconditionError(fmt::format(
-        "the replica of volume '{}' is a whole export, which can't be moved: its data stays in place", volume));
-  }
+  RETURN_IF_ERROR(CheckDiscard(discarded, state));
   ASSIGN_OR_RETURN(const Identity folder, (*replica)->Retire());
   model::TrashEntry entry;
   entry.id = state.replica_id;
   entry.volume = volume;
   entry.root = state.root;
   entry.reason = reason;
-  const absl::Status moved = trash_->Move({entry, export_path, folder});
+  const absl::Status moved = trash_->Move({entry, ExportOf(state.root), folder});
   {
     absl::MutexLock lock(&mutex_);
     replicas_.erase(volume);

@@ -88,10 +88,10 @@ class CommitEngine {
 
   // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
   // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.
-  // FAILED_PRECONDITION: its root isn't `replica_root`, it is no standby, or it is a whole export; UNAVAILABLE: its
-  // folder can't be reached now. Whatever is cut short is finished by the next start, or by the next opening.
-  [[nodiscard]] absl::Status MoveToTrash(const model::VolumeName& volume, const std::string& replica_root,
-                                         const std::string& reason);
+  // FAILED_PRECONDITION: another replica has the name, it was promoted since, it is no standby, or it holds a whole
+  // export; UNAVAILABLE: its folder can't be reached now. Whatever is cut short is finished by the next start, or by
+  // the next opening.
+  [[nodiscard]] absl::Status MoveToTrash(const model::DiscardedVolume& discarded, const std::string& reason);
   // NOT_FOUND: no such entry. FAILED_PRECONDITION: there is a replica of that name or one that overlaps its folder,
   // something stands in its place, or it is being purged.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Restore(const std::string& trash_id);
@@ -112,6 +112,8 @@ class CommitEngine {
   // Whether a replica's durable state stands there that isn't in use; what a making that was cut short left is removed.
   absl::StatusOr<bool> HasState(const model::VolumeName& volume) const;
   absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
+  // Whether that is the replica that the primary means, and one that may go.
+  absl::Status CheckDiscard(const model::DiscardedVolume& discarded, const model::ReplicaState& state) const;
   absl::Status CheckOverlap(const model::VolumeSpec& spec) const;
   absl::StatusOr<std::shared_ptr<Replica>> Find(const model::VolumeName& volume) const;
 

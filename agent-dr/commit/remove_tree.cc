@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,6 +21,18 @@ namespace {
 absl::Status Unlink(int folder_fd, const std::string& name, int flags) {
   if (unlinkat(folder_fd, name.c_str(), flags) == 0 || errno == ENOENT) return absl::OkStatus();
   return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", Printable(name)));
+}
+
+// What is mounted there belongs to somebody else.
+absl::Status CheckNoMount(const os::WalkEntry& folder) {
+  struct statx raw {};
+  if (statx(folder.folder_fd, folder.name.c_str(), AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &raw) != 0) {
+    return errno == ENOENT ? absl::OkStatus()
+                           : ErrnoStatus(errno, fmt::format("stat folder '{}'", Printable(folder.path)));
+  }
+  if ((raw.stx_attributes & STATX_ATTR_MOUNT_ROOT) == 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("something is mounted on folder '{}' of what is to be removed: unmount it", Printable(folder.path)));
 }
 
 absl::Status RemoveFolder(const os::Root& root, const std::string& path) {
@@ -46,6 +59,7 @@ absl::Status RemoveAllIn(const os::Root& folder, std::stop_token stop,
       continue;
     }
     if (entry->stat.kind == model::FileKind::kDirectory) {
+      RETURN_IF_ERROR(CheckNoMount(*entry));
       entered.push_back(std::move(entry->path));
     } else {
       RETURN_IF_ERROR(Unlink(entry->folder_fd, entry->name, 0));

@@ -210,6 +210,10 @@ absl::StatusOr<Identity> Replica::Retire() {
     if (!recovered.ok()) return absl::UnavailableError(recovered.message());
   }
   RETURN_IF_ERROR(SettleLocked());
+  // Nobody goes on with what was staged; its space isn't held for as long as the trash keeps the rest.
+  while (folders_->leftovers.DropOldest()) {
+  }
+  folders_->work.DiscardStaging(0).IgnoreError();
   folders_.reset();
   store_.reset();
   retired_ = true;

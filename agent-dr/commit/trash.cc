@@ -33,6 +33,7 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "  id TEXT PRIMARY KEY, volume TEXT NOT NULL, root BLOB NOT NULL, export_path BLOB NOT NULL,"
     "  root_inode INTEGER NOT NULL, root_btime_nanoseconds INTEGER NOT NULL,"
     "  state TEXT NOT NULL, reason TEXT NOT NULL, deleted_at_nanoseconds INTEGER NOT NULL,"
+    "  kept_nanoseconds INTEGER NOT NULL,"
     "  measured INTEGER NOT NULL, size_bytes INTEGER NOT NULL, entry_count INTEGER NOT NULL) WITHOUT ROWID",
 };
 
@@ -40,7 +41,7 @@ constexpr char kTrashFolder[] = "trash";  // of the work folder, and of the stat
 constexpr char kVolumesFolder[] = "volumes";
 constexpr char kDataFolder[] = "data";
 constexpr size_t kEverything = std::numeric_limits<int64_t>::max();
-constexpr size_t kPerRound = 64;  // entries that one round of Work purges, and that it counts
+constexpr size_t kPerPage = 64;
 
 std::string_view BelowExport(const TrashedReplica& replica) {
   std::string_view below = replica.entry.root;
@@ -69,8 +70,16 @@ absl::StatusOr<bool> IsThere(int folder, const std::string& name, const Identity
   return IdentityOf(*stat) == identity;
 }
 
-// <work folder>/trash/<id>, made when it is missing.
+// <work folder>/trash/<id>; NOT_FOUND: there is none.
 absl::StatusOr<os::Root> OpenOwnFolder(const TrashedReplica& replica) {
+  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
+  ASSIGN_OR_RETURN(os::Fd own,
+                   work.folder.OpenPath(fmt::format("{}/{}", kTrashFolder, replica.entry.id), O_RDONLY | O_DIRECTORY));
+  return os::Root(std::move(own));
+}
+
+// Only for what was seen on its filesystem just now: made elsewhere, it would pass for an entry that lost its data.
+absl::StatusOr<os::Root> MakeOwnFolder(const TrashedReplica& replica) {
   ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
   ASSIGN_OR_RETURN(const os::Root trash, PrivateFolder(work.folder.fd(), kTrashFolder));
   ASSIGN_OR_RETURN(os::Root own, PrivateFolder(trash.fd(), replica.entry.id));
@@ -88,6 +97,35 @@ absl::Status RemoveWhole(const os::Root& parent, const std::string& name, std::s
   RETURN_IF_ERROR(RemoveAllIn(os::Root(*std::move(folder)), stop));
   if (unlinkat(parent.fd(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return absl::OkStatus();
   return ErrnoStatus(errno, fmt::format("remove folder '{}'", name));
+}
+
+absl::Status DataIsAway(const TrashedReplica& replica) {
+  return absl::UnavailableError(
+      fmt::format("its data isn't in the work folder of '{}': mount its filesystem", Printable(replica.export_path)));
+}
+
+// UNAVAILABLE: it isn't there, or another folder is.
+absl::StatusOr<os::Root> OpenWithData(const TrashedReplica& replica) {
+  absl::StatusOr<os::Root> own = OpenOwnFolder(replica);
+  if (absl::IsNotFound(own.status())) return DataIsAway(replica);
+  RETURN_IF_ERROR(own.status());
+  ASSIGN_OR_RETURN(const bool there, IsThere(own->fd(), kDataFolder, replica.folder));
+  if (!there) return DataIsAway(replica);
+  return own;
+}
+
+// The folder that holds the replica's; UNAVAILABLE: the replica's isn't in it, or another one is.
+absl::StatusOr<os::ParentAndName> OpenPlaceWithData(const TrashedReplica& replica) {
+  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(replica.export_path));
+  absl::StatusOr<os::ParentAndName> place = exported.OpenParent(BelowExport(replica));
+  bool there = false;
+  if (!absl::IsNotFound(place.status())) {
+    RETURN_IF_ERROR(place.status());
+    ASSIGN_OR_RETURN(there, IsThere(place->folder.get(), place->name, replica.folder));
+  }
+  if (there) return place;
+  return absl::UnavailableError(
+      fmt::format("'{}' isn't the folder of this replica: mount its filesystem", Printable(replica.entry.root)));
 }
 
 bool Concerns(const TrashedReplica& replica, const model::VolumeName& volume, const std::string& root) {
@@ -109,15 +147,31 @@ absl::StatusOr<std::unique_ptr<Trash>> Trash::Open(TrashOptions options, Probe& 
   return std::unique_ptr<Trash>(new Trash(std::move(options), probe, std::move(database)));
 }
 
+absl::Duration Trash::SinceAged() const {
+  return options_.clock->Monotonic() - aged_at_;
+}
+
+// By the monotonic clock: nothing expires early because somebody set the other one.
+absl::Status Trash::Age() {
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration since = SinceAged();
+  ASSIGN_OR_RETURN(store::Statement update,
+                   database_.Prepare("UPDATE trash SET kept_nanoseconds = kept_nanoseconds + ?"));
+  RETURN_IF_ERROR(update.BindInteger(1, absl::ToInt64Nanoseconds(since)).Run());
+  aged_at_ += since;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<TrashedReplica>> Trash::Query(const std::string& condition, const std::string& argument,
                                                          size_t limit) const {
   absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement query,
-                   database_.Prepare(fmt::format(
-                       "SELECT id, volume, root, export_path, root_inode, root_btime_nanoseconds, state, reason,"
-                       " deleted_at_nanoseconds, measured, size_bytes, entry_count FROM trash WHERE {} ORDER BY id"
-                       " LIMIT ?2",
-                       condition)));
+  ASSIGN_OR_RETURN(
+      store::Statement query,
+      database_.Prepare(fmt::format(
+          "SELECT id, volume, root, export_path, root_inode, root_btime_nanoseconds, state, reason,"
+          " deleted_at_nanoseconds, kept_nanoseconds, measured, size_bytes, entry_count FROM trash WHERE {} ORDER BY id"
+          " LIMIT ?2",
+          condition)));
   query.BindText(1, argument).BindUnsigned(2, limit);
   std::vector<TrashedReplica> found;
   while (true) {
@@ -132,22 +186,25 @@ absl::StatusOr<std::vector<TrashedReplica>> Trash::Query(const std::string& cond
     ASSIGN_OR_RETURN(replica.entry.state, model::ParseTrashState(query.Bytes(6)));
     replica.entry.reason = query.String(7);
     replica.entry.deleted_at = absl::FromUnixNanos(query.Integer(8));
-    replica.entry.expires_at = replica.entry.deleted_at + options_.retain;
-    replica.entry.measured = query.Integer(9) != 0;
-    replica.entry.size_bytes = query.Unsigned(10);
-    replica.entry.entry_count = query.Unsigned(11);
+    const absl::Duration kept = absl::Nanoseconds(query.Integer(9)) + SinceAged();
+    replica.entry.expires_at = options_.clock->Now() + options_.retain - kept;
+    replica.entry.measured = query.Integer(10) != 0;
+    replica.entry.size_bytes = query.Unsigned(11);
+    replica.entry.entry_count = query.Unsigned(12);
   }
 }
 
 absl::Status Trash::Insert(const TrashedReplica& replica) {
   absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(store::Statement insert,
-                   database_.Prepare("INSERT INTO trash VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)"));
+                   database_.Prepare("INSERT INTO trash VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0)"));
   insert.BindText(1, replica.entry.id).BindText(2, replica.entry.volume);
   insert.BindBlob(3, replica.entry.root).BindBlob(4, replica.export_path);
   insert.BindUnsigned(5, replica.folder.inode).BindInteger(6, replica.folder.btime_nanoseconds);
   insert.BindText(7, model::ToString(TrashState::kMoving)).BindText(8, replica.entry.reason);
   insert.BindInteger(9, absl::ToUnixNanos(options_.clock->Now()));
+  // The next Age adds what went by before it came, too.
+  insert.BindInteger(10, -absl::ToInt64Nanoseconds(SinceAged()));
   return insert.Run();
 }
 
@@ -188,11 +245,11 @@ absl::StatusOr<std::vector<model::TrashEntry>> Trash::List(const std::string& af
   return entries;
 }
 
-absl::StatusOr<size_t> Trash::Count() const {
+absl::StatusOr<Trash::Totals> Trash::Sum() const {
   absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT count(*) FROM trash"));
+  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT count(*), ifnull(sum(size_bytes), 0) FROM trash"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
-  return found ? query.Unsigned(0) : 0;
+  return found ? Totals{query.Unsigned(0), query.Unsigned(1)} : Totals{};
 }
 
 absl::Status Trash::CheckExport(const TrashedReplica& replica) const {
@@ -204,6 +261,8 @@ absl::Status Trash::CheckExport(const TrashedReplica& replica) const {
 
 absl::Status Trash::Move(TrashedReplica replica) {
   RETURN_IF_ERROR(model::ValidateTrashId(replica.entry.id));
+  // Once the intent is written nothing else can have its name or place; so not for a folder that isn't there.
+  RETURN_IF_ERROR(OpenPlaceWithData(replica).status());
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 0));
   RETURN_IF_ERROR(Insert(replica));
   return FinishMove(replica);
@@ -211,26 +270,18 @@ absl::Status Trash::Move(TrashedReplica replica) {
 
 absl::Status Trash::MoveData(const TrashedReplica& replica) const {
   RETURN_IF_ERROR(CheckExport(replica));
-  ASSIGN_OR_RETURN(const os::Root own, OpenOwnFolder(replica));
-  ASSIGN_OR_RETURN(const bool moved, IsThere(own.fd(), kDataFolder, replica.folder));
-  if (moved) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(replica.export_path));
-  ASSIGN_OR_RETURN(const os::ParentAndName place, exported.OpenParent(BelowExport(replica)));
-  ASSIGN_OR_RETURN(const bool there, IsThere(place.folder.get(), place.name, replica.folder));
-  if (!there) {
-    return absl::UnavailableError(
-        fmt::format("'{}' isn't the folder of this replica: mount its filesystem", Printable(replica.entry.root)));
-  }
+  if (OpenWithData(replica).ok()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const os::ParentAndName place, OpenPlaceWithData(replica));
+  ASSIGN_OR_RETURN(const os::Root own, MakeOwnFolder(replica));
   return RenameInto(place.folder.get(), place.name, own.fd(), kDataFolder);
 }
 
 absl::Status Trash::RestoreData(const TrashedReplica& replica) const {
   RETURN_IF_ERROR(CheckExport(replica));
-  ASSIGN_OR_RETURN(const os::Root own, OpenOwnFolder(replica));
+  if (OpenPlaceWithData(replica).ok()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const os::Root own, OpenWithData(replica));
   ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(replica.export_path));
   ASSIGN_OR_RETURN(const os::ParentAndName place, exported.OpenParent(BelowExport(replica)));
-  ASSIGN_OR_RETURN(const bool restored, IsThere(place.folder.get(), place.name, replica.folder));
-  if (restored) return absl::OkStatus();
   return RenameInto(own.fd(), kDataFolder, place.folder.get(), place.name);
 }
 
@@ -263,6 +314,7 @@ absl::Status Trash::FinishMove(const TrashedReplica& replica) {
 absl::Status Trash::Restore(const std::string& id) {
   ASSIGN_OR_RETURN(const TrashedReplica replica, Find(id));
   RETURN_IF_ERROR(CheckExport(replica));
+  if (replica.entry.state == TrashState::kTrashed) RETURN_IF_ERROR(OpenWithData(replica).status());
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 4));
   RETURN_IF_ERROR(SetState(id, TrashState::kTrashed, TrashState::kRestoring));
   return FinishRestore(replica);
@@ -327,15 +379,14 @@ absl::Status Trash::Purge(const std::string& id) {
 
 absl::Status Trash::MarkExpired() {
   absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement update,
-                   database_.Prepare("UPDATE trash SET state = 'purging'"
-                                     " WHERE state = 'trashed' AND deleted_at_nanoseconds <= ?"));
-  return update.BindInteger(1, absl::ToUnixNanos(options_.clock->Now() - options_.retain)).Run();
+  ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE trash SET state = 'purging'"
+                                                              " WHERE state = 'trashed' AND kept_nanoseconds >= ?"));
+  return update.BindInteger(1, absl::ToInt64Nanoseconds(options_.retain)).Run();
 }
 
 // Its folder in the trash goes last, so that it tells an entry that is purged in part from a filesystem that isn't
-// there.
-absl::Status Trash::PurgeOne(const TrashedReplica& replica, std::stop_token stop) {
+// there; and it goes for good before the row does, or a power cut could bring back what nobody knows of.
+absl::Status Trash::RemoveData(const TrashedReplica& replica, std::stop_token stop) {
   const std::string& id = replica.entry.id;
   RETURN_IF_ERROR(CheckExport(replica));
   ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
@@ -343,8 +394,7 @@ absl::Status Trash::PurgeOne(const TrashedReplica& replica, std::stop_token stop
   ASSIGN_OR_RETURN(const os::Root states, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kTrashFolder)));
   absl::StatusOr<os::Fd> own = trash.OpenPath(id, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(own.status()) && states.Stat(id).ok()) {
-    return absl::UnavailableError(
-        fmt::format("its data isn't in the work folder of '{}': mount its filesystem", Printable(replica.export_path)));
+    return DataIsAway(replica);
   }
   if (!own.ok() && !absl::IsNotFound(own.status())) return own.status();
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 8));
@@ -353,16 +403,22 @@ absl::Status Trash::PurgeOne(const TrashedReplica& replica, std::stop_token stop
   RETURN_IF_ERROR(RemoveWhole(work.folder, WorkArea::FolderName(id), stop));
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 10));
   RETURN_IF_ERROR(RemoveWhole(states, id, stop));
+  RETURN_IF_ERROR(os::SyncFile(states.fd()));
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 11));
   RETURN_IF_ERROR(RemoveWhole(trash, id, stop));
-  RETURN_IF_ERROR(Delete(id));
+  return os::SyncFilesystem(trash.fd());
+}
+
+absl::Status Trash::PurgeOne(const TrashedReplica& replica, std::stop_token stop) {
+  RETURN_IF_ERROR(RemoveData(replica, stop));
+  RETURN_IF_ERROR(Delete(replica.entry.id));
   ++probe_.trash_purged;
   return absl::OkStatus();
 }
 
 absl::Status Trash::Measure(const TrashedReplica& replica, std::stop_token stop) {
   RETURN_IF_ERROR(CheckExport(replica));
-  ASSIGN_OR_RETURN(const os::Root own, OpenOwnFolder(replica));
+  ASSIGN_OR_RETURN(const os::Root own, OpenWithData(replica));
   ASSIGN_OR_RETURN(os::Fd folder, own.OpenPath(kDataFolder, O_RDONLY | O_DIRECTORY));
   const os::Root data(std::move(folder));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(data, ""));
@@ -388,25 +444,37 @@ void Trash::Say(const std::string& id, const std::string& what, const absl::Stat
   said = std::move(message);
 }
 
+absl::Status Trash::ForEach(const std::string& condition, std::stop_token stop,
+                            const std::function<void(const TrashedReplica&)>& work) {
+  std::string after_id;
+  while (!stop.stop_requested()) {
+    ASSIGN_OR_RETURN(const std::vector<TrashedReplica> page, Query("id > ?1 AND " + condition, after_id, kPerPage));
+    if (page.empty()) break;
+    for (const TrashedReplica& replica : page) {
+      if (stop.stop_requested()) break;
+      work(replica);
+    }
+    after_id = page.back().entry.id;
+  }
+  return absl::OkStatus();
+}
+
 void Trash::Work(std::stop_token stop) {
-  Say("", "mark what has expired", MarkExpired());
-  const auto purging = Query("state = ?1", std::string(model::ToString(TrashState::kPurging)), kPerRound);
-  if (!purging.ok()) return Say("list", "what is to be purged", purging.status());
-  for (const TrashedReplica& replica : *purging) {
-    if (stop.stop_requested()) return;
-    const absl::Status purged = PurgeOne(replica, stop);
-    Say(replica.entry.id, "purge", purged);
-    if (purged.ok()) spdlog::info("volume={} id={} purged from the trash", replica.entry.volume, replica.entry.id);
-  }
-  const auto unmeasured =
-      Query("state = ?1 AND measured = 0", std::string(model::ToString(TrashState::kTrashed)), kPerRound);
-  if (!unmeasured.ok()) return;
-  for (const TrashedReplica& replica : *unmeasured) {
-    if (stop.stop_requested()) return;
-    // One that was restored meanwhile isn't there any more.
-    const absl::Status measured = Measure(replica, stop);
-    if (!absl::IsNotFound(measured)) Say(replica.entry.id, "count", measured);
-  }
+  absl::Status marked = Age();
+  if (marked.ok()) marked = MarkExpired();
+  Say("", "mark what has expired", marked);
+  Say("list", "what is to be purged", ForEach("state = 'purging'", stop, [&](const TrashedReplica& replica) {
+        const absl::Status purged = PurgeOne(replica, stop);
+        Say(replica.entry.id, "purge", purged);
+        if (purged.ok()) spdlog::info("volume={} id={} purged from the trash", replica.entry.volume, replica.entry.id);
+      }));
+  Say("count", "what is new", ForEach("state = 'trashed' AND measured = 0", stop, [&](const TrashedReplica& replica) {
+        const absl::Status measured = Measure(replica, stop);
+        // One that was restored or is to be purged meanwhile isn't there, or isn't whole, any more.
+        const absl::StatusOr<TrashedReplica> now = Find(replica.entry.id);
+        const bool still = now.ok() && now->entry.state == TrashState::kTrashed;
+        Say(replica.entry.id, "count", still ? measured : absl::OkStatus());
+      }));
 }
 
 void Trash::WaitForWork(std::stop_token stop, absl::Duration duration) {

@@ -110,9 +110,9 @@ class ReplicationService final : public v1::Replication::Service {
 
   grpc::Status DiscardVolume(grpc::ServerContext* context, const v1::DiscardVolumeRequest* request,
                              v1::DiscardVolumeResponse*) override {
-    const absl::StatusOr<wire::DiscardVolume> parsed = wire::Parse(*request);
+    const absl::StatusOr<model::DiscardedVolume> parsed = wire::Parse(*request);
     if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
-    const absl::Status moved = engine_.MoveToTrash(parsed->volume, parsed->replica_root, "deleted at the primary");
+    const absl::Status moved = engine_.MoveToTrash(*parsed, "deleted at the primary");
     if (moved.ok()) {
       spdlog::info("volume={} moved to the trash peer={}", parsed->volume, context->peer());
     } else {

@@ -87,12 +87,16 @@ std::vector<MetricFamily> DrMetrics::Collect() const {
                       "Rises with every change of the catalog.",
                       MetricType::Gauge,
                       {Gauge(static_cast<double>(catalog_.Revision()))}});
-  const absl::StatusOr<size_t> trashed = engine_.trash().Count();
+  const absl::StatusOr<Trash::Totals> trashed = engine_.trash().Sum();
   if (trashed.ok()) {
     families.push_back({"understudy_trash_volumes",
                         "Deleted volumes in the trash, those that are being purged included.",
                         MetricType::Gauge,
-                        {Gauge(static_cast<double>(*trashed))}});
+                        {Gauge(static_cast<double>(trashed->volumes))}});
+    families.push_back({"understudy_trash_bytes",
+                        "Contents of the files of deleted volumes, holes included, as far as they are counted.",
+                        MetricType::Gauge,
+                        {Gauge(static_cast<double>(trashed->size_bytes))}});
   }
   return families;
 }

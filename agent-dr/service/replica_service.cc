@@ -61,10 +61,13 @@ class ReplicaService final : public v1::Replica::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status PurgeTrash(grpc::ServerContext*, const v1::PurgeTrashRequest* request,
+  grpc::Status PurgeTrash(grpc::ServerContext* context, const v1::PurgeTrashRequest* request,
                           v1::PurgeTrashResponse*) override {
     const absl::StatusOr<std::string> id = wire::Parse(*request);
-    return net::ToGrpcStatus(id.ok() ? engine_.trash().Purge(*id) : id.status());
+    if (!id.ok()) return net::ToGrpcStatus(id.status());
+    const absl::Status purged = engine_.trash().Purge(*id);
+    if (purged.ok()) spdlog::info("id={} is to be purged from the trash peer={}", *id, context->peer());
+    return net::ToGrpcStatus(purged);
   }
 
  private:

@@ -33,7 +33,8 @@ class VolumeActions {
   [[nodiscard]] virtual absl::Status Unregister(const std::string& name) = 0;
 
   // The volume at `place` was deleted for good: DR moves its data to the trash. After Unregister; OK when DR has done
-  // so, or has no such replica (any more), or when the volume is still replicated because the configuration lists it.
+  // so, or has no such replica (any more), when this host knows of none, or when the volume is still replicated because
+  // the configuration lists it.
   // UNAVAILABLE: to be tried again. FAILED_PRECONDITION: DR keeps the data in place, and says why.
   [[nodiscard]] virtual absl::Status Discard(const std::string& name, const VolumePlace& place) = 0;
 

@@ -9,6 +9,7 @@
 #include <functional>
 #include <utility>
 
+#include "agent-primary/index/volume_index.h"
 #include "agent-primary/watch/inotify_source.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -183,13 +184,29 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
     return volumes_.contains(name);
   };
   if (replicated() || options_.discard == nullptr) return absl::OkStatus();
-  RETURN_IF_ERROR(options_.discard(name, place.replica_path));
+  RETURN_IF_ERROR(TellDiscarded(name, place));
   absl::MutexLock registering(&registering_);
   if (replicated()) return absl::OkStatus();
   for (const char* const suffix : {"", "-wal", "-shm"}) {
     const std::string file = IndexFile(name) + suffix;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));
   }
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::TellDiscarded(const model::VolumeName& name, const VolumePlace& place) {
+  const auto not_told = [&] {
+    spdlog::info("volume={} was deleted; this host knows of no replica of it, so DR isn't told", name);
+    return absl::OkStatus();
+  };
+  struct stat raw {};
+  if (::stat(IndexFile(name).c_str(), &raw) != 0 && errno == ENOENT) return not_told();
+  const absl::StatusOr<std::unique_ptr<VolumeIndex>> index = VolumeIndex::Open(IndexFile(name));
+  if (absl::IsDataLoss(index.status())) return absl::FailedPreconditionError(index.status().message());
+  RETURN_IF_ERROR(index.status());
+  const IndexState& known = (*index)->state();
+  if (known.replica_id.empty()) return not_told();
+  RETURN_IF_ERROR(options_.discard({name, place.replica_path, known.replica_id, known.epoch}));
   spdlog::info("volume={} was deleted; its data is in DR's trash", name);
   return absl::OkStatus();
 }

@@ -31,12 +31,11 @@ absl::StatusOr<std::unique_ptr<VolumeDiscarder>> VolumeDiscarder::Create(const n
 VolumeDiscarder::VolumeDiscarder(std::unique_ptr<Stub> stub) : stub_(std::move(stub)) {}
 VolumeDiscarder::~VolumeDiscarder() = default;
 
-absl::Status VolumeDiscarder::Discard(const model::VolumeName& volume, const std::string& replica_root) {
+absl::Status VolumeDiscarder::Discard(const model::DiscardedVolume& discarded) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + kDeadline);
   v1::DiscardVolumeResponse response;
-  const grpc::Status status =
-      stub_->rpc->DiscardVolume(&context, wire::ToProto(wire::DiscardVolume{volume, replica_root}), &response);
+  const grpc::Status status = stub_->rpc->DiscardVolume(&context, wire::ToProto(discarded), &response);
   return status.ok() ? absl::OkStatus() : net::CallError(status, "understudy-dr", stub_->address);
 }
 

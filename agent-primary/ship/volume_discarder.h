@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/base/status.h"
-#include "core/model/volume.h"
+#include "core/model/trash.h"
 #include "core/net/channel.h"
 
 namespace understudy::primary {
@@ -17,9 +17,9 @@ class VolumeDiscarder {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<VolumeDiscarder>> Create(const net::ChannelSpec& peer);
   ~VolumeDiscarder();
 
-  // OK: the replica that stood in `replica_root` is in DR's trash, or there is none (any more). UNAVAILABLE: DR can't
-  // be reached; FAILED_PRECONDITION: the volume is no standby there, or another one.
-  [[nodiscard]] absl::Status Discard(const model::VolumeName& volume, const std::string& replica_root);
+  // OK: that replica is in DR's trash, or there is none of that name (any more). UNAVAILABLE: DR can't be reached;
+  // FAILED_PRECONDITION: it is no standby there, was promoted since, or another one has its name.
+  [[nodiscard]] absl::Status Discard(const model::DiscardedVolume& discarded);
 
  private:
   struct Stub;

@@ -44,8 +44,7 @@ struct SyncOptions {
                                        const std::string& id, const std::string& pair);
 
 struct TrashPurgeOptions {
-  std::string id;  // exactly one of this, `expired` and `everything`
-  bool expired = false;
+  std::string id;  // this or `everything`
   bool everything = false;
   std::string pair;  // empty: all
   bool yes = false;  // without it, only says what would be purged, and ends as refused

@@ -4,7 +4,7 @@
 #include <thread>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "control/commands/agents_client.h"
 #include "control/commands/commands.h"
 #include "core/base/log.h"
@@ -104,10 +104,8 @@ class TrashListing {
 };
 
 // What the options choose of what the pairs hold.
-bool Chooses(const TrashPurgeOptions& options, const model::TrashEntry& entry, absl::Time now) {
-  if (!options.id.empty()) return entry.id == options.id;
-  if (entry.state != model::TrashState::kTrashed) return false;
-  return options.everything || entry.expires_at <= now;
+bool Chooses(const TrashPurgeOptions& options, const model::TrashEntry& entry) {
+  return options.id.empty() ? entry.state == model::TrashState::kTrashed : entry.id == options.id;
 }
 
 // NOT_FOUND that says where to look, or why a pair that might have it can't be asked.
@@ -170,18 +168,22 @@ ExitCode RunTrashPurge(const Console& console, OutputFormat format, const config
   if (!trash.ok()) return Fail(console, trash.status());
   TrashListing listing;
   size_t chosen = 0;
+  size_t purged_count = 0;
   absl::Status failed;
-  const absl::Time now = absl::Now();
   for (const PairTrash& of_pair : *trash) {
     if (!of_pair.entries.ok()) continue;
     for (model::TrashEntry entry : *of_pair.entries) {
-      if (!Chooses(options, entry, now)) continue;
+      if (!Chooses(options, entry)) continue;
       ++chosen;
       if (options.yes) {
         const absl::StatusOr<ReplicaClient> client = Connect(config, *of_pair.pair);
         const absl::Status purged = client.ok() ? client->PurgeTrash(entry.id) : client.status();
-        if (purged.ok()) entry.state = model::TrashState::kPurging;
-        if (!purged.ok()) PrintError(console, Annotate(purged, fmt::format("entry {}", entry.id)));
+        if (purged.ok()) {
+          entry.state = model::TrashState::kPurging;
+          ++purged_count;
+        } else {
+          PrintError(console, Annotate(purged, fmt::format("entry {}", entry.id)));
+        }
         failed.Update(purged);
       }
       listing.Add(*of_pair.pair, entry);
@@ -195,7 +197,7 @@ ExitCode RunTrashPurge(const Console& console, OutputFormat format, const config
                              "nothing was purged: what is purged is gone for good; add --yes to purge the above"));
   }
   failed.Update(unasked);
-  return ExitCodeFor(failed);
+  return purged_count > 0 && !failed.ok() ? ExitCode::kPartial : ExitCodeFor(failed);
 }
 
 }  // namespace understudy::control

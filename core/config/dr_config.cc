@@ -15,8 +15,10 @@ void DrExport::Describe(Visitor& v) {
 }
 
 void TrashConfig::Describe(Visitor& v) {
-  v.Duration({.key = "retain", .doc = "how long the replica of a deleted volume is kept before it is purged"}, retain,
-             absl::Hours(1), absl::Hours(10 * 365 * 24));
+  v.Duration(
+      {.key = "retain",
+       .doc = "how long the replica of a deleted volume is kept before it is purged; counted while understudy-dr runs"},
+      retain, absl::Hours(1), absl::Hours(10 * 365 * 24));
 }
 
 void DrConfig::Describe(Visitor& v) {

@@ -9,6 +9,14 @@
 
 namespace understudy::model {
 
+// A volume that was deleted at the primary, as the primary knew its replica: no other one is meant.
+struct DiscardedVolume {
+  VolumeName volume;
+  std::string replica_root;
+  std::string replica_id;
+  Epoch epoch = 0;  // a replica with a higher one was promoted since
+};
+
 // Moving and restoring are under way, or couldn't be finished yet; only what is trashed can be restored or purged.
 enum class TrashState { kMoving, kTrashed, kRestoring, kPurging };
 [[nodiscard]] std::string_view ToString(TrashState state);

@@ -10,10 +10,11 @@
 
 namespace understudy::wire {
 
-absl::StatusOr<DiscardVolume> Parse(const v1::DiscardVolumeRequest& message) {
+absl::StatusOr<model::DiscardedVolume> Parse(const v1::DiscardVolumeRequest& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
   RETURN_IF_ERROR(ValidateReplicaRoot(message.replica_root()));
-  return DiscardVolume{message.volume(), message.replica_root()};
+  RETURN_IF_ERROR(model::ValidateTrashId(message.replica_id()));
+  return model::DiscardedVolume{message.volume(), message.replica_root(), message.replica_id(), message.epoch()};
 }
 
 absl::StatusOr<std::string> Parse(const v1::ListTrashRequest& message) {
@@ -68,10 +69,12 @@ absl::StatusOr<std::string> Parse(const v1::PurgeTrashRequest& message) {
   return message.id();
 }
 
-v1::DiscardVolumeRequest ToProto(const DiscardVolume& discard) {
+v1::DiscardVolumeRequest ToProto(const model::DiscardedVolume& discarded) {
   v1::DiscardVolumeRequest message;
-  message.set_volume(discard.volume);
-  message.set_replica_root(discard.replica_root);
+  message.set_volume(discarded.volume);
+  message.set_replica_root(discarded.replica_root);
+  message.set_replica_id(discarded.replica_id);
+  message.set_epoch(discarded.epoch);
   return message;
 }
 

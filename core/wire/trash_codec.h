@@ -19,24 +19,19 @@ class TrashEntry;
 
 namespace understudy::wire {
 
-struct DiscardVolume {
-  model::VolumeName volume;
-  std::string replica_root;
-};
-
 struct TrashPage {
   std::vector<model::TrashEntry> entries;
   bool more = false;
 };
 
-[[nodiscard]] absl::StatusOr<DiscardVolume> Parse(const v1::DiscardVolumeRequest& message);
+[[nodiscard]] absl::StatusOr<model::DiscardedVolume> Parse(const v1::DiscardVolumeRequest& message);
 [[nodiscard]] absl::StatusOr<std::string> Parse(const v1::ListTrashRequest& message);  // after this id; empty: all
 [[nodiscard]] absl::StatusOr<model::TrashEntry> Parse(const v1::TrashEntry& message);
 [[nodiscard]] absl::StatusOr<TrashPage> Parse(const v1::ListTrashResponse& message);
 [[nodiscard]] absl::StatusOr<std::string> Parse(const v1::RestoreTrashRequest& message);  // the id
 [[nodiscard]] absl::StatusOr<std::string> Parse(const v1::PurgeTrashRequest& message);    // the id
 
-[[nodiscard]] v1::DiscardVolumeRequest ToProto(const DiscardVolume& discard);
+[[nodiscard]] v1::DiscardVolumeRequest ToProto(const model::DiscardedVolume& discarded);
 [[nodiscard]] v1::TrashEntry ToProto(const model::TrashEntry& entry);
 
 }  // namespace understudy::wire

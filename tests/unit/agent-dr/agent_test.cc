@@ -262,10 +262,17 @@ TEST_F(DrAgentTest, ADeletedVolumeGoesToTheTrashAndComesBackOrIsPurged) {
     stream->WritesDone();
     EXPECT_TRUE(stream->Finish().ok());
   }
-  const auto discard = [&](const std::string& volume, const std::string& root) {
+  std::map<std::string, std::string> ids;
+  {
+    grpc::ClientContext context;
+    v1::ListReplicasResponse replicas;
+    ASSERT_TRUE(control->ListReplicas(&context, {}, &replicas).ok());
+    for (const auto& replica : replicas.replicas()) ids[replica.volume()] = replica.replica_id();
+  }
+  const auto discard = [&](const std::string& volume, const std::string& root, const std::string& id) {
     grpc::ClientContext context;
     v1::DiscardVolumeResponse response;
-    return primary->DiscardVolume(&context, wire::ToProto(wire::DiscardVolume{volume, root}), &response).error_code();
+    return primary->DiscardVolume(&context, wire::ToProto({volume, root, id, 1}), &response).error_code();
   };
   const auto list = [&] {
     grpc::ClientContext context;
@@ -275,13 +282,15 @@ TEST_F(DrAgentTest, ADeletedVolumeGoesToTheTrashAndComesBackOrIsPurged) {
     EXPECT_TRUE(page.ok()) << page.status();
     return page->entries;
   };
-  EXPECT_EQ(discard("back", Root("gone")), grpc::StatusCode::FAILED_PRECONDITION);
-  EXPECT_EQ(discard("../back", Root("back")), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(discard("back", "relative"), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(discard("back", Root("gone"), ids["back"]), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(discard("back", Root("back"), ids["gone"]), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(discard("../back", Root("back"), ids["back"]), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(discard("back", "relative", ids["back"]), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(discard("back", Root("back"), ""), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_TRUE(list().empty());
-  EXPECT_EQ(discard("back", Root("back")), grpc::StatusCode::OK);
-  EXPECT_EQ(discard("back", Root("back")), grpc::StatusCode::OK) << "asked again";
-  EXPECT_EQ(discard("gone", Root("gone")), grpc::StatusCode::OK);
+  EXPECT_EQ(discard("back", Root("back"), ids["back"]), grpc::StatusCode::OK);
+  EXPECT_EQ(discard("back", Root("back"), ids["back"]), grpc::StatusCode::OK) << "asked again";
+  EXPECT_EQ(discard("gone", Root("gone"), ids["gone"]), grpc::StatusCode::OK);
   struct stat raw {};
   EXPECT_NE(stat(Root("back").c_str(), &raw), 0);
   ASSERT_EQ(list().size(), 2u);

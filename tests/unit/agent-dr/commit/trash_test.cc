@@ -2,6 +2,7 @@
 // step a crash ends.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <fstream>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -45,13 +47,26 @@ int InProcess(const std::function<bool()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+// What a primary that knows the replica says.
+absl::Status Discard(dr::CommitEngine& engine, const std::string& volume, const std::string& root) {
+  const auto state = engine.State(volume);
+  const std::string id = state.ok() ? state->replica_id : std::string(32, '0');
+  return engine.MoveToTrash({volume, root, id, state.ok() ? state->epoch : 1}, "deleted");
+}
+
 class SetClock : public Clock {
  public:
   [[nodiscard]] absl::Time Now() const override { return now_; }
-  [[nodiscard]] absl::Duration Monotonic() const override { return now_ - absl::UnixEpoch(); }
-  void Advance(absl::Duration duration) { now_ += duration; }
+  [[nodiscard]] absl::Duration Monotonic() const override { return monotonic_; }
+  void Advance(absl::Duration duration) {
+    now_ += duration;
+    monotonic_ += duration;
+  }
+  // Somebody sets the wall clock.
+  void Set(absl::Duration by) { now_ += by; }
 
  private:
+  absl::Duration monotonic_ = absl::Hours(5);
   absl::Time now_ = absl::FromUnixSeconds(1'700'000'000);
 };
 
@@ -94,7 +109,7 @@ class TrashTest : public testing::Test {
 TEST_F(TrashTest, ADeletedVolumeLeavesItsPlaceAndComesBackAsTheSameReplica) {
   const auto engine = Start();
   const model::ReplicaState before = MakeVolume(*engine);
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   EXPECT_TRUE(engine->List().empty());
   EXPECT_FALSE(fs::exists(Root()));
   EXPECT_EQ(Read(DataOf(before.replica_id) + "/d/f"), "A") << "what was durable is published first";
@@ -108,7 +123,7 @@ TEST_F(TrashTest, ADeletedVolumeLeavesItsPlaceAndComesBackAsTheSameReplica) {
   EXPECT_EQ(entries[0].root, Root());
   EXPECT_EQ(entries[0].state, model::TrashState::kTrashed);
   EXPECT_EQ(entries[0].expires_at, clock_.Now() + absl::Hours(24));
-  EXPECT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok()) << "asked again";
+  EXPECT_TRUE(Discard(*engine, "vol", Root()).ok()) << "asked again";
 
   const auto restored = engine->Restore(before.replica_id);
   ASSERT_TRUE(restored.ok()) << restored.status();
@@ -129,7 +144,7 @@ TEST_F(TrashTest, AMoveEndsTheSessionThatWrites) {
   auto session = engine->Open({"vol", Root(), 0});
   ASSERT_TRUE(session.ok());
   const model::ReplicaState state = session->State();
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   EXPECT_EQ(session->SubmitDurable(NextCommit(state, {InlinePut("late", "l")})).code(),
             absl::StatusCode::kFailedPrecondition);
   EXPECT_FALSE(fs::exists(DataOf(state.replica_id) + "/late"));
@@ -138,14 +153,14 @@ TEST_F(TrashTest, AMoveEndsTheSessionThatWrites) {
 TEST_F(TrashTest, ALaterVolumeOfTheNameIsANewOneAndStandsInTheWayOfTheOldOne) {
   const auto engine = Start();
   const model::ReplicaState old = MakeVolume(*engine, "old");
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   const model::ReplicaState next = MakeVolume(*engine, "new");
   EXPECT_NE(next.replica_id, old.replica_id);
   EXPECT_EQ(next.sequence, 1u);
   EXPECT_EQ(engine->Restore(old.replica_id).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(List(*engine).at(0).state, model::TrashState::kTrashed);
   // Both may be in the trash, and the old one then comes back.
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   EXPECT_EQ(List(*engine).size(), 2u);
   ASSERT_TRUE(engine->Restore(old.replica_id).ok());
   EXPECT_EQ(Read(Root() + "/d/f"), "old");
@@ -154,7 +169,7 @@ TEST_F(TrashTest, ALaterVolumeOfTheNameIsANewOneAndStandsInTheWayOfTheOldOne) {
 TEST_F(TrashTest, NothingIsPutBackOverWhatStandsInItsPlace) {
   const auto engine = Start();
   const model::ReplicaState old = MakeVolume(*engine);
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   ASSERT_EQ(mkdir(Root().c_str(), 0755), 0);  // somebody's, and empty
   EXPECT_EQ(engine->Restore(old.replica_id).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(fs::is_empty(Root()));
@@ -168,16 +183,79 @@ TEST_F(TrashTest, NothingIsPutBackOverWhatStandsInItsPlace) {
 TEST_F(TrashTest, OnlyAStandbyWithThatRootGoes) {
   const auto engine = Start();
   MakeVolume(*engine);
-  EXPECT_EQ(engine->MoveToTrash("vol", host_.RootOf("other"), "deleted").code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_TRUE(engine->MoveToTrash("unknown", host_.RootOf("unknown"), "deleted").ok());
+  EXPECT_EQ(Discard(*engine, "vol", host_.RootOf("other")).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(Discard(*engine, "unknown", host_.RootOf("unknown")).ok());
   EXPECT_EQ(engine->State("vol")->sequence, 1u);
   EXPECT_TRUE(List(*engine).empty());
+}
+
+// A primary that lost its state, or one that was the primary before a failover, names another replica or an epoch that
+// is over.
+TEST_F(TrashTest, OnlyTheReplicaThatThePrimaryKnowsGoes) {
+  const auto engine = Start();
+  model::ReplicaState state = MakeVolume(*engine);
+  const auto refused = [&](const std::string& id, model::Epoch epoch) {
+    return engine->MoveToTrash({"vol", Root(), id, epoch}, "deleted").code() == absl::StatusCode::kFailedPrecondition;
+  };
+  EXPECT_TRUE(refused(std::string(32, '0'), state.epoch));
+  ASSERT_TRUE(engine->Open({"vol", Root(), state.epoch + 1}).ok());
+  EXPECT_TRUE(refused(state.replica_id, state.epoch));
+  EXPECT_EQ(Read(Root() + "/d/f"), "A");
+  EXPECT_TRUE(List(*engine).empty());
+  EXPECT_TRUE(engine->MoveToTrash({"vol", Root(), state.replica_id, state.epoch + 1}, "deleted").ok());
+}
+
+TEST_F(TrashTest, WhatWasStagedDoesNotTakeSpaceInTheTrash) {
+  const auto engine = Start();
+  auto session = engine->Open({"vol", Root(), 0});
+  ASSERT_TRUE(session.ok());
+  const std::string content(9 * 1024 * 1024, 'x');  // worth keeping for a later session
+  const auto stage = [&] {
+    EXPECT_TRUE(session->StageBegin(1, "large", 2 * content.size(), "").ok());
+    for (size_t at = 0; at < content.size(); at += 1024 * 1024) {
+      EXPECT_TRUE(session->StageData(1, at, std::string_view(content).substr(at, 1024 * 1024)).ok());
+    }
+  };
+  stage();
+  session = engine->Open({"vol", Root(), 0});
+  ASSERT_EQ(session->State().leftovers.size(), 1u);
+  ASSERT_TRUE(session->StageBegin(1, "other", content.size(), "").ok());
+  const std::string work = host_.File(".understudy/replica-" + session->State().replica_id);
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  EXPECT_TRUE(fs::is_empty(work + "/staging"));
+  EXPECT_TRUE(fs::is_empty(work + "/leftover"));
+}
+
+TEST_F(TrashTest, AReplicaWhoseFolderIsNotThereStaysAReplica) {
+  const auto engine = Start();
+  MakeVolume(*engine);
+  fs::rename(Root(), host_.File("aside"));
+  EXPECT_EQ(Discard(*engine, "vol", Root()).code(), absl::StatusCode::kUnavailable);
+  fs::create_directory(Root());  // somebody's
+  EXPECT_EQ(Discard(*engine, "vol", Root()).code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(List(*engine).empty());
+  EXPECT_EQ(engine->List().size(), 1u);
+  fs::remove(Root());
+  fs::rename(host_.File("aside"), Root());
+  ASSERT_TRUE(engine->Open({"vol", Root(), 0}).ok());
+  EXPECT_TRUE(Discard(*engine, "vol", Root()).ok());
+  EXPECT_EQ(List(*engine).size(), 1u);
+}
+
+TEST_F(TrashTest, AReplicaThatHoldsAnExportStays) {
+  const std::string inner = Root() + "/inner";
+  fs::create_directories(inner);
+  auto engine = dr::CommitEngine::Start({.state_dir = host_.State(), .exports = {host_.Export(), inner}});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  ASSERT_TRUE((*engine)->Open({"vol", Root(), 0}).ok());
+  EXPECT_EQ(Discard(**engine, "vol", Root()).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(fs::exists(inner));
 }
 
 TEST_F(TrashTest, AReplicaThatIsAWholeExportStays) {
   const auto engine = Start();
   ASSERT_TRUE(engine->Open({"whole", host_.Export(), 0}).ok());
-  EXPECT_EQ(engine->MoveToTrash("whole", host_.Export(), "deleted").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Discard(*engine, "whole", host_.Export()).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(engine->Open({"whole", host_.Export(), 0}).ok());
 }
 
@@ -190,7 +268,7 @@ TEST_F(TrashTest, AnActiveReplicaStays) {
   ASSERT_TRUE(database.ok());
   ASSERT_TRUE(database->Execute("UPDATE replica SET state = 'active'").ok());
   const auto engine = Start();
-  EXPECT_EQ(engine->MoveToTrash("vol", Root(), "deleted").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Discard(*engine, "vol", Root()).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Read(Root() + "/d/f"), "A");
   EXPECT_TRUE(List(*engine).empty());
 }
@@ -198,7 +276,7 @@ TEST_F(TrashTest, AnActiveReplicaStays) {
 TEST_F(TrashTest, WhatHasExpiredIsPurgedAndNothingElse) {
   const auto engine = Start();
   const std::string id = MakeVolume(*engine).replica_id;
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   clock_.Advance(absl::Hours(24) - absl::Seconds(1));
   engine->trash().Work({});
   auto entries = List(*engine);
@@ -206,6 +284,7 @@ TEST_F(TrashTest, WhatHasExpiredIsPurgedAndNothingElse) {
   EXPECT_TRUE(entries[0].measured);
   EXPECT_EQ(entries[0].size_bytes, 1u);
   EXPECT_EQ(entries[0].entry_count, 2u);
+  EXPECT_EQ(engine->trash().Sum()->size_bytes, 1u);
   MakeVolume(*engine, "kept");
   clock_.Advance(absl::Seconds(1));
   engine->trash().Work({});
@@ -214,15 +293,110 @@ TEST_F(TrashTest, WhatHasExpiredIsPurgedAndNothingElse) {
   EXPECT_FALSE(fs::exists(host_.File(".understudy/replica-" + id)));
   EXPECT_FALSE(fs::exists(host_.State() + "/trash/" + id));
   EXPECT_EQ(engine->probe().trash_purged, 1u);
-  EXPECT_EQ(engine->trash().Count().value(), 0u);
+  EXPECT_EQ(engine->trash().Sum()->volumes, 0u);
   EXPECT_EQ(Show(*engine, "vol").empty(), false);
   EXPECT_EQ(Read(Root() + "/d/f"), "kept");
+}
+
+// Days count by the clock that nobody sets, and only while an agent counts them.
+TEST_F(TrashTest, NoClockThatJumpsEndsTheRetentionEarly) {
+  auto engine = Start();
+  const std::string id = MakeVolume(*engine).replica_id;
+  clock_.Set(-absl::Hours(24 * 365));  // deleted while the clock was a year behind
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  clock_.Set(absl::Hours(24 * 365));
+  const auto still_there = [&] {
+    engine->trash().Work({});
+    return List(*engine).size() == 1 && List(*engine)[0].state == model::TrashState::kTrashed;
+  };
+  EXPECT_TRUE(still_there());
+  clock_.Advance(absl::Hours(12));
+  EXPECT_TRUE(still_there());
+  EXPECT_EQ(List(*engine)[0].expires_at, clock_.Now() + absl::Hours(12));
+  clock_.Set(absl::Hours(24 * 365 * 20));
+  engine.reset();
+  engine = Start();
+  EXPECT_TRUE(still_there());
+  clock_.Advance(absl::Hours(11));
+  EXPECT_TRUE(still_there());
+  clock_.Set(-absl::Hours(24 * 365 * 40));
+  EXPECT_TRUE(still_there());
+  EXPECT_EQ(List(*engine)[0].expires_at, clock_.Now() + absl::Hours(1));
+  clock_.Advance(absl::Hours(1));
+  engine->trash().Work({});
+  EXPECT_TRUE(List(*engine).empty());
+  EXPECT_FALSE(fs::exists(DataOf(id)));
+}
+
+TEST_F(TrashTest, WhatComesBetweenTwoRoundsIsKeptAsLong) {
+  const auto engine = Start();
+  MakeVolume(*engine);
+  clock_.Advance(absl::Hours(23));
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  clock_.Advance(absl::Hours(23));
+  engine->trash().Work({});
+  EXPECT_EQ(List(*engine).size(), 1u);
+}
+
+TEST_F(TrashTest, OneRoundPurgesAllThatExpiredWhateverCannotBe) {
+  const auto engine = Start();
+  constexpr size_t kVolumes = 70;
+  std::string stuck;
+  for (size_t i = 0; i < kVolumes; ++i) {
+    const std::string name = "v" + std::to_string(i);
+    ASSERT_TRUE(engine->Open({name, host_.RootOf(name), 0}).ok());
+    ASSERT_TRUE(Discard(*engine, name, host_.RootOf(name)).ok());
+  }
+  stuck = List(*engine).front().id;
+  EXPECT_EQ(engine->trash().Sum()->volumes, kVolumes);
+  fs::rename(host_.File(".understudy/trash/" + stuck), host_.File("aside"));
+  clock_.Advance(absl::Hours(24));
+  engine->trash().Work({});
+  ASSERT_EQ(List(*engine).size(), 1u);
+  EXPECT_EQ(List(*engine)[0].id, stuck);
+  EXPECT_EQ(engine->probe().trash_purged, kVolumes - 1);
+}
+
+TEST_F(TrashTest, APurgeThatIsStoppedGoesOnLater) {
+  const auto engine = Start();
+  const std::string id = MakeVolume(*engine).replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  engine->trash().WaitForWork({}, absl::InfiniteDuration());  // there is something to count
+  std::stop_source stopped;
+  stopped.request_stop();
+  engine->trash().WaitForWork(stopped.get_token(), absl::InfiniteDuration());
+  ASSERT_TRUE(engine->trash().Purge(id).ok());
+  engine->trash().Work(stopped.get_token());
+  EXPECT_EQ(Read(DataOf(id) + "/d/f"), "A");
+  engine->trash().WaitForWork({}, absl::InfiniteDuration());  // there is something to purge
+  engine->trash().Work({});
+  EXPECT_TRUE(List(*engine).empty());
+}
+
+TEST_F(TrashTest, WhatIsMountedInsideIsNeverRemoved) {
+  if (geteuid() != 0) GTEST_SKIP() << "mounting needs root";
+  const auto engine = Start();
+  const std::string id = MakeVolume(*engine).replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  const std::string other = host_.File("other");
+  const std::string inside = DataOf(id) + "/d";
+  fs::create_directory(other);
+  std::ofstream(other + "/theirs") << "T";
+  if (mount(other.c_str(), inside.c_str(), nullptr, MS_BIND, nullptr) != 0)
+    GTEST_SKIP() << "nothing can be mounted here";
+  ASSERT_TRUE(engine->trash().Purge(id).ok());
+  engine->trash().Work({});
+  EXPECT_EQ(Read(other + "/theirs"), "T");
+  EXPECT_EQ(List(*engine).size(), 1u);
+  ASSERT_EQ(umount2(inside.c_str(), MNT_DETACH), 0);
+  engine->trash().Work({});
+  EXPECT_TRUE(List(*engine).empty());
 }
 
 TEST_F(TrashTest, WhatIsBeingPurgedCannotBeRestored) {
   const auto engine = Start();
   const std::string id = MakeVolume(*engine).replica_id;
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   ASSERT_TRUE(engine->trash().Purge(id).ok());
   EXPECT_TRUE(engine->trash().Purge(id).ok()) << "asked again";
   EXPECT_EQ(engine->Restore(id).status().code(), absl::StatusCode::kFailedPrecondition);
@@ -256,7 +430,7 @@ TEST_F(TrashTest, AMoveThatACrashEndsIsFinishedByTheNextStart) {
     }
     const int result = InProcess([&] {
       CrashAt crash(at);
-      return host.Start(crash)->MoveToTrash("vol", root, "deleted").ok();
+      return Discard(*host.Start(crash), "vol", root).ok();
     });
     if (result == 0) break;
     ASSERT_EQ(result, kCrashed);
@@ -290,7 +464,7 @@ TEST_F(TrashTest, ARestoreThatACrashEndsIsFinishedByTheNextStart) {
       auto session = engine->Open({"vol", root, 0});
       ASSERT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("f", "A")})).ok());
       id = session->State().replica_id;
-      ASSERT_TRUE(engine->MoveToTrash("vol", root, "deleted").ok());
+      ASSERT_TRUE(Discard(*engine, "vol", root).ok());
     }
     const int result = InProcess([&] {
       CrashAt crash(at);
@@ -321,7 +495,7 @@ TEST_F(TrashTest, APurgeThatACrashEndsGoesOn) {
       auto session = engine->Open({"vol", host.RootOf("vol"), 0});
       ASSERT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("f", "A")})).ok());
       id = session->State().replica_id;
-      ASSERT_TRUE(engine->MoveToTrash("vol", host.RootOf("vol"), "deleted").ok());
+      ASSERT_TRUE(Discard(*engine, "vol", host.RootOf("vol")).ok());
       ASSERT_TRUE(engine->trash().Purge(id).ok());
     }
     const int result = InProcess([&] {
@@ -346,7 +520,7 @@ TEST_F(TrashTest, APurgeThatACrashEndsGoesOn) {
 TEST_F(TrashTest, NothingCountsAsPurgedWhileItsFilesystemIsAway) {
   const auto engine = Start();
   const std::string id = MakeVolume(*engine).replica_id;
-  ASSERT_TRUE(engine->MoveToTrash("vol", Root(), "deleted").ok());
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   ASSERT_TRUE(engine->trash().Purge(id).ok());
   const std::string work = host_.File(".understudy");
   fs::rename(work, host_.File("aside"));
@@ -359,6 +533,83 @@ TEST_F(TrashTest, NothingCountsAsPurgedWhileItsFilesystemIsAway) {
   EXPECT_FALSE(fs::exists(host_.File(".understudy/trash/" + id)));
 }
 
+// Counting and restoring look at the work folder before the purge does: what they make must not pass for the entry.
+TEST_F(TrashTest, NeitherCountingNorRestoringMakesAFolderWhileTheFilesystemIsAway) {
+  const auto engine = Start();
+  const std::string id = MakeVolume(*engine).replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  const std::string work = host_.File(".understudy");
+  fs::rename(work, host_.File("aside"));
+  engine->trash().Work({});
+  EXPECT_FALSE(List(*engine).at(0).measured);
+  EXPECT_EQ(engine->Restore(id).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(List(*engine).at(0).state, model::TrashState::kTrashed);
+  ASSERT_TRUE(engine->trash().Purge(id).ok());
+  engine->trash().Work({});
+  EXPECT_EQ(List(*engine).size(), 1u);
+  EXPECT_TRUE(fs::exists(host_.State() + "/trash/" + id));
+  EXPECT_FALSE(fs::exists(work + "/trash/" + id));
+}
+
+TEST_F(TrashTest, NothingIsTouchedOutsideTheExports) {
+  std::string id;
+  {
+    const auto engine = Start();
+    id = MakeVolume(*engine).replica_id;
+    ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  }
+  const std::string other = host_.File("another-export");
+  fs::create_directory(other);
+  const auto engine = dr::CommitEngine::Start({.state_dir = host_.State(), .exports = {other}});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  EXPECT_EQ((*engine)->Restore(id).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(List(**engine).at(0).state, model::TrashState::kTrashed);
+  ASSERT_TRUE((*engine)->trash().Purge(id).ok());
+  (*engine)->trash().Work({});
+  EXPECT_EQ(List(**engine).size(), 1u);
+  EXPECT_EQ(Read(DataOf(id) + "/d/f"), "A");
+}
+
+TEST_F(TrashTest, ARestoreWhoseFolderAboveIsGoneChangesNothing) {
+  const auto engine = Start();
+  const std::string root = host_.RootOf("above/vol");
+  auto session = engine->Open({"vol", root, 0});
+  ASSERT_TRUE(session.ok());
+  const std::string id = session->State().replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", root).ok());
+  fs::remove(host_.RootOf("above"));
+  EXPECT_EQ(engine->Restore(id).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(List(*engine).at(0).state, model::TrashState::kTrashed);
+  fs::create_directory(host_.RootOf("above"));
+  EXPECT_TRUE(engine->Restore(id).ok());
+}
+
+// Its data is back in its place, and its state isn't yet, when the filesystem goes away.
+TEST_F(TrashTest, AnUnfinishedRestoreWaitsForItsFolder) {
+  std::string id;
+  {
+    const auto engine = Start();
+    id = MakeVolume(*engine).replica_id;
+    ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  }
+  const int result = InProcess([&] {
+    CrashAt crash(2);
+    return Start(crash)->Restore(id).ok();
+  });
+  ASSERT_EQ(result, kCrashed);
+  fs::rename(Root(), host_.File("aside"));
+  const auto engine = Start();
+  EXPECT_EQ(engine->Problems().size(), 1u);
+  EXPECT_EQ(List(*engine).at(0).state, model::TrashState::kRestoring);
+  EXPECT_FALSE(engine->Open({"vol", Root(), 0}).ok());
+  EXPECT_EQ(engine->trash().Purge(id).code(), absl::StatusCode::kFailedPrecondition);
+  fs::rename(host_.File("aside"), Root());
+  const auto restored = engine->Restore(id);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->replica_id, id);
+  EXPECT_EQ(Read(Root() + "/d/f"), "A");
+}
+
 // The folder that was the replica's is away, another one is there in its place: nothing of somebody else's is moved.
 TEST_F(TrashTest, AnUnfinishedMoveHoldsItsPlaceUntilItsFolderIsBack) {
   const std::string aside = host_.File("aside");
@@ -366,7 +617,7 @@ TEST_F(TrashTest, AnUnfinishedMoveHoldsItsPlaceUntilItsFolderIsBack) {
     CrashAt crash(1);
     const auto engine = Start(crash);
     MakeVolume(*engine);
-    return engine->MoveToTrash("vol", Root(), "deleted").ok();
+    return Discard(*engine, "vol", Root()).ok();
   });
   ASSERT_EQ(result, kCrashed);
   fs::rename(Root(), aside);

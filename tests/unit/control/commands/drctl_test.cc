@@ -138,6 +138,7 @@ class FakeReplica : public v1::Replica::Service {
   grpc::Status PurgeTrash(grpc::ServerContext*, const v1::PurgeTrashRequest* request,
                           v1::PurgeTrashResponse*) override {
     const absl::MutexLock lock(&mutex_);
+    if (trash_.at(request->id()).volume() == "taken") return {grpc::StatusCode::FAILED_PRECONDITION, "it is restoring"};
     trash_.erase(request->id());
     return grpc::Status::OK;
   }
@@ -317,7 +318,7 @@ TEST_F(DrctlTest, TrashRestoreSaysWhereTheVolumeIsAgain) {
 TEST_F(DrctlTest, TrashPurgeNeedsYes) {
   replica_.AddTrashed(kOldId, "web", absl::FromUnixSeconds(1'700'000'060));
   replica_.AddTrashed(kYoungId, "db", absl::InfiniteFuture());
-  for (const char* const what : {kOldId.c_str(), "--expired", "--all"}) {
+  for (const char* const what : {kOldId.c_str(), "--all"}) {
     const Result refused = Drctl({"trash", "purge", what});
     EXPECT_EQ(refused.code, 5);
     EXPECT_THAT(refused.out, HasSubstr(kOldId));
@@ -325,12 +326,33 @@ TEST_F(DrctlTest, TrashPurgeNeedsYes) {
     EXPECT_EQ(replica_.Trashed().size(), 2u);
   }
   EXPECT_EQ(Drctl({"trash", "purge"}).code, 2);
-  const Result purged = Drctl({"trash", "purge", "--expired", "--yes", "-o", "json"});
+  EXPECT_EQ(Drctl({"trash", "purge", kOldId, "--all", "--yes"}).code, 2);
+  EXPECT_EQ(Drctl({"trash", "purge", std::string(32, 'f'), "--yes"}).code, 2);
+  EXPECT_EQ(Drctl({"trash", "purge", "../web", "--yes"}).code, 2);
+  EXPECT_EQ(replica_.Trashed().size(), 2u);
+  const Result purged = Drctl({"trash", "purge", kOldId, "--yes", "-o", "json"});
   EXPECT_EQ(purged.code, 0) << purged.err;
   EXPECT_EQ(json::parse(purged.out).at("trash").at(0).at("state"), "purging");
   EXPECT_EQ(replica_.Trashed(), std::vector<std::string>{kYoungId});
-  EXPECT_EQ(Drctl({"trash", "purge", kYoungId, "--yes"}).code, 0);
+  EXPECT_EQ(Drctl({"trash", "purge", "--all", "--yes"}).code, 0);
   EXPECT_TRUE(replica_.Trashed().empty());
+}
+
+TEST_F(DrctlTest, APurgeThatDoesPartOfItSaysSo) {
+  replica_.AddTrashed(kOldId, "web", absl::InfiniteFuture());
+  replica_.AddTrashed(kYoungId, "taken", absl::InfiniteFuture());
+  const Result result = Drctl({"trash", "purge", "--all", "--yes"});
+  EXPECT_EQ(result.code, 3) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(kYoungId));
+  EXPECT_EQ(Drctl({"trash", "purge", kYoungId, "--yes"}).code, 5);
+}
+
+TEST_F(DrctlTest, TrashCommandsHaveYamlAndHelpWithAnExample) {
+  replica_.AddTrashed(kOldId, "web", absl::InfiniteFuture());
+  EXPECT_THAT(Drctl({"trash", "list", "-o", "yaml"}).out, HasSubstr("volume: \"web\""));
+  for (const char* const command : {"list", "restore", "purge"}) {
+    EXPECT_THAT(Drctl({"trash", command, "--help"}).out, HasSubstr(std::string("drctl trash ") + command));
+  }
 }
 
 TEST_F(DrctlTest, SyncEndsAtTheBarrier) {

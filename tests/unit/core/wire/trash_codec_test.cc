@@ -7,6 +7,7 @@
 
 #include "core/wire/limits.h"
 #include "understudy/v1/replica.pb.h"
+#include "understudy/v1/replication.pb.h"
 
 namespace understudy::wire {
 namespace {
@@ -35,6 +36,25 @@ TEST(TrashCodecTest, ATrashEntryKeepsToItsBounds) {
     v1::TrashEntry entry = TrashMessage();
     spoil(entry);
     EXPECT_TRUE(absl::IsInvalidArgument(Parse(entry).status())) << entry.ShortDebugString();
+  }
+}
+
+TEST(TrashCodecTest, ADiscardedVolumeNamesOneReplica) {
+  const model::DiscardedVolume discarded{"vol", "/srv/b/vol", std::string(32, 'a'), 7};
+  const auto parsed = Parse(ToProto(discarded));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->volume, "vol");
+  EXPECT_EQ(parsed->replica_root, "/srv/b/vol");
+  EXPECT_EQ(parsed->replica_id, discarded.replica_id);
+  EXPECT_EQ(parsed->epoch, 7u);
+  for (const auto& spoil : std::vector<void (*)(v1::DiscardVolumeRequest&)>{
+           [](v1::DiscardVolumeRequest& message) { message.set_volume("a/b"); },
+           [](v1::DiscardVolumeRequest& message) { message.set_replica_root("srv/b"); },
+           [](v1::DiscardVolumeRequest& message) { message.clear_replica_id(); },
+       }) {
+    v1::DiscardVolumeRequest message = ToProto(discarded);
+    spoil(message);
+    EXPECT_TRUE(absl::IsInvalidArgument(Parse(message).status())) << message.ShortDebugString();
   }
 }
 
