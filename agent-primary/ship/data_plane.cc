@@ -195,17 +195,14 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
 }
 
 absl::Status DataPlane::TellDiscarded(const model::VolumeName& name, const VolumePlace& place) {
-  const auto not_told = [&] {
-    spdlog::info("volume={} was deleted; this host knows of no replica of it, so DR isn't told", name);
-    return absl::OkStatus();
-  };
-  struct stat raw {};
-  if (::stat(IndexFile(name).c_str(), &raw) != 0 && errno == ENOENT) return not_told();
   const absl::StatusOr<std::unique_ptr<VolumeIndex>> index = VolumeIndex::Open(IndexFile(name));
   if (absl::IsDataLoss(index.status())) return absl::FailedPreconditionError(index.status().message());
   RETURN_IF_ERROR(index.status());
   const IndexState& known = (*index)->state();
-  if (known.replica_id.empty()) return not_told();
+  if (known.replica_id.empty()) {
+    spdlog::info("volume={} was deleted; this host knows of no replica of it, so DR isn't told", name);
+    return absl::OkStatus();
+  }
   RETURN_IF_ERROR(options_.discard({name, place.replica_path, known.replica_id, known.epoch}));
   spdlog::info("volume={} was deleted; its data is in DR's trash", name);
   return absl::OkStatus();

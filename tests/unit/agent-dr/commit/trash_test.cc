@@ -139,6 +139,33 @@ TEST_F(TrashTest, ADeletedVolumeLeavesItsPlaceAndComesBackAsTheSameReplica) {
   EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("more", "m")})).ok());
 }
 
+TEST_F(TrashTest, NothingIsUnsettledInTheTrash) {
+  const auto engine = Start();
+  const std::string id = MakeVolume(*engine).replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  auto store = dr::VolumeStore::Open(host_.State() + "/trash/" + id);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_FALSE(store->LoadRecord()->has_value());
+  EXPECT_EQ((*store->Load())->state.published_sequence, 1u);
+}
+
+// Whoever found the replica just before it went.
+TEST_F(TrashTest, NoSessionBeginsOnARetiredReplica) {
+  const std::string state = host_.File("replica-state");
+  ASSERT_EQ(mkdir(state.c_str(), 0700), 0);
+  dr::Probe probe;
+  const model::VolumeSpec spec{"vol", Root(), 0};
+  const auto replica = dr::Replica::Create(spec, {state, host_.Export()}, dr::FaultPoints::None(), probe);
+  ASSERT_TRUE(replica.ok()) << replica.status();
+  const auto token = (*replica)->Open(spec);
+  ASSERT_TRUE(token.ok());
+  ASSERT_TRUE((*replica)->Retire().ok());
+  EXPECT_EQ((*replica)->Open(spec).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ((*replica)->StageBegin(*token, 1, "f", 1, "").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ((*replica)->Inventory(false, nullptr).code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE((*replica)->Publish().ok());
+}
+
 TEST_F(TrashTest, AMoveEndsTheSessionThatWrites) {
   const auto engine = Start();
   auto session = engine->Open({"vol", Root(), 0});
@@ -228,7 +255,9 @@ TEST_F(TrashTest, WhatWasStagedDoesNotTakeSpaceInTheTrash) {
 
 TEST_F(TrashTest, AReplicaWhoseFolderIsNotThereStaysAReplica) {
   const auto engine = Start();
-  MakeVolume(*engine);
+  auto session = engine->Open({"vol", Root(), 0});
+  ASSERT_TRUE(session.ok() && session->SubmitDurable(NextCommit(session->State(), {InlinePut("f", "A")})).ok());
+  ASSERT_TRUE(session->Publish().ok());
   fs::rename(Root(), host_.File("aside"));
   EXPECT_EQ(Discard(*engine, "vol", Root()).code(), absl::StatusCode::kUnavailable);
   fs::create_directory(Root());  // somebody's
@@ -333,7 +362,9 @@ TEST_F(TrashTest, WhatComesBetweenTwoRoundsIsKeptAsLong) {
   MakeVolume(*engine);
   clock_.Advance(absl::Hours(23));
   ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  EXPECT_EQ(List(*engine)[0].expires_at, clock_.Now() + absl::Hours(24));
   clock_.Advance(absl::Hours(23));
+  EXPECT_EQ(List(*engine)[0].expires_at, clock_.Now() + absl::Hours(1));
   engine->trash().Work({});
   EXPECT_EQ(List(*engine).size(), 1u);
 }
@@ -453,6 +484,26 @@ TEST_F(TrashTest, AMoveThatACrashEndsIsFinishedByTheNextStart) {
   EXPECT_EQ(crashed, 4u);
 }
 
+TEST_F(TrashTest, AskingAgainFinishesAMove) {
+  std::string id;
+  const int result = InProcess([&] {
+    CrashAt crash(1);
+    const auto engine = Start(crash);
+    MakeVolume(*engine);
+    return Discard(*engine, "vol", Root()).ok();
+  });
+  ASSERT_EQ(result, kCrashed);
+  fs::rename(Root(), host_.File("aside"));
+  const auto engine = Start();
+  id = List(*engine).at(0).id;
+  const auto again = [&] { return engine->MoveToTrash({"vol", Root(), id, 1}, "deleted"); };
+  EXPECT_EQ(again().code(), absl::StatusCode::kUnavailable);
+  fs::rename(host_.File("aside"), Root());
+  EXPECT_TRUE(again().ok());
+  EXPECT_EQ(List(*engine).at(0).state, model::TrashState::kTrashed);
+  EXPECT_FALSE(fs::exists(Root()));
+}
+
 TEST_F(TrashTest, ARestoreThatACrashEndsIsFinishedByTheNextStart) {
   size_t crashed = 0;
   for (size_t at = 0;; ++at) {
@@ -549,6 +600,19 @@ TEST_F(TrashTest, NeitherCountingNorRestoringMakesAFolderWhileTheFilesystemIsAwa
   EXPECT_EQ(List(*engine).size(), 1u);
   EXPECT_TRUE(fs::exists(host_.State() + "/trash/" + id));
   EXPECT_FALSE(fs::exists(work + "/trash/" + id));
+}
+
+TEST_F(TrashTest, NothingIsPutBackInsideAnotherReplica) {
+  const auto engine = Start();
+  const std::string root = host_.RootOf("above/vol");
+  auto session = engine->Open({"vol", root, 0});
+  ASSERT_TRUE(session.ok());
+  const std::string id = session->State().replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", root).ok());
+  ASSERT_TRUE(engine->Open({"above", host_.RootOf("above"), 0}).ok());
+  EXPECT_EQ(engine->Restore(id).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(fs::is_empty(host_.RootOf("above")));
+  EXPECT_EQ(List(*engine).at(0).state, model::TrashState::kTrashed);
 }
 
 TEST_F(TrashTest, NothingIsTouchedOutsideTheExports) {

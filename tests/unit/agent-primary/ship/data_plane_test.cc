@@ -98,6 +98,7 @@ TEST_F(DataPlaneTest, TheIndexStaysWhenDrKeepsTheDataInPlace) {
 
 TEST_F(DataPlaneTest, AVolumeOfTheConfigurationIsNeverDiscarded) {
   ASSERT_TRUE(plane_->AddListed("pv1", folder_.File("export/pv1")).ok());
+  WriteIndex("id1", 1);
   ASSERT_TRUE(plane_->Unregister("pv1").ok());
   EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
   EXPECT_TRUE(asked_.empty());
