@@ -45,6 +45,7 @@ class DrAgentTest : public testing::Test {
     config_.state_dir = folder_.File("state");
     config_.tls = {pki + "/ca.crt", pki + "/dr.crt", pki + "/dr.key"};
     config_.exports.resize(1);
+    config_.trash.retain = absl::Hours(2);
     config_.exports[0].path = folder_.File("export");
     Start();
   }
@@ -294,6 +295,7 @@ TEST_F(DrAgentTest, ADeletedVolumeGoesToTheTrashAndComesBackOrIsPurged) {
   struct stat raw {};
   EXPECT_NE(stat(Root("back").c_str(), &raw), 0);
   ASSERT_EQ(list().size(), 2u);
+  EXPECT_LT(list()[0].expires_at - list()[0].deleted_at, absl::Hours(3));
   for (const model::TrashEntry& entry : list()) {
     grpc::ClientContext context;
     if (entry.volume == "back") {

@@ -141,7 +141,10 @@ TEST_F(TrashTest, ADeletedVolumeLeavesItsPlaceAndComesBackAsTheSameReplica) {
 
 TEST_F(TrashTest, NothingIsUnsettledInTheTrash) {
   const auto engine = Start();
-  const std::string id = MakeVolume(*engine).replica_id;
+  auto session = engine->Open({"vol", Root(), 0});
+  ASSERT_TRUE(session.ok() && session->SubmitDurable(NextCommit(session->State(), {InlinePut("f", "A")})).ok());
+  ASSERT_TRUE(session->Publish().ok());
+  const std::string id = session->State().replica_id;
   ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
   auto store = dr::VolumeStore::Open(host_.State() + "/trash/" + id);
   ASSERT_TRUE(store.ok()) << store.status();
@@ -600,6 +603,16 @@ TEST_F(TrashTest, NeitherCountingNorRestoringMakesAFolderWhileTheFilesystemIsAwa
   EXPECT_EQ(List(*engine).size(), 1u);
   EXPECT_TRUE(fs::exists(host_.State() + "/trash/" + id));
   EXPECT_FALSE(fs::exists(work + "/trash/" + id));
+}
+
+TEST_F(TrashTest, AMakingThatWasCutShortIsNotInTheWayOfARestore) {
+  const auto engine = Start();
+  const std::string id = MakeVolume(*engine).replica_id;
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  fs::create_directory(host_.State() + "/volumes/vol");
+  const auto restored = engine->Restore(id);
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->replica_id, id);
 }
 
 TEST_F(TrashTest, NothingIsPutBackInsideAnotherReplica) {

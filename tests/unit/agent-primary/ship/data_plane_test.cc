@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,7 @@ class DataPlaneTest : public testing::Test {
     options.discard = [this](const model::DiscardedVolume& discarded) {
       asked_.push_back(discarded.volume + " " + discarded.replica_root + " " + discarded.replica_id + " " +
                        std::to_string(discarded.epoch));
+      if (meanwhile_) meanwhile_();
       return answer_;
     };
     const auto nobody_there = [](const auto&, const auto&) -> absl::StatusOr<std::unique_ptr<model::ReplicaSink>> {
@@ -53,6 +55,7 @@ class DataPlaneTest : public testing::Test {
   tests::TempDir folder_;
   std::vector<std::string> asked_;
   absl::Status answer_;
+  std::function<void()> meanwhile_;  // while DR is asked
   std::unique_ptr<DataPlane> plane_;
 };
 
@@ -79,6 +82,15 @@ TEST_F(DataPlaneTest, DrIsOnlyToldOfAReplicaThatThisHostKnows) {
   EXPECT_TRUE(plane_->Discard("pv1", Place()).ok()) << "no session with DR yet";
   EXPECT_TRUE(asked_.empty());
   EXPECT_FALSE(HasIndex());
+}
+
+TEST_F(DataPlaneTest, TheIndexOfAVolumeThatCameBackMeanwhileStays) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  WriteIndex("id1", 3);
+  meanwhile_ = [this] { EXPECT_TRUE(plane_->Register("pv1", Place()).ok()); };
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
+  EXPECT_TRUE(HasIndex());
 }
 
 TEST_F(DataPlaneTest, ADamagedIndexNamesNoReplica) {
