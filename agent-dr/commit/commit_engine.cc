@@ -78,7 +78,7 @@ absl::Status CommitEngine::LoadAll() {
   std::set<model::VolumeName> left_alone;
   for (const Trash::Unfinished& volume : unfinished) {
     left_alone.insert(volume.volume);
-    problems_.push_back(std::string(MessageOf(volume.reason)));
+    problems_.emplace_back(MessageOf(volume.reason));
   }
   ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kVolumesFolder)));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(volumes, ""));

@@ -2,13 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -259,7 +259,7 @@ absl::Status Trash::CheckExport(const TrashedReplica& replica) const {
       "'{}' is no export of understudy-dr any more: add it to its exports:", Printable(replica.export_path)));
 }
 
-absl::Status Trash::Move(TrashedReplica replica) {
+absl::Status Trash::Move(const TrashedReplica& replica) {
   RETURN_IF_ERROR(model::ValidateTrashId(replica.entry.id));
   // Once the intent is written nothing else can have its name or place; so not for a folder that isn't there.
   RETURN_IF_ERROR(OpenPlaceWithData(replica).status());

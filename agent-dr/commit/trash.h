@@ -50,7 +50,7 @@ class Trash {
   //
   // Takes the replica's folder and durable state away; `entry` needs id, volume, root and reason. UNAVAILABLE: its
   // folder isn't in its place. Of any error, Find tells whether the intent is durable.
-  [[nodiscard]] absl::Status Move(TrashedReplica replica);
+  [[nodiscard]] absl::Status Move(const TrashedReplica& replica);
   // Brings both back. NOT_FOUND; FAILED_PRECONDITION: it isn't (any more) what can be restored, or something stands in
   // its place; UNAVAILABLE: its data isn't in the work folder. Nothing was changed then.
   [[nodiscard]] absl::Status Restore(const std::string& id);
