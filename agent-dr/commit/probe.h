@@ -13,6 +13,7 @@ struct Probe {
   std::atomic<uint64_t> staged_bytes{0};         // of content and deltas received
   std::atomic<uint64_t> refusals{0};             // staging calls and commits that ended a session
   std::atomic<uint64_t> publish_failures{0};     // commits that couldn't be brought into the folder at once
+  std::atomic<uint64_t> trash_purged{0};         // deleted volumes whose data was removed for good
   std::atomic<uint64_t> durable_nanoseconds{0};  // spent until a commit was durable
   std::atomic<uint64_t> publish_nanoseconds{0};  // spent publishing
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "agent-primary/index/volume_index.h"
 #include "agent-primary/watch/inotify_source.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -135,6 +137,10 @@ absl::Status DataPlane::CheckFree(const model::VolumeName& name, const VolumePla
   return absl::OkStatus();
 }
 
+std::string DataPlane::IndexFile(const model::VolumeName& name) const {
+  return fmt::format("{}/index/{}.db", options_.state_dir, name);
+}
+
 absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin) {
   RETURN_IF_ERROR(model::ValidateVolumeName(name));
   absl::MutexLock registering(&registering_);
@@ -153,8 +159,7 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
   }
   ASSIGN_OR_RETURN(
       std::shared_ptr<VolumeReplicator> replicator,
-      VolumeReplicator::Open(name, place.path, place.replica_path,
-                             fmt::format("{}/index/{}.db", options_.state_dir, name), options_.replicator, clock_));
+      VolumeReplicator::Open(name, place.path, place.replica_path, IndexFile(name), options_.replicator, clock_));
   Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
   {
     absl::MutexLock lock(&mutex_);
@@ -185,7 +190,38 @@ absl::Status DataPlane::Unregister(const std::string& name) {
   }
   source_->RemoveVolume(name);
   volume->lane->Remove(name);
-  spdlog::info("volume={} not replicated any more; DR keeps its data", name);
+  spdlog::info("volume={} not replicated any more", name);
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& place) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(name));
+  const auto replicated = [&] {
+    absl::MutexLock lock(&mutex_);
+    return volumes_.contains(name);
+  };
+  if (replicated() || options_.discard == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(TellDiscarded(name, place));
+  absl::MutexLock registering(&registering_);
+  if (replicated()) return absl::OkStatus();
+  for (const char* const suffix : {"", "-wal", "-shm"}) {
+    const std::string file = IndexFile(name) + suffix;
+    if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::TellDiscarded(const model::VolumeName& name, const VolumePlace& place) {
+  const absl::StatusOr<std::unique_ptr<VolumeIndex>> index = VolumeIndex::Open(IndexFile(name));
+  if (absl::IsDataLoss(index.status())) return absl::FailedPreconditionError(index.status().message());
+  RETURN_IF_ERROR(index.status());
+  const IndexState& known = (*index)->state();
+  if (known.replica_id.empty()) {
+    spdlog::info("volume={} was deleted; this host knows of no replica of it, so DR isn't told", name);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(options_.discard({name, place.replica_path, known.replica_id, known.epoch}));
+  spdlog::info("volume={} was deleted; its data is in DR's trash", name);
   return absl::OkStatus();
 }
 

@@ -23,6 +23,12 @@ struct DrExport {
   void Describe(Visitor& v);
 };
 
+// Deleted volumes, until they are purged.
+struct TrashConfig {
+  absl::Duration retain = absl::Hours(7 * 24);
+  void Describe(Visitor& v);
+};
+
 struct DrConfig {
   std::string listen = "0.0.0.0:7412";
   std::string metrics_listen = "127.0.0.1:9412";
@@ -30,6 +36,7 @@ struct DrConfig {
   LogLevel log_level = LogLevel::kInfo;
   TlsConfig tls;
   std::vector<DrExport> exports;
+  TrashConfig trash;
   void Describe(Visitor& v);
 };
 

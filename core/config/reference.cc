@@ -73,8 +73,8 @@ ReferencePage Page(std::string_view kind, std::string_view program, std::string_
       "`{}` reads them from `{}`, or from the file that `--config` names. It is YAML; a key that isn't listed here is "
       "an\n"
       "error. A relative path is taken from the folder of the file.\n"
-      "Durations are a number and `ms`, `s`, `m` or "
-      "`h`.\n\n"
+      "Durations are a number and `ms`, `s`, `m`, `h` or "
+      "`d`.\n\n"
       "<!-- Generated from the settings' declarations (core/config); `drctl config reference --dir docs/reference` "
       "writes it. -->\n\n"
       "| key | what to write | default | what it is |\n|---|---|---|---|\n",
