@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <array>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,8 @@
 namespace understudy::dr {
 namespace {
 
+// Between looks at what has expired in the trash.
+constexpr absl::Duration kTrashInterval = absl::Minutes(1);
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 // Of grpc.health.v1.Health, besides "": SERVING while the service takes calls.
 constexpr char kReplicationHealth[] = "understudy.v1.Replication";
@@ -42,6 +46,14 @@ struct DrAgent::Parts {
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
+  std::jthread trash_keeper;
+
+  void KeepTrash(std::stop_token stop) const {
+    while (!stop.stop_requested()) {
+      engine->trash().Work(stop);
+      engine->trash().WaitForWork(stop, kTrashInterval);
+    }
+  }
 };
 
 absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& config) {
@@ -51,6 +63,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
 
   CommitEngineOptions options{.state_dir = config.state_dir.string(),
                               .points = {config.points.keep_for, config.points.max_bytes}};
+  options.trash_retain = config.trash.retain;
   for (const config::DrExport& exported : config.exports) options.exports.push_back(exported.path.string());
   ASSIGN_OR_RETURN(parts->engine, CommitEngine::Start(std::move(options)));
   for (const std::string& problem : parts->engine->Problems()) spdlog::error("{}", problem);
@@ -70,6 +83,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
                    telemetry::MetricsServer::Start(
                        config.metrics_listen, std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog),
                        [engine = parts->engine.get()] { return engine->Usable(); }));
+  parts->trash_keeper = std::jthread([raw = parts.get()](std::stop_token stop) { raw->KeepTrash(stop); });
   return std::unique_ptr<DrAgent>(new DrAgent(std::move(parts)));
 }
 
@@ -93,6 +107,7 @@ std::string DrAgent::StatusLine() {
 
 void DrAgent::Stop() {
   parts_->metrics.reset();
+  parts_->trash_keeper = {};
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
   // Whatever a commit was in the middle of, the next start finishes or discards.
   parts_->server.reset();

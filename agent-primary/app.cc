@@ -14,6 +14,7 @@
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
 #include "agent-primary/ship/grpc_sink.h"
+#include "agent-primary/ship/volume_discarder.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/daemon/version.h"
@@ -71,6 +72,7 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
 }  // namespace
 
 struct PrimaryAgent::Parts {
+  std::unique_ptr<VolumeDiscarder> discarder;
   std::unique_ptr<DataPlane> plane;
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<net::RpcServer> server;
@@ -96,7 +98,12 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   const net::ChannelSpec peer{config.peer.address, tls, net::Role::kPrimary, net::Role::kDr};
   RETURN_IF_ERROR(net::CheckTlsFiles(tls, net::Role::kPrimary));
 
-  ASSIGN_OR_RETURN(parts->plane, DataPlane::Start(PlaneOptions(config), MakeConnector(peer), Clock::System()));
+  ASSIGN_OR_RETURN(parts->discarder, VolumeDiscarder::Create(peer));
+  DataPlaneOptions options = PlaneOptions(config);
+  options.discard = [discarder = parts->discarder.get()](const model::DiscardedVolume& discarded) {
+    return discarder->Discard(discarded);
+  };
+  ASSIGN_OR_RETURN(parts->plane, DataPlane::Start(options, MakeConnector(peer), Clock::System()));
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }

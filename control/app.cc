@@ -24,6 +24,9 @@ struct Options {
   VolumeSelection show;
   SyncOptions sync;
   std::string sync_timeout;
+  std::string trash_id;
+  std::string trash_pair;
+  TrashPurgeOptions purge;
   std::filesystem::path pki_folder;
   bool pki_force = false;
   PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
@@ -55,6 +58,7 @@ class CommandLine {
     app_.fallthrough();
     AddStatus();
     AddVolumes();
+    AddTrash();
     AddServe();
     AddPki();
     AddConfig();
@@ -148,6 +152,42 @@ class CommandLine {
         options_.sync.timeout = *timeout;
       }
       return RunVolumesSync(console_, options_.format, config, options_.sync);
+    });
+  }
+
+  void AddTrash() {
+    CLI::App* const trash = Add(app_, "trash", "deleted volumes whose data DR still keeps", "drctl trash list");
+    trash->require_subcommand(1);
+
+    CLI::App* const list = Add(*trash, "list", "list the deleted volumes of all pairs", "drctl trash list -o json");
+    list->add_option("--pair", options_.trash_pair, "only of this pair");
+    DoesWithConfig(list, [this](const auto& config) {
+      return RunTrashList(console_, options_.format, config, options_.trash_pair);
+    });
+
+    CLI::App* const restore = Add(*trash, "restore", "make a deleted volume a replica again, in its old place",
+                                  "drctl trash restore 0123456789abcdef0123456789abcdef");
+    restore->add_option("ID", options_.trash_id, "as trash list shows it")->required();
+    restore->add_option("--pair", options_.trash_pair, "only in this pair");
+    DoesWithConfig(restore, [this](const auto& config) {
+      return RunTrashRestore(console_, options_.format, config, options_.trash_id, options_.trash_pair);
+    });
+    AddTrashPurge(*trash);
+  }
+
+  void AddTrashPurge(CLI::App& trash) {
+    CLI::App* const purge = Add(trash, "purge", "delete the data of deleted volumes for good",
+                                "drctl trash purge 0123456789abcdef0123456789abcdef --yes");
+    CLI::Option* const id = purge->add_option("ID", options_.purge.id, "as trash list shows it");
+    purge->add_flag("--all", options_.purge.everything, "everything in the trash")->excludes(id);
+    purge->add_option("--pair", options_.purge.pair, "only of this pair");
+    purge->add_flag("--yes", options_.purge.yes, "do it; without this, only what would be purged is shown");
+    DoesWithConfig(purge, [this](const auto& config) {
+      if (options_.purge.id.empty() && !options_.purge.everything) {
+        PrintError(console_, absl::InvalidArgumentError("name an entry, or use --all"));
+        return ExitCode::kUsage;
+      }
+      return RunTrashPurge(console_, options_.format, config, options_.purge);
     });
   }
 

@@ -3,11 +3,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <optional>
+#include <set>
 #include <utility>
 
+#include "agent-dr/commit/remove_tree.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/file_io.h"
@@ -50,6 +53,10 @@ absl::StatusOr<std::unique_ptr<CommitEngine>> CommitEngine::Start(CommitEngineOp
   }
   RETURN_IF_ERROR(MakeDurableFolder(options.state_dir, kVolumesFolder));
   std::unique_ptr<CommitEngine> engine(new CommitEngine(std::move(options)));
+  const CommitEngineOptions& kept = engine->options_;
+  ASSIGN_OR_RETURN(
+      engine->trash_,
+      Trash::Open({kept.state_dir, kept.exports, kept.trash_retain, kept.clock, kept.faults}, engine->probe_));
   RETURN_IF_ERROR(engine->LoadAll());
   return engine;
 }
@@ -67,37 +74,133 @@ std::string CommitEngine::ExportOf(std::string_view root) const {
 }
 
 absl::Status CommitEngine::LoadAll() {
+  ASSIGN_OR_RETURN(const std::vector<Trash::Unfinished> unfinished, trash_->FinishAllPending());
+  std::set<model::VolumeName> left_alone;
+  for (const Trash::Unfinished& volume : unfinished) {
+    left_alone.insert(volume.volume);
+    problems_.emplace_back(MessageOf(volume.reason));
+  }
   ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kVolumesFolder)));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(volumes, ""));
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) return absl::OkStatus();
     walk.SkipChildren();
-    if (model::ValidateVolumeName(entry->name).ok()) LoadOne(entry->name);
+    if (!model::ValidateVolumeName(entry->name).ok() || left_alone.contains(entry->name)) continue;
+    const absl::Status loaded = LoadOne(entry->name);
+    if (!loaded.ok()) problems_.push_back(fmt::format("volume '{}': {}", entry->name, MessageOf(loaded)));
   }
 }
 
-void CommitEngine::LoadOne(const model::VolumeName& volume) {
-  const auto problem = [&](const absl::Status& status) {
-    problems_.push_back(fmt::format("volume '{}': {}", volume, MessageOf(status)));
-  };
-  auto store = VolumeStore::Open(FolderOf(volume));
-  if (!store.ok()) return problem(store.status());
-  const auto stored = store->Load();
-  if (!stored.ok()) return problem(stored.status());
-  if (!stored->has_value()) return;  // its making was cut short; the next Open makes it
-  const std::string export_path = ExportOf((*stored)->state.root);
-  if (export_path.empty()) {
-    return problem(absl::FailedPreconditionError(
-        fmt::format("no export holds its replica folder '{}'", Printable((*stored)->state.root))));
+// The error may be one of a replica that was loaded all the same: its folder can't be used now.
+absl::Status CommitEngine::LoadOne(const model::VolumeName& volume) {
+  std::string export_path;
+  {
+    ASSIGN_OR_RETURN(VolumeStore store, VolumeStore::Open(FolderOf(volume)));
+    ASSIGN_OR_RETURN(const std::optional<StoredReplica> stored, store.Load());
+    if (!stored.has_value()) return absl::OkStatus();  // its making was cut short; the next Open makes it
+    export_path = ExportOf(stored->state.root);
+    if (export_path.empty()) {
+      return absl::FailedPreconditionError(
+          fmt::format("no export holds its replica folder '{}'", Printable(stored->state.root)));
+    }
   }
-  auto replica =
-      Replica::Load({FolderOf(volume), export_path}, {options_.points, options_.clock}, *options_.faults, probe_);
-  if (!replica.ok()) return problem(replica.status());
-  const absl::Status usable = (*replica)->Usable();
-  if (!usable.ok()) problem(usable);
+  ASSIGN_OR_RETURN(
+      std::shared_ptr<Replica> replica,
+      Replica::Load({FolderOf(volume), export_path}, {options_.points, options_.clock}, *options_.faults, probe_));
   absl::MutexLock lock(&mutex_);
-  replicas_[volume] = *std::move(replica);
+  replicas_[volume] = replica;
+  return replica->Usable();
+}
+
+absl::StatusOr<bool> CommitEngine::HasState(const model::VolumeName& volume) const {
+  ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kVolumesFolder)));
+  absl::StatusOr<os::Fd> folder = volumes.OpenPath(volume, O_RDONLY | O_DIRECTORY);
+  if (absl::IsNotFound(folder.status())) return false;
+  RETURN_IF_ERROR(folder.status());
+  {
+    ASSIGN_OR_RETURN(VolumeStore store, VolumeStore::Open(FolderOf(volume)));
+    ASSIGN_OR_RETURN(const std::optional<StoredReplica> stored, store.Load());
+    if (stored.has_value()) return true;
+  }
+  RETURN_IF_ERROR(RemoveAllIn(os::Root(*std::move(folder))));
+  if (unlinkat(volumes.fd(), volume.c_str(), AT_REMOVEDIR) == 0) return false;
+  return ErrnoStatus(errno, fmt::format("remove the empty state folder of volume '{}'", volume));
+}
+
+absl::Status CommitEngine::CheckDiscard(const model::DiscardedVolume& discarded,
+                                        const model::ReplicaState& state) const {
+  if (state.root != discarded.replica_root) {
+    return absl::FailedPreconditionError(fmt::format("volume '{}' has its replica in '{}', not in '{}'", state.volume,
+                                                     Printable(state.root), Printable(discarded.replica_root)));
+  }
+  if (state.replica_id != discarded.replica_id) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' has replica {} here, not {}", state.volume, state.replica_id, discarded.replica_id));
+  }
+  if (discarded.epoch < state.epoch) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' has epoch {} here, the primary comes with {}: it was promoted meanwhile", state.volume,
+                    state.epoch, discarded.epoch));
+  }
+  for (const std::string& exported : options_.exports) {
+    if (!model::IsWithin(exported, state.root)) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("the replica of volume '{}' holds the whole export '{}', which can't be moved: its data stays in "
+                    "place",
+                    state.volume, Printable(exported)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, const std::string& reason) {
+  const model::VolumeName& volume = discarded.volume;
+  RETURN_IF_ERROR(model::ValidateVolumeName(volume));
+  absl::MutexLock creating(&create_mutex_);
+  RETURN_IF_ERROR(trash_->FinishPending(volume, discarded.replica_root));
+  absl::StatusOr<std::shared_ptr<Replica>> replica = Find(volume);
+  if (!replica.ok()) {
+    ASSIGN_OR_RETURN(const bool unloaded, HasState(volume));
+    if (!unloaded) return absl::OkStatus();
+    const absl::Status loaded = LoadOne(volume);
+    replica = Find(volume);
+    if (!replica.ok()) return absl::UnavailableError(loaded.message());
+  }
+  const model::ReplicaState state = (*replica)->State();
+  RETURN_IF_ERROR(CheckDiscard(discarded, state));
+  ASSIGN_OR_RETURN(const Identity folder, (*replica)->Retire());
+  model::TrashEntry entry;
+  entry.id = state.replica_id;
+  entry.volume = volume;
+  entry.root = state.root;
+  entry.reason = reason;
+  const absl::Status moved = trash_->Move({entry, ExportOf(state.root), folder});
+  {
+    absl::MutexLock lock(&mutex_);
+    replicas_.erase(volume);
+  }
+  // Without a durable intent it is a replica as before.
+  if (!moved.ok() && absl::IsNotFound(trash_->Find(entry.id).status())) LoadOne(volume).IgnoreError();
+  return moved;
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::Restore(const std::string& trash_id) {
+  RETURN_IF_ERROR(model::ValidateTrashId(trash_id));
+  absl::MutexLock creating(&create_mutex_);
+  ASSIGN_OR_RETURN(const TrashedReplica trashed, trash_->Find(trash_id));
+  const model::VolumeSpec spec{trashed.entry.volume, trashed.entry.root, 0};
+  RETURN_IF_ERROR(trash_->FinishPending(spec.name, spec.replica_root));
+  ASSIGN_OR_RETURN(const bool taken, HasState(spec.name));
+  if (taken && !absl::IsNotFound(trash_->Find(trash_id).status())) {
+    return absl::FailedPreconditionError(
+        fmt::format("there is a replica of a volume '{}' already: it would have to go first", spec.name));
+  }
+  if (!taken) {
+    RETURN_IF_ERROR(CheckOverlap(spec));
+    RETURN_IF_ERROR(trash_->Restore(trash_id));
+  }
+  RETURN_IF_ERROR(LoadOne(spec.name));
+  return State(spec.name);
 }
 
 absl::Status CommitEngine::CheckOverlap(const model::VolumeSpec& spec) const {
@@ -119,6 +222,7 @@ absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model:
   absl::MutexLock creating(&create_mutex_);
   absl::StatusOr<std::shared_ptr<Replica>> found = Find(spec.name);
   if (found.ok()) return found;
+  RETURN_IF_ERROR(trash_->FinishPending(spec.name, spec.replica_root));
   RETURN_IF_ERROR(CheckOverlap(spec));
   const std::string export_path = ExportOf(spec.replica_root);
   if (export_path.empty()) {

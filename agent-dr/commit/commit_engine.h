@@ -16,6 +16,7 @@
 #include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/replica.h"
+#include "agent-dr/commit/trash.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/replica_sink.h"
@@ -27,6 +28,7 @@ struct CommitEngineOptions {
   std::vector<std::string> exports{};          // absolute paths of folders that exist
   FaultPoints* faults = &FaultPoints::None();  // outlives the engine
   PointBounds points{};
+  absl::Duration trash_retain = absl::Hours(7 * 24);
   const Clock* clock = &Clock::System();  // outlives the engine
 };
 
@@ -92,6 +94,18 @@ class CommitEngine {
   [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;
   [[nodiscard]] absl::Status Rewind(const model::VolumeName& volume, model::Sequence to);
 
+  // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
+  // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.
+  // FAILED_PRECONDITION: another replica has the name, it was promoted since, it is no standby, or it holds a whole
+  // export; UNAVAILABLE: its folder can't be reached now. Whatever is cut short is finished by the next start, or by
+  // the next opening.
+  [[nodiscard]] absl::Status MoveToTrash(const model::DiscardedVolume& discarded, const std::string& reason);
+  // NOT_FOUND: no such entry. FAILED_PRECONDITION: there is a replica of that name or one that overlaps its folder,
+  // something stands in its place, or it is being purged.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> Restore(const std::string& trash_id);
+  [[nodiscard]] Trash& trash() { return *trash_; }
+  [[nodiscard]] const Trash& trash() const { return *trash_; }
+
   [[nodiscard]] const Probe& probe() const { return probe_; }
   [[nodiscard]] Probe& probe() { return probe_; }
 
@@ -102,16 +116,21 @@ class CommitEngine {
   // The longest export that holds `root`; empty: none.
   [[nodiscard]] std::string ExportOf(std::string_view root) const;
   absl::Status LoadAll();
-  void LoadOne(const model::VolumeName& volume);
+  absl::Status LoadOne(const model::VolumeName& volume);
+  // Whether a replica's durable state stands there that isn't in use; what a making that was cut short left is removed.
+  absl::StatusOr<bool> HasState(const model::VolumeName& volume) const;
   absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
+  // Whether that is the replica that the primary means, and one that may go.
+  absl::Status CheckDiscard(const model::DiscardedVolume& discarded, const model::ReplicaState& state) const;
   absl::Status CheckOverlap(const model::VolumeSpec& spec) const;
   absl::StatusOr<std::shared_ptr<Replica>> Find(const model::VolumeName& volume) const;
 
   const CommitEngineOptions options_;
   Probe probe_;
   std::vector<std::string> problems_;  // written by Start only
+  std::unique_ptr<Trash> trash_;       // likewise
 
-  absl::Mutex create_mutex_;  // one replica is made at a time, so that no two of them overlap
+  absl::Mutex create_mutex_;  // one replica is made, trashed or restored at a time, so that no two of them overlap
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(create_mutex_);
   std::map<model::VolumeName, std::shared_ptr<Replica>> replicas_ ABSL_GUARDED_BY(mutex_);
 };

@@ -14,6 +14,7 @@ enum class Step {
   kRecord,    // before the commit record is written
   kRecorded,  // after it: the commit point lies behind
   kPublish,   // before each effect of publishing; `index` counts them
+  kTrash,     // before each effect of moving to the trash, restoring and purging; `index` counts them
   kSettle,    // before the record of a published commit is taken away
   kDrop,      // before undo record `index` is taken away, and between its row and what it keeps
 };

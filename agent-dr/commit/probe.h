@@ -14,6 +14,7 @@ struct Probe {
   std::atomic<uint64_t> refusals{0};             // staging calls and commits that ended a session
   std::atomic<uint64_t> publish_failures{0};     // commits that couldn't be brought into the folder at once
   std::atomic<uint64_t> points_given_up{0};      // recovery points that went before their time, for want of space
+  std::atomic<uint64_t> trash_purged{0};         // deleted volumes whose data was removed for good
   std::atomic<uint64_t> durable_nanoseconds{0};  // spent until a commit was durable
   std::atomic<uint64_t> publish_nanoseconds{0};  // spent publishing
 };

@@ -201,8 +201,34 @@ absl::Status Replica::AdoptEpoch(model::Epoch epoch) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<Identity> Replica::Retire() {
+  absl::MutexLock lock(&work_mutex_);
+  const model::ReplicaState state = State();
+  if (state.state != model::VolumeState::kStandby) {
+    return absl::FailedPreconditionError(fmt::format("volume '{}' is {} here, not a standby: its data stays in place",
+                                                     state.volume, model::ToString(state.state)));
+  }
+  session_ = 0;
+  if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
+    const absl::Status recovered = SetUsable(Recover());
+    if (!recovered.ok()) return absl::UnavailableError(recovered.message());
+  }
+  RETURN_IF_ERROR(SettleLocked());
+  // Nobody goes on with what was staged; its space isn't held for as long as the trash keeps the rest.
+  while (folders_->leftovers.DropOldest()) {
+  }
+  folders_->work.DiscardStaging(0).IgnoreError();
+  folders_.reset();
+  store_.reset();
+  retired_ = true;
+  return root_folder_;
+}
+
 absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
   absl::MutexLock lock(&work_mutex_);
+  if (retired_) {
+    return absl::UnavailableError(fmt::format("volume '{}' went to the trash just now: open it again", spec.name));
+  }
   const model::ReplicaState state = State();
   if (state.root != spec.replica_root) {
     return absl::FailedPreconditionError(fmt::format("volume '{}' has its replica in '{}', not in '{}'", spec.name,

@@ -62,6 +62,11 @@ class Replica {
   // As ReplicaSink::Open; finishes a commit that couldn't be published before.
   [[nodiscard]] absl::StatusOr<SessionToken> Open(const model::VolumeSpec& spec);
 
+  // Ends the replica's use for good: everything durable is published and settled, no session begins any more, and its
+  // files are closed. Gives the identity of its folder. FAILED_PRECONDITION: it is no standby; UNAVAILABLE: its folder
+  // can't be reached. Whatever fails, it may be tried again.
+  [[nodiscard]] absl::StatusOr<Identity> Retire();
+
   // As in ReplicaSink, for the session `token`. Any error ends the session and drops what it staged.
   [[nodiscard]] absl::Status StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
                                         const std::string& base_path);
@@ -185,6 +190,7 @@ class Replica {
   bool leave_no_undo_ ABSL_GUARDED_BY(work_mutex_) = false;  // there is no space for what the next commit displaces
   absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);      // of the newest Recover
   bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;   // the durable state may be ahead of what is known here
+  bool retired_ ABSL_GUARDED_BY(work_mutex_) = false;
   SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
   SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
 

@@ -160,6 +160,7 @@ absl::Status Replica::Rewind(model::Sequence to) {
     const std::string path = wire::PathOf(status);
     return path.empty() ? annotated : wire::WithPath(std::move(annotated), path);
   };
+  if (retired_) return annotate(absl::UnavailableError("it went to the trash just now"));
   if (State().state != model::VolumeState::kStandby) {
     return annotate(
         absl::FailedPreconditionError(fmt::format("it is {} here, not a standby", model::ToString(State().state))));

@@ -38,6 +38,17 @@ struct RenameDomain {
 };
 [[nodiscard]] absl::StatusOr<RenameDomain> RenameDomainOf(int fd);
 
+// The folder `name` of `parent`, made with mode 0700 when missing. PERMISSION_DENIED: it isn't ours.
+[[nodiscard]] absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name);
+
+struct WorkFolder {
+  os::Root folder;
+  RenameDomain domain;  // the export's
+  bool inside_export = false;
+};
+// The work folder of an export, made when it is missing.
+[[nodiscard]] absl::StatusOr<WorkFolder> OpenWorkFolder(const std::string& export_path);
+
 // Owns descriptors; const calls are thread-safe. The effects belong to the one thread that commits.
 class WorkArea {
  public:
@@ -55,6 +66,8 @@ class WorkArea {
   // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
+  // Of the replica's own folder in the work folder.
+  [[nodiscard]] static std::string FolderName(const std::string& replica_id);
   [[nodiscard]] static std::string StagedContent(model::Slot slot);
   [[nodiscard]] static std::string StagedAbout(model::Slot slot);
   // Named by the commit: the one before may have to be replayed while this one's entries are there already.

@@ -12,6 +12,7 @@
 #include "core/net/grpc_status.h"
 #include "core/wire/limits.h"
 #include "core/wire/replication_codec.h"
+#include "core/wire/trash_codec.h"
 #include "understudy/v1/replication.grpc.pb.h"
 
 namespace understudy::dr {
@@ -105,6 +106,19 @@ class ReplicationService final : public v1::Replication::Service {
       spdlog::warn("inventory failed volume={}: {}", parsed->volume, MessageOf(status));
     }
     return net::ToGrpcStatus(status);
+  }
+
+  grpc::Status DiscardVolume(grpc::ServerContext* context, const v1::DiscardVolumeRequest* request,
+                             v1::DiscardVolumeResponse*) override {
+    const absl::StatusOr<model::DiscardedVolume> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    const absl::Status moved = engine_.MoveToTrash(*parsed, "deleted at the primary");
+    if (moved.ok()) {
+      spdlog::info("volume={} moved to the trash peer={}", parsed->volume, context->peer());
+    } else {
+      spdlog::warn("volume={} can't be moved to the trash: {}", parsed->volume, MessageOf(moved));
+    }
+    return net::ToGrpcStatus(moved);
   }
 
  private:

@@ -48,6 +48,8 @@ constexpr EngineMetric kEngineMetrics[] = {
      [](const Probe& probe) { return static_cast<double>(probe.publish_failures); }},
     {"understudy_dr_points_given_up_total", "Recovery points that were given up early because space was short.",
      [](const Probe& probe) { return static_cast<double>(probe.points_given_up); }},
+    {"understudy_trash_purged_total", "Deleted volumes whose data was removed for good.",
+     [](const Probe& probe) { return static_cast<double>(probe.trash_purged); }},
     {"understudy_dr_commit_durable_seconds_total", "Time spent until commits were durable.",
      [](const Probe& probe) { return static_cast<double>(probe.durable_nanoseconds) / kNanosecondsPerSecond; }},
     {"understudy_dr_commit_publish_seconds_total", "Time spent bringing commits into the replica's folder.",
@@ -87,6 +89,17 @@ std::vector<MetricFamily> DrMetrics::Collect() const {
                       "Rises with every change of the catalog.",
                       MetricType::Gauge,
                       {Gauge(static_cast<double>(catalog_.Revision()))}});
+  const absl::StatusOr<Trash::Totals> trashed = engine_.trash().Sum();
+  if (trashed.ok()) {
+    families.push_back({"understudy_trash_volumes",
+                        "Deleted volumes in the trash, those that are being purged included.",
+                        MetricType::Gauge,
+                        {Gauge(static_cast<double>(trashed->volumes))}});
+    families.push_back({"understudy_trash_bytes",
+                        "Contents of the files of deleted volumes, holes included, as far as they are counted.",
+                        MetricType::Gauge,
+                        {Gauge(static_cast<double>(trashed->size_bytes))}});
+  }
   return families;
 }
 

@@ -12,6 +12,6 @@ class Service;
 namespace understudy::dr {
 
 // `engine` outlives the service. Thread-safe.
-[[nodiscard]] std::unique_ptr<grpc::Service> MakeReplicaService(const CommitEngine& engine);
+[[nodiscard]] std::unique_ptr<grpc::Service> MakeReplicaService(CommitEngine& engine);
 
 }  // namespace understudy::dr

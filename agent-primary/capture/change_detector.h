@@ -42,10 +42,15 @@ class ChangeDetector {
   // Everything below the folder `path`, the folder itself, and the one that holds it.
   [[nodiscard]] absl::Status LookBelow(const std::string& path);
 
+  // After all other looks: whatever else has to do with an inode that was met. A change through one name of a file
+  // shows at all of them, and a name in the index may stand for another file by now.
+  [[nodiscard]] absl::Status LookAtOtherNames();
+
   // Where in the replica the entry with this stat stands, when its inode tells: it may have been moved from there.
   // nullopt for what is new, and for files with several names, whose inode doesn't tell.
   [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByIdentity(const os::EntryStat& stat) const;
 
+  [[nodiscard]] bool moves() const { return moves_; }
   [[nodiscard]] const ChangeSet& changes() const { return changes_; }
   // Whether the entry that stood at `path` is gone although `folder`, the innermost one above it that moved, only
   // moved: what else stood there moved along. What a folder further out lacks at its new place says nothing of that.
@@ -60,6 +65,7 @@ class ChangeDetector {
   absl::Status LookAtOne(const std::string& path);
   absl::Status LookBelowOne(const std::string& path);
   absl::Status LookAtHolder(const std::string& path);
+  absl::Status LookAtNames(const std::vector<IndexEntry>& names);
   absl::StatusOr<std::string> TopmostNew(const std::string& path);
   // The folder `path` against the rows below `source`, which differ when it was moved.
   absl::Status Compare(const std::string& path, const std::string& source);

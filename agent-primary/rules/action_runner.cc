@@ -251,6 +251,22 @@ absl::Status ActionRunner::SyncClaim(const Action& action, std::stop_token stop)
 }
 
 absl::Status ActionRunner::Remove(const Action& action) {
+  RETURN_IF_ERROR(RemoveEntry(action));
+  return DiscardData(action);
+}
+
+absl::Status ActionRunner::DiscardData(const Action& action) {
+  if (action.key.kind != model::ObjectKind::kPersistentVolume) return absl::OkStatus();
+  const std::optional<VolumePlace> place = volumes_.Locate(action.source.server, action.source.path);
+  if (!place) return absl::OkStatus();
+  const absl::Status discarded = volumes_.Discard(action.key.name, *place);
+  if (!absl::IsFailedPrecondition(discarded)) return discarded;
+  // DR has its reasons, and trying again doesn't change them.
+  spdlog::warn("volume={} was deleted; DR keeps its data where it is: {}", action.key.name, MessageOf(discarded));
+  return absl::OkStatus();
+}
+
+absl::Status ActionRunner::RemoveEntry(const Action& action) {
   if (action.key.kind == model::ObjectKind::kPersistentVolume) {
     // First of all: who deleted the PersistentVolume may delete the data next, and DR is to keep it.
     RETURN_IF_ERROR(volumes_.Unregister(action.key.name));
@@ -326,7 +342,18 @@ absl::Status ActionRunner::DeleteIfGone(const model::CatalogEntry& entry) {
     absl::MutexLock lock(&mutex_);
     if (live_[entry.key.kind].contains(entry.key)) return absl::OkStatus();
   }
-  return Remove({.kind = Action::Kind::kDelete, .key = entry.key, .uid = entry.uid});
+  Action removal{.kind = Action::Kind::kDelete, .key = entry.key, .uid = entry.uid};
+  RETURN_IF_ERROR(RemoveEntry(removal));
+  if (entry.key.kind != model::ObjectKind::kPersistentVolume) return absl::OkStatus();
+  removal.volume = entry.key.name;
+  removal.source = NfsSourceOf(entry.resource).value_or(NfsSource{});
+  // The entry is gone, so a later comparison wouldn't find it: from here on it is tried like any other action.
+  absl::MutexLock lock(&mutex_);
+  if (stopped_ || live_[entry.key.kind].contains(entry.key)) return absl::OkStatus();
+  Work& work = work_[entry.key];
+  MergeRemoval(work.removal, std::move(removal));
+  Enqueue(entry.key, work);
+  return absl::OkStatus();
 }
 
 }  // namespace understudy::primary

@@ -1,4 +1,5 @@
-// action_runner.h: carries out what the rules decide: data first, then metadata.
+// action_runner.h: carries out what the rules decide: data first, then metadata; what is deleted
+// leaves the catalog first, then its data goes to DR's trash.
 //
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
 // ends the one under way, and no object has two at once. What fails is tried again with growing pauses for as long as
@@ -92,6 +93,8 @@ class ActionRunner : public EventSink {
   [[nodiscard]] absl::Status SyncVolume(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncClaim(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status Remove(const Action& action);
+  [[nodiscard]] absl::Status RemoveEntry(const Action& action);
+  [[nodiscard]] absl::Status DiscardData(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
   void SetVolume(const std::string& name, Volume volume);
   void WorkOnReconciliation();

@@ -63,6 +63,9 @@ Action Decide(const model::ObjectEvent& event) {
   const json& metadata = ObjectAt(object, "metadata");
   action.uid = StringAt(metadata, "uid");
   if (event.key.kind == model::ObjectKind::kPersistentVolume) action.volume = event.key.name;
+  if (event.type == model::EventType::kDeleted && event.key.kind == model::ObjectKind::kPersistentVolume) {
+    action.source = kube::NfsSourceOf(object).value_or(NfsSource{});
+  }
   if (event.type == model::EventType::kDeleted) return Becomes(std::move(action), Action::Kind::kDelete);
   if (action.uid.empty()) return Becomes(std::move(action), Action::Kind::kIgnore, "has no uid");
   if (!StringAt(metadata, "deletionTimestamp").empty()) {

@@ -21,7 +21,8 @@ struct Action {
     kHold,        // would be taken, but can't be yet, for `reason`
     kSyncVolume,  // replicate `source` as `volume`; when its data is across, put the object into the catalog
     kSyncClaim,   // when the data of `volume` is across, put the object into the catalog
-    kDelete,      // take the object out of the catalog; a PersistentVolume's volume is no longer replicated
+    kDelete,      // take the object out of the catalog; a PersistentVolume's volume is no longer replicated, and its
+                  // data goes to DR's trash
   };
   Kind kind = Kind::kIgnore;
   model::ObjectKey key = {};
@@ -29,7 +30,7 @@ struct Action {
   std::string resource = {};  // JSON of the object
   absl::Time observed_at = {};
   std::string volume = {};  // the PersistentVolume's name
-  NfsSource source = {};    // of kSyncVolume
+  NfsSource source = {};    // of kSyncVolume, and of kDelete of a PersistentVolume; else empty
   std::string reason = {};
 };
 

@@ -32,6 +32,12 @@ class VolumeActions {
   // Ends the replication of a volume that Register began; DR keeps its data. A name that isn't registered is fine.
   [[nodiscard]] virtual absl::Status Unregister(const std::string& name) = 0;
 
+  // The volume at `place` was deleted for good: DR moves its data to the trash. After Unregister; OK when DR has done
+  // so, or has no such replica (any more), when this host knows of none, or when the volume is still replicated because
+  // the configuration lists it.
+  // UNAVAILABLE: to be tried again. FAILED_PRECONDITION: DR keeps the data in place, and says why.
+  [[nodiscard]] virtual absl::Status Discard(const std::string& name, const VolumePlace& place) = 0;
+
   // Returns when everything written before the call is durable at DR; UNAVAILABLE or CANCELLED (`stop`) otherwise.
   [[nodiscard]] virtual absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) = 0;
 };

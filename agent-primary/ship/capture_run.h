@@ -1,6 +1,7 @@
 // capture_run.h: one capture of one volume: from dirty paths to acknowledged commits.
 #pragma once
 
+#include <map>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -18,6 +19,7 @@ namespace understudy::primary {
 struct CaptureResult {
   bool more = false;                    // there were more differences than one capture takes: look at everything again
   std::vector<std::string> look_again;  // changed while they were captured, or a moment before
+  std::map<std::string, std::string> unreadable;  // why, by path; also to be looked at again
   uint64_t commits = 0;
   uint64_t content_bytes_sent = 0;
   std::string_view rung;  // of the largest file whose content was sent; empty when none was
@@ -33,6 +35,9 @@ struct CaptureContext {
   std::stop_token stop;
   // Of the newest opening (ReplicaState); those that were asked for go.
   std::set<std::string>* leftovers = nullptr;
+  // The replica lacks the present state of entries that couldn't be read before and that this batch doesn't look at: no
+  // commit shows the volume as it is.
+  bool lacks_entries = false;
 };
 
 // Returns when all that the batch led to is acknowledged. FAILED_PRECONDITION: the volume's folder isn't the one that

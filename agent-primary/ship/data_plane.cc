@@ -2,12 +2,16 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <functional>
+#include <memory>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
+#include "agent-primary/index/volume_index.h"
 #include "agent-primary/watch/inotify_source.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -42,6 +46,22 @@ absl::Status MakeFolder(const std::string& path) {
   return absl::OkStatus();
 }
 
+// Every lane meets the same trouble; it is told once, until a connection is made.
+SinkConnector TellingTrouble(SinkConnector connect) {
+  struct Told {
+    absl::Mutex mutex;
+    std::string text ABSL_GUARDED_BY(mutex);
+  };
+  return [connect = std::move(connect), told = std::make_shared<Told>()](auto on_published, auto on_broken) {
+    auto sink = connect(std::move(on_published), std::move(on_broken));
+    const std::string text(sink.ok() ? std::string_view() : MessageOf(sink.status()));
+    absl::MutexLock lock(&told->mutex);
+    if (!text.empty() && text != told->text) spdlog::warn("{}", text);
+    told->text = text;
+    return sink;
+  };
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options,
@@ -50,7 +70,8 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
   ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
-  for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(connect, clock));
+  const SinkConnector telling = TellingTrouble(connect);
+  for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
   return plane;
 }
 
@@ -116,6 +137,10 @@ absl::Status DataPlane::CheckFree(const model::VolumeName& name, const VolumePla
   return absl::OkStatus();
 }
 
+std::string DataPlane::IndexFile(const model::VolumeName& name) const {
+  return fmt::format("{}/index/{}.db", options_.state_dir, name);
+}
+
 absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin) {
   RETURN_IF_ERROR(model::ValidateVolumeName(name));
   absl::MutexLock registering(&registering_);
@@ -134,8 +159,7 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
   }
   ASSIGN_OR_RETURN(
       std::shared_ptr<VolumeReplicator> replicator,
-      VolumeReplicator::Open(name, place.path, place.replica_path,
-                             fmt::format("{}/index/{}.db", options_.state_dir, name), options_.replicator, clock_));
+      VolumeReplicator::Open(name, place.path, place.replica_path, IndexFile(name), options_.replicator, clock_));
   Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
   {
     absl::MutexLock lock(&mutex_);
@@ -143,9 +167,7 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
   }
   // Watched before the first scan begins, so that nothing slips in between.
   const absl::Status watched = source_->AddVolume(name, place.path);
-  if (absl::IsResourceExhausted(watched)) {
-    spdlog::warn("volume={} {}", name, MessageOf(watched));
-  } else if (!watched.ok()) {
+  if (!watched.ok()) {
     source_->RemoveVolume(name);
     absl::MutexLock lock(&mutex_);
     volumes_.erase(name);
@@ -168,7 +190,38 @@ absl::Status DataPlane::Unregister(const std::string& name) {
   }
   source_->RemoveVolume(name);
   volume->lane->Remove(name);
-  spdlog::info("volume={} not replicated any more; DR keeps its data", name);
+  spdlog::info("volume={} not replicated any more", name);
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& place) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(name));
+  const auto replicated = [&] {
+    absl::MutexLock lock(&mutex_);
+    return volumes_.contains(name);
+  };
+  if (replicated() || options_.discard == nullptr) return absl::OkStatus();
+  RETURN_IF_ERROR(TellDiscarded(name, place));
+  absl::MutexLock registering(&registering_);
+  if (replicated()) return absl::OkStatus();
+  for (const char* const suffix : {"", "-wal", "-shm"}) {
+    const std::string file = IndexFile(name) + suffix;
+    if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::TellDiscarded(const model::VolumeName& name, const VolumePlace& place) {
+  const absl::StatusOr<std::unique_ptr<VolumeIndex>> index = VolumeIndex::Open(IndexFile(name));
+  if (absl::IsDataLoss(index.status())) return absl::FailedPreconditionError(index.status().message());
+  RETURN_IF_ERROR(index.status());
+  const IndexState& known = (*index)->state();
+  if (known.replica_id.empty()) {
+    spdlog::info("volume={} was deleted; this host knows of no replica of it, so DR isn't told", name);
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(options_.discard({name, place.replica_path, known.replica_id, known.epoch}));
+  spdlog::info("volume={} was deleted; its data is in DR's trash", name);
   return absl::OkStatus();
 }
 
@@ -234,6 +287,14 @@ void DataPlane::OnOverflow(const model::VolumeName& volume) {
   const auto found = volumes_.find(volume);
   if (found == volumes_.end()) return;
   found->second.replicator->OnOverflow();
+  found->second.lane->Wake();
+}
+
+void DataPlane::OnCoverage(const model::VolumeName& volume, const absl::Status& coverage) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(volume);
+  if (found == volumes_.end()) return;
+  found->second.replicator->OnCoverage(coverage);
   found->second.lane->Wake();
 }
 

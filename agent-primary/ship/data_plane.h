@@ -1,6 +1,7 @@
 // data_plane.h: every volume of this host: registered, watched, and carried to DR by its lane.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "agent-primary/ship/lane.h"
 #include "agent-primary/ship/volume_replicator.h"
 #include "agent-primary/watch/change_source.h"
+#include "core/model/trash.h"
 
 namespace understudy::primary {
 
@@ -28,6 +30,8 @@ struct DataPlaneOptions {
   std::string state_dir;
   std::vector<ExportPlace> exports;
   ReplicatorOptions replicator;
+  // Tells DR that a volume was deleted, as VolumeActions::Discard. Thread-safe; nullptr: nobody is told.
+  std::function<absl::Status(const model::DiscardedVolume& discarded)> discard;
 };
 
 enum class VolumeOrigin { kConfig, kKubernetes };
@@ -64,10 +68,14 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const override;
   [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
   [[nodiscard]] absl::Status Unregister(const std::string& name) override;
+  // Names the replica that the volume's index describes, so that DR gives up no other one: without an index (this host
+  // never replicated it, or lost its state) DR isn't told. Takes the index away in the end.
+  [[nodiscard]] absl::Status Discard(const std::string& name, const VolumePlace& place) override;
   [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override;
 
   void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) override;
   void OnOverflow(const model::VolumeName& volume) override;
+  void OnCoverage(const model::VolumeName& volume, const absl::Status& coverage) override;
 
  private:
   struct Volume {
@@ -77,6 +85,8 @@ class DataPlane : public HintSink, public VolumeActions {
   };
 
   DataPlane(const DataPlaneOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
+  [[nodiscard]] std::string IndexFile(const model::VolumeName& name) const;
+  absl::Status TellDiscarded(const model::VolumeName& name, const VolumePlace& place);
   absl::Status Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin);
   absl::Status CheckFree(const model::VolumeName& name, const VolumePlace& place, bool* already) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

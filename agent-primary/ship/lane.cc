@@ -100,7 +100,6 @@ void Lane::Connect() {
   const absl::Duration delay =
       std::min(kLongestReconnect, kFirstReconnect * (int64_t{1} << std::min(failed_connects_++, 8)));
   absl::MutexLock lock(&mutex_);
-  if (MessageOf(connection_) != MessageOf(sink.status())) spdlog::warn("{}", MessageOf(sink.status()));
   connection_ = sink.status();
   mutex_.AwaitWithTimeout(absl::Condition(&stop_), delay);
 }

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent-primary/ship/capture_run.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
+#include "core/model/path.h"
 
 namespace understudy::primary {
 namespace {
@@ -17,6 +17,14 @@ constexpr absl::Duration kLongestRetry = absl::Seconds(15);
 // What was acknowledged longer ago and isn't known to be published calls for a new session: opening one publishes, or
 // says why not.
 constexpr absl::Duration kPublishPatience = absl::Seconds(10);
+// A file that can't be read is tried again after so long.
+constexpr absl::Duration kUnreadableRetry = absl::Seconds(2);
+constexpr size_t kMaxUnreadableKept = 1000;
+// A volume that no hint covers is scanned so often, but no more than a tenth of the time.
+constexpr absl::Duration kUncoveredRescan = absl::Minutes(1);
+constexpr int kUncoveredScanShare = 10;
+// More than so many unsettled entries are found by a scan.
+constexpr size_t kMaxUnsettledPaths = 10'000;
 
 absl::Duration RetryDelay(int failures_in_a_row) {
   return std::min(kLongestRetry, kFirstRetry * (int64_t{1} << std::min(failures_in_a_row, 10)));
@@ -38,6 +46,7 @@ IndexRow RowOf(const model::InventoryEntry& entry) {
   row.gid = entry.metadata.gid;
   row.device = entry.device;
   row.xattrs = DigestOfXattrs(entry.metadata.xattrs);
+  row.file = entry.link_id;
   if (entry.digest.has_value()) row.content = *entry.digest;
   if (entry.kind == model::FileKind::kSymlink) row.content = delta::DigestOf(entry.symlink_target);
   return row;
@@ -97,6 +106,12 @@ void VolumeReplicator::OnHint(std::string_view path, HintKind kind, bool at_once
 void VolumeReplicator::OnOverflow() {
   absl::MutexLock lock(&mutex_);
   dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/true);
+}
+
+void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
+  absl::MutexLock lock(&mutex_);
+  coverage_ = coverage;
+  if (!coverage_.ok()) next_rescan_ = std::min(next_rescan_, clock_.Monotonic() + kUncoveredRescan);
 }
 
 std::optional<absl::Duration> VolumeReplicator::NextRun() const {
@@ -167,6 +182,7 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   } else {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
+  RETURN_IF_ERROR(LookAtUnsettled());
   leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   CopyIndexState();
@@ -194,7 +210,21 @@ absl::Status VolumeReplicator::Reconcile(model::ReplicaSink& sink, const model::
   });
 }
 
+// A capture that was cut off may have left entries at DR that nothing will hint at.
+absl::Status VolumeReplicator::LookAtUnsettled() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> unsettled, index_->ListUnsettled(kMaxUnsettledPaths + 1));
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  if (unsettled.size() > kMaxUnsettledPaths) {
+    dirty_.AddWholeVolume(now, /*hinted=*/false);
+  } else {
+    for (const std::string& path : unsettled) dirty_.AddRecheck(path, now);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
+  const absl::Duration begun = clock_.Monotonic();
   DirtyBatch batch;
   uint64_t barrier = 0;
   bool barrier_waits = false;
@@ -203,9 +233,10 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     const absl::Duration now = clock_.Monotonic();
     barrier = barrier_requested_;
     barrier_waits = barrier > barrier_passed_;
-    if (now >= next_rescan_) {
+    const bool sees_all = coverage_.ok();
+    if (now >= next_rescan_ || (barrier_waits && !sees_all)) {
       dirty_.AddWholeVolume(now, /*hinted=*/false);
-      next_rescan_ = now + options_.rescan_interval;
+      next_rescan_ = now + (sees_all ? options_.rescan_interval : std::min(options_.rescan_interval, kUncoveredRescan));
     }
     batch = dirty_.Take(now, /*all=*/barrier_waits);
     oldest_in_flight_ = batch.oldest_hint;
@@ -226,15 +257,19 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     }
     for (std::string& path : *large) batch.paths.push_back({std::move(path), false});
   }
+  ForgetUnreadable(batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   absl::StatusOr<CaptureResult> result =
       root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
-                              std::move(stop), &leftovers_},
+                              std::move(stop), &leftovers_, /*lacks_entries=*/!unreadable_.empty()},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   if (!result.ok()) {
     put_back();
     return result.status();
+  }
+  for (const auto& kept : result->unreadable) {
+    if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
   CopyIndexState();
   // Counting goes through the whole index, as the scan did. Should it fail, the next scan counts: what this one found
@@ -243,13 +278,26 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   if (batch.whole_volume) rows = index_->CountRows();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
+  if (batch.whole_volume && !coverage_.ok()) {
+    next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - begun));
+  }
   oldest_in_flight_.reset();
   for (const std::string& path : result->look_again) dirty_.AddRecheck(path, now);
+  for (const auto& [path, why] : result->unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
+  if (!unreadable_.empty()) {
+    const auto& [path, why] = *unreadable_.begin();
+    status_.error = fmt::format(
+        "{} entries of the volume can't be read and aren't replicated as they are now; the "
+        "first is '{}': {}",
+        unreadable_.size(), Printable(path), why);
+  }
   if (result->more) {
     DirtyBatch rest;
     rest.whole_volume = true;
     rest.oldest_hint = batch.oldest_hint;
     dirty_.Restore(rest);
+  } else if (barrier_waits && !unreadable_.empty()) {
+    not_before_ = now + kUnreadableRetry;  // it waits for these, too
   } else if (barrier_waits) {
     barrier_passed_ = barrier;
     barrier_sequence_ = index_->state().sequence;
@@ -265,6 +313,16 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   if (rows.ok() && *rows > 0) status_.files = *rows - 1;  // the volume's own folder is no file in it
   status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
   return absl::OkStatus();
+}
+
+// What the batch looks at again anyway.
+void VolumeReplicator::ForgetUnreadable(const DirtyBatch& batch) {
+  if (batch.whole_volume) unreadable_.clear();
+  for (const DirtyPath& dirty : batch.paths) {
+    std::erase_if(unreadable_, [&](const auto& kept) {
+      return dirty.subtree ? model::IsWithin(kept.first, dirty.path) : kept.first == dirty.path;
+    });
+  }
 }
 
 void VolumeReplicator::CopyIndexState() {
@@ -298,6 +356,7 @@ ReplicatorStatus VolumeReplicator::Status() const {
   if (!status.complete) oldest = created_;
   status.lag_seconds = oldest.has_value() ? std::max(0.0, absl::ToDoubleSeconds(clock_.Monotonic() - *oldest)) : 0.0;
   status.dirty_paths = dirty_.size();
+  if (status.error.empty()) status.error = std::string(MessageOf(coverage_));
   return status;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -12,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/capture_run.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
@@ -58,6 +60,8 @@ class VolumeReplicator {
 
   void OnHint(std::string_view path, HintKind kind, bool at_once);
   void OnOverflow();
+  // As HintSink::OnCoverage. While it isn't OK a barrier looks at the whole volume, and so does a scan every minute.
+  void OnCoverage(const absl::Status& coverage);
 
   // When Run has something to do (Clock::Monotonic); nullopt: only after a hint or a barrier.
   [[nodiscard]] std::optional<absl::Duration> NextRun() const;
@@ -83,7 +87,9 @@ class VolumeReplicator {
                    std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
+  absl::Status LookAtUnsettled();
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
+  void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();
 
   const model::VolumeName name_;
@@ -97,11 +103,13 @@ class VolumeReplicator {
   bool session_open_ = false;
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
+  std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
 
   mutable absl::Mutex mutex_;
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   const absl::Duration created_;

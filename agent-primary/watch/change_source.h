@@ -25,6 +25,9 @@ class HintSink {
   virtual void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) = 0;
   // Anything in the volume may have changed.
   virtual void OnOverflow(const model::VolumeName& volume) = 0;
+  // OK: from now on every change in the volume is hinted at. RESOURCE_EXHAUSTED: part of it can't be watched, and the
+  // message names the setting to raise; scans have to find what changes there. Until the first call it is OK.
+  virtual void OnCoverage(const model::VolumeName& volume, const absl::Status& coverage) = 0;
 };
 
 // Thread-safe.
@@ -34,9 +37,8 @@ class ChangeSource {
 
   [[nodiscard]] virtual std::string_view name() const = 0;
 
-  // When it returns, every change made below `path` (absolute) from now on is hinted at. RESOURCE_EXHAUSTED: part of
-  // the volume can't be watched, and the message names the setting to raise; what can be is watched, and scans have to
-  // find the rest.
+  // When it returns, every change made below `path` (absolute) from now on is hinted at, but for what OnCoverage told
+  // of.
   [[nodiscard]] virtual absl::Status AddVolume(const model::VolumeName& volume, const std::string& path) = 0;
   virtual void RemoveVolume(const model::VolumeName& volume) = 0;
 

@@ -6,11 +6,15 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <fstream>
+#include <optional>
 #include <utility>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/tree_walk.h"
@@ -29,19 +33,20 @@ std::string MagicPath(int folder_fd, const std::string& name) {
                       : fmt::format("/proc/self/fd/{}/{}", folder_fd, name);
 }
 
+constexpr char kWatchLimitFile[] = "/proc/sys/fs/inotify/max_user_watches";
+
 absl::Status WatchError(int error_number, std::string_view path) {
   if (error_number == ENOSPC) {
     return absl::ResourceExhaustedError(fmt::format(
-        "inotify has no watch left for '{}': raise the sysctl fs.inotify.max_user_watches; until then scans find what "
-        "changes there",
-        Printable(path)));
+        "inotify has no watch left for '{}': raise the sysctl fs.inotify.max_user_watches", Printable(path)));
   }
   return ErrnoStatus(error_number, fmt::format("watch '{}'", Printable(path)));
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<InotifySource>> InotifySource::Start(const std::string& cookie_folder, HintSink& sink) {
+absl::StatusOr<std::unique_ptr<InotifySource>> InotifySource::Start(const std::string& cookie_folder, HintSink& sink,
+                                                                    absl::Duration retry_interval) {
   os::Fd inotify(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   if (!inotify.valid()) {
     if (errno == EMFILE) {
@@ -55,16 +60,18 @@ absl::StatusOr<std::unique_ptr<InotifySource>> InotifySource::Start(const std::s
   const int cookie_watch = inotify_add_watch(inotify.get(), cookie_folder.c_str(), IN_CREATE | IN_ONLYDIR);
   if (cookie_watch < 0) return WatchError(errno, cookie_folder);
   std::unique_ptr<InotifySource> source(
-      new InotifySource(std::move(inotify), std::move(stop_event), cookie_folder, sink));
+      new InotifySource(std::move(inotify), std::move(stop_event), cookie_folder, sink, retry_interval));
   source->cookie_watch_ = cookie_watch;
   source->thread_ = std::thread([raw = source.get()] { raw->ReadEvents(); });
   return source;
 }
 
-InotifySource::InotifySource(os::Fd inotify, os::Fd stop_event, std::string cookie_folder, HintSink& sink)
+InotifySource::InotifySource(os::Fd inotify, os::Fd stop_event, std::string cookie_folder, HintSink& sink,
+                             absl::Duration retry_interval)
     : inotify_(std::move(inotify)),
       stop_event_(std::move(stop_event)),
       cookie_folder_(std::move(cookie_folder)),
+      retry_interval_(retry_interval),
       sink_(sink),
       buffer_(kBufferBytes) {}
 
@@ -79,7 +86,7 @@ absl::Status InotifySource::AddVolume(const model::VolumeName& volume, const std
   auto root = std::make_shared<const os::Root>(std::move(opened));
   {
     absl::MutexLock lock(&mutex_);
-    volumes_[volume] = Volume{path, root, -1};
+    volumes_[volume] = Volume{.path = path, .root = root};
   }
   return WatchTree(volume, *root, "");
 }
@@ -128,8 +135,10 @@ absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os:
   // The watch of each folder between `path` and the walk's place, by depth.
   std::vector<std::pair<std::string, int>> chain;
   int watch = -1;
+  uint64_t unwatched = 0;
+  absl::Status watched;
   if (path.empty()) {
-    RETURN_IF_ERROR(WatchOne(volume, root.fd(), "", -1, &watch));
+    watched = WatchOne(volume, root.fd(), "", -1, &watch);
   } else {
     int parent = -1;
     {
@@ -150,24 +159,90 @@ absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os:
     absl::StatusOr<os::ParentAndName> place = root.OpenParent(path);
     if (absl::IsNotFound(place.status())) return absl::OkStatus();
     RETURN_IF_ERROR(place.status());
-    RETURN_IF_ERROR(WatchOne(volume, place->folder.get(), place->name, parent, &watch));
+    watched = WatchOne(volume, place->folder.get(), place->name, parent, &watch);
   }
-  if (watch < 0) return absl::OkStatus();  // gone again
-  chain.emplace_back(path, watch);
+  // What can't be watched is counted, with what is below it.
+  std::optional<std::string> dark;
+  if (absl::IsResourceExhausted(watched)) {
+    ++unwatched;
+    dark = path;
+  } else {
+    RETURN_IF_ERROR(watched);
+    if (watch < 0) return absl::OkStatus();  // gone again
+    chain.emplace_back(path, watch);
+  }
   absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path);
   if (absl::IsNotFound(walk.status())) return absl::OkStatus();
   RETURN_IF_ERROR(walk.status());
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk->Next());
-    if (!entry.has_value()) return absl::OkStatus();
+    if (!entry.has_value()) break;
     if (entry->stat.kind != model::FileKind::kDirectory) continue;
+    if (dark.has_value() && model::IsWithin(entry->path, *dark)) {
+      ++unwatched;
+      continue;
+    }
     while (chain.back().first != model::Parent(entry->path)) chain.pop_back();
-    RETURN_IF_ERROR(WatchOne(volume, entry->folder_fd, entry->name, chain.back().second, &watch));
+    watched = WatchOne(volume, entry->folder_fd, entry->name, chain.back().second, &watch);
+    if (absl::IsResourceExhausted(watched)) {
+      ++unwatched;
+      dark = entry->path;
+      continue;
+    }
+    RETURN_IF_ERROR(watched);
     if (watch < 0) {
       walk->SkipChildren();
     } else {
       chain.emplace_back(entry->path, watch);
     }
+  }
+  if (unwatched > 0) TellOfLimit(volume, unwatched);
+  return absl::OkStatus();
+}
+
+void InotifySource::TellOfLimit(const model::VolumeName& volume, uint64_t unwatched) {
+  uint64_t limit = 0;
+  std::ifstream(kWatchLimitFile) >> limit;
+  const absl::Status coverage = absl::ResourceExhaustedError(fmt::format(
+      "inotify has no watch left for {} of the volume's folders: set the sysctl fs.inotify.max_user_watches to {} or "
+      "more (it is {}); until then scans find what changes there",
+      unwatched, limit + unwatched, limit));
+  bool first = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = volumes_.find(volume);
+    if (found == volumes_.end()) return;
+    found->second.covered = false;
+    first = !std::exchange(limit_told_, true);
+  }
+  if (first) spdlog::warn("volume={} {}", volume, MessageOf(coverage));
+  sink_.OnCoverage(volume, coverage);
+}
+
+void InotifySource::WatchTheRest() {
+  std::vector<std::pair<model::VolumeName, std::shared_ptr<const os::Root>>> dark;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (auto& [name, volume] : volumes_) {
+      if (!std::exchange(volume.covered, true)) dark.emplace_back(name, volume.root);
+    }
+  }
+  for (const auto& [name, root] : dark) {
+    const absl::Status status = WatchTree(name, *root, "");
+    if (!status.ok()) spdlog::warn("volume={} {}", name, MessageOf(status));
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto found = volumes_.find(name);
+      if (found == volumes_.end() || !found->second.covered) continue;
+      if (!status.ok()) {
+        found->second.covered = false;  // it is tried again
+        continue;
+      }
+      limit_told_ = false;
+    }
+    spdlog::info("volume={} every folder is watched now", name);
+    sink_.OnCoverage(name, absl::OkStatus());
+    sink_.OnOverflow(name);  // what changed before the last watch was set
   }
 }
 
@@ -273,14 +348,21 @@ void InotifySource::ForgetOrphans() {
 // ---- events
 
 void InotifySource::ReadEvents() {
+  const Clock& clock = Clock::System();
+  absl::Duration next_retry = clock.Monotonic() + retry_interval_;
   for (;;) {
     pollfd fds[2] = {{inotify_.get(), POLLIN, 0}, {stop_event_.get(), POLLIN, 0}};
-    if (poll(fds, 2, -1) < 0 && errno != EINTR) {
+    const absl::Duration left = std::max(next_retry - clock.Monotonic(), absl::ZeroDuration());
+    if (poll(fds, 2, static_cast<int>(absl::ToInt64Milliseconds(left)) + 1) < 0 && errno != EINTR) {
       spdlog::error("inotify: poll failed: {}; changes are found by scans only", std::strerror(errno));
       return;
     }
     if (fds[1].revents != 0) return;
     if (fds[0].revents != 0 && !ReadBatch()) return;
+    if (clock.Monotonic() >= next_retry) {
+      WatchTheRest();
+      next_retry = clock.Monotonic() + retry_interval_;
+    }
   }
 }
 

@@ -24,9 +24,10 @@ namespace understudy::primary {
 // Owns one inotify instance and the thread that reads it. `sink` must outlive it.
 class InotifySource : public ChangeSource {
  public:
-  // `cookie_folder` is a folder of the agent's own (outside every volume), in which Flush touches a file.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<InotifySource>> Start(const std::string& cookie_folder,
-                                                                            HintSink& sink);
+  // `cookie_folder` is a folder of the agent's own (outside every volume), in which Flush touches a file. When the
+  // kernel's limit of watches was met, what is left is tried again every `retry_interval`.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<InotifySource>> Start(
+      const std::string& cookie_folder, HintSink& sink, absl::Duration retry_interval = absl::Minutes(5));
   ~InotifySource() override;
 
   [[nodiscard]] std::string_view name() const override { return "inotify"; }
@@ -41,6 +42,7 @@ class InotifySource : public ChangeSource {
     std::string path;
     std::shared_ptr<const os::Root> root;
     int root_watch = -1;
+    bool covered = true;  // as the sink was told last
   };
   // One watched folder. Its path is its chain of parents, so that renaming a folder costs one entry.
   struct Watch {
@@ -51,7 +53,8 @@ class InotifySource : public ChangeSource {
     uint64_t seen = 0;  // the newest walk that met it (walks_)
   };
 
-  InotifySource(os::Fd inotify, os::Fd stop_event, std::string cookie_folder, HintSink& sink);
+  InotifySource(os::Fd inotify, os::Fd stop_event, std::string cookie_folder, HintSink& sink,
+                absl::Duration retry_interval);
 
   void ReadEvents();
   bool ReadBatch();
@@ -63,6 +66,10 @@ class InotifySource : public ChangeSource {
 
   // Watches the folder `path` of the volume and every folder below it.
   absl::Status WatchTree(const model::VolumeName& volume, const os::Root& root, const std::string& path);
+  // `unwatched` folders that were to be watched couldn't be.
+  void TellOfLimit(const model::VolumeName& volume, uint64_t unwatched) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Tries to watch what couldn't be watched before.
+  void WatchTheRest() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status WatchOne(const model::VolumeName& volume, int folder_fd, const std::string& name, int parent,
                         int* watch);
   [[nodiscard]] bool PathOf(int watch, std::string* path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -74,6 +81,7 @@ class InotifySource : public ChangeSource {
   const os::Fd inotify_;
   const os::Fd stop_event_;
   const std::string cookie_folder_;
+  const absl::Duration retry_interval_;
   int cookie_watch_ = -1;
   HintSink& sink_;
   std::vector<char> buffer_;
@@ -86,6 +94,7 @@ class InotifySource : public ChangeSource {
   uint64_t cookies_made_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t cookies_seen_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t walks_ ABSL_GUARDED_BY(mutex_) = 0;  // over every folder, after an overflow
+  bool limit_told_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t overflows_begun_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t overflows_handled_ ABSL_GUARDED_BY(mutex_) = 0;
 

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/trash_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
 
@@ -51,6 +52,8 @@ void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
   if (timeout != absl::InfiniteDuration()) context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
 }
 
+// Of a restore, which syncs its filesystem.
+constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
 constexpr char kPrimaryProgram[] = "understudy-primary";
 constexpr char kDrProgram[] = "understudy-dr";
 
@@ -131,6 +134,45 @@ absl::StatusOr<std::vector<DrReplica>> ReplicaClient::ListReplicas() const {
   std::vector<DrReplica> replicas;
   for (const v1::ReplicaState& replica : response.replicas()) replicas.push_back(FromWire(replica));
   return replicas;
+}
+
+absl::StatusOr<std::vector<model::TrashEntry>> ReplicaClient::ListTrash() const {
+  std::vector<model::TrashEntry> entries;
+  v1::ListTrashRequest request;
+  while (true) {
+    grpc::ClientContext context;
+    SetTimeout(context, kQueryTimeout);
+    v1::ListTrashResponse response;
+    const grpc::Status status = stub_->rpc->ListTrash(&context, request, &response);
+    if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
+    ASSIGN_OR_RETURN(wire::TrashPage page, wire::Parse(response));
+    for (model::TrashEntry& entry : page.entries) entries.push_back(std::move(entry));
+    if (!page.more) return entries;
+    if (entries.back().id <= request.after_id())
+      return absl::InternalError("understudy-dr lists its trash in a circle");
+    request.set_after_id(entries.back().id);
+  }
+}
+
+absl::StatusOr<DrReplica> ReplicaClient::RestoreTrash(const std::string& id) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kRestoreTimeout);
+  v1::RestoreTrashRequest request;
+  request.set_id(id);
+  v1::RestoreTrashResponse response;
+  const grpc::Status status = stub_->rpc->RestoreTrash(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
+  return FromWire(response.replica());
+}
+
+absl::Status ReplicaClient::PurgeTrash(const std::string& id) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kQueryTimeout);
+  v1::PurgeTrashRequest request;
+  request.set_id(id);
+  v1::PurgeTrashResponse response;
+  const grpc::Status status = stub_->rpc->PurgeTrash(&context, request, &response);
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kDrProgram, stub_->address);
 }
 
 }  // namespace understudy::control

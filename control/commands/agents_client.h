@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "core/base/status.h"
+#include "core/model/trash.h"
 #include "core/net/tls_files.h"
 
 namespace understudy::control {
@@ -82,6 +83,12 @@ class ReplicaClient {
   ~ReplicaClient();
 
   [[nodiscard]] absl::StatusOr<std::vector<DrReplica>> ListReplicas() const;
+
+  // Ascending by id.
+  [[nodiscard]] absl::StatusOr<std::vector<model::TrashEntry>> ListTrash() const;
+  [[nodiscard]] absl::StatusOr<DrReplica> RestoreTrash(const std::string& id) const;
+  // OK: it is certain that the entry will be deleted.
+  [[nodiscard]] absl::Status PurgeTrash(const std::string& id) const;
 
  private:
   struct Stub;

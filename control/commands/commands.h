@@ -37,6 +37,21 @@ struct SyncOptions {
 [[nodiscard]] ExitCode RunVolumesSync(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                       const SyncOptions& options);
 
+// The deleted volumes that DR still keeps, of all pairs or of `pair`.
+[[nodiscard]] ExitCode RunTrashList(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                    const std::string& pair);
+[[nodiscard]] ExitCode RunTrashRestore(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const std::string& id, const std::string& pair);
+
+struct TrashPurgeOptions {
+  std::string id;  // this or `everything`
+  bool everything = false;
+  std::string pair;  // empty: all
+  bool yes = false;  // without it, only says what would be purged, and ends as refused
+};
+[[nodiscard]] ExitCode RunTrashPurge(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const TrashPurgeOptions& options);
+
 [[nodiscard]] ExitCode RunPkiInit(const Console& console, OutputFormat format, const std::filesystem::path& folder,
                                   bool force);
 

@@ -24,6 +24,13 @@ void PointsConfig::Describe(Visitor& v) {
          max_bytes, 0, kMostBytes);
 }
 
+void TrashConfig::Describe(Visitor& v) {
+  v.Duration(
+      {.key = "retain",
+       .doc = "how long the replica of a deleted volume is kept before it is purged; counted while understudy-dr runs"},
+      retain, absl::Hours(1), absl::Hours(10 * 365 * 24));
+}
+
 void DrConfig::Describe(Visitor& v) {
   v.Text({.key = "listen", .doc = "host:port for gRPC from understudy-primary and drctl"}, listen, CheckAddress);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz (plain HTTP)"}, metrics_listen,
@@ -39,6 +46,7 @@ void DrConfig::Describe(Visitor& v) {
          exports);
   v.Section({.key = "points", .doc = "the recovery points: how long and how much of each volume's past is kept"},
             points);
+  v.Section({.key = "trash", .doc = "where the replicas of deleted volumes go"}, trash);
 }
 
 std::optional<Problem> FindProblem(const DrConfig& config) {

@@ -31,6 +31,12 @@ struct PointsConfig {
   void Describe(Visitor& v);
 };
 
+// Deleted volumes, until they are purged.
+struct TrashConfig {
+  absl::Duration retain = absl::Hours(7 * 24);
+  void Describe(Visitor& v);
+};
+
 struct DrConfig {
   std::string listen = "0.0.0.0:7412";
   std::string metrics_listen = "127.0.0.1:9412";
@@ -39,6 +45,7 @@ struct DrConfig {
   TlsConfig tls;
   std::vector<DrExport> exports;
   PointsConfig points;
+  TrashConfig trash;
   void Describe(Visitor& v);
 };
 

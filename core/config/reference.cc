@@ -76,8 +76,8 @@ ReferencePage Page(std::string_view kind, std::string_view program, std::string_
       "`{}` reads them from `{}`, or from the file that `--config` names. It is YAML; a key that isn't listed here is "
       "an\n"
       "error. A relative path is taken from the folder of the file.\n"
-      "Durations are a number and `ms`, `s`, `m` or "
-      "`h`; sizes a number and `KiB`, `MiB`, `GiB` or `TiB`.\n\n"
+      "Durations are a number and `ms`, `s`, `m`, `h` or "
+      "`d`; sizes a number and `KiB`, `MiB`, `GiB` or `TiB`.\n\n"
       "<!-- Generated from the settings' declarations (core/config); `drctl config reference --dir docs/reference` "
       "writes it. -->\n\n"
       "| key | what to write | default | what it is |\n|---|---|---|---|\n",

@@ -18,13 +18,15 @@ absl::StatusOr<absl::Duration> ParseDuration(std::string_view text) {
     if (unit == "s") return absl::Seconds(count);
     if (unit == "m") return absl::Minutes(count);
     if (unit == "h") return absl::Hours(count);
+    if (unit == "d") return absl::Hours(24 * int64_t{count});
   }
-  return absl::InvalidArgumentError(fmt::format("'{}': write a number and one of ms, s, m, h", Printable(text)));
+  return absl::InvalidArgumentError(fmt::format("'{}': write a number and one of ms, s, m, h, d", Printable(text)));
 }
 
 std::string DurationText(absl::Duration duration) {
   const auto in_whole = [&](absl::Duration unit) { return duration % unit == absl::ZeroDuration(); };
   if (duration == absl::ZeroDuration()) return "0s";
+  if (in_whole(absl::Hours(24))) return fmt::format("{}d", duration / absl::Hours(24));
   if (in_whole(absl::Hours(1))) return fmt::format("{}h", duration / absl::Hours(1));
   if (in_whole(absl::Minutes(1))) return fmt::format("{}m", duration / absl::Minutes(1));
   if (in_whole(absl::Seconds(1))) return fmt::format("{}s", duration / absl::Seconds(1));

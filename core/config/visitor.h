@@ -86,7 +86,7 @@ struct Problem {
   std::string message;
 };
 
-// "100ms", "5s", "1h", "0s": a number and one of ms, s, m, h, as durations stand in the file.
+// "100ms", "5s", "1h", "0s": a number and one of ms, s, m, h, d, as durations stand in the file.
 [[nodiscard]] absl::StatusOr<absl::Duration> ParseDuration(std::string_view text);
 [[nodiscard]] std::string DurationText(absl::Duration duration);
 

@@ -147,6 +147,9 @@ TEST_F(MetadataPlaneTest, WhatIsMadeAndDeletedAtThePrimaryIsSoAtDr) {
   DeleteOnPrimary("db");
   ExpectGoneAtDr("db");
   EXPECT_EQ(volumes_.Registered().count("db"), 0U);
+  ASSERT_EQ(WaitFor("the data to be discarded", absl::Minutes(1), [&] { return volumes_.Discarded().contains("db"); }),
+            absl::OkStatus());
+  EXPECT_EQ(volumes_.Discarded().at("db"), "/replica/db");
 
   // Deleted while the agent is down: found by comparing when it is back.
   MakeOnPrimary("mail");
@@ -155,6 +158,9 @@ TEST_F(MetadataPlaneTest, WhatIsMadeAndDeletedAtThePrimaryIsSoAtDr) {
   DeleteOnPrimary("web");
   StartPrimary();
   ExpectGoneAtDr("web");
+  ASSERT_EQ(WaitFor("the data to be discarded", absl::Minutes(1), [&] { return volumes_.Discarded().contains("web"); }),
+            absl::OkStatus());
+  EXPECT_FALSE(volumes_.Discarded().contains("mail"));
   ASSERT_EQ(WaitFor("the comparison", absl::Minutes(1), [&] { return side_->Reconciled(); }), absl::OkStatus());
   ExpectBoundAtDr("mail");
 }

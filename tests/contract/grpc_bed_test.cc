@@ -5,6 +5,7 @@
 
 #include "agent-dr/app.h"
 #include "agent-primary/ship/grpc_sink.h"
+#include "agent-primary/ship/volume_discarder.h"
 #include "core/net/channel.h"
 #include "core/net/pki.h"
 #include "tests/contract/replica_sink_contract.h"
@@ -49,6 +50,8 @@ class GrpcBed : public SinkBed {
     return *std::move(sink);
   }
   std::string RootFor(const std::string& name) override { return folder_.File("export") + "/" + name; }
+  [[nodiscard]] const net::ChannelSpec& channel() const { return channel_; }
+  void StopAgent() { agent_.reset(); }
 
  private:
   TempDir folder_;
@@ -60,6 +63,25 @@ const MakeSinkBed kGrpc = [] { return std::make_unique<GrpcBed>(); };
 
 INSTANTIATE_TEST_SUITE_P(Grpc, ReplicaSinkContract, testing::Values(kGrpc));
 INSTANTIATE_TEST_SUITE_P(Grpc, DeltaContract, testing::Values(kGrpc));
+
+TEST(VolumeDiscarderTest, DrGivesUpTheReplicaThatIsMeantAndNoOther) {
+  GrpcBed bed;
+  const auto sink = bed.Connect();
+  const std::string root = bed.RootFor("vol");
+  const auto state = sink->Open({"vol", root, 0});
+  ASSERT_TRUE(state.ok()) << state.status();
+  const auto discarder = primary::VolumeDiscarder::Create(bed.channel());
+  ASSERT_TRUE(discarder.ok()) << discarder.status();
+  const std::string other(32, '0');
+  EXPECT_TRUE(absl::IsFailedPrecondition((*discarder)->Discard({"vol", root, other, state->epoch})));
+  EXPECT_TRUE((*discarder)->Discard({"vol", root, state->replica_id, state->epoch}).ok());
+  EXPECT_TRUE((*discarder)->Discard({"vol", root, state->replica_id, state->epoch}).ok()) << "asked again";
+  const auto next = bed.Connect()->Open({"vol", root, 0});
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_NE(next->replica_id, state->replica_id);
+  bed.StopAgent();
+  EXPECT_TRUE(absl::IsUnavailable((*discarder)->Discard({"vol", root, next->replica_id, next->epoch})));
+}
 
 }  // namespace
 }  // namespace understudy::tests

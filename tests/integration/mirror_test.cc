@@ -325,6 +325,7 @@ class HintForwarder : public primary::HintSink {
     replicator_.OnHint(path, kind, at_once);
   }
   void OnOverflow(const model::VolumeName&) override { replicator_.OnOverflow(); }
+  void OnCoverage(const model::VolumeName&, const absl::Status& coverage) override { replicator_.OnCoverage(coverage); }
 
  private:
   primary::VolumeReplicator& replicator_;

@@ -283,6 +283,10 @@ TEST_F(PairTest, PrimaryWaitsForAnUnreachablePeerAndSaysSo) {
   EXPECT_TRUE(said.ok()) << said;
   ASSERT_TRUE(site_->StartDr().ok());
   ExpectEqual();
+  const std::string log = site_->primary().Err();
+  const size_t told = log.find("can't reach understudy-dr");
+  EXPECT_NE(told, std::string::npos) << log;
+  EXPECT_EQ(log.find("can't reach understudy-dr", told + 1), std::string::npos) << "told more than once: " << log;
 }
 
 TEST_F(PairTest, AReturningPeerIsNoticedWithoutAnyChange) {

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
+#include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -37,6 +39,7 @@ absl::StatusOr<std::string> Describe(const os::Root& root, const os::WalkEntry& 
 
 absl::StatusOr<Picture> TakePicture(const std::string& path) {
   Picture picture;
+  std::map<uint64_t, std::string> first_names;  // by inode
   ASSIGN_OR_RETURN(const os::Root root, os::Root::Open(path));
   os::WalkEntry top;
   ASSIGN_OR_RETURN(top.stat, root.Stat(""));
@@ -46,7 +49,12 @@ absl::StatusOr<Picture> TakePicture(const std::string& path) {
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) return picture;
-    ASSIGN_OR_RETURN(picture[entry->path], Describe(root, *entry));
+    ASSIGN_OR_RETURN(std::string description, Describe(root, *entry));
+    if (entry->stat.kind != model::FileKind::kDirectory) {
+      const std::string& first = first_names.try_emplace(entry->stat.inode, entry->path).first->second;
+      if (first != entry->path) description += fmt::format(", the same file as '{}'", Printable(first));
+    }
+    picture[entry->path] = std::move(description);
   }
 }
 

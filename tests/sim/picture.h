@@ -8,7 +8,8 @@
 
 namespace understudy::sim {
 
-// By path ("" is the root): kind, mode, owner, mtime, xattrs, size, content digest, target and device, as text.
+// By path ("" is the root): kind, mode, owner, mtime, xattrs, size, content digest, target and device, and
+// which earlier path is a name of the same file, as text.
 using Picture = std::map<std::string, std::string>;
 
 [[nodiscard]] absl::StatusOr<Picture> TakePicture(const std::string& path);

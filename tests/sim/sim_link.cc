@@ -6,6 +6,43 @@
 #include "tests/sim/faulty_system.h"
 
 namespace understudy::sim {
+namespace {
+
+std::string Describe(const model::Operation& operation) {
+  struct Visitor {
+    std::string operator()(const model::Remove& op) const { return fmt::format("remove '{}'", Printable(op.path)); }
+    std::string operator()(const model::Detach& op) const {
+      return fmt::format("detach '{}' as {}", Printable(op.path), op.slot);
+    }
+    std::string operator()(const model::Attach& op) const {
+      return fmt::format("attach {} at '{}'", op.slot, Printable(op.path));
+    }
+    std::string operator()(const model::MakeDirectory& op) const {
+      return fmt::format("make folder '{}'", Printable(op.path));
+    }
+    std::string operator()(const model::Put& op) const {
+      return fmt::format("put {} bytes at '{}'", op.size, Printable(op.path));
+    }
+    std::string operator()(const model::MakeSymlink& op) const {
+      return fmt::format("make symlink '{}'", Printable(op.path));
+    }
+    std::string operator()(const model::MakeNode& op) const {
+      return fmt::format("make node '{}'", Printable(op.path));
+    }
+    std::string operator()(const model::Link& op) const {
+      return fmt::format("link '{}' to '{}'", Printable(op.path), Printable(op.target));
+    }
+    std::string operator()(const model::Patch& op) const {
+      return fmt::format("patch '{}', {} bytes", Printable(op.path), op.size);
+    }
+    std::string operator()(const model::SetMetadata& op) const {
+      return fmt::format("set metadata of '{}'", Printable(op.path));
+    }
+  };
+  return std::visit(Visitor{}, operation);
+}
+
+}  // namespace
 
 void SimLink::Connect(dr::CommitEngine* engine) {
   session_.reset();
@@ -138,6 +175,8 @@ absl::Status SimLink::DeliverCommit(dr::LocalSink& session, const model::Commit&
 
 absl::Status SimLink::Submit(const model::Commit& commit) {
   const Ledger::Moment moment = MomentOf(commit);
+  story_.push_back(fmt::format("commit {}{}", commit.sequence, commit.completes_capture ? "" : ", of several"));
+  for (const model::Operation& operation : commit.operations) story_.push_back("  " + Describe(operation));
   if (engine_ != nullptr && session_ != nullptr && !FaultySystem::Crashed(Half::kPrimary)) {
     ledger_.Sent(commit.sequence, moment);
   }

@@ -1,7 +1,8 @@
 // Thousands of seeded histories of a volume and its replica (tests/sim/history.h), in worker processes.
 //
 // UNDERSTUDY_SEED=N runs the one history again and tells its story whatever comes of it. UNDERSTUDY_SIM_HISTORIES says
-// how many are run, UNDERSTUDY_SIM_DIR where (default: /dev/shm, where syncs cost nothing).
+// how many are run, UNDERSTUDY_SIM_FIRST from which seed on (1), UNDERSTUDY_SIM_DIR where (default: /dev/shm, where
+// syncs cost nothing).
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
@@ -38,7 +39,7 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
 
 // What the workers and the test share.
 struct Progress {
-  std::atomic<uint64_t> next_seed{1};
+  std::atomic<uint64_t> next_seed{0};
   std::atomic<uint64_t> done{0};
   std::atomic<uint64_t> failed{0};
   std::array<std::atomic<uint64_t>, kMaxWorkers> seeds{};  // that the workers are at, should one of them end there
@@ -92,13 +93,15 @@ TEST_F(Simulation, EveryPromiseHoldsInEveryHistory) {
   ASSERT_NE(shared, MAP_FAILED);
   auto& progress = *new (shared) Progress;
   const uint64_t histories = FromEnvironment("UNDERSTUDY_SIM_HISTORIES", kHistories);
+  const uint64_t first = FromEnvironment("UNDERSTUDY_SIM_FIRST", 1);
+  progress.next_seed = first;
   std::vector<pid_t> workers;
   const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1u, kMaxWorkers);
   for (unsigned worker = 0; worker < count; ++worker) {
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
-      Work(progress, worker, 1 + histories, dir.File(fmt::format("worker{}", worker)));
+      Work(progress, worker, first + histories, dir.File(fmt::format("worker{}", worker)));
       _exit(0);
     }
     workers.push_back(child);

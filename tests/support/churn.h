@@ -1,7 +1,8 @@
 // churn.h: random changes to a folder tree, the same again for the same seed.
 //
 // Files from nothing to a few megabytes (so that both inline and staged content is met), holes, renames, swaps and
-// cycles, moves into new folders, replaced kinds, symlinks, fifos, odd names, modes, times.
+// cycles, moves into new folders, replaced kinds, symlinks, fifos, hard links that come and go and are broken, odd
+// names, modes, times, xattrs, spots overwritten in large sparse files.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +29,9 @@ class Churn {
   std::string NewPath();
   std::string WriteFile(const std::string& path, uint64_t size);
   std::string ChangeFile();
+  std::string OverwriteSparseFile();
+  std::string AddName();
+  std::string ReplaceByCopy();
   std::string Rename();
   std::string Swap();
   std::string MoveIntoNewFolder();
@@ -38,6 +42,7 @@ class Churn {
   const uint64_t max_file_bytes_;
   std::mt19937_64 random_;
   uint64_t names_made_ = 0;
+  std::string sparse_file_;  // where it was last
 };
 
 }  // namespace understudy::tests

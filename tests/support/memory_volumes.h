@@ -34,6 +34,14 @@ class MemoryVolumes : public primary::VolumeActions {
     return absl::OkStatus();
   }
 
+  absl::Status Discard(const std::string& name, const primary::VolumePlace& place) override {
+    absl::MutexLock lock(&mutex_);
+    ++discard_calls_;
+    if (!discard_error_.ok()) return discard_error_;
+    if (!registered_.contains(name)) discarded_[name] = place.replica_path;
+    return absl::OkStatus();
+  }
+
   absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override {
     const std::stop_callback wake(stop, [this] {
       absl::MutexLock lock(&mutex_);
@@ -69,6 +77,20 @@ class MemoryVolumes : public primary::VolumeActions {
     absl::MutexLock lock(&mutex_);
     return registered_;
   }
+  // From now on every Discard returns it.
+  void SetDiscardError(const absl::Status& error) {
+    absl::MutexLock lock(&mutex_);
+    discard_error_ = error;
+  }
+  [[nodiscard]] int DiscardCalls() const {
+    absl::MutexLock lock(&mutex_);
+    return discard_calls_;
+  }
+  // Where the data of discarded volumes was at DR, by name.
+  [[nodiscard]] std::map<std::string, std::string> Discarded() const {
+    absl::MutexLock lock(&mutex_);
+    return discarded_;
+  }
   [[nodiscard]] int Syncs(const std::string& name) const {
     absl::MutexLock lock(&mutex_);
     const auto found = syncs_.find(name);
@@ -79,6 +101,9 @@ class MemoryVolumes : public primary::VolumeActions {
   mutable absl::Mutex mutex_;
   absl::CondVar changed_;
   std::map<std::string, std::string> registered_ ABSL_GUARDED_BY(mutex_);  // path by name
+  std::map<std::string, std::string> discarded_ ABSL_GUARDED_BY(mutex_);
+  absl::Status discard_error_ ABSL_GUARDED_BY(mutex_);
+  int discard_calls_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<std::string> slow_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> missing_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> syncs_ ABSL_GUARDED_BY(mutex_);

@@ -56,20 +56,62 @@ class IgnoreAccesses {
 
 constexpr unsigned kShared = __tsan_mutex_read_lock;
 
+// The library's members call one another, and so the ones defined here: what happens inside one of them was told
+// already.
+thread_local int told = 0;
+
 // Gives the mutex up and takes it again around a wait.
 class Released {
  public:
   explicit Released(absl::Mutex* mutex) : mutex_(mutex) {
+    if (told++ > 0) return;
     __tsan_mutex_pre_unlock(mutex_, 0);
     __tsan_mutex_post_unlock(mutex_, 0);
     __tsan_mutex_pre_lock(mutex_, 0);
   }
-  ~Released() { __tsan_mutex_post_lock(mutex_, 0, 0); }
+  ~Released() {
+    if (--told == 0) __tsan_mutex_post_lock(mutex_, 0, 0);
+  }
   Released(const Released&) = delete;
   Released& operator=(const Released&) = delete;
 
  private:
   absl::Mutex* mutex_;
+};
+
+// Takes the mutex; `Locked` says whether that was successful.
+class Locking {
+ public:
+  Locking(absl::Mutex* mutex, unsigned flags) : mutex_(mutex), flags_(flags) {
+    if (told++ == 0) __tsan_mutex_pre_lock(mutex_, flags_);
+  }
+  ~Locking() {
+    if (--told == 0) __tsan_mutex_post_lock(mutex_, flags_ | (locked_ ? 0 : __tsan_mutex_try_lock_failed), 0);
+  }
+  void Locked(bool locked) { locked_ = locked; }
+  Locking(const Locking&) = delete;
+  Locking& operator=(const Locking&) = delete;
+
+ private:
+  absl::Mutex* mutex_;
+  const unsigned flags_;
+  bool locked_ = true;
+};
+
+class Unlocking {
+ public:
+  Unlocking(absl::Mutex* mutex, unsigned flags) : mutex_(mutex), flags_(flags) {
+    if (told++ == 0) __tsan_mutex_pre_unlock(mutex_, flags_);
+  }
+  ~Unlocking() {
+    if (--told == 0) __tsan_mutex_post_unlock(mutex_, flags_);
+  }
+  Unlocking(const Unlocking&) = delete;
+  Unlocking& operator=(const Unlocking&) = delete;
+
+ private:
+  absl::Mutex* mutex_;
+  const unsigned flags_;
 };
 
 }  // namespace
@@ -85,54 +127,47 @@ Mutex::~Mutex() {
 
 void Mutex::Lock() {
   static auto* const next = Next<void(Mutex*)>(UNDERSTUDY_ABSL "5Mutex4LockEv");
-  __tsan_mutex_pre_lock(this, 0);
+  const Locking locking(this, 0);
   next(this);
-  __tsan_mutex_post_lock(this, 0, 0);
 }
 
 void Mutex::Unlock() {
   static auto* const next = Next<void(Mutex*)>(UNDERSTUDY_ABSL "5Mutex6UnlockEv");
-  __tsan_mutex_pre_unlock(this, 0);
+  const Unlocking unlocking(this, 0);
   next(this);
-  __tsan_mutex_post_unlock(this, 0);
 }
 
 bool Mutex::TryLock() {
   static auto* const next = Next<bool(Mutex*)>(UNDERSTUDY_ABSL "5Mutex7TryLockEv");
-  __tsan_mutex_pre_lock(this, __tsan_mutex_try_lock);
+  Locking locking(this, __tsan_mutex_try_lock);
   const bool locked = next(this);
-  __tsan_mutex_post_lock(this, __tsan_mutex_try_lock | (locked ? 0 : __tsan_mutex_try_lock_failed), 0);
+  locking.Locked(locked);
   return locked;
 }
 
 void Mutex::ReaderLock() {
   static auto* const next = Next<void(Mutex*)>(UNDERSTUDY_ABSL "5Mutex10ReaderLockEv");
-  __tsan_mutex_pre_lock(this, kShared);
+  const Locking locking(this, kShared);
   next(this);
-  __tsan_mutex_post_lock(this, kShared, 0);
 }
 
 void Mutex::ReaderUnlock() {
   static auto* const next = Next<void(Mutex*)>(UNDERSTUDY_ABSL "5Mutex12ReaderUnlockEv");
-  __tsan_mutex_pre_unlock(this, kShared);
+  const Unlocking unlocking(this, kShared);
   next(this);
-  __tsan_mutex_post_unlock(this, kShared);
 }
 
 void Mutex::LockWhen(const Condition& condition) {
   static auto* const next = Next<void(Mutex*, const Condition&)>(UNDERSTUDY_ABSL "5Mutex8LockWhenERKNS0_9ConditionE");
-  __tsan_mutex_pre_lock(this, 0);
+  const Locking locking(this, 0);
   next(this, condition);
-  __tsan_mutex_post_lock(this, 0, 0);
 }
 
 bool Mutex::LockWhenWithDeadline(const Condition& condition, Time deadline) {
   static auto* const next = Next<bool(Mutex*, const Condition&, Time)>(
       UNDERSTUDY_ABSL "5Mutex20LockWhenWithDeadlineERKNS0_9ConditionENS0_4TimeE");
-  __tsan_mutex_pre_lock(this, 0);
-  const bool met = next(this, condition, deadline);
-  __tsan_mutex_post_lock(this, 0, 0);
-  return met;
+  const Locking locking(this, 0);
+  return next(this, condition, deadline);
 }
 
 bool Mutex::LockWhenWithTimeout(const Condition& condition, Duration timeout) {

@@ -16,7 +16,9 @@
 #include "core/wire/catalog_client.h"
 #include "core/wire/limits.h"
 #include "core/wire/replication_codec.h"
+#include "core/wire/trash_codec.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 #include "understudy/v1/replica.grpc.pb.h"
 #include "understudy/v1/replication.grpc.pb.h"
 
@@ -43,6 +45,7 @@ class DrAgentTest : public testing::Test {
     config_.state_dir = folder_.File("state");
     config_.tls = {pki + "/ca.crt", pki + "/dr.crt", pki + "/dr.key"};
     config_.exports.resize(1);
+    config_.trash.retain = absl::Hours(2);
     config_.exports[0].path = folder_.File("export");
     Start();
   }
@@ -244,6 +247,81 @@ TEST_F(DrAgentTest, AnInventoryComesInPages) {
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(entries, count);
   EXPECT_EQ(pages, 2);
+}
+
+TEST_F(DrAgentTest, ADeletedVolumeGoesToTheTrashAndComesBackOrIsPurged) {
+  const auto primary = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const auto control = v1::Replica::NewStub(Channel(net::Role::kControl));
+  for (const char* const volume : {"back", "gone"}) {
+    grpc::ClientContext context;
+    const std::unique_ptr<Stream> stream = primary->Replicate(&context);
+    stream->Write(OpenRequest(volume, Root(volume), 1));
+    stream->Write(CommitRequest(volume, 0, "content"));
+    v1::ReplicateResponse answer;
+    while (stream->Read(&answer) && !answer.has_published()) continue;
+    ASSERT_TRUE(answer.has_published());
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  std::map<std::string, std::string> ids;
+  {
+    grpc::ClientContext context;
+    v1::ListReplicasResponse replicas;
+    ASSERT_TRUE(control->ListReplicas(&context, {}, &replicas).ok());
+    for (const auto& replica : replicas.replicas()) ids[replica.volume()] = replica.replica_id();
+  }
+  const auto discard = [&](const std::string& volume, const std::string& root, const std::string& id) {
+    grpc::ClientContext context;
+    v1::DiscardVolumeResponse response;
+    return primary->DiscardVolume(&context, wire::ToProto({volume, root, id, 1}), &response).error_code();
+  };
+  const auto list = [&] {
+    grpc::ClientContext context;
+    v1::ListTrashResponse response;
+    EXPECT_TRUE(control->ListTrash(&context, {}, &response).ok());
+    const auto page = wire::Parse(response);
+    EXPECT_TRUE(page.ok()) << page.status();
+    return page->entries;
+  };
+  EXPECT_EQ(discard("back", Root("gone"), ids["back"]), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(discard("back", Root("back"), ids["gone"]), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(discard("../back", Root("back"), ids["back"]), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(discard("back", "relative", ids["back"]), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(discard("back", Root("back"), ""), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(list().empty());
+  EXPECT_EQ(discard("back", Root("back"), ids["back"]), grpc::StatusCode::OK);
+  EXPECT_EQ(discard("back", Root("back"), ids["back"]), grpc::StatusCode::OK) << "asked again";
+  EXPECT_EQ(discard("gone", Root("gone"), ids["gone"]), grpc::StatusCode::OK);
+  struct stat raw {};
+  EXPECT_NE(stat(Root("back").c_str(), &raw), 0);
+  ASSERT_EQ(list().size(), 2u);
+  EXPECT_LT(list()[0].expires_at - list()[0].deleted_at, absl::Hours(3));
+  for (const model::TrashEntry& entry : list()) {
+    grpc::ClientContext context;
+    if (entry.volume == "back") {
+      v1::RestoreTrashRequest request;
+      v1::RestoreTrashResponse response;
+      request.set_id(entry.id);
+      ASSERT_TRUE(control->RestoreTrash(&context, request, &response).ok());
+      EXPECT_EQ(response.replica().sequence(), 1u);
+    } else {
+      v1::PurgeTrashRequest request;
+      v1::PurgeTrashResponse response;
+      request.set_id(entry.id);
+      ASSERT_TRUE(control->PurgeTrash(&context, request, &response).ok());
+    }
+  }
+  EXPECT_EQ(stat((Root("back") + "/file").c_str(), &raw), 0);
+  // The agent's own thread purges, at once and not with its next round.
+  const auto empty = [&] { return list().empty(); };
+  EXPECT_EQ(tests::WaitFor("the trash to be empty", absl::Seconds(30), empty), absl::OkStatus());
+  net::HttpClient client({});
+  net::HttpRequest request;
+  request.url = "http://127.0.0.1:" + std::to_string(agent_->metrics_port()) + "/metrics";
+  const auto response = client.Send(request);
+  ASSERT_TRUE(response.ok()) << response.status();
+  EXPECT_THAT(response->body, HasSubstr("understudy_trash_volumes 0"));
+  EXPECT_THAT(response->body, HasSubstr("understudy_trash_purged_total 1"));
 }
 
 model::CatalogEntry Pv(const std::string& name) {

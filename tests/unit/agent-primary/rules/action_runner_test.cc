@@ -114,6 +114,57 @@ TEST_F(ActionRunnerTest, ADeletionEndsTheSyncUnderWayAndNoLateEntryComes) {
   EXPECT_FALSE(catalog_.Has(VolumeKey("pv1")));
 }
 
+TEST_F(ActionRunnerTest, ADeletedVolumeLeavesTheCatalogFirstThenItsDataGoesToTheTrash) {
+  volumes_.SetDiscardError(absl::UnavailableError("DR is away"));
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1"));
+  ExpectIdle();
+  runner_.OnEvent(ClaimEvent(EventType::kDeleted, "db", "pv1"));
+  ExpectIdle();
+  EXPECT_EQ(volumes_.DiscardCalls(), 0) << "a claim has no data of its own";
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1"));
+  Expect("it to be tried again", [this] { return volumes_.DiscardCalls() >= 3; });
+  EXPECT_FALSE(catalog_.Has(VolumeKey("pv1")));
+  EXPECT_TRUE(volumes_.Registered().empty());
+  EXPECT_TRUE(volumes_.Discarded().empty());
+  volumes_.SetDiscardError(absl::OkStatus());
+  ExpectIdle();
+  EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"pv1", "/replica/pv1"}}));
+}
+
+TEST_F(ActionRunnerTest, DataStaysWhileTheCatalogEntryCannotBeDeleted) {
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  ExpectIdle();
+  catalog_.SetError(absl::UnavailableError("DR is away"));
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1"));
+  Expect("failures", [this] { return runner_.Status().failures >= 3; });
+  EXPECT_EQ(volumes_.DiscardCalls(), 0);
+  catalog_.SetError(absl::OkStatus());
+  ExpectIdle();
+  EXPECT_EQ(volumes_.Discarded().count("pv1"), 1U);
+}
+
+TEST_F(ActionRunnerTest, DataThatDrKeepsForItsOwnReasonsIsNotAskedForAgain) {
+  volumes_.SetDiscardError(absl::FailedPreconditionError("the volume is active"));
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1"));
+  ExpectIdle();
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1"));
+  Expect("the deletion", [this] { return volumes_.DiscardCalls() > 0; });
+  ExpectIdle();
+  EXPECT_EQ(volumes_.DiscardCalls(), 1);
+}
+
+TEST_F(ActionRunnerTest, AnotherPairsVolumeIsNotDiscarded) {
+  Start();
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv1", "u1", "nfs9"));
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1", "u1", "nfs9"));
+  ExpectIdle();
+  EXPECT_EQ(volumes_.DiscardCalls(), 0);
+}
+
 TEST_F(ActionRunnerTest, DeletionsDoNotWaitForTheDataOfOthers) {
   ASSERT_EQ(catalog_.Put({.key = ClaimKey("old"),
                           .uid = "c1",
@@ -197,8 +248,13 @@ TEST_F(ActionRunnerTest, WhatWentWhileTheAgentWasDownIsDeletedAndTheRestStays) {
   EXPECT_FALSE(runner_.Status().reconciled);
   runner_.OnSynced(ObjectKind::kPersistentVolumeClaim, {ClaimKey("here")});
   Expect("a failure", [this] { return runner_.Status().failures > 0; });
+  volumes_.SetDiscardError(absl::UnavailableError("DR went away again"));
   catalog_.SetError(absl::OkStatus());
   Expect("the reconciliation", [this] { return runner_.Status().reconciled; });
+  Expect("the data to be asked for again", [this] { return volumes_.DiscardCalls() >= 2; });
+  volumes_.SetDiscardError(absl::OkStatus());
+  ExpectIdle();
+  EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"gone", "/replica/gone"}}));
   EXPECT_TRUE(catalog_.Has(VolumeKey("here")));
   EXPECT_FALSE(catalog_.Has(VolumeKey("gone")));
   EXPECT_TRUE(catalog_.Has(VolumeKey("others")));

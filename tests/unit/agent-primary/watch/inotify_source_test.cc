@@ -1,16 +1,20 @@
 #include "agent-primary/watch/inotify_source.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
 #include <set>
 
@@ -34,6 +38,14 @@ class Recorder : public HintSink {
     absl::MutexLock lock(&mutex_);
     ++overflows_;
     mutex_.Await(absl::Condition(&overflow_open_));
+  }
+  void OnCoverage(const model::VolumeName&, const absl::Status& coverage) override {
+    absl::MutexLock lock(&mutex_);
+    coverage_ = coverage;
+  }
+  absl::Status coverage() {
+    absl::MutexLock lock(&mutex_);
+    return coverage_;
   }
   std::set<std::string> TakePaths() {
     absl::MutexLock lock(&mutex_);
@@ -60,6 +72,7 @@ class Recorder : public HintSink {
   bool overflow_open_ ABSL_GUARDED_BY(mutex_) = true;
   std::set<std::string> paths_ ABSL_GUARDED_BY(mutex_);
   int overflows_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
 };
 
 class InotifySourceTest : public ::testing::Test {
@@ -218,6 +231,68 @@ TEST_F(InotifySourceTest, WhatLeftTheVolumeIsNotHintedAt) {
   const std::set<std::string> hints = Hints();
   EXPECT_TRUE(hints.empty()) << *hints.begin();
   EXPECT_EQ(source_->watch_count(), 1u);
+}
+
+// Runs `body` in a process with a user namespace of its own, where the limits of inotify can be set, and expects it to
+// succeed. The process has no threads but those that `body` starts.
+void InUserNamespace(const std::function<void()>& body) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const int user = static_cast<int>(getuid());
+    if (unshare(CLONE_NEWUSER) != 0) _exit(77);
+    std::ofstream("/proc/self/uid_map") << fmt::format("0 {} 1", user);
+    body();
+    _exit(::testing::Test::HasFailure() ? 1 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status)) << status;
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no user namespaces here";
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "see above";
+}
+
+bool SetWatchLimit(int limit) {
+  std::ofstream file("/proc/sys/user/max_inotify_watches");
+  file << limit << std::flush;
+  return file.good();
+}
+
+TEST(InotifyLimitTest, WhatCannotBeWatchedIsToldOfAndWatchedWhenThereAreWatchesAgain) {
+  InUserNamespace([] {
+    const tests::TempDir dir;
+    for (const char* path : {"web/a/b/c", "web/d/e", "cookies"}) std::filesystem::create_directories(dir.File(path));
+    ASSERT_TRUE(SetWatchLimit(3));  // one for the cookies
+    Recorder recorder;
+    auto source = InotifySource::Start(dir.File("cookies"), recorder, absl::Milliseconds(20));
+    ASSERT_TRUE(source.ok()) << source.status();
+    EXPECT_TRUE((*source)->AddVolume("web", dir.File("web")).ok());
+    const std::string told(recorder.coverage().message());
+    EXPECT_TRUE(absl::IsResourceExhausted(recorder.coverage())) << recorder.coverage();
+    EXPECT_THAT(told, ::testing::HasSubstr("no watch left for 4 of the volume's folders"));
+    EXPECT_THAT(told, ::testing::HasSubstr("fs.inotify.max_user_watches"));
+    EXPECT_EQ((*source)->watch_count(), 2u);
+    // What can be watched is.
+    std::ofstream(dir.File("web/x")) << "x";
+    EXPECT_TRUE((*source)->Flush(absl::Seconds(20)).ok());
+    EXPECT_THAT(recorder.TakePaths(), Contains("x"));
+    EXPECT_EQ(recorder.overflows(), 0);
+
+    ASSERT_TRUE(SetWatchLimit(100));
+    EXPECT_TRUE(tests::WaitFor("every folder to be watched", absl::Seconds(20),
+                               [&] { return recorder.coverage().ok() && recorder.overflows() == 1; })
+                    .ok())
+        << recorder.coverage();
+    EXPECT_EQ((*source)->watch_count(), 6u);
+    std::ofstream(dir.File("web/a/b/c/y")) << "y";
+    EXPECT_TRUE((*source)->Flush(absl::Seconds(20)).ok());
+    EXPECT_THAT(recorder.TakePaths(), Contains("a/b/c/y"));
+
+    ASSERT_TRUE(SetWatchLimit(1));  // a new folder meets the limit, too
+    std::filesystem::create_directory(dir.File("web/d/new"));
+    EXPECT_TRUE((*source)->Flush(absl::Seconds(20)).ok());
+    EXPECT_TRUE(absl::IsResourceExhausted(recorder.coverage())) << recorder.coverage();
+  });
 }
 
 TEST_F(InotifySourceTest, ARemovedVolumeHasNoWatches) {

@@ -96,8 +96,56 @@ class FakeReplica : public v1::Replica::Service {
     return grpc::Status::OK;
   }
 
+  // In the trash, deleted on 14 November 2023 and to be kept until `expires_at`.
+  void AddTrashed(const std::string& id, const std::string& volume, absl::Time expires_at) {
+    const absl::MutexLock lock(&mutex_);
+    v1::TrashEntry& entry = trash_[id];
+    entry.set_id(id);
+    entry.set_volume(volume);
+    entry.set_root("/srv/b/" + volume);
+    entry.set_state("trashed");
+    entry.set_reason("deleted at the primary");
+    entry.set_deleted_at_nanoseconds(1'700'000'000'000'000'000);
+    entry.set_expires_at_nanoseconds(absl::ToUnixNanos(expires_at));
+  }
+  std::vector<std::string> Trashed() const {
+    const absl::MutexLock lock(&mutex_);
+    std::vector<std::string> ids;
+    for (const auto& [id, entry] : trash_) ids.push_back(id);
+    return ids;
+  }
+  // One entry for each page.
+  grpc::Status ListTrash(grpc::ServerContext*, const v1::ListTrashRequest* request,
+                         v1::ListTrashResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    const auto next = trash_.upper_bound(request->after_id());
+    if (next == trash_.end()) return grpc::Status::OK;
+    *response->add_entries() = next->second;
+    response->set_more(std::next(next) != trash_.end());
+    return grpc::Status::OK;
+  }
+  grpc::Status RestoreTrash(grpc::ServerContext*, const v1::RestoreTrashRequest* request,
+                            v1::RestoreTrashResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    const v1::TrashEntry entry = trash_.at(request->id());
+    if (entry.volume() == "taken") return {grpc::StatusCode::FAILED_PRECONDITION, "there is a replica of that name"};
+    trash_.erase(request->id());
+    response->mutable_replica()->set_volume(entry.volume());
+    response->mutable_replica()->set_root(entry.root());
+    response->mutable_replica()->set_sequence(41);
+    return grpc::Status::OK;
+  }
+  grpc::Status PurgeTrash(grpc::ServerContext*, const v1::PurgeTrashRequest* request,
+                          v1::PurgeTrashResponse*) override {
+    const absl::MutexLock lock(&mutex_);
+    if (trash_.at(request->id()).volume() == "taken") return {grpc::StatusCode::FAILED_PRECONDITION, "it is restoring"};
+    trash_.erase(request->id());
+    return grpc::Status::OK;
+  }
+
  private:
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  std::map<std::string, v1::TrashEntry> trash_ ABSL_GUARDED_BY(mutex_);
   v1::ListReplicasResponse replicas_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -234,6 +282,79 @@ TEST_F(DrctlTest, AnUnknownVolumeIsAMistakeOfTheCaller) {
   }
 }
 
+const std::string kOldId = std::string(31, '0') + "a";
+const std::string kYoungId = std::string(31, '0') + "b";
+
+TEST_F(DrctlTest, TrashListHasTheDocumentedShape) {
+  replica_.AddTrashed(kOldId, "web", absl::FromUnixSeconds(1'700'000'060));
+  replica_.AddTrashed(kYoungId, "db", absl::InfiniteFuture());
+  const Result result = Drctl({"trash", "list", "-o", "json"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const json trash = json::parse(result.out).at("trash");
+  ASSERT_EQ(trash.size(), 2u);
+  EXPECT_EQ(trash.at(0), json::parse(R"({"id": ")" + kOldId + R"(", "volume": "web", "pair": "local",
+      "state": "trashed", "replica_path": "/srv/b/web", "reason": "deleted at the primary",
+      "deleted_at": "2023-11-14T22:13:20+00:00", "expires_at": "2023-11-14T22:14:20+00:00",
+      "size_bytes": null, "entries": null})"));
+  EXPECT_THAT(Drctl({"trash", "list"}).out, AllOf(HasSubstr("VOLUME"), HasSubstr(kYoungId)));
+  EXPECT_EQ(Drctl({"trash", "list", "--pair", "nobody"}).code, 2);
+  dr_server_.reset();
+  EXPECT_EQ(Drctl({"trash", "list"}).code, 4);
+}
+
+TEST_F(DrctlTest, TrashRestoreSaysWhereTheVolumeIsAgain) {
+  replica_.AddTrashed(kOldId, "web", absl::InfiniteFuture());
+  replica_.AddTrashed(kYoungId, "taken", absl::InfiniteFuture());
+  const Result result = Drctl({"trash", "restore", kOldId, "-o", "json"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(json::parse(result.out).at("replica_path"), "/srv/b/web");
+  EXPECT_EQ(Drctl({"trash", "restore", kOldId}).code, 2) << "it isn't there any more";
+  EXPECT_EQ(Drctl({"trash", "restore", "../web"}).code, 2);
+  const Result refused = Drctl({"trash", "restore", kYoungId});
+  EXPECT_EQ(refused.code, 5);
+  EXPECT_THAT(refused.err, HasSubstr("there is a replica of that name"));
+}
+
+TEST_F(DrctlTest, TrashPurgeNeedsYes) {
+  replica_.AddTrashed(kOldId, "web", absl::FromUnixSeconds(1'700'000'060));
+  replica_.AddTrashed(kYoungId, "db", absl::InfiniteFuture());
+  for (const char* const what : {kOldId.c_str(), "--all"}) {
+    const Result refused = Drctl({"trash", "purge", what});
+    EXPECT_EQ(refused.code, 5);
+    EXPECT_THAT(refused.out, HasSubstr(kOldId));
+    EXPECT_THAT(refused.err, HasSubstr("--yes"));
+    EXPECT_EQ(replica_.Trashed().size(), 2u);
+  }
+  EXPECT_EQ(Drctl({"trash", "purge"}).code, 2);
+  EXPECT_EQ(Drctl({"trash", "purge", kOldId, "--all", "--yes"}).code, 2);
+  EXPECT_EQ(Drctl({"trash", "purge", std::string(32, 'f'), "--yes"}).code, 2);
+  EXPECT_EQ(Drctl({"trash", "purge", "../web", "--yes"}).code, 2);
+  EXPECT_EQ(replica_.Trashed().size(), 2u);
+  const Result purged = Drctl({"trash", "purge", kOldId, "--yes", "-o", "json"});
+  EXPECT_EQ(purged.code, 0) << purged.err;
+  EXPECT_EQ(json::parse(purged.out).at("trash").at(0).at("state"), "purging");
+  EXPECT_EQ(replica_.Trashed(), std::vector<std::string>{kYoungId});
+  EXPECT_EQ(Drctl({"trash", "purge", "--all", "--yes"}).code, 0);
+  EXPECT_TRUE(replica_.Trashed().empty());
+}
+
+TEST_F(DrctlTest, APurgeThatDoesPartOfItSaysSo) {
+  replica_.AddTrashed(kOldId, "web", absl::InfiniteFuture());
+  replica_.AddTrashed(kYoungId, "taken", absl::InfiniteFuture());
+  const Result result = Drctl({"trash", "purge", "--all", "--yes"});
+  EXPECT_EQ(result.code, 3) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(kYoungId));
+  EXPECT_EQ(Drctl({"trash", "purge", kYoungId, "--yes"}).code, 5);
+}
+
+TEST_F(DrctlTest, TrashCommandsHaveYamlAndHelpWithAnExample) {
+  replica_.AddTrashed(kOldId, "web", absl::InfiniteFuture());
+  EXPECT_THAT(Drctl({"trash", "list", "-o", "yaml"}).out, HasSubstr("volume: \"web\""));
+  for (const char* const command : {"list", "restore", "purge"}) {
+    EXPECT_THAT(Drctl({"trash", command, "--help"}).out, HasSubstr(std::string("drctl trash ") + command));
+  }
+}
+
 TEST_F(DrctlTest, SyncEndsAtTheBarrier) {
   primary_.Add("web");
   const Result result = Drctl({"volumes", "sync", "web", "-o", "json"});
@@ -342,6 +463,10 @@ TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
                                                                                        {"volumes", "list"},
                                                                                        {"volumes", "show"},
                                                                                        {"volumes", "sync"},
+                                                                                       {"trash"},
+                                                                                       {"trash", "list"},
+                                                                                       {"trash", "restore"},
+                                                                                       {"trash", "purge"},
                                                                                        {"serve"},
                                                                                        {"pki"},
                                                                                        {"pki", "init"},

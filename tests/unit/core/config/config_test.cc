@@ -166,6 +166,11 @@ TEST_F(ConfigTest, DrIsRead) {
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->listen, "0.0.0.0:7412");
   EXPECT_EQ(config->exports.at(0).path, folder_ / "b");
+  EXPECT_EQ(config->trash.retain, absl::Hours(7 * 24));
+  const auto kept = LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: [{path: b}]\ntrash: {retain: 30d}\n"));
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ(kept->trash.retain, absl::Hours(30 * 24));
+  EXPECT_FALSE(LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: [{path: b}]\ntrash: {retain: 1m}\n")).ok());
   EXPECT_THAT(std::string(MessageOf(LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: []\n")).status())),
               HasSubstr("exports: an empty list"));
 }

@@ -7,7 +7,7 @@ namespace understudy::config {
 namespace {
 
 TEST(DurationSettingTest, RoundTrips) {
-  for (const std::string_view text : {"0s", "1ms", "1500ms", "5s", "90s", "3m", "1h", "168h"}) {
+  for (const std::string_view text : {"0s", "1ms", "1500ms", "5s", "90s", "3m", "1h", "25h", "7d"}) {
     const auto parsed = ParseDuration(text);
     ASSERT_TRUE(parsed.ok()) << text;
     EXPECT_EQ(DurationText(*parsed), text);
@@ -15,7 +15,7 @@ TEST(DurationSettingTest, RoundTrips) {
 }
 
 TEST(DurationSettingTest, RefusesWhatIsNotANumberAndAUnit) {
-  for (const std::string_view text : {"", "5", "s", "-5s", "5 s", "1.5s", "5d", "5s ", "99999999999s"}) {
+  for (const std::string_view text : {"", "5", "s", "-5s", "5 s", "1.5s", "5w", "5s ", "99999999999s"}) {
     EXPECT_FALSE(ParseDuration(text).ok()) << text;
   }
 }

@@ -52,6 +52,15 @@ TEST(RolesTest, OnlyThePrimaryWritesToDr) {
   EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Catalog/PutObject"));
 }
 
+TEST(RolesTest, ThePrimaryPutsIntoTheTrashAndOnlyTheControlPlaneTakesOut) {
+  EXPECT_TRUE(MayCall(Role::kPrimary, "/understudy.v1.Replication/DiscardVolume"));
+  EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Replication/DiscardVolume"));
+  for (const char* const method : {"ListTrash", "RestoreTrash", "PurgeTrash"}) {
+    EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.Replica/") + method));
+    EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.Replica/") + method));
+  }
+}
+
 TEST(RolesTest, UrisRoundTrip) {
   for (const Role role : kAllRoles) EXPECT_EQ(RoleOfUri(RoleUri(role)), role);
   for (const char* const uri : {"", "understudy://role/", "understudy://role/root", "understudy://role/primary/x",

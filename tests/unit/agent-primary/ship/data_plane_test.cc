@@ -1,0 +1,121 @@
+// What becomes of a volume that was deleted.
+#include "agent-primary/ship/data_plane.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "agent-primary/index/volume_index.h"
+#include "tests/support/temp_dir.h"
+
+namespace understudy::primary {
+namespace {
+
+namespace fs = std::filesystem;
+
+class DataPlaneTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    mkdir(folder_.File("state").c_str(), 0700);
+    mkdir(folder_.File("export").c_str(), 0755);
+    mkdir(folder_.File("export/pv1").c_str(), 0755);
+    DataPlaneOptions options;
+    options.state_dir = folder_.File("state");
+    options.exports = {{folder_.File("export"), "/replica", {"nfs1"}}};
+    options.discard = [this](const model::DiscardedVolume& discarded) {
+      asked_.push_back(discarded.volume + " " + discarded.replica_root + " " + discarded.replica_id + " " +
+                       std::to_string(discarded.epoch));
+      if (meanwhile_) meanwhile_();
+      return answer_;
+    };
+    const auto nobody_there = [](const auto&, const auto&) -> absl::StatusOr<std::unique_ptr<model::ReplicaSink>> {
+      return absl::UnavailableError("DR is away");
+    };
+    auto plane = DataPlane::Start(options, nobody_there, Clock::System());
+    ASSERT_TRUE(plane.ok()) << plane.status();
+    plane_ = *std::move(plane);
+  }
+  [[nodiscard]] bool HasIndex() const { return fs::exists(folder_.File("state/index/pv1.db")); }
+  // As after a session with DR.
+  void WriteIndex(const std::string& replica_id, model::Epoch epoch) {
+    const auto index = VolumeIndex::Open(folder_.File("state/index/pv1.db"));
+    ASSERT_TRUE(index.ok()) << index.status();
+    IndexState known;
+    known.replica_id = replica_id;
+    known.epoch = epoch;
+    ASSERT_TRUE((*index)->Rebuild(known, [](VolumeIndex&) { return absl::OkStatus(); }).ok());
+  }
+  [[nodiscard]] VolumePlace Place() const { return {folder_.File("export/pv1"), "/replica/pv1"}; }
+
+  tests::TempDir folder_;
+  std::vector<std::string> asked_;
+  absl::Status answer_;
+  std::function<void()> meanwhile_;  // while DR is asked
+  std::unique_ptr<DataPlane> plane_;
+};
+
+TEST_F(DataPlaneTest, TheIndexGoesWhenDrHasTheDataInItsTrash) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  ASSERT_TRUE(HasIndex());
+  WriteIndex("id1", 3);
+  answer_ = absl::UnavailableError("DR is away");
+  EXPECT_TRUE(absl::IsUnavailable(plane_->Discard("pv1", Place())));
+  EXPECT_TRUE(HasIndex());
+  answer_ = absl::OkStatus();
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
+  EXPECT_TRUE(fs::is_empty(folder_.File("state/index")));
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok()) << "asked again";
+  EXPECT_EQ(asked_, std::vector<std::string>(2, "pv1 /replica/pv1 id1 3"));
+}
+
+TEST_F(DataPlaneTest, DrIsOnlyToldOfAReplicaThatThisHostKnows) {
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok()) << "never replicated, or the state folder was wiped";
+  EXPECT_FALSE(HasIndex());
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok()) << "no session with DR yet";
+  EXPECT_TRUE(asked_.empty());
+  EXPECT_FALSE(HasIndex());
+}
+
+TEST_F(DataPlaneTest, TheIndexOfAVolumeThatCameBackMeanwhileStays) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  WriteIndex("id1", 3);
+  meanwhile_ = [this] { EXPECT_TRUE(plane_->Register("pv1", Place()).ok()); };
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
+  EXPECT_TRUE(HasIndex());
+}
+
+TEST_F(DataPlaneTest, ADamagedIndexNamesNoReplica) {
+  std::ofstream(folder_.File("state/index/pv1.db")) << std::string(8192, 'x');
+  EXPECT_TRUE(absl::IsFailedPrecondition(plane_->Discard("pv1", Place())));
+  EXPECT_TRUE(asked_.empty());
+}
+
+TEST_F(DataPlaneTest, TheIndexStaysWhenDrKeepsTheDataInPlace) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  WriteIndex("id1", 3);
+  answer_ = absl::FailedPreconditionError("it was promoted");
+  EXPECT_TRUE(absl::IsFailedPrecondition(plane_->Discard("pv1", Place())));
+  EXPECT_TRUE(HasIndex());
+}
+
+TEST_F(DataPlaneTest, AVolumeOfTheConfigurationIsNeverDiscarded) {
+  ASSERT_TRUE(plane_->AddListed("pv1", folder_.File("export/pv1")).ok());
+  WriteIndex("id1", 1);
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
+  EXPECT_TRUE(asked_.empty());
+  EXPECT_TRUE(HasIndex());
+}
+
+}  // namespace
+}  // namespace understudy::primary
