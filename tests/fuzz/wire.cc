@@ -5,6 +5,7 @@
 
 #include "core/base/status.h"
 #include "core/wire/replication_codec.h"
+#include "google/protobuf/stubs/logging.h"
 #include "understudy/v1/replication.pb.h"
 
 namespace understudy {
@@ -23,6 +24,7 @@ void ParseAnyOther(const v1::ReplicateRequest& request) {
   if (request.has_open()) (void)wire::Parse(request.open());
   if (request.has_stage_begin()) (void)wire::Parse(request.stage_begin());
   if (request.has_stage_data()) (void)wire::Parse(request.stage_data());
+  if (request.has_stage_resume()) (void)wire::Parse(request.stage_resume());
   if (request.has_stage_delta()) (void)wire::Parse(request.stage_delta());
   if (request.has_stage_end()) (void)wire::Parse(request.stage_end());
 }
@@ -31,6 +33,9 @@ void ParseAnyOther(const v1::ReplicateRequest& request) {
 }  // namespace understudy
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  // What it says of text that isn't UTF-8 would drown everything else.
+  static const auto silenced = google::protobuf::SetLogHandler(nullptr);
+  (void)silenced;
   understudy::v1::ReplicateRequest request;
   if (!request.ParseFromArray(data, static_cast<int>(size))) return 0;
   if (request.has_commit()) understudy::CheckCommit(request.commit());
