@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "agent-dr/commit/remove_tree.h"
 #include "core/base/log.h"
 #include "core/os/stat.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::dr {
 

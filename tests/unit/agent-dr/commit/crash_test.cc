@@ -191,9 +191,9 @@ class CrashTest : public testing::Test {
     EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
     EXPECT_EQ(host.KeptForUndo(), state->sequence == kBase ? std::vector<std::string>() : std::vector<std::string>{"2"})
         << "crash at step " << at;
-    if (state->sequence == kChanged) ExpectPoint(*engine, kBase, before_, at);
-    ExpectPoint(*engine, kEmpty, "", at);
-    if (state->sequence == kChanged) ExpectPoint(*engine, kChanged, after_, at);
+    if (goes_back_ && state->sequence == kChanged) ExpectPoint(*engine, kBase, before_, at);
+    if (goes_back_) ExpectPoint(*engine, kEmpty, "", at);
+    if (goes_back_ && state->sequence == kChanged) ExpectPoint(*engine, kChanged, after_, at);
     // Whatever it was, the volume goes on from there.
     auto session = engine->Open({"vol", host.RootOf("vol"), 0});
     ASSERT_TRUE(session.ok()) << session.status();
@@ -260,6 +260,7 @@ class CrashTest : public testing::Test {
 
   std::string before_;
   std::string after_;
+  bool goes_back_ = true;  // whether the undo records are run after each crash
 };
 
 TEST_F(CrashTest, AtEachStepOfACommit) {
@@ -268,6 +269,7 @@ TEST_F(CrashTest, AtEachStepOfACommit) {
 
 // The record of the commit before is unsettled until this one's is written, and is replayed after the crash.
 TEST_F(CrashTest, AtEachStepOfACommitAfterAnotherOneOfTheSameRun) {
+  goes_back_ = false;
   CrashAtEachStep(CrashWithoutRestart, kStepsBeforeTheRecord);
 }
 

@@ -158,13 +158,14 @@ TEST_F(TrashTest, NoSessionBeginsOnARetiredReplica) {
   ASSERT_EQ(mkdir(state.c_str(), 0700), 0);
   dr::Probe probe;
   const model::VolumeSpec spec{"vol", Root(), 0};
-  const auto replica = dr::Replica::Create(spec, {state, host_.Export()}, dr::FaultPoints::None(), probe);
+  const auto replica = dr::Replica::Create(spec, {state, host_.Export()}, {}, dr::FaultPoints::None(), probe);
   ASSERT_TRUE(replica.ok()) << replica.status();
   const auto token = (*replica)->Open(spec);
   ASSERT_TRUE(token.ok());
   ASSERT_TRUE((*replica)->Retire().ok());
   EXPECT_EQ((*replica)->Open(spec).status().code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ((*replica)->StageBegin(*token, 1, "f", 1, "").code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ((*replica)->Rewind(0).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ((*replica)->Inventory(false, nullptr).code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE((*replica)->Publish().ok());
 }
