@@ -83,6 +83,10 @@ TEST_F(FullDiskTest, TheLastStateStaysAndReplicationGoesOnByItself) {
            status.at("error").get<std::string>().find("space") != std::string::npos;
   });
   ASSERT_TRUE(said.ok()) << said << VolumeStatus() << site_->primary().Err();
+  // Which volume needs how much, and how much there is.
+  EXPECT_EQ(VolumeStatus().at("name"), "web");
+  EXPECT_THAT(VolumeStatus().at("error").get<std::string>(),
+              ::testing::ContainsRegex("[0-9]+ bytes more and a reserve of [0-9]+ are needed, [0-9]+ are free"));
   EXPECT_THAT(site_->Drctl({"volumes", "list"}).out, HasSubstr("web"));
   EXPECT_GT(VolumeStatus().at("lag_seconds"), 0);
   EXPECT_EQ(VolumeStatus().at("replica").at("sequence"), good.at("replica").at("sequence"));
