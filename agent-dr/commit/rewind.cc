@@ -73,12 +73,12 @@ void Replica::NoteUndo(const CommitRecord& record, const Point& point, const Und
   }
   measured_.clear();
   leave_no_undo_ = false;
-  // What can't be moved away now goes with the next start.
-  const auto drop = [&](model::Sequence sequence) {
+  std::vector<model::Sequence> folders = undo.dropped;
+  if (ran_ != 0) folders.push_back(std::exchange(ran_, 0));
+  for (const model::Sequence sequence : folders) {
+    // What can't be moved away now goes with the next start.
     if (faults_.Reach(Step::kDrop, sequence).ok()) folders_->work.DropUndoFolder(sequence).IgnoreError();
-  };
-  if (ran_ != 0) drop(std::exchange(ran_, 0));
-  for (const model::Sequence sequence : undo.dropped) drop(sequence);
+  }
 }
 
 void Replica::MeasureKept(model::Sequence sequence) {
@@ -98,7 +98,7 @@ absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
   const model::Sequence newest = State().sequence;  // unsettled
   std::vector<model::Sequence> dropped;
   for (const UndoAbout& about : Undo()) {
-    if (dropped.size() == most || about.sequence >= std::min(newest, needed_from_)) break;
+    if (dropped.size() == most || about.sequence > std::min(newest, needed_from_)) break;
     dropped.push_back(about.sequence);
   }
   if (dropped.empty()) return 0;
