@@ -115,6 +115,7 @@ class CaptureRun {
                            .slot = builder_.NewSlot(),
                            .strategy = context_.strategy,
                            .stop = context_.stop,
+                           .labels = context_.labels,
                            .inode = has_names ? entry.stat.inode : 0,
                            .leftovers = context_.leftovers};
     // Once moves were submitted, what moved along with a folder is where it will be.
@@ -300,9 +301,9 @@ class CaptureRun {
   absl::StatusOr<std::optional<model::Metadata>> MetadataNow(const std::string& path, const os::EntryStat& stat) {
     model::Metadata metadata = os::MetadataOf(stat);
     absl::StatusOr<std::vector<model::Xattr>> xattrs = [&]() -> absl::StatusOr<std::vector<model::Xattr>> {
-      if (path.empty()) return os::ReadXattrs(context_.root.fd(), "");
+      if (path.empty()) return os::ReadXattrs(context_.root.fd(), "", context_.labels);
       ASSIGN_OR_RETURN(const os::ParentAndName place, context_.root.OpenParent(path));
-      return os::ReadXattrs(place.folder.get(), place.name);
+      return os::ReadXattrs(place.folder.get(), place.name, context_.labels);
     }();
     if (absl::IsNotFound(xattrs.status())) {
       result_.look_again.push_back(path);

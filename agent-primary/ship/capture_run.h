@@ -12,6 +12,7 @@
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/model/replica_sink.h"
+#include "core/os/metadata.h"
 #include "core/os/root.h"
 
 namespace understudy::primary {
@@ -35,6 +36,7 @@ struct CaptureContext {
   std::stop_token stop;
   // Of the newest opening (ReplicaState); those that were asked for go.
   std::set<std::string>* leftovers = nullptr;
+  os::Labels labels = os::Labels::kOmit;
   // The replica lacks the present state of entries that couldn't be read before and that this batch doesn't look at: no
   // commit shows the volume as it is.
   bool lacks_entries = false;

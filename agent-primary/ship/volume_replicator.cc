@@ -260,8 +260,16 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   ForgetUnreadable(batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   absl::StatusOr<CaptureResult> result =
-      root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
-                              std::move(stop), &leftovers_, /*lacks_entries=*/!unreadable_.empty()},
+      root.ok() ? RunCapture({.volume = name_,
+                              .root = *root,
+                              .index = *index_,
+                              .sink = sink,
+                              .strategy = options_.strategy,
+                              .now_nanoseconds = absl::ToUnixNanos(clock_.Now()),
+                              .stop = std::move(stop),
+                              .leftovers = &leftovers_,
+                              .labels = options_.labels,
+                              .lacks_entries = !unreadable_.empty()},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   if (!result.ok()) {

@@ -17,6 +17,7 @@
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
+#include "core/os/metadata.h"
 
 namespace understudy::primary {
 
@@ -27,6 +28,7 @@ struct ReplicatorOptions {
   DirtyTimes times{absl::Milliseconds(100), absl::Seconds(1)};
   absl::Duration rescan_interval = absl::Hours(1);
   Strategy strategy = Strategy::kAuto;
+  os::Labels labels = os::Labels::kOmit;
 };
 
 struct ReplicatorStatus {

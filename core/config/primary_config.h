@@ -51,6 +51,7 @@ struct ChoiceNames<CaptureStrategy> {
 
 struct CaptureConfig {
   CaptureStrategy strategy = CaptureStrategy::kAuto;
+  bool selinux_labels = false;
   void Describe(Visitor& v);
 };
 
