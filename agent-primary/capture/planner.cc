@@ -115,6 +115,7 @@ class Planner {
       const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path);
       const bool replaced_by_rename =
           !folder_above_moved && change.stat.has_value() && !IsFolder(change.stat->kind) && !IsFolder(change.row->kind);
+      plan_.replaced += replaced_by_rename && !goes_with_its_folder ? 1 : 0;
       if (goes_with_its_folder || moved_along || replaced_by_rename) continue;
       removed.insert(path);
       plan_.removals.push_back({path, *change.row});
@@ -163,6 +164,33 @@ class Planner {
 
 absl::StatusOr<Plan> MakePlan(const ChangeDetector& detector, VolumeIndex& index) {
   return Planner(detector, index).Run();
+}
+
+absl::StatusOr<uint64_t> CountEntriesAfter(const Plan& plan, VolumeIndex& index) {
+  std::map<std::string_view, bool> leaves;  // paths before the commit; true: removed, false: moved
+  for (const IndexEntry& removal : plan.removals) leaves.emplace(removal.path, true);
+  for (const Plan::Move& move : plan.moves) leaves.emplace(move.source.path, false);
+  const auto size_of = [&](const IndexEntry& entry) -> absl::StatusOr<uint64_t> {
+    if (!IsFolder(entry.row.kind)) return 1;
+    ASSIGN_OR_RETURN(const uint64_t below, index.CountBelow(entry.path));
+    return below + 1;
+  };
+  uint64_t kept = index.entries();
+  for (const PlannedEntry& entry : plan.entries) kept += entry.base.has_value() || entry.path.empty() ? 0 : 1;
+  // What is moved out of a folder that is removed stays; added first, so that the sum never goes below 0.
+  for (const Plan::Move& move : plan.moves) {
+    std::string_view folder = model::Parent(move.source.path);
+    while (!folder.empty() && !leaves.contains(folder)) folder = model::Parent(folder);
+    if (folder.empty() || !leaves.at(folder)) continue;
+    ASSIGN_OR_RETURN(const uint64_t moved, size_of(move.source));
+    kept += moved;
+  }
+  uint64_t gone = plan.replaced;
+  for (const IndexEntry& removal : plan.removals) {
+    ASSIGN_OR_RETURN(const uint64_t removed, size_of(removal));
+    gone += removed;
+  }
+  return kept > gone ? kept - gone : 0;
 }
 
 }  // namespace understudy::primary

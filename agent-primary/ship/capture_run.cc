@@ -10,6 +10,7 @@
 #include "agent-primary/capture/change_detector.h"
 #include "agent-primary/capture/planner.h"
 #include "agent-primary/ship/commit_builder.h"
+#include "agent-primary/ship/root_guard.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/model/path.h"
@@ -269,16 +270,42 @@ absl::Status Look(ChangeDetector& detector, const DirtyBatch& batch) {
   return absl::OkStatus();
 }
 
-// An empty mount point in the place of a volume must never look like a volume whose files were all deleted.
-absl::Status CheckRootIdentity(const CaptureContext& context) {
-  ASSIGN_OR_RETURN(const std::optional<IndexRow> known, context.index.Find(""));
-  if (!known.has_value() || known->inode == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const os::EntryStat now, context.root.Stat(""));
-  if (now.inode == known->inode) return absl::OkStatus();
-  return absl::FailedPreconditionError(fmt::format(
-      "the volume's folder isn't the one that was replicated before (inode {} instead of {}): is its filesystem "
-      "mounted? Nothing is replicated until the old folder is back",
-      now.inode, known->inode));
+// nullopt: the folder is the volume's.
+absl::StatusOr<std::optional<GuardFinding>> CheckRoot(const CaptureContext& context) {
+  ASSIGN_OR_RETURN(const RootIdentity now, IdentifyRoot(context.root));
+  std::optional<RootIdentity> known = context.index.guard().root;
+  if (!known.has_value()) {
+    // An index from before there was such a record knows the inode.
+    ASSIGN_OR_RETURN(const std::optional<IndexRow> row, context.index.Find(""));
+    known = RootIdentity{0, row.has_value() ? row->inode : 0, 0};
+  }
+  const std::optional<std::string> change = FindRootChange(*known, now);
+  if (change.has_value()) {
+    return GuardFinding{kRootGuard,
+                        fmt::format("the volume's folder isn't the one that was replicated before ({}): is its "
+                                    "filesystem mounted? Bring the old folder back, or take the new one with `drctl "
+                                    "guard approve {}`",
+                                    *change, context.volume)};
+  }
+  if (context.index.guard().root.has_value()) return std::nullopt;
+  GuardRecord record = context.index.guard();
+  record.root = now;
+  RETURN_IF_ERROR(context.index.SaveGuard(record));
+  return std::nullopt;
+}
+
+absl::StatusOr<std::optional<GuardFinding>> CheckDeletion(const CaptureContext& context, const Plan& plan) {
+  ASSIGN_OR_RETURN(const uint64_t after, CountEntriesAfter(plan, context.index));
+  GuardRecord record = context.index.guard();
+  const bool allowed = AllowDeletion(context.guard, record, context.index.entries(), after, context.now_nanoseconds);
+  RETURN_IF_ERROR(context.index.SaveGuard(record));
+  if (allowed) return std::nullopt;
+  const HeldDeletion& held = *record.held;
+  return GuardFinding{kDeletionGuard,
+                      fmt::format("{} of {} entries would be deleted at DR, as they were here: bring them back, or let "
+                                  "it happen with `drctl guard approve {}`",
+                                  held.entries_gone, held.entries_before, context.volume),
+                      held.entries_gone, held.entries_before, held.since_nanoseconds};
 }
 
 // Whether the moves and all that has no content of its own do.
@@ -302,24 +329,39 @@ absl::StatusOr<bool> TryCapture(const CaptureContext& context, const DirtyBatch&
   RETURN_IF_ERROR(Look(detector, batch));
   ASSIGN_OR_RETURN(const Plan plan, MakePlan(detector, context.index));
   if (moves && !plan.moves.empty() && !FitsOneCommit(plan)) return false;
+  ASSIGN_OR_RETURN(result.held, CheckDeletion(context, plan));
+  if (result.held.has_value()) return true;
   const model::Sequence before = context.index.state().sequence;
   result.more = detector.truncated();
   RETURN_IF_ERROR(CaptureRun(context, plan, result).Run());
   result.commits = context.index.state().sequence - before;
+  if (!batch.whole_volume || result.more) return true;
+  GuardRecord record = context.index.guard();
+  EndApproval(record, context.index.entries(), context.now_nanoseconds);
+  RETURN_IF_ERROR(context.index.SaveGuard(record));
   return true;
 }
 
 }  // namespace
 
 absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const DirtyBatch& batch) {
-  RETURN_IF_ERROR(CheckRootIdentity(context));
   CaptureResult result;
+  ASSIGN_OR_RETURN(result.held, CheckRoot(context));
+  if (result.held.has_value()) return result;
   ASSIGN_OR_RETURN(const bool done, TryCapture(context, batch, /*moves=*/true, result));
   if (!done) {
     ASSIGN_OR_RETURN(const bool done_without, TryCapture(context, batch, /*moves=*/false, result));
     UNDERSTUDY_CHECK(done_without);
   }
   return result;
+}
+
+absl::Status TakeRoot(VolumeIndex& index, const os::Root& root) {
+  GuardRecord record = index.guard();
+  ASSIGN_OR_RETURN(record.root, IdentifyRoot(root));
+  // First, so that a crash in between asks again instead of trusting inode numbers of the old folder.
+  RETURN_IF_ERROR(index.ForgetIdentities());
+  return index.SaveGuard(record);
 }
 
 }  // namespace understudy::primary

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -11,24 +12,29 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/capture_run.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
 
 namespace understudy::primary {
 
-enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kError };
+enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kError };
 [[nodiscard]] std::string_view ToString(ReplicationState state);
 
 struct ReplicatorOptions {
   DirtyTimes times{absl::Milliseconds(100), absl::Seconds(1)};
   absl::Duration rescan_interval = absl::Hours(1);
   Strategy strategy = Strategy::kAuto;
+  GuardLimits guard;
+  // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
+  std::function<void(const model::VolumeName&)> rewatch;
 };
 
 struct ReplicatorStatus {
   ReplicationState state = ReplicationState::kConnecting;
-  std::string error;  // what keeps it from replicating
+  std::string error;                  // what keeps it from replicating
+  std::optional<GuardFinding> guard;  // set while a guard holds it back
   double lag_seconds = 0;
   model::Sequence sequence = 0;
   model::Sequence published_sequence = 0;
@@ -61,8 +67,9 @@ class VolumeReplicator {
   // When Run has something to do (Clock::Monotonic); nullopt: only after a hint or a barrier.
   [[nodiscard]] std::optional<absl::Duration> NextRun() const;
   // Captures everything that is due and waits for its acknowledgement. An error is also kept for the status; the next
-  // run is put off.
+  // run is put off. FAILED_PRECONDITION with held_back(): a guard holds the volume back; the session goes on.
   [[nodiscard]] absl::Status Run(model::ReplicaSink& sink, std::stop_token stop);
+  [[nodiscard]] bool held_back() const { return held_back_; }
   // The connection was lost: the volume has to be opened again.
   void ForgetSession();
   void SetUnreachable(const absl::Status& reason);
@@ -75,6 +82,16 @@ class VolumeReplicator {
   // True once the barrier is passed, with `published` in the replica's folder too.
   [[nodiscard]] bool AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout);
 
+  // FAILED_PRECONDITION once a guard refused the barrier: it won't be passed.
+  [[nodiscard]] absl::Status BarrierRefusal(uint64_t barrier) const;
+
+  // Asks the lane to let what the guard of this kind (GuardFinding) holds back happen, up to `entries_gone` deletions.
+  // FAILED_PRECONDITION: that guard doesn't hold the volume back.
+  [[nodiscard]] absl::StatusOr<uint64_t> RequestApproval(const std::string& kind, uint64_t entries_gone);
+  // OK once the approval is recorded. FAILED_PRECONDITION: more would go by now, or there is no folder to take.
+  // UNAVAILABLE: the lane didn't come to it in time; the request is withdrawn.
+  [[nodiscard]] absl::Status AwaitApproval(uint64_t approval, absl::Duration timeout);
+
   [[nodiscard]] ReplicatorStatus Status() const;
 
  private:
@@ -83,6 +100,11 @@ class VolumeReplicator {
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
+  absl::Status Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began, GuardFinding finding);
+  void GoOnAfterGuard();
+  void ApplyApproval();
+  absl::Status Approve(const std::string& kind, uint64_t entries_gone);
+  bool BarrierWaits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CopyIndexState();
 
   const model::VolumeName name_;
@@ -94,6 +116,7 @@ class VolumeReplicator {
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
+  bool held_back_ = false;
   int failures_in_a_row_ = 0;
 
   mutable absl::Mutex mutex_;
@@ -105,6 +128,18 @@ class VolumeReplicator {
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;
   model::Sequence barrier_sequence_ ABSL_GUARDED_BY(mutex_) = 0;  // acknowledged when barrier_passed_ was
+  uint64_t barrier_refused_ ABSL_GUARDED_BY(mutex_) = 0;
+  struct Approval {
+    std::string kind;
+    uint64_t entries_gone;
+  };
+  std::optional<Approval> approval_ ABSL_GUARDED_BY(mutex_);  // asked for, not recorded yet
+  uint64_t approvals_requested_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t approvals_done_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status approval_outcome_ ABSL_GUARDED_BY(mutex_);
+  // While a guard holds the volume back: when it is looked at again, and how soon after a hint.
+  absl::Duration guard_recheck_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration guard_pause_ ABSL_GUARDED_BY(mutex_);
   ReplicatorStatus status_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -221,6 +221,169 @@ TEST_F(MirrorTest, AnotherFolderInItsPlaceStopsReplication) {
   ScanAndExpectEqual("back");
 }
 
+// Deletions at the primary that look like a mistake.
+class GuardedMirrorTest : public MirrorTest {
+ protected:
+  static std::string Name(int i) { return fmt::format("d{}/{}", i / 50, i); }
+  void Write(int from, int to) {
+    for (int i = from; i < to; ++i) {
+      std::filesystem::create_directories(fmt::format("{}/d{}", Volume(), i / 50));
+      std::ofstream(fmt::format("{}/{}", Volume(), Name(i))) << i;
+    }
+  }
+  void Remove(int from, int to) {
+    for (int i = from; i < to; ++i) std::filesystem::remove(fmt::format("{}/{}", Volume(), Name(i)));
+  }
+  void RemoveAll() {
+    for (const auto& entry : std::filesystem::directory_iterator(Volume())) std::filesystem::remove_all(entry.path());
+  }
+  absl::Status Scan() {
+    replicator_->OnOverflow();
+    return RunBarrier();
+  }
+  void ExpectHeldBack(const std::string& kind) {
+    const absl::Status status = Scan();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    const auto found = replicator_->Status();
+    ASSERT_TRUE(found.guard.has_value());
+    EXPECT_EQ(found.guard->kind, kind);
+    EXPECT_EQ(found.state, primary::ReplicationState::kGuarded);
+    EXPECT_EQ(found.error, found.guard->reason);
+  }
+  absl::Status Approve() {
+    const auto guard = replicator_->Status().guard;
+    if (!guard.has_value()) return absl::NotFoundError("nothing is held back");
+    const auto approval = replicator_->RequestApproval(guard->kind, guard->entries_gone);
+    RETURN_IF_ERROR(approval.status());
+    (void)replicator_->Run(*sink_, {});
+    return replicator_->AwaitApproval(*approval, absl::ZeroDuration());
+  }
+  uint64_t FilesAtDr() const {
+    uint64_t files = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(Replica())) files += entry.is_regular_file();
+    return files;
+  }
+};
+
+TEST_F(GuardedMirrorTest, EverythingDeletedAtOnceStaysAtDrUntilItIsApproved) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  const model::Sequence before = replicator_->Status().sequence;
+  RemoveAll();
+  std::ofstream(Volume() + "/new") << "held back, too";
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(replicator_->Status().guard->entries_gone, 203u);  // 200 files in 4 folders, without the one that is new
+  EXPECT_EQ(replicator_->Status().guard->entries_before, 204u);
+  EXPECT_EQ(replicator_->Status().sequence, before);
+  EXPECT_EQ(FilesAtDr(), 200u);
+  EXPECT_GT(replicator_->Status().lag_seconds, 0);
+  // A restart in between asks no less, and an approval outlives one.
+  StartReplicator();
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_TRUE(Approve().ok());
+  EXPECT_FALSE(replicator_->Status().guard.has_value());
+  ScanAndExpectEqual("approved");
+  EXPECT_EQ(FilesAtDr(), 1u);
+}
+
+TEST_F(GuardedMirrorTest, AnApprovalOutlivesARestart) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  RemoveAll();
+  ExpectHeldBack(primary::kDeletionGuard);
+  // The approval is recorded, but the deletion doesn't reach DR.
+  std::filesystem::rename(Replica(), Replica() + ".away");
+  (void)Approve();
+  std::filesystem::rename(Replica() + ".away", Replica());
+  EXPECT_EQ(FilesAtDr(), 200u);
+  StartEngine();
+  StartReplicator();
+  ScanAndExpectEqual("approved before the restart");
+}
+
+TEST_F(GuardedMirrorTest, ManySmallDeletionsAreSeenAsOneOverARestart) {
+  Write(0, 400);
+  ScanAndExpectEqual("written");
+  int removed = 0;
+  for (; removed < 400; removed += 20) {
+    Remove(removed, removed + 20);
+    if (!Scan().ok()) break;
+    StartReplicator();
+  }
+  ASSERT_TRUE(replicator_->Status().guard.has_value());
+  EXPECT_EQ(FilesAtDr(), 400u - static_cast<uint64_t>(removed));
+  EXPECT_GE(FilesAtDr(), 190u);  // half of 400 files in 8 folders
+  EXPECT_EQ(replicator_->Status().guard->entries_before, 408u);
+}
+
+TEST_F(GuardedMirrorTest, FilesThatAreBackEndIt) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  RemoveAll();
+  ExpectHeldBack(primary::kDeletionGuard);
+  Write(0, 150);
+  ScanAndExpectEqual("most are back");
+  EXPECT_FALSE(replicator_->Status().guard.has_value());
+}
+
+TEST_F(GuardedMirrorTest, TemporaryFilesAndRenamesAreNoDeletion) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  for (int round = 0; round < 4; ++round) {
+    Write(1000, 1150);
+    ScanAndExpectEqual("temporary files");
+    Remove(1000, 1150);
+    ScanAndExpectEqual("and without them");
+  }
+  std::filesystem::create_directories(Volume() + "/deep");
+  for (int i = 0; i < 4; ++i) {
+    std::filesystem::rename(fmt::format("{}/d{}", Volume(), i), fmt::format("{}/deep/{}", Volume(), i));
+  }
+  ScanAndExpectEqual("every folder moved into another one");
+  for (int i = 0; i < 4; ++i) {
+    std::filesystem::rename(fmt::format("{}/deep/{}", Volume(), i), fmt::format("{}/e{}", Volume(), i));
+  }
+  std::filesystem::remove_all(Volume() + "/deep");
+  ScanAndExpectEqual("moved out of a folder that is gone");
+}
+
+TEST_F(GuardedMirrorTest, MoreThanWasApprovedIsHeldBackAgain) {
+  Write(0, 300);
+  ScanAndExpectEqual("written");
+  Remove(0, 200);
+  ExpectHeldBack(primary::kDeletionGuard);
+  const auto shown = replicator_->Status().guard->entries_gone;
+  Remove(200, 201);
+  ExpectHeldBack(primary::kDeletionGuard);
+  const auto stale = replicator_->RequestApproval(primary::kDeletionGuard, shown);
+  ASSERT_TRUE(stale.ok());
+  (void)replicator_->Run(*sink_, {});
+  EXPECT_TRUE(absl::IsFailedPrecondition(replicator_->AwaitApproval(*stale, absl::ZeroDuration())));
+  EXPECT_EQ(FilesAtDr(), 300u);
+  EXPECT_TRUE(Approve().ok());
+  ScanAndExpectEqual("approved");
+}
+
+TEST_F(GuardedMirrorTest, AnotherFolderCanBeTakenAndItsContentIsGuarded) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume(), dir_.File("primary/elsewhere"));
+  ExpectHeldBack(primary::kRootGuard);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Approve())) << "there is nothing to take";
+  std::ofstream(Volume()) << "no folder";
+  ExpectHeldBack(primary::kRootGuard);
+  std::filesystem::remove(Volume());
+  // One of its own folders in its place: the worst that inode numbers can tell.
+  std::filesystem::rename(dir_.File("primary/elsewhere/d0"), Volume());
+  ExpectHeldBack(primary::kRootGuard);
+  EXPECT_EQ(FilesAtDr(), 200u);
+  ASSERT_TRUE(Approve().ok());
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(FilesAtDr(), 200u);
+  ASSERT_TRUE(Approve().ok());
+  ScanAndExpectEqual("taken");
+}
+
 class ScannedChurnTest : public MirrorTest, public ::testing::WithParamInterface<uint64_t> {};
 
 TEST_P(ScannedChurnTest, EveryScanMakesTheReplicaEqual) {
