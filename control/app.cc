@@ -24,6 +24,8 @@ struct Options {
   VolumeSelection show;
   SyncOptions sync;
   std::string sync_timeout;
+  std::string guard_pair;
+  ApproveOptions approve;
   std::filesystem::path pki_folder;
   bool pki_force = false;
   PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
@@ -55,6 +57,7 @@ class CommandLine {
     app_.fallthrough();
     AddStatus();
     AddVolumes();
+    AddGuard();
     AddServe();
     AddPki();
     AddConfig();
@@ -148,6 +151,27 @@ class CommandLine {
         options_.sync.timeout = *timeout;
       }
       return RunVolumesSync(console_, options_.format, config, options_.sync);
+    });
+  }
+
+  void AddGuard() {
+    CLI::App* const guard =
+        Add(app_, "guard", "volumes that are held back because a mistake at the primary is likely", "drctl guard list");
+    guard->require_subcommand(1);
+
+    CLI::App* const list = Add(*guard, "list", "list what is held back, and why", "drctl guard list -o json");
+    list->add_option("--pair", options_.guard_pair, "only in this pair");
+    DoesWithConfig(list, [this](const auto& config) {
+      return RunGuardList(console_, options_.format, config, options_.guard_pair);
+    });
+
+    CLI::App* const approve =
+        Add(*guard, "approve", "let what is held back happen at DR: no more than was shown", "drctl guard approve web");
+    approve->add_option("VOLUME", options_.approve.selection.name, "the volume's name")->required();
+    approve->add_option("--pair", options_.approve.selection.pair, "only in this pair");
+    approve->add_flag("--yes", options_.approve.yes, "don't ask");
+    DoesWithConfig(approve, [this](const auto& config) {
+      return RunGuardApprove(console_, options_.format, config, options_.approve);
     });
   }
 
