@@ -202,7 +202,9 @@ absl::Status Session::Publish() {
   return replica_->Publish();
 }
 model::ReplicaState Session::State() const {
-  return replica_->State();
+  model::ReplicaState state = replica_->State();
+  state.leftovers = replica_->LeftoverPaths();
+  return state;
 }
 
 }  // namespace understudy::dr

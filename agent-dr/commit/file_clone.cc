@@ -17,11 +17,6 @@ namespace {
 
 constexpr uint64_t kCopyBytes = 1024 * 1024;  // of one read and write where the kernel can't copy by itself
 
-absl::Status SetSize(int file, uint64_t size) {
-  if (ftruncate(file, static_cast<off_t>(size)) != 0) return ErrnoStatus(errno, "set the size of staged content");
-  return absl::OkStatus();
-}
-
 absl::Status CopyByHand(int source, int target, uint64_t begin, uint64_t end) {
   while (begin < end) {
     ASSIGN_OR_RETURN(const std::string data, os::ReadAt(source, begin, std::min(kCopyBytes, end - begin)));
@@ -32,6 +27,7 @@ absl::Status CopyByHand(int source, int target, uint64_t begin, uint64_t end) {
   return absl::OkStatus();
 }
 
+// The kernel shares the blocks instead, where the filesystem can and the range's ends allow it.
 absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
   while (begin < end) {
     auto from = static_cast<off_t>(begin);
@@ -42,7 +38,7 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
       if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EXDEV || errno == EINVAL) {
         return CopyByHand(source, target, begin, end);
       }
-      return ErrnoStatus(errno, "copy the base of staged content");
+      return ErrnoStatus(errno, "copy content");
     }
     if (copied == 0) return CopyByHand(source, target, begin, end);
     begin += static_cast<uint64_t>(copied);
@@ -51,6 +47,11 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
 }
 
 }  // namespace
+
+absl::Status SetSize(int file, uint64_t size) {
+  if (ftruncate(file, static_cast<off_t>(size)) != 0) return ErrnoStatus(errno, "set the size of a file");
+  return absl::OkStatus();
+}
 
 absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size) {
   if (ioctl(target, FICLONE, source) == 0) {
@@ -76,7 +77,7 @@ absl::Status ZeroRange(int file, uint64_t offset, uint64_t length) {
                 static_cast<off_t>(length)) == 0) {
     return absl::OkStatus();
   }
-  if (errno != EOPNOTSUPP && errno != ENOSYS) return ErrnoStatus(errno, "punch a hole into staged content");
+  if (errno != EOPNOTSUPP && errno != ENOSYS) return ErrnoStatus(errno, "punch a hole");
   const std::string zeros(std::min(kCopyBytes, length), '\0');
   while (length > 0) {
     const uint64_t count = std::min<uint64_t>(zeros.size(), length);
@@ -85,6 +86,11 @@ absl::Status ZeroRange(int file, uint64_t offset, uint64_t length) {
     length -= count;
   }
   return absl::OkStatus();
+}
+
+absl::Status ApplyRange(int source, int target, const ContentRange& range) {
+  return range.hole ? ZeroRange(target, range.offset, range.length)
+                    : CopyRange(source, target, range.offset, range.offset + range.length);
 }
 
 }  // namespace understudy::dr

@@ -1,8 +1,9 @@
-// file_clone.h: a file's content as the beginning of another's.
+// file_clone.h: a file's content, or ranges of it, as part of another's.
 #pragma once
 
 #include <cstdint>
 
+#include "agent-dr/commit/content_ranges.h"
 #include "core/base/status.h"
 
 namespace understudy::dr {
@@ -13,5 +14,11 @@ namespace understudy::dr {
 
 // Makes [offset, offset + length) of `file` zeros: a hole where the filesystem can; the size stays.
 [[nodiscard]] absl::Status ZeroRange(int file, uint64_t offset, uint64_t length);
+
+// Gives `target` one range of `source`: by reference where the filesystem can, else as a copy; zeros when it is a hole.
+// Doing it again changes nothing.
+[[nodiscard]] absl::Status ApplyRange(int source, int target, const ContentRange& range);
+
+[[nodiscard]] absl::Status SetSize(int file, uint64_t size);
 
 }  // namespace understudy::dr

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "core/base/log.h"
 #include "core/os/file_io.h"
 #include "core/os/metadata.h"
@@ -48,16 +49,49 @@ absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool w
   return entry;
 }
 
+// Which files have several names in the tree.
+class LinkNames {
+ public:
+  absl::Status Count(os::TreeWalk walk) {
+    while (true) {
+      ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> found, walk.Next());
+      if (!found.has_value()) return absl::OkStatus();
+      if (!MayHaveOthers(found->stat)) continue;
+      const auto seen = several_.find(found->stat.inode);
+      if (seen != several_.end()) {
+        seen->second = true;
+      } else if (several_.size() < kMaxTrackedLinks) {
+        several_.emplace(found->stat.inode, false);
+      }
+    }
+  }
+  [[nodiscard]] uint64_t LinkIdOf(const os::EntryStat& stat) const {
+    if (!MayHaveOthers(stat)) return 0;
+    const auto seen = several_.find(stat.inode);
+    return seen == several_.end() || seen->second ? stat.inode : 0;
+  }
+
+ private:
+  static bool MayHaveOthers(const os::EntryStat& stat) {
+    return stat.kind != FileKind::kDirectory && stat.link_count > 1;
+  }
+  absl::flat_hash_map<uint64_t, bool> several_;  // by inode number: whether it was met more than once
+};
+
 }  // namespace
 
 absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
                            const std::function<absl::Status(model::InventoryEntry)>& visit) {
+  ASSIGN_OR_RETURN(os::TreeWalk names, os::TreeWalk::Begin(root, "", excluded_name));
+  LinkNames links;
+  RETURN_IF_ERROR(links.Count(std::move(names)));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", excluded_name));
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> found, walk.Next());
     if (!found.has_value()) return absl::OkStatus();
     absl::StatusOr<model::InventoryEntry> entry = EntryOf(*found, with_digests);
     if (!entry.ok()) return Annotate(entry.status(), fmt::format("inventory of '{}'", Printable(found->path)));
+    entry->link_id = links.LinkIdOf(found->stat);
     RETURN_IF_ERROR(visit(*std::move(entry)));
   }
 }

@@ -10,8 +10,13 @@
 
 namespace understudy::dr {
 
+// Past so many files with a link count above one the inode number stands for each, whether or not another name is
+// within the tree.
+inline constexpr size_t kMaxTrackedLinks = 1'000'000;
+
 // Every entry but the root, in key order, to `visit`; an error of `visit` ends it. Entries of the root named
-// `excluded_name` are left out. With digests, every regular file is read.
+// `excluded_name` are left out. With digests, every regular file is read. The tree is walked twice: first for the files
+// that have several names within it, whose inode numbers are their `link_id`.
 [[nodiscard]] absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
                                          const std::function<absl::Status(model::InventoryEntry)>& visit);
 

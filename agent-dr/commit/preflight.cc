@@ -50,19 +50,34 @@ class Names {
   // What will be at `path` after all operations told so far; nullopt: nothing.
   absl::StatusOr<std::optional<FileKind>> Lookup(const std::string& path) const {
     if (const auto found = placed_.find(path); found != placed_.end()) return found->second.first;
+    const auto [old_path, moved_with] = ThroughMovedFolder(path);
+    if (!old_path.has_value()) return std::nullopt;
+    return LookupOld(*old_path, moved_with);
+  }
+
+  // Where on disk is what will be at `path`; nullopt: it is new.
+  [[nodiscard]] std::optional<std::string> OldPathOf(const std::string& path) const {
+    const auto found = placed_.find(path);
+    if (found == placed_.end()) return ThroughMovedFolder(path).first;
+    return found->second.second.empty() ? std::nullopt : std::optional(found->second.second);
+  }
+
+ private:
+  // The path that `path`, itself not placed, had before, and the old path of the folder that it was moved with (empty:
+  // none); nullopt: in a new folder is only what was placed there.
+  [[nodiscard]] std::pair<std::optional<std::string>, std::string> ThroughMovedFolder(const std::string& path) const {
     std::string_view ancestor = path;
     while (!ancestor.empty()) {
       ancestor = model::Parent(ancestor);
       const auto found = placed_.find(std::string(ancestor));
       if (found == placed_.end()) continue;
-      const auto& [kind, old_path] = found->second;
-      if (old_path.empty()) return std::nullopt;  // in a new folder is only what was placed there
-      return LookupOld(model::Join(old_path, path.substr(ancestor.size() + 1)), old_path);
+      const std::string& old_path = found->second.second;
+      if (old_path.empty()) return {std::nullopt, ""};
+      return {model::Join(old_path, path.substr(ancestor.size() + 1)), old_path};
     }
-    return LookupOld(path, "");
+    return {path, ""};
   }
 
- private:
   // What is at `path` of the old names, unless it, or a folder between `base` and it, went away.
   absl::StatusOr<std::optional<FileKind>> LookupOld(const std::string& path, std::string_view base) const {
     for (std::string_view at = path; at.size() > base.size(); at = model::Parent(at)) {
@@ -115,8 +130,29 @@ class Planner {
   absl::Status operator()(const model::Put& op) { return PlaceEntry(op.path, FileKind::kRegular); }
   absl::Status operator()(const model::MakeSymlink& op) { return PlaceEntry(op.path, FileKind::kSymlink); }
   absl::Status operator()(const model::MakeNode& op) { return PlaceEntry(op.path, op.kind); }
-  absl::Status operator()(const model::Link&) { return absl::UnimplementedError("link"); }
-  absl::Status operator()(const model::Patch&) { return absl::UnimplementedError("patch"); }
+  absl::Status operator()(const model::Link& op) {
+    ASSIGN_OR_RETURN(const std::optional<FileKind> target, names_.Lookup(op.target));
+    if (!target.has_value()) return Mismatch(op.target, "it isn't there");
+    if (target == FileKind::kDirectory) return Mismatch(op.target, "it is a folder");
+    return PlaceEntry(op.path, *target);
+  }
+  absl::Status operator()(const model::Patch& op) {
+    ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
+    if (!present.has_value()) return Mismatch(op.path, "it isn't there");
+    if (present != FileKind::kRegular) return Mismatch(op.path, "it is no regular file");
+    const std::optional<std::string> old_path = names_.OldPathOf(op.path);
+    if (!old_path.has_value()) return Mismatch(op.path, "it is new in this commit");
+    ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(*old_path));
+    if (!stat.has_value()) return Mismatch(op.path, "it isn't there");
+    for (const auto& [index, identity] : plan_.patched) {
+      if (identity == IdentityOf(*stat)) {
+        return absl::InvalidArgumentError(
+            fmt::format("'{}' is patched by another of its names, too", Printable(op.path)));
+      }
+    }
+    plan_.patched[index_] = IdentityOf(*stat);
+    return absl::OkStatus();
+  }
   absl::Status operator()(const model::SetMetadata& op) {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
     if (!present.has_value()) return Mismatch(op.path, "it isn't there");
@@ -132,7 +168,7 @@ class Planner {
   absl::StatusOr<os::EntryStat> Source(const std::string& path) {
     ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(path));
     if (!stat.has_value()) return Mismatch(path, "it isn't there");
-    plan_.sources[index_] = IdentityOf(*stat);
+    plan_.sources[index_] = {IdentityOf(*stat), stat->kind != FileKind::kDirectory && stat->link_count > 1};
     return *stat;
   }
 

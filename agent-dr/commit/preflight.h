@@ -16,8 +16,9 @@
 namespace understudy::dr {
 
 struct CommitPlan {
-  std::map<size_t, Identity> sources;     // of Remove and Detach, by index of the operation
-  std::set<size_t> existing_directories;  // indexes of MakeDirectory whose folder is there already
+  std::map<size_t, VacatedEntry> sources;  // of Remove and Detach, by index of the operation
+  std::set<size_t> existing_directories;   // indexes of MakeDirectory whose folder is there already
+  std::map<size_t, Identity> patched;      // files of Patch, by index of the operation
 };
 
 // `commit` is valid by wire::ValidateCommit. DATA_LOSS about a path (core/wire/status_path.h): the replica doesn't

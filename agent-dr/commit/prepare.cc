@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <utility>
 #include <variant>
 
+#include "agent-dr/commit/file_clone.h"
+#include "agent-dr/commit/free_space.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/os/file_io.h"
@@ -43,21 +46,32 @@ absl::Status ContentMismatch(const std::string& path, std::string_view why) {
 
 class Preparer {
  public:
-  Preparer(const WorkArea& work, const Staging& staging, const CommitPlan& plan)
-      : work_(work), staging_(staging), plan_(plan) {}
+  Preparer(const os::Root& replica, const WorkArea& work, const Staging& staging, const CommitPlan& plan,
+           model::Sequence sequence)
+      : replica_(replica), work_(work), staging_(staging), plan_(plan), sequence_(sequence) {}
 
   void set_index(size_t index) { index_ = index; }
+  std::map<size_t, PatchedFile> TakePatches() { return std::move(patches_); }
 
   absl::Status operator()(model::Remove&) { return absl::OkStatus(); }
   absl::Status operator()(model::Detach&) { return absl::OkStatus(); }
   absl::Status operator()(model::Attach&) { return absl::OkStatus(); }
   absl::Status operator()(model::SetMetadata&) { return absl::OkStatus(); }
   absl::Status operator()(model::Link&) { return absl::OkStatus(); }
-  absl::Status operator()(model::Patch&) { return absl::OkStatus(); }
+  absl::Status operator()(model::Patch& op) {
+    ASSIGN_OR_RETURN(const StagedContent* const content, Content(op.path, op.slot, op.size));
+    if (!content->has_base) return absl::InvalidArgumentError(fmt::format("slot {} of a patch has no base", op.slot));
+    if (content->base != plan_.patched.at(index_)) return ContentMismatch(op.path, "was made for another file");
+    uint64_t bytes = 0;
+    for (const ContentRange& range : content->ranges) bytes += range.hole ? 0 : range.length;
+    RETURN_IF_ERROR(CheckFreeSpace(folder(), bytes, 0));  // publishing may need as much again
+    patches_[index_] = {content->base, content->ranges};
+    return NameContent(op.slot);
+  }
 
   absl::Status operator()(model::MakeDirectory&) {
     if (plan_.existing_directories.contains(index_)) return absl::OkStatus();
-    // Its metadata comes with the third pass, after what is put into it.
+    // Its metadata comes with the fourth pass, after what is put into it.
     return mkdirat(folder(), Name().c_str(), 0700) == 0 ? absl::OkStatus() : Failed("make folder");
   }
   absl::Status operator()(model::Put& op) {
@@ -74,7 +88,7 @@ class Preparer {
 
  private:
   [[nodiscard]] int folder() const { return work_.staging().fd(); }
-  [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(index_); }
+  [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(sequence_, index_); }
   static absl::Status Failed(std::string_view what) { return ErrnoStatus(errno, fmt::format("stage: {}", what)); }
 
   absl::Status SetMetadata(const std::string& name, FileKind kind, const model::Metadata& metadata) {
@@ -91,12 +105,24 @@ class Preparer {
     return os::ApplyMetadata(file.get(), FileKind::kRegular, op.metadata);
   }
 
-  absl::Status PutStaged(const model::Put& op) {
-    const model::Slot slot = std::get<model::Slot>(op.content);
+  absl::StatusOr<const StagedContent*> Content(const std::string& path, model::Slot slot, uint64_t size) {
     const StagedContent* const content = staging_.Find(slot);
     if (content == nullptr) return absl::InvalidArgumentError(fmt::format("slot {} wasn't staged to its end", slot));
-    if (content->size != op.size) return ContentMismatch(op.path, "has another size than announced");
-    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(WorkArea::StagedContent(slot), O_RDONLY));
+    if (content->size != size) return ContentMismatch(path, "has another size than announced");
+    return content;
+  }
+
+  absl::Status NameContent(model::Slot slot) {
+    const std::string staged = WorkArea::StagedContent(slot);
+    return renameat(folder(), staged.c_str(), folder(), Name().c_str()) == 0 ? absl::OkStatus()
+                                                                             : Failed("name content");
+  }
+
+  absl::Status PutStaged(const model::Put& op) {
+    const model::Slot slot = std::get<model::Slot>(op.content);
+    ASSIGN_OR_RETURN(const StagedContent* const content, Content(op.path, slot, op.size));
+    RETURN_IF_ERROR(content->has_base ? Materialise(op.path, slot, *content) : NameContent(slot));
+    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(Name(), O_RDONLY));
     // With a base, each delta's range was checked as it came; the rest is the base's, which isn't read again.
     if (!content->has_base) {
       ASSIGN_OR_RETURN(const model::Digest digest, os::DigestOfFile(file.get(), op.size));
@@ -105,34 +131,56 @@ class Preparer {
     return os::ApplyMetadata(file.get(), FileKind::kRegular, op.metadata);
   }
 
+  // The base with what differs, as a file of its own.
+  absl::Status Materialise(const std::string& path, model::Slot slot, const StagedContent& content) {
+    ASSIGN_OR_RETURN(const os::Fd base, replica_.OpenPath(content.base_path, O_RDONLY | O_NONBLOCK));
+    ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(base.get(), ""));
+    if (IdentityOf(stat) != content.base) return ContentMismatch(path, "was made for another file");
+    const std::string staged = WorkArea::StagedContent(slot);
+    ASSIGN_OR_RETURN(const os::Fd source, work_.staging().OpenPath(staged, O_RDONLY));
+    ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(Name(), O_RDWR | O_CREAT | O_EXCL, 0600));
+    RETURN_IF_ERROR(CloneContent(base.get(), file.get(), stat.size, content.size));
+    for (const ContentRange& range : content.ranges) {
+      RETURN_IF_ERROR(ApplyRange(source.get(), file.get(), range));
+    }
+    return unlinkat(folder(), staged.c_str(), 0) == 0 ? absl::OkStatus() : Failed("take away content");
+  }
+
+  const os::Root& replica_;
   const WorkArea& work_;
   const Staging& staging_;
   const CommitPlan& plan_;
+  const model::Sequence sequence_;
+  std::map<size_t, PatchedFile> patches_;
   size_t index_ = 0;
 };
 
-}  // namespace
-
-std::string StagedNameOf(const model::Operation& operation, size_t index) {
-  if (const auto* put = std::get_if<model::Put>(&operation)) {
-    const auto* slot = std::get_if<model::Slot>(&put->content);
-    return slot != nullptr ? WorkArea::StagedContent(*slot) : WorkArea::StagedEntry(index);
-  }
-  const bool made = std::holds_alternative<model::MakeDirectory>(operation) ||
-                    std::holds_alternative<model::MakeSymlink>(operation) ||
-                    std::holds_alternative<model::MakeNode>(operation);
-  return made ? WorkArea::StagedEntry(index) : std::string();
+// A new name of a file may come to where an old one went away. As long as the mark is there, none has come.
+absl::Status MarkVacating(const WorkArea& work, const CommitPlan& plan, model::Sequence sequence) {
+  const bool needed =
+      std::any_of(plan.sources.begin(), plan.sources.end(), [](const auto& at) { return at.second.several_names; });
+  if (!needed) return absl::OkStatus();
+  return work.staging().OpenPath(WorkArea::VacatingMark(sequence), O_WRONLY | O_CREAT, 0600).status();
 }
 
-absl::Status PrepareCommit(const WorkArea& work, const Staging& staging, const CommitPlan& plan, FaultPoints& faults,
-                           model::Commit& commit) {
-  Preparer preparer(work, staging, plan);
+}  // namespace
+
+bool PlacesStagedEntry(const model::Operation& operation) {
+  return std::holds_alternative<model::Put>(operation) || std::holds_alternative<model::MakeDirectory>(operation) ||
+         std::holds_alternative<model::MakeSymlink>(operation) || std::holds_alternative<model::MakeNode>(operation);
+}
+
+absl::StatusOr<std::map<size_t, PatchedFile>> PrepareCommit(const os::Root& replica, const WorkArea& work,
+                                                            const Staging& staging, const CommitPlan& plan,
+                                                            FaultPoints& faults, model::Commit& commit) {
+  Preparer preparer(replica, work, staging, plan, commit.sequence);
   for (size_t index = 0; index < commit.operations.size(); ++index) {
     RETURN_IF_ERROR(faults.Reach(Step::kStage, index));
     preparer.set_index(index);
     RETURN_IF_ERROR(std::visit(preparer, commit.operations[index]));
   }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(MarkVacating(work, plan, commit.sequence));
+  return preparer.TakePatches();
 }
 
 }  // namespace understudy::dr

@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/prepare.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -31,9 +32,22 @@ class Publisher {
 
   absl::Status Run() {
     const std::vector<model::Operation>& operations = record_.commit.operations;
+    const std::string mark = WorkArea::VacatingMark(record_.commit.sequence);
+    const absl::StatusOr<os::EntryStat> marked = os::StatAt(work_.staging().fd(), mark);
+    if (!marked.ok() && !absl::IsNotFound(marked.status())) return marked.status();
+    vacating_ = marked.ok();
     for (size_t index = 0; index < operations.size(); ++index) RETURN_IF_ERROR(Vacate(operations[index], index));
+    if (vacating_) {
+      RETURN_IF_ERROR(NextEffect());
+      if (unlinkat(work_.staging().fd(), mark.c_str(), 0) != 0) return Failed("end pass 1 of", mark);
+    }
     parent_.reset();
     for (size_t index = 0; index < operations.size(); ++index) RETURN_IF_ERROR(Place(operations[index], index));
+    parent_.reset();
+    for (size_t index = 0; index < operations.size(); ++index) {
+      if (const auto* link = std::get_if<model::Link>(&operations[index])) RETURN_IF_ERROR(MakeLink(*link, index));
+      if (const auto* patch = std::get_if<model::Patch>(&operations[index])) RETURN_IF_ERROR(PatchFile(*patch, index));
+    }
     return SetAllMetadata();
   }
 
@@ -77,7 +91,9 @@ class Publisher {
     const absl::StatusOr<os::EntryStat> stat = os::StatAt(*parent, name);
     if (absl::IsNotFound(stat.status())) return absl::OkStatus();
     RETURN_IF_ERROR(stat.status());
-    if (IdentityOf(*stat) != record_.sources.at(index)) return absl::OkStatus();
+    const VacatedEntry& meant = record_.sources.at(index);
+    if (IdentityOf(*stat) != meant.identity) return absl::OkStatus();
+    if (meant.several_names && !vacating_) return absl::OkStatus();  // a name that came here since
     RETURN_IF_ERROR(NextEffect());
     if (remove != nullptr) return RemoveEntry(*parent, name, *remove, index);
     const std::string entry = WorkArea::DetachedEntry(detach->slot);
@@ -100,9 +116,9 @@ class Publisher {
   // Pass 2: what is detached or staged, if it is still there.
   absl::Status Place(const model::Operation& operation, size_t index) {
     const auto* attach = std::get_if<model::Attach>(&operation);
-    const std::string entry =
-        attach != nullptr ? WorkArea::DetachedEntry(attach->slot) : StagedNameOf(operation, index);
-    if (entry.empty()) return absl::OkStatus();
+    const std::string entry = attach != nullptr ? WorkArea::DetachedEntry(attach->slot)
+                                                : WorkArea::StagedEntry(record_.commit.sequence, index);
+    if (attach == nullptr && !PlacesStagedEntry(operation)) return absl::OkStatus();
     const int from = attach != nullptr ? work_.detached().fd() : work_.staging().fd();
     const absl::StatusOr<os::EntryStat> stat = os::StatAt(from, entry);
     if (absl::IsNotFound(stat.status())) return absl::OkStatus();
@@ -110,11 +126,65 @@ class Publisher {
     const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
     ASSIGN_OR_RETURN(const int parent, ParentOf(path));
     RETURN_IF_ERROR(NextEffect());
-    const std::string name(model::LeafName(path));
-    return renameat(from, entry.c_str(), parent, name.c_str()) == 0 ? absl::OkStatus() : Failed("place", path);
+    return RenameOver(from, entry, parent, path);
   }
 
-  // Pass 3: what is in a folder before the folder, whose times it would change. New folders get theirs here, too.
+  // rename() between two names of one file does nothing and leaves both.
+  static absl::Status RenameOver(int from, const std::string& entry, int parent, std::string_view path) {
+    const std::string name(model::LeafName(path));
+    if (renameat(from, entry.c_str(), parent, name.c_str()) != 0) return Failed("place", path);
+    return unlinkat(from, entry.c_str(), 0) == 0 || errno == ENOENT ? absl::OkStatus() : Failed("place", path);
+  }
+
+  // Pass 3: another name of the target, made beside and renamed over what has the name now.
+  absl::Status MakeLink(const model::Link& link, size_t index) {
+    ASSIGN_OR_RETURN(const os::ParentAndName target, replica_.OpenParent(link.target));
+    ASSIGN_OR_RETURN(const os::EntryStat meant, os::StatAt(target.folder.get(), target.name));
+    ASSIGN_OR_RETURN(const int parent, ParentOf(link.path));
+    const absl::StatusOr<os::EntryStat> present = os::StatAt(parent, std::string(model::LeafName(link.path)));
+    if (present.ok() && IdentityOf(*present) == IdentityOf(meant)) return absl::OkStatus();
+    if (!present.ok() && !absl::IsNotFound(present.status())) return present.status();
+    RETURN_IF_ERROR(NextEffect());
+    const std::string entry = WorkArea::StagedEntry(record_.commit.sequence, index);
+    const int staging = work_.staging().fd();
+    if (unlinkat(staging, entry.c_str(), 0) != 0 && errno != ENOENT) return Failed("link", link.path);
+    if (linkat(target.folder.get(), target.name.c_str(), staging, entry.c_str(), 0) != 0) {
+      if (errno != EMLINK) return Failed("link", link.path);
+      return absl::ResourceExhaustedError(
+          fmt::format("link '{}': '{}' has as many names as this filesystem allows ({}): give the replica a filesystem "
+                      "that allows as many as the primary's",
+                      Printable(link.path), Printable(link.target), meant.link_count));
+    }
+    RETURN_IF_ERROR(NextEffect());
+    return RenameOver(staging, entry, parent, link.path);
+  }
+
+  // The staged content stays for a replay: unlike a rename, what is written here isn't durable before it is synced.
+  absl::Status PatchFile(const model::Patch& patch, size_t index) {
+    const PatchedFile& meant = record_.patches.at(index);
+    const auto annotate = [&](const absl::Status& status) {
+      return Annotate(status, fmt::format("patch '{}'", Printable(patch.path)));
+    };
+    ASSIGN_OR_RETURN(const os::Fd file, replica_.OpenPath(patch.path, O_RDWR | O_NONBLOCK));
+    ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(file.get(), ""));
+    if (IdentityOf(stat) != meant.identity) {
+      return annotate(absl::DataLossError("another file has come there, past understudy-dr: compare the volume anew"));
+    }
+    const auto staged = work_.staging().OpenPath(WorkArea::StagedEntry(record_.commit.sequence, index), O_RDONLY);
+    if (!staged.ok()) return annotate(staged.status());
+    for (const ContentRange& range : meant.ranges) {
+      RETURN_IF_ERROR(NextEffect());
+      const absl::Status applied = ApplyRange(staged->get(), file.get(), range);
+      if (!applied.ok()) return annotate(applied);
+    }
+    RETURN_IF_ERROR(NextEffect());
+    RETURN_IF_ERROR(SetSize(file.get(), patch.size));
+    RETURN_IF_ERROR(NextEffect());
+    const absl::Status set = os::ApplyMetadata(file.get(), FileKind::kRegular, patch.metadata);
+    return set.ok() ? set : annotate(set);
+  }
+
+  // Pass 4: what is in a folder before the folder, whose times it would change. New folders get theirs here, too.
   absl::Status SetAllMetadata() {
     std::map<std::string, MetadataOfPath, std::greater<>> wanted;  // by key
     for (const model::Operation& operation : record_.commit.operations) {
@@ -140,6 +210,7 @@ class Publisher {
   const CommitRecord& record_;
   FaultPoints& faults_;
   std::optional<Parent> parent_;
+  bool vacating_ = false;  // pass 1 isn't over, so no new name has come
   size_t effects_ = 0;
 };
 

@@ -1,5 +1,5 @@
-// publish.h: brings a recorded commit into the replica's folder: three passes of renames, unlinks and metadata
-// (docs/formats/commit.md).
+// publish.h: brings a recorded commit into the replica's folder: four passes of renames, unlinks, links, ranges of
+// patched files and metadata (docs/formats/commit.md).
 #pragma once
 
 #include "agent-dr/commit/fault_points.h"

@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
+#include "agent-dr/commit/leftovers.h"
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/staging.h"
 #include "agent-dr/commit/volume_store.h"
@@ -43,6 +44,8 @@ class Replica {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, FaultPoints& faults, Probe& probe);
 
   [[nodiscard]] model::ReplicaState State() const;
+  // ReplicaState::leftovers as the newest Open found them; State() has none. As State(), it waits for nothing.
+  [[nodiscard]] std::vector<std::string> LeftoverPaths() const;
 
   // Why commits can't be brought into the folder, as far as is known; OK when they can. Open tries again. As State(),
   // it waits for nothing.
@@ -80,8 +83,10 @@ class Replica {
   struct Folders {
     os::Root root;
     WorkArea work;
+    Leftovers leftovers;
     Staging staging;
-    Folders(os::Root opened, WorkArea area) : root(std::move(opened)), work(std::move(area)), staging(root, work) {}
+    Folders(os::Root opened, WorkArea area)
+        : root(std::move(opened)), work(std::move(area)), leftovers(work), staging(root, work, leftovers) {}
   };
 
   absl::Status CreateState(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -93,13 +98,17 @@ class Replica {
   absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckCommit(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status CheckSpaceFor(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Everything before the commit point.
   absl::StatusOr<CommitRecord> MakeRecord(model::Commit commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status WriteRecord(CommitRecord record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Runs one staging call of the session; an error ends the session.
   absl::Status Stage(SessionToken token, const std::function<absl::Status(Staging&)>& call)
       ABSL_LOCKS_EXCLUDED(work_mutex_);
-  // Ends the session; drops its staging as far as that is safe.
+  // No session stages any more: what is worth it becomes a leftover, the rest goes, but for
+  // what commit `kept` places (0: keeps nothing). Not to be called while a commit record may still need it.
+  absl::Status EndStaging(model::Sequence kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Ends the session and its staging as far as that is safe.
   absl::Status Fail(absl::Status error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   void SetState(const model::ReplicaState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // What Usable says from now on; gives it back.
@@ -114,7 +123,9 @@ class Replica {
   std::unique_ptr<Folders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable
   Identity root_folder_ ABSL_GUARDED_BY(work_mutex_);
   std::optional<CommitRecord> unpublished_ ABSL_GUARDED_BY(work_mutex_);  // durable, and not wholly in the folder
-  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);                   // of the newest Recover
+  // Staged content of the newest published commit's patches: until it is settled a replay may need it.
+  std::vector<std::string> applied_patches_ ABSL_GUARDED_BY(work_mutex_);
+  absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);     // of the newest Recover
   bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;  // the durable state may be ahead of what is known here
   SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
   SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
@@ -122,6 +133,7 @@ class Replica {
   mutable absl::Mutex state_mutex_ ABSL_ACQUIRED_AFTER(work_mutex_);
   model::ReplicaState state_ ABSL_GUARDED_BY(state_mutex_);
   absl::Status usable_ ABSL_GUARDED_BY(state_mutex_);
+  std::vector<std::string> leftovers_ ABSL_GUARDED_BY(state_mutex_);
 };
 
 }  // namespace understudy::dr

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "agent-dr/commit/file_clone.h"
+#include "agent-dr/commit/free_space.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/delta/rsync_segment.h"
@@ -35,29 +36,56 @@ absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const 
   if (stat->kind != model::FileKind::kRegular) return BaseMismatch(path, "it is no regular file");
   ASSIGN_OR_RETURN(slot.base, replica_.OpenPath(path, O_RDONLY | O_NONBLOCK));
   slot.base_size = stat->size;
+  slot.content.base = IdentityOf(*stat);
   return absl::OkStatus();
 }
 
-absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
-  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+absl::Status Staging::CheckFree(model::Slot slot) const {
   if (unfinished_.contains(slot) || finished_.contains(slot)) {
     return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
   }
   if (unfinished_.size() >= kMaxUnfinishedSlots) {
     return absl::ResourceExhaustedError(fmt::format("more than {} unfinished slots", kMaxUnfinishedSlots));
   }
+  return CheckFreeSpace(work_.staging().fd(), 0, 1);
+}
+
+absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t size, const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
+  RETURN_IF_ERROR(CheckFree(slot));
   Unfinished begun;
-  begun.content = {.size = size, .has_base = !base_path.empty(), .base_path = base_path};
+  begun.content.size = size;
+  begun.content.has_base = !base_path.empty();
+  begun.content.base_path = base_path;
   if (begun.content.has_base) RETURN_IF_ERROR(OpenBase(base_path, begun));
   ASSIGN_OR_RETURN(begun.file,
                    work_.staging().OpenPath(WorkArea::StagedContent(slot), O_RDWR | O_CREAT | O_TRUNC, 0600));
-  if (begun.content.has_base) {
-    RETURN_IF_ERROR(CloneContent(begun.base.get(), begun.file.get(), begun.base_size, size));
-  } else if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
+  if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
     return ErrnoStatus(errno, "set the size of staged content");
   }
+  if (!begun.content.has_base) RETURN_IF_ERROR(leftovers_.Describe(slot, path, size));
   unfinished_.emplace(slot, std::move(begun));
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> Staging::Resume(model::Slot slot, const std::string& path,
+                                                                  uint64_t size) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, ""));
+  RETURN_IF_ERROR(CheckFree(slot));
+  Unfinished begun;
+  begun.content.size = size;
+  begun.resumed = true;
+  ASSIGN_OR_RETURN(begun.file, leftovers_.TakeBack(slot, path, size));
+  absl::StatusOr<std::vector<model::SegmentDigest>> segments =
+      CutToHeldSegments(begun.file.get(), size, wire::kMaxResumedSegments);
+  if (!segments.ok()) {
+    // Kept, it would fail each session that goes on with it.
+    leftovers_.Undescribe(slot);
+    return absl::NotFoundError(
+        fmt::format("what was staged for '{}' can't be used: {}", Printable(path), MessageOf(segments.status())));
+  }
+  unfinished_.emplace(slot, std::move(begun));
+  return segments;
 }
 
 absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t offset, uint64_t length) {
@@ -79,14 +107,29 @@ absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t o
 absl::Status Staging::Data(model::Slot slot, uint64_t offset, std::string_view data) {
   RETURN_IF_ERROR(wire::ValidateStageData(slot, offset, data));
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, data.size()));
-  return Annotate(os::WriteAt(begun->file.get(), offset, data), fmt::format("stage slot {}", slot));
+  return Annotate(Write(*begun, offset, data), fmt::format("stage slot {}", slot));
+}
+
+absl::Status Staging::Write(Unfinished& slot, uint64_t offset, std::string_view data) const {
+  RETURN_IF_ERROR(CheckFreeSpace(work_.staging().fd(), data.size(), 0));
+  RETURN_IF_ERROR(os::WriteAt(slot.file.get(), offset, data));
+  return Note(slot, {.offset = offset, .length = data.size()});
+}
+
+absl::Status Staging::Note(Unfinished& slot, ContentRange range) {
+  if (!slot.content.has_base) return absl::OkStatus();
+  AppendRange(slot.content.ranges, range);
+  if (slot.content.ranges.size() <= kMaxContentRanges) return absl::OkStatus();
+  return absl::ResourceExhaustedError(fmt::format("'{}' changes in more than {} places in one commit",
+                                                  Printable(slot.content.base_path), kMaxContentRanges));
 }
 
 absl::Status Staging::Hole(model::Slot slot, uint64_t offset, uint64_t length) {
   RETURN_IF_ERROR(wire::ValidateStageHole(slot, offset, length));
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, length));
-  if (!begun->content.has_base) return absl::OkStatus();  // it began as a hole
-  return ZeroRange(begun->file.get(), offset, length);
+  // Nothing was written there yet, but to what an earlier session left.
+  if (begun->resumed) RETURN_IF_ERROR(ZeroRange(begun->file.get(), offset, length));
+  return Note(*begun, {.offset = offset, .length = length, .hole = true});
 }
 
 absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) {
@@ -106,7 +149,12 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
   if (delta::DigestOf(*patched) != delta.digest) {
     return BaseMismatch(base_path, fmt::format("the delta at {} gives other bytes there", delta.offset));
   }
-  return Annotate(os::WriteAt(begun->file.get(), delta.offset, *patched), fmt::format("stage slot {}", slot));
+  if (begun->content.ranges.size() > kFineContentRanges) return Write(*begun, delta.offset, *patched);
+  for (const ContentRange& range : ChangedBlocks(base, *patched, delta.offset)) {
+    const std::string_view data = std::string_view(*patched).substr(range.offset - delta.offset, range.length);
+    RETURN_IF_ERROR(Annotate(Write(*begun, range.offset, data), fmt::format("stage slot {}", slot)));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Staging::End(model::Slot slot) {

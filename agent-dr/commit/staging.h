@@ -1,15 +1,18 @@
 // staging.h: large content on its way in: files in the staging folder, filled by ranges, by slot.
 //
-// A slot is begun, filled in ascending order, ended, and then named by a Put of the next commit. Content with a base
-// begins as a clone of the replica's file (FICLONE where the filesystem can, a sparse copy elsewhere). One thread at a
-// time.
+// A slot is begun, filled in ascending order, ended, and then named by a Put or Patch of the next commit. Of content
+// with a base only what differs is staged, in a sparse file at its offsets. One thread at a time.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "agent-dr/commit/content_ranges.h"
+#include "agent-dr/commit/identity.h"
+#include "agent-dr/commit/leftovers.h"
 #include "agent-dr/commit/work_area.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -25,17 +28,24 @@ struct StagedContent {
   uint64_t size = 0;
   bool has_base = false;
   std::string base_path;
+  Identity base;                     // of the file at base_path
+  std::vector<ContentRange> ranges;  // what differs from the base; unused without one
 };
 
 class Staging {
  public:
-  // Both outlive it.
-  Staging(const os::Root& replica, const WorkArea& work) : replica_(replica), work_(work) {}
+  // All outlive it.
+  Staging(const os::Root& replica, const WorkArea& work, Leftovers& leftovers)
+      : replica_(replica), work_(work), leftovers_(leftovers) {}
 
   // INVALID_ARGUMENT: out of bounds (core/wire/validate.h), or the slot is in use. DATA_LOSS: the base isn't there.
-  // RESOURCE_EXHAUSTED: no space, or too many unfinished slots.
+  // RESOURCE_EXHAUSTED: no space (free_space.h), or too many unfinished slots or ranges.
   [[nodiscard]] absl::Status Begin(model::Slot slot, const std::string& path, uint64_t size,
                                    const std::string& base_path);
+  // Goes on with the leftover for `path`, as ReplicaSink::StageResume. NOT_FOUND: there is none, or it can't be read;
+  // nothing was begun then. Otherwise as Begin.
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> Resume(model::Slot slot, const std::string& path,
+                                                                         uint64_t size);
   [[nodiscard]] absl::Status Data(model::Slot slot, uint64_t offset, std::string_view data);
   [[nodiscard]] absl::Status Hole(model::Slot slot, uint64_t offset, uint64_t length);
   // DATA_LOSS, about the base's path: the base isn't what the delta was made against.
@@ -55,13 +65,19 @@ class Staging {
     os::Fd base;  // invalid when there is none
     uint64_t base_size = 0;
     uint64_t filled_to = 0;  // the next range begins here or later
+    bool resumed = false;    // what isn't filled may be anything but zeros
   };
 
+  // That it can be begun.
+  [[nodiscard]] absl::Status CheckFree(model::Slot slot) const;
   [[nodiscard]] absl::StatusOr<Unfinished*> Range(model::Slot slot, uint64_t offset, uint64_t length);
   [[nodiscard]] absl::Status OpenBase(const std::string& path, Unfinished& slot) const;
+  [[nodiscard]] absl::Status Write(Unfinished& slot, uint64_t offset, std::string_view data) const;
+  [[nodiscard]] static absl::Status Note(Unfinished& slot, ContentRange range);
 
   const os::Root& replica_;
   const WorkArea& work_;
+  Leftovers& leftovers_;
   std::map<model::Slot, Unfinished> unfinished_;
   std::map<model::Slot, StagedContent> finished_;
 };

@@ -7,7 +7,9 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "agent-dr/commit/content_ranges.h"
 #include "agent-dr/commit/identity.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -16,11 +18,24 @@
 
 namespace understudy::dr {
 
+// What a Remove or Detach was meant for.
+struct VacatedEntry {
+  Identity identity;
+  bool several_names = false;  // the identity alone doesn't tell whether it went away: another name may have come here
+};
+
+// The file that a Patch is for, and where it changes.
+struct PatchedFile {
+  Identity identity;
+  std::vector<ContentRange> ranges;
+};
+
 // The operations of a commit without contents (inline contents are empty), and what Remove and Detach were meant for.
 struct CommitRecord {
   model::Commit commit;
-  std::map<size_t, Identity> sources;  // by index of the operation
-  Identity work_folder;                // where its content is staged
+  std::map<size_t, VacatedEntry> sources;  // by index of the operation
+  std::map<size_t, PatchedFile> patches;   // likewise
+  Identity work_folder;                    // where its content is staged
 };
 
 struct StoredReplica {
@@ -36,6 +51,7 @@ class VolumeStore {
   // nullopt: nothing was created yet.
   [[nodiscard]] absl::StatusOr<std::optional<StoredReplica>> Load();
   [[nodiscard]] absl::Status Create(const StoredReplica& replica);
+  // DATA_LOSS: the record isn't what was written.
   [[nodiscard]] absl::StatusOr<std::optional<CommitRecord>> LoadRecord();
 
   // The commit point: in one transaction the earlier record is settled, `record` becomes the unsettled one, and
@@ -47,6 +63,8 @@ class VolumeStore {
 
  private:
   explicit VolumeStore(store::Database database) : database_(std::move(database)) {}
+  [[nodiscard]] absl::Status LoadVacated(CommitRecord& record);
+  [[nodiscard]] absl::Status LoadPatches(CommitRecord& record);
   [[nodiscard]] absl::Status DeleteRecord();
   [[nodiscard]] absl::Status WriteSequences(const model::ReplicaState& state);
 

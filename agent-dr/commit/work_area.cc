@@ -8,7 +8,9 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <functional>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -43,13 +45,15 @@ absl::Status RemoveEntry(const os::Root& folder, const std::string& path, int fl
   return ErrnoStatus(errno, fmt::format("take '{}' out of the work folder", Printable(path)));
 }
 
-// Everything below `folder`: files as they are met, then folders from the innermost out.
-absl::Status RemoveAllIn(const os::Root& folder) {
+// Everything below `folder`: files as they are met, then folders from the innermost out. Entries that `keep` names
+// stay.
+absl::Status RemoveAllIn(const os::Root& folder, const std::function<bool(const std::string& path)>& keep = nullptr) {
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
   std::vector<std::string> folders;
   while (true) {
     ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) break;
+    if (keep != nullptr && keep(entry->path)) continue;
     if (entry->stat.kind == model::FileKind::kDirectory) {
       folders.push_back(std::move(entry->path));
     } else {
@@ -88,20 +92,28 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   if (!own.ok()) return annotate(own.status());
   auto staging = PrivateFolder(own->fd(), "staging");
   if (!staging.ok()) return annotate(staging.status());
+  auto leftover = PrivateFolder(own->fd(), "leftover");
+  if (!leftover.ok()) return annotate(leftover.status());
   auto detached = PrivateFolder(own->fd(), "detached");
   if (!detached.ok()) return annotate(detached.status());
   auto removed = PrivateFolder(own->fd(), "removed");
   if (!removed.ok()) return annotate(removed.status());
   ASSIGN_OR_RETURN(const os::EntryStat own_stat, own->Stat(""));
-  return WorkArea(*std::move(staging), *std::move(detached), *std::move(removed), IdentityOf(own_stat), export_domain,
-                  !beside);
+  return WorkArea(*std::move(staging), *std::move(leftover), *std::move(detached), *std::move(removed),
+                  IdentityOf(own_stat), export_domain, !beside);
 }
 
 std::string WorkArea::StagedContent(model::Slot slot) {
   return fmt::format("s{}", slot);
 }
-std::string WorkArea::StagedEntry(size_t operation_index) {
-  return fmt::format("o{}", operation_index);
+std::string WorkArea::StagedAbout(model::Slot slot) {
+  return fmt::format("a{}", slot);
+}
+std::string WorkArea::StagedEntry(model::Sequence sequence, size_t operation_index) {
+  return fmt::format("o{}-{}", sequence, operation_index);
+}
+std::string WorkArea::VacatingMark(model::Sequence sequence) {
+  return fmt::format("v{}", sequence);
 }
 std::string WorkArea::DetachedEntry(model::Slot slot) {
   return fmt::format("{}", slot);
@@ -111,8 +123,16 @@ std::string WorkArea::RemovedEntry(model::Sequence sequence, size_t operation_in
   return fmt::format("{}-{}", sequence, operation_index);
 }
 
-absl::Status WorkArea::DiscardStaging() const {
-  return RemoveAllIn(staging_);
+absl::Status WorkArea::DiscardStaging(model::Sequence kept) const {
+  if (kept == 0) return RemoveAllIn(staging_);
+  const std::string prefix = fmt::format("o{}-", kept);
+  return RemoveAllIn(staging_, [&](const std::string& path) { return path.starts_with(prefix); });
+}
+absl::Status WorkArea::DiscardStaged(const std::string& name) const {
+  return RemoveEntry(staging_, name, 0);
+}
+absl::Status WorkArea::DiscardLeftoversBut(const std::set<std::string>& kept) const {
+  return RemoveAllIn(leftover_, [&](const std::string& path) { return kept.contains(path); });
 }
 absl::Status WorkArea::DiscardRemoved() const {
   return RemoveAllIn(removed_);

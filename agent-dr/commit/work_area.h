@@ -1,8 +1,11 @@
 // work_area.h: the private folder of one replica, on its filesystem and outside what NFS clients see, where content is
 // staged and renamed entries rest on their way.
 //
-//   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; o<index>: what operation
-//                                                 <index> of the commit makes
+//   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; a<slot>: what it is about, if
+//                                                 it is worth keeping; o<sequence>-<index>: what operation <index> of
+//                                                 commit <sequence> places; v<sequence>: pass 1 of that commit isn't
+//                                                 over
+//   <work folder>/replica-<replica id>/leftover/  c<number>, a<number>: such content of sessions that ended
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
 //   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold
 //
@@ -11,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "agent-dr/commit/identity.h"
@@ -38,6 +42,7 @@ class WorkArea {
   [[nodiscard]] static absl::StatusOr<WorkArea> Open(const std::string& export_path, const std::string& replica_id);
 
   [[nodiscard]] const os::Root& staging() const { return staging_; }
+  [[nodiscard]] const os::Root& leftover() const { return leftover_; }
   [[nodiscard]] const os::Root& detached() const { return detached_; }
   [[nodiscard]] const os::Root& removed() const { return removed_; }
   // Of replica-<replica id>: another one holds nothing of what was staged in this one.
@@ -47,20 +52,29 @@ class WorkArea {
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
   [[nodiscard]] static std::string StagedContent(model::Slot slot);
-  [[nodiscard]] static std::string StagedEntry(size_t operation_index);
+  [[nodiscard]] static std::string StagedAbout(model::Slot slot);
+  // Named by the commit: the one before may have to be replayed while this one's entries are there already.
+  [[nodiscard]] static std::string StagedEntry(model::Sequence sequence, size_t operation_index);
+  [[nodiscard]] static std::string VacatingMark(model::Sequence sequence);
   [[nodiscard]] static std::string DetachedEntry(model::Slot slot);
 
   [[nodiscard]] static std::string RemovedEntry(model::Sequence sequence, size_t operation_index);
 
-  // Takes away everything that is staged. Not to be called while a commit record may still need it.
-  [[nodiscard]] absl::Status DiscardStaging() const;
+  // Takes away everything that is staged, but for what commit `kept` places (0: keeps nothing). Not to be called with
+  // less than the unsettled record may still need.
+  [[nodiscard]] absl::Status DiscardStaging(model::Sequence kept) const;
+  // One entry of the staging folder; none is fine.
+  [[nodiscard]] absl::Status DiscardStaged(const std::string& name) const;
+  // Takes away everything in the leftover folder but the entries named `kept`.
+  [[nodiscard]] absl::Status DiscardLeftoversBut(const std::set<std::string>& kept) const;
   // Takes away removed folders for good. At any time.
   [[nodiscard]] absl::Status DiscardRemoved() const;
 
  private:
-  WorkArea(os::Root staging, os::Root detached, os::Root removed, Identity identity, RenameDomain domain,
-           bool inside_export)
+  WorkArea(os::Root staging, os::Root leftover, os::Root detached, os::Root removed, Identity identity,
+           RenameDomain domain, bool inside_export)
       : staging_(std::move(staging)),
+        leftover_(std::move(leftover)),
         detached_(std::move(detached)),
         removed_(std::move(removed)),
         identity_(identity),
@@ -68,6 +82,7 @@ class WorkArea {
         inside_export_(inside_export) {}
 
   os::Root staging_;
+  os::Root leftover_;
   os::Root detached_;
   os::Root removed_;
   Identity identity_;

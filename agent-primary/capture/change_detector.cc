@@ -96,6 +96,34 @@ absl::Status ChangeDetector::LookAtHolder(const std::string& path) {
   return LookAtOne(holder);
 }
 
+absl::Status ChangeDetector::LookAtNames(const std::vector<IndexEntry>& names) {
+  for (const IndexEntry& name : names) {
+    if (!changes_.contains(model::Key(name.path))) RETURN_IF_ERROR(LookAtOne(name.path));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChangeDetector::LookAtOtherNames() {
+  std::set<uint64_t> inodes;
+  std::set<uint64_t> files;
+  for (size_t before = 0; before != changes_.size();) {  // what is looked at may lead to more
+    before = changes_.size();
+    for (const auto& [key, change] : changes_) {
+      if (changes_.size() > 2 * kMaxChangesPerCapture) return absl::OkStatus();  // truncated: the next look goes on
+      if (change.row.has_value() && change.row->file != 0 && files.insert(change.row->file).second) {
+        ASSIGN_OR_RETURN(const std::vector<IndexEntry> names, index_.ListByFile(change.row->file));
+        RETURN_IF_ERROR(LookAtNames(names));
+      }
+      if (!change.stat.has_value() || IsFolder(change.stat)) continue;
+      const bool as_known = change.row.has_value() && change.row->inode == change.stat->inode;
+      if ((as_known && change.stat->link_count == 1) || !inodes.insert(change.stat->inode).second) continue;
+      ASSIGN_OR_RETURN(const std::vector<IndexEntry> names, index_.ListByInode(change.stat->inode));
+      RETURN_IF_ERROR(LookAtNames(names));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ChangeDetector::LookAtOne(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string top, TopmostNew(path));
   if (model::IsWithin(top, kWorkFolderName)) return absl::OkStatus();
@@ -142,7 +170,9 @@ absl::Status ChangeDetector::Compare(const std::string& path, const std::string&
   const bool moved = path != source;
   const auto add_gone = [&](const std::string& known, const IndexRow& row) {
     Add(known, row, std::nullopt);
-    if (moved) gone_from_moved_.insert(known);
+    if (!moved) return;
+    std::string& from = gone_from_moved_[known];
+    if (from.size() < source.size()) from = source;
   };
   IndexCursor cursor(index_, source);
   absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, path, kWorkFolderName);

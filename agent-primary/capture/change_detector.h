@@ -42,14 +42,22 @@ class ChangeDetector {
   // Everything below the folder `path`, the folder itself, and the one that holds it.
   [[nodiscard]] absl::Status LookBelow(const std::string& path);
 
+  // After all other looks: whatever else has to do with an inode that was met. A change through one name of a file
+  // shows at all of them, and a name in the index may stand for another file by now.
+  [[nodiscard]] absl::Status LookAtOtherNames();
+
   // Where in the replica the entry with this stat stands, when its inode tells: it may have been moved from there.
   // nullopt for what is new, and for files with several names, whose inode doesn't tell.
   [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByIdentity(const os::EntryStat& stat) const;
 
+  [[nodiscard]] bool moves() const { return moves_; }
   [[nodiscard]] const ChangeSet& changes() const { return changes_; }
-  // Whether the entry that stood at `path` is gone although a folder above it only moved: what else stood there moved
-  // along.
-  [[nodiscard]] bool IsGoneFromMoved(const std::string& path) const { return gone_from_moved_.contains(path); }
+  // Whether the entry that stood at `path` is gone although `folder`, the innermost one above it that moved, only
+  // moved: what else stood there moved along. What a folder further out lacks at its new place says nothing of that.
+  [[nodiscard]] bool IsGoneFromMoved(const std::string& path, const std::string& folder) const {
+    const auto gone = gone_from_moved_.find(path);
+    return gone != gone_from_moved_.end() && gone->second.size() >= folder.size();
+  }
   // kMaxChangesPerCapture was reached: there may be more.
   [[nodiscard]] bool truncated() const { return truncated_; }
 
@@ -57,6 +65,7 @@ class ChangeDetector {
   absl::Status LookAtOne(const std::string& path);
   absl::Status LookBelowOne(const std::string& path);
   absl::Status LookAtHolder(const std::string& path);
+  absl::Status LookAtNames(const std::vector<IndexEntry>& names);
   absl::StatusOr<std::string> TopmostNew(const std::string& path);
   // The folder `path` against the rows below `source`, which differ when it was moved.
   absl::Status Compare(const std::string& path, const std::string& source);
@@ -67,8 +76,9 @@ class ChangeDetector {
   VolumeIndex& index_;
   const bool moves_;
   ChangeSet changes_;
-  std::set<std::string> holders_;           // folders that were looked at for what they hold
-  std::set<std::string> gone_from_moved_;   // paths before the move
+  std::set<std::string> holders_;  // folders that were looked at for what they hold
+  // Paths before the move, and the innermost moved folder that lacked them.
+  std::map<std::string, std::string> gone_from_moved_;
   std::vector<std::string> moved_folders_;  // met, but not yet compared with where they came from
   bool truncated_ = false;
 };

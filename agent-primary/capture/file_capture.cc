@@ -24,10 +24,28 @@ uint64_t SegmentCount(uint64_t size) {
   return (size + delta::kSegmentBytes - 1) / delta::kSegmentBytes;
 }
 
-// Whether the index has segment records of what this row describes.
-bool HasSegments(const std::optional<IndexEntry>& base) {
-  return base.has_value() && base->row.kind == model::FileKind::kRegular && base->row.inode != 0 &&
-         base->row.size > kMaxInlineContentBytes;
+// Whether the index has segment records of what this row describes. They are kept by inode: names of one file that were
+// captured while it changed have different content at DR, and the records are of one of them.
+absl::StatusOr<bool> HasSegments(VolumeIndex& index, const std::optional<IndexEntry>& base) {
+  if (!base.has_value() || base->row.kind != model::FileKind::kRegular || base->row.inode == 0) return false;
+  if (base->row.size <= kMaxInlineContentBytes) return false;
+  ASSIGN_OR_RETURN(const std::vector<model::SegmentDigest> segments, index.ListSegmentDigests(base->row.inode));
+  delta::ContentDigest digest;
+  for (const model::SegmentDigest& segment : segments) digest.AddSegmentDigest(segment.number, segment.digest);
+  return digest.Finish(base->row.size) == base->row.content;
+}
+
+constexpr absl::string_view kSourcePayload = "understudy/source";
+
+absl::Status OfSource(absl::Status status) {
+  if (!status.ok()) status.SetPayload(kSourcePayload, absl::Cord("1"));
+  return status;
+}
+
+template <typename T>
+absl::StatusOr<T> OfSource(absl::StatusOr<T> result) {
+  if (result.ok()) return result;
+  return OfSource(result.status());
 }
 
 class LargeCapture {
@@ -36,7 +54,9 @@ class LargeCapture {
       : request_(request), fd_(fd), file_(file), buffer_(delta::kSegmentBytes, '\0') {}
 
   absl::Status Run() {
-    incremental_ = HasSegments(request_.base) && request_.strategy != Strategy::kWhole;
+    if (request_.strategy != Strategy::kWhole) {
+      ASSIGN_OR_RETURN(incremental_, HasSegments(request_.index, request_.base));
+    }
     bool stage = true;
     if (!incremental_) {
       ASSIGN_OR_RETURN(stage, NeedsSending());
@@ -46,6 +66,7 @@ class LargeCapture {
       file_.segment_changes.push_back(CopySegments{request_.base->row.inode, inode()});
     }
     send_ = stage;
+    file_.extends_base = incremental_;
     file_.rung = incremental_ ? "rsync" : "whole";
     for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
       RETURN_IF_ERROR(CaptureSegment(number));
@@ -62,7 +83,7 @@ class LargeCapture {
     if (!request_.base.has_value() || request_.base->row.size != file_.stat.size) return true;
     const absl::StatusOr<model::Digest> digest = os::DigestOfFile(fd_, file_.stat.size);
     if (absl::IsAborted(digest.status())) return true;  // it changes just now
-    RETURN_IF_ERROR(digest.status());
+    RETURN_IF_ERROR(OfSource(digest.status()));
     return *digest != request_.base->row.content;
   }
 
@@ -70,8 +91,24 @@ class LargeCapture {
     if (file_.content_changed) return absl::OkStatus();
     file_.content_changed = true;
     file_.content = request_.slot;
+    if (!incremental_ && request_.leftovers != nullptr && request_.leftovers->erase(request_.path) > 0) {
+      absl::StatusOr<std::vector<model::SegmentDigest>> held = request_.sink.StageResume(
+          request_.volume, request_.slot, request_.path, file_.stat.size, /*base_path=*/std::string());
+      if (held.ok()) {
+        held_ = *std::move(held);
+        return absl::OkStatus();
+      }
+      if (!absl::IsNotFound(held.status())) return held.status();
+    }
     return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, file_.stat.size,
                                     incremental_ ? request_.base->path : std::string());
+  }
+
+  // What is staged of the segment `number` already. Asked in ascending order.
+  std::optional<model::Digest> Held(uint64_t number) {
+    while (next_held_ < held_.size() && held_[next_held_].number < number) ++next_held_;
+    if (next_held_ == held_.size() || held_[next_held_].number != number) return std::nullopt;
+    return held_[next_held_].digest;
   }
 
   absl::Status CaptureSegment(uint64_t number) {
@@ -98,17 +135,22 @@ class LargeCapture {
         return request_.sink.StageDelta(request_.volume, request_.slot, {offset, length, std::move(patch), digest});
       }
     }
-    return SendRaw(offset, bytes, /*onto_zeros=*/!known.has_value());
+    const std::optional<model::Digest> held = Held(number);
+    if (held == digest) {
+      file_.bytes_resumed += length;
+      return absl::OkStatus();
+    }
+    return SendRaw(offset, bytes, /*onto_zeros=*/!known.has_value() && !held.has_value());
   }
 
   // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
   absl::StatusOr<std::string_view> Read(uint64_t offset, size_t length) {
     if (!next_data_.has_value() || next_data_->end <= offset) {
-      ASSIGN_OR_RETURN(next_data_, os::NextData(fd_, offset));
+      ASSIGN_OR_RETURN(next_data_, OfSource(os::NextData(fd_, offset)));
       if (!next_data_.has_value()) next_data_ = os::DataRange{UINT64_MAX, UINT64_MAX};
     }
     if (next_data_->begin >= offset + length) return std::string_view();
-    ASSIGN_OR_RETURN(const size_t got, os::ReadInto(fd_, offset, std::span(buffer_).first(length)));
+    ASSIGN_OR_RETURN(const size_t got, OfSource(os::ReadInto(fd_, offset, std::span(buffer_).first(length))));
     if (got < length) {
       // Cut while it was read: zeros stand for what is gone until the next look.
       std::fill(buffer_.begin() + static_cast<ptrdiff_t>(got), buffer_.begin() + static_cast<ptrdiff_t>(length), '\0');
@@ -119,18 +161,23 @@ class LargeCapture {
   }
 
   absl::Status AddZeros(uint64_t number, uint64_t offset, size_t length, const std::optional<SegmentRecord>& known) {
+    if (Held(number).has_value()) return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
     if (!known.has_value()) return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
     file_.segment_changes.push_back(RemoveSegment{inode(), number});
     RETURN_IF_ERROR(Begin());
     return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
   }
 
-  // `onto_zeros`: what is staged has a hole there, so zeros needn't travel.
+  // `onto_zeros`: what is staged has a hole there, so zeros need no word.
   absl::Status SendRaw(uint64_t offset, std::string_view bytes, bool onto_zeros) {
     bool sent_any = false;
     for (size_t at = 0; at < bytes.size(); at += kStagePieceBytes) {
       const std::string_view piece = bytes.substr(at, kStagePieceBytes);
-      if (onto_zeros && delta::IsAllZeros(piece)) continue;
+      if (delta::IsAllZeros(piece)) {
+        if (!onto_zeros)
+          RETURN_IF_ERROR(request_.sink.StageHole(request_.volume, request_.slot, offset + at, piece.size()));
+        continue;
+      }
       RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
       file_.bytes_sent += piece.size();
       sent_any = true;
@@ -155,12 +202,14 @@ class LargeCapture {
   std::string buffer_;
   delta::ContentDigest digest_;
   std::optional<os::DataRange> next_data_;
+  std::vector<model::SegmentDigest> held_;  // of an earlier session's staging
+  size_t next_held_ = 0;
   bool incremental_ = false;
   bool send_ = true;
 };
 
 absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& file) {
-  ASSIGN_OR_RETURN(std::string content, os::ReadAt(fd, 0, static_cast<size_t>(file.stat.size)));
+  ASSIGN_OR_RETURN(std::string content, OfSource(os::ReadAt(fd, 0, static_cast<size_t>(file.stat.size))));
   file.unsettled |= content.size() < file.stat.size;
   file.stat.size = content.size();
   file.digest = delta::DigestOfContent(content);
@@ -184,21 +233,26 @@ bool IsRacilyClean(int64_t ctime_nanoseconds) {
   return age < kRacyNanoseconds && age > -kRacyNanoseconds;
 }
 
+bool IsOfSource(const absl::Status& status) {
+  return status.GetPayload(kSourcePayload).has_value();
+}
+
 absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request) {
   // O_NONBLOCK: should a fifo stand there by now, opening it mustn't wait for a writer.
-  ASSIGN_OR_RETURN(const os::Fd fd, request.root.OpenPath(request.path, O_RDONLY | O_NONBLOCK | O_NOATIME));
+  ASSIGN_OR_RETURN(const os::Fd fd, OfSource(request.root.OpenPath(request.path, O_RDONLY | O_NONBLOCK | O_NOATIME)));
   CapturedFile file;
-  ASSIGN_OR_RETURN(file.stat, os::StatAt(fd.get(), ""));
+  ASSIGN_OR_RETURN(file.stat, OfSource(os::StatAt(fd.get(), "")));
   if (file.stat.kind != model::FileKind::kRegular) return absl::NotFoundError("not a regular file any more");
+  if (request.inode != 0 && file.stat.inode != request.inode) return absl::NotFoundError("another file by now");
   file.metadata = os::MetadataOf(file.stat);
-  ASSIGN_OR_RETURN(file.metadata.xattrs, os::ReadXattrs(fd.get(), ""));
+  ASSIGN_OR_RETURN(file.metadata.xattrs, OfSource(os::ReadXattrs(fd.get(), "")));
   file.unsettled = IsRacilyClean(file.stat.ctime_nanoseconds);
   if (file.stat.size <= kMaxInlineContentBytes) {
     RETURN_IF_ERROR(CaptureSmall(request, fd.get(), file));
   } else {
     RETURN_IF_ERROR(LargeCapture(request, fd.get(), file).Run());
   }
-  ASSIGN_OR_RETURN(const os::EntryStat after, os::StatAt(fd.get(), ""));
+  ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(fd.get(), "")));
   file.unsettled |= after.ctime_nanoseconds != file.stat.ctime_nanoseconds || after.size != file.stat.size;
   return file;
 }

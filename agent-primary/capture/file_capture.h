@@ -6,6 +6,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -27,11 +28,13 @@ struct CapturedFile {
   os::EntryStat stat;  // before the content was read
   model::Metadata metadata;
   model::Digest digest{};
+  bool extends_base = false;                       // what is staged begins as the base, so it can patch that
   bool content_changed = false;                    // false: the replica has this content already
   std::variant<std::string, model::Slot> content;  // meaningful when content_changed
   std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged
   bool unsettled = false;                          // it changed while it was read, or a moment ago: look again
   uint64_t bytes_sent = 0;
+  uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again
   std::string_view rung = "whole";
 };
 
@@ -45,10 +48,16 @@ struct CaptureRequest {
   model::Slot slot = 0;            // to stage under, if that is needed
   Strategy strategy = Strategy::kAuto;
   std::stop_token stop;
+  // Not 0: any other file at the path is none (NOT_FOUND).
+  uint64_t inode = 0;
+  std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
 };
 
+// Whether the volume's file was what failed (it can't be read), and not the index or the way to DR.
+[[nodiscard]] bool IsOfSource(const absl::Status& status);
+
 // CANCELLED: `stop` was requested. NOT_FOUND: there is no regular file at the path any more. Errors of the sink come
-// back as they are.
+// back as they are; IsOfSource() tells the others apart.
 [[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request);
 
 // Whether a change in the same clock tick could hide behind `ctime`: the file has to be looked at again.

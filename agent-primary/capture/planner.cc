@@ -32,7 +32,11 @@ class Planner {
     for (const auto& [key, change] : detector_.changes()) {
       if (change.stat.has_value()) RETURN_IF_ERROR(FindOrigin(model::PathOfKey(key), change));
     }
+    MoveOutOfMovedFolders();
+    RETURN_IF_ERROR(GroupNames());
     ContinueInPlace();
+    RETURN_IF_ERROR(SeparateFiles());
+    ChooseCarriers();
     PlanDisappearances();
     RETURN_IF_ERROR(PlanBereft());
     return std::move(plan_);
@@ -46,6 +50,14 @@ class Planner {
       if (moved != moved_from_.end()) return moved->second + path.substr(folder.size());
     }
     return path;
+  }
+
+  // The innermost of `path` and the folders above it that moves; empty: none does.
+  std::string InnermostMoved(const std::string& path) const {
+    for (std::string_view folder = path; !folder.empty(); folder = model::Parent(folder)) {
+      if (moved_to_.contains(std::string(folder))) return std::string(folder);
+    }
+    return {};
   }
 
   std::string PathAfter(const std::string& path) const {
@@ -99,6 +111,93 @@ class Planner {
     }
   }
 
+  // What is where it was although a folder above it moved away has to be taken out of that.
+  void MoveOutOfMovedFolders() {
+    for (PlannedEntry& entry : plan_.entries) {
+      if (!entry.base.has_value() || entry.move_slot.has_value()) continue;
+      if (PathAfter(entry.base->path) != entry.path) entry.move_slot = Move(*entry.base, entry.path);
+    }
+  }
+
+  // The names of each inode with several of them.
+  absl::Status GroupNames() {
+    std::map<uint64_t, std::vector<size_t>> by_inode;
+    for (size_t i = 0; i < plan_.entries.size(); ++i) {
+      if (!IsFolder(plan_.entries[i].stat.kind)) by_inode[plan_.entries[i].stat.inode].push_back(i);
+    }
+    for (auto& [inode, names] : by_inode) {
+      if (names.size() == 1 && plan_.entries[names[0]].stat.link_count == 1) continue;
+      ASSIGN_OR_RETURN(const std::vector<IndexEntry> known, index_.ListByInode(inode));
+      PlannedLinks links{FindSettled(known), std::move(names)};
+      const bool continues = std::any_of(links.names.begin(), links.names.end(),
+                                         [&](size_t name) { return plan_.entries[name].base.has_value(); });
+      if (!links.settled.has_value() && !continues) MoveOneName(known, links.names[0]);
+      if (links.names.size() == 1 && !links.settled.has_value()) continue;  // its other names are outside the volume
+      for (const size_t name : links.names) plan_.entries[name].linked = true;
+      plan_.links.push_back(std::move(links));
+    }
+    return absl::OkStatus();
+  }
+
+  // A name that nothing happened to, but for folders above it that moved.
+  std::optional<IndexEntry> FindSettled(const std::vector<IndexEntry>& known) const {
+    for (const IndexEntry& name : known) {
+      const std::string after = PathAfter(name.path);
+      const std::string innermost = InnermostMoved(name.path);
+      const bool moved_along = !innermost.empty() && !detector_.IsGoneFromMoved(name.path, innermost);
+      const bool met = detector_.changes().contains(model::Key(name.path));
+      const bool settled = moved_along ? !detector_.changes().contains(model::Key(after)) : !met;
+      if (settled && !continued_.contains(name.path)) return IndexEntry{after, name.row};
+    }
+    return std::nullopt;
+  }
+
+  // Every name that DR has is gone: one of them is renamed, so that the content needn't travel.
+  void MoveOneName(const std::vector<IndexEntry>& known, size_t position) {
+    PlannedEntry& entry = plan_.entries[position];
+    if (!detector_.moves()) return;
+    for (const IndexEntry& name : known) {
+      const bool fits = name.row.kind == entry.stat.kind && IsWorthMoving(entry.stat, name.row);
+      if (!fits || continued_.contains(name.path)) continue;
+      entry.base = name;
+      entry.move_slot = Move(name, entry.path);
+      replaced_.erase(position);
+      return;
+    }
+  }
+
+  // What DR has as one file and are several by now mustn't be changed as one: one of them continues it at most, the
+  // others are made anew.
+  absl::Status SeparateFiles() {
+    std::map<uint64_t, uint64_t> owners;  // inode by file
+    for (PlannedEntry& entry : plan_.entries) {
+      if (!entry.base.has_value() || entry.base->row.file == 0 || entry.move_slot.has_value()) continue;
+      const uint64_t file = entry.base->row.file;
+      if (!owners.contains(file)) {
+        ASSIGN_OR_RETURN(const std::vector<IndexEntry> names, index_.ListByFile(file));
+        const auto known =
+            std::find_if(names.begin(), names.end(), [](const IndexEntry& name) { return name.row.inode != 0; });
+        owners[file] = known != names.end() ? known->row.inode : entry.stat.inode;
+      }
+      if (owners[file] == entry.stat.inode) continue;
+      entry.base.reset();
+      ++plan_.replaced;
+    }
+    return absl::OkStatus();
+  }
+
+  void ChooseCarriers() {
+    for (PlannedLinks& links : plan_.links) {
+      const auto fitness = [&](size_t name) {
+        const PlannedEntry& entry = plan_.entries[name];
+        if (!entry.base.has_value()) return 2;
+        return entry.base->row.inode == entry.stat.inode ? 0 : 1;
+      };
+      std::stable_sort(links.names.begin(), links.names.end(),
+                       [&](size_t a, size_t b) { return fitness(a) < fitness(b); });
+    }
+  }
+
   // Old entries that nothing continues, and the sources of moves.
   void PlanDisappearances() {
     std::set<std::string> removed;
@@ -111,8 +210,9 @@ class Planner {
         if (moved_to_.contains(above)) break;  // it is out of what is removed above it
         goes_with_its_folder |= removed.contains(above);
       }
-      const bool folder_above_moved = PathAfter(path) != path;
-      const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path);
+      const std::string innermost = InnermostMoved(path);
+      const bool folder_above_moved = !innermost.empty();
+      const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path, innermost);
       const bool replaced_by_rename =
           !folder_above_moved && change.stat.has_value() && !IsFolder(change.stat->kind) && !IsFolder(change.row->kind);
       plan_.replaced += replaced_by_rename && !goes_with_its_folder ? 1 : 0;

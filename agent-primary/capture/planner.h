@@ -21,6 +21,14 @@ struct PlannedEntry {
   std::optional<IndexEntry> base;
   // Set: `base` is detached under this slot and attached at `path`.
   std::optional<model::Slot> move_slot;
+  bool linked = false;  // it is in one of Plan::links
+};
+
+// Names of one file. The first of `names` that is there carries what the file is; the others become links to it where
+// DR doesn't have them as the same file already.
+struct PlannedLinks {
+  std::optional<IndexEntry> settled;  // a name that DR has as it is, under its path after the commit: it carries
+  std::vector<size_t> names;          // positions in Plan::entries
 };
 
 struct Plan {
@@ -32,8 +40,9 @@ struct Plan {
   std::vector<IndexEntry> removals;
   std::vector<Move> moves;            // likewise
   std::vector<PlannedEntry> entries;  // in ascending key order
-  std::vector<std::string> bereft;    // folders that lose an entry by a removal or a move; paths after the commit
-  uint64_t replaced = 0;              // old entries whose names new or moved ones take
+  std::vector<PlannedLinks> links;
+  std::vector<std::string> bereft;  // folders that lose an entry by a removal or a move; paths after the commit
+  uint64_t replaced = 0;            // old entries whose names new or moved ones take
   [[nodiscard]] bool empty() const { return removals.empty() && moves.empty() && entries.empty(); }
 };
 

@@ -19,6 +19,10 @@ bool IsUnchanged(const IndexRow& row, const os::EntryStat& stat) {
          row.mode == stat.mode && row.uid == stat.uid && row.gid == stat.gid && row.device == stat.device;
 }
 
+bool AreSameFile(const IndexRow& a, const IndexRow& b) {
+  return a.file != 0 && a.file == b.file;
+}
+
 bool HasMetadata(const IndexRow& row, const model::Metadata& metadata) {
   return row.mode == metadata.mode && row.uid == metadata.uid && row.gid == metadata.gid &&
          row.mtime_nanoseconds == MtimeNanoseconds(metadata) && row.xattrs == DigestOfXattrs(metadata.xattrs);

@@ -23,14 +23,20 @@ struct IndexRow {
   uint64_t device = 0;
   model::Digest xattrs{};   // DigestOfXattrs
   model::Digest content{};  // content digest of a regular file; digest of a symlink's target; else zeros
+  uint64_t file = 0;        // at DR: rows with the same number are names of one file there; 0: it has this name alone
   friend bool operator==(const IndexRow&, const IndexRow&) = default;
 };
 
 // No file has it: a row with it never equals what statx says, so the file is looked at again.
 inline constexpr int64_t kUnsettledCtime = INT64_MIN;
+// No file has it either: a row with it has no metadata that an entry could have.
+inline constexpr int64_t kUnknownMtime = INT64_MIN;
 
 // Whether nothing can have changed since the row was made, as far as statx tells.
 [[nodiscard]] bool IsUnchanged(const IndexRow& row, const os::EntryStat& stat);
+
+// Whether both are known to be names of one file at DR.
+[[nodiscard]] bool AreSameFile(const IndexRow& a, const IndexRow& b);
 
 // Whether owner, mode, mtime and xattrs are as `metadata` has them.
 [[nodiscard]] bool HasMetadata(const IndexRow& row, const model::Metadata& metadata);
@@ -81,7 +87,12 @@ struct CopySegments {
   uint64_t from_inode = 0;
   uint64_t to_inode = 0;
 };
-using IndexChange =
-    std::variant<RemoveRow, DetachRows, AttachRows, CopySegments, PutRow, PutSegment, RemoveSegment, TruncateSegments>;
+// The folder at `path` has other times at DR than its row says, until a later PutRow: it is looked at again, and no
+// metadata is what the row says. Nothing happens when there is no such row.
+struct UnsettleRow {
+  std::string path;
+};
+using IndexChange = std::variant<RemoveRow, DetachRows, AttachRows, CopySegments, PutRow, PutSegment, RemoveSegment,
+                                 TruncateSegments, UnsettleRow>;
 
 }  // namespace understudy::primary

@@ -13,7 +13,8 @@ using store::Statement;
 
 // Keys are model::Key of paths; rows that are detached inside a commit stand below a key that begins with NUL, which no
 // path's does.
-constexpr std::array<std::string_view, 2> kSchema = {R"sql(
+constexpr std::array<std::string_view, 3> kSchema = {
+    R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     replica_id TEXT NOT NULL, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL, complete INTEGER NOT NULL,
@@ -32,7 +33,16 @@ constexpr std::array<std::string_view, 2> kSchema = {R"sql(
     kind INTEGER, inode INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, mode INTEGER, uid INTEGER, gid INTEGER,
     device INTEGER, xattrs BLOB, content BLOB) STRICT;
 )sql",
-                                                     R"sql(
+    // Which names DR holds as one file can't be told from older rows: the replica is compared anew.
+    R"sql(
+  DELETE FROM staged; DELETE FROM entry; DELETE FROM segment;
+  UPDATE state SET replica_id = '', sequence = 0, complete = 0, staged_sequence = NULL, staged_complete = 0;
+  ALTER TABLE entry ADD COLUMN file INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX entry_file ON entry (file) WHERE file <> 0;
+  CREATE INDEX entry_unsettled ON entry (key) WHERE ctime = -9223372036854775808;
+  ALTER TABLE staged ADD COLUMN file INTEGER;
+)sql",
+    R"sql(
   CREATE TABLE guard (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     entries_before INTEGER, entries_gone INTEGER, since INTEGER, approved INTEGER NOT NULL,
@@ -42,7 +52,7 @@ constexpr std::array<std::string_view, 2> kSchema = {R"sql(
 )sql"};
 
 // The row's columns, in the order of BindRow and ReadRow.
-#define ROW_COLUMNS "kind, inode, size, mtime, ctime, mode, uid, gid, device, xattrs, content"
+#define ROW_COLUMNS "kind, inode, size, mtime, ctime, mode, uid, gid, device, xattrs, content, file"
 
 // What `staged.change` says; the index in IndexChange.
 enum StagedChange : int {
@@ -53,7 +63,8 @@ enum StagedChange : int {
   kPut,
   kPutSegment,
   kRemoveSegment,
-  kTruncateSegments
+  kTruncateSegments,
+  kUnsettle
 };
 
 std::string_view BytesOf(const model::Digest& digest) {
@@ -77,7 +88,8 @@ void BindRow(Statement& statement, int first, const IndexRow& row) {
       .BindInteger(first + 7, row.gid)
       .BindUnsigned(first + 8, row.device)
       .BindBlob(first + 9, BytesOf(row.xattrs))
-      .BindBlob(first + 10, BytesOf(row.content));
+      .BindBlob(first + 10, BytesOf(row.content))
+      .BindUnsigned(first + 11, row.file);
 }
 
 IndexRow ReadRow(const Statement& statement, int first) {
@@ -93,6 +105,7 @@ IndexRow ReadRow(const Statement& statement, int first) {
   row.device = statement.Unsigned(first + 8);
   row.xattrs = DigestFrom(statement.Bytes(first + 9));
   row.content = DigestFrom(statement.Bytes(first + 10));
+  row.file = statement.Unsigned(first + 11);
   return row;
 }
 
@@ -105,6 +118,16 @@ std::string DetachedKey(model::Slot slot) {
 // Keys of what is below the folder with this key: [first, second).
 std::pair<std::string, std::string> RangeBelow(std::string_view key) {
   return {std::string(key) + '\0', std::string(key) + '\1'};
+}
+
+// Of a statement whose rows are keys.
+absl::StatusOr<std::vector<std::string>> Paths(Statement& list) {
+  std::vector<std::string> paths;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool found, list.Step());
+    if (!found) return paths;
+    paths.push_back(model::PathOfKey(list.Bytes(0)));
+  }
 }
 
 // Steps a statement that gives at most one row, and hands that row over.
@@ -120,8 +143,8 @@ absl::StatusOr<std::optional<T>> OneRow(Statement& statement, Read read) {
 }  // namespace
 
 struct VolumeIndex::Statements {
-  Statement find, find_inode, list, put, remove, segment, put_segment, remove_segment, drop_segments, truncate_segments,
-      copy_segments, count_inode, remove_below, drop_segments_below, move;
+  Statement find, find_inode, list_inode, list_file, list, put, remove, segment, put_segment, remove_segment,
+      drop_segments, truncate_segments, copy_segments, count_inode, remove_below, drop_segments_below, move, unsettle;
 };
 
 VolumeIndex::VolumeIndex(store::Database database) : database_(std::move(database)) {}
@@ -142,10 +165,14 @@ absl::Status VolumeIndex::Prepare() {
   const auto prepare = [&](std::string_view sql) { return database_.Prepare(sql); };
   ASSIGN_OR_RETURN(Statement find, prepare("SELECT " ROW_COLUMNS " FROM entry WHERE key = ?1"));
   ASSIGN_OR_RETURN(Statement find_inode, prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE inode = ?1 LIMIT 1"));
+  ASSIGN_OR_RETURN(Statement list_inode,
+                   prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE inode = ?1 ORDER BY key"));
+  ASSIGN_OR_RETURN(Statement list_file,
+                   prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE file = ?1 AND file <> 0 ORDER BY key"));
   ASSIGN_OR_RETURN(Statement list,
                    prepare("SELECT key, " ROW_COLUMNS " FROM entry WHERE key > ?1 AND key < ?2 ORDER BY key LIMIT ?3"));
   ASSIGN_OR_RETURN(Statement put, prepare("INSERT OR REPLACE INTO entry (key, " ROW_COLUMNS
-                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"));
   ASSIGN_OR_RETURN(Statement remove, prepare("DELETE FROM entry WHERE key = ?1"));
   ASSIGN_OR_RETURN(Statement segment,
                    prepare("SELECT digest, signature FROM segment WHERE inode = ?1 AND number = ?2"));
@@ -165,11 +192,12 @@ absl::Status VolumeIndex::Prepare() {
   // The concatenation of blobs is a text of the same bytes.
   ASSIGN_OR_RETURN(Statement move, prepare("UPDATE entry SET key = CAST(?1 || substr(key, length(?2) + 1) AS BLOB) "
                                            "WHERE key = ?2 OR (key >= ?3 AND key < ?4)"));
-  statements_ = std::make_unique<Statements>(
-      Statements{std::move(find), std::move(find_inode), std::move(list), std::move(put), std::move(remove),
-                 std::move(segment), std::move(put_segment), std::move(remove_segment), std::move(drop_segments),
-                 std::move(truncate_segments), std::move(copy_segments), std::move(count_inode),
-                 std::move(remove_below), std::move(drop_segments_below), std::move(move)});
+  ASSIGN_OR_RETURN(Statement unsettle, prepare("UPDATE entry SET ctime = ?2, mtime = ?3 WHERE key = ?1"));
+  statements_ = std::make_unique<Statements>(Statements{
+      std::move(find), std::move(find_inode), std::move(list_inode), std::move(list_file), std::move(list),
+      std::move(put), std::move(remove), std::move(segment), std::move(put_segment), std::move(remove_segment),
+      std::move(drop_segments), std::move(truncate_segments), std::move(copy_segments), std::move(count_inode),
+      std::move(remove_below), std::move(drop_segments_below), std::move(move), std::move(unsettle)});
   return absl::OkStatus();
 }
 
@@ -308,23 +336,49 @@ absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::ListBelow(std::string_view 
     list.BindBlob(1, after_path.empty() ? begin : after).BindBlob(2, end);
   }
   list.BindUnsigned(3, limit);
+  return List(list);
+}
+
+absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::List(Statement& statement) {
   std::vector<IndexEntry> entries;
   for (;;) {
-    ASSIGN_OR_RETURN(const bool found, list.Step());
+    ASSIGN_OR_RETURN(const bool found, statement.Step());
     if (!found) return entries;
-    entries.push_back({model::PathOfKey(list.Bytes(0)), ReadRow(list, 1)});
+    entries.push_back({model::PathOfKey(statement.Bytes(0)), ReadRow(statement, 1)});
   }
+}
+
+absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::ListByInode(uint64_t inode) {
+  return List(statements_->list_inode.BindUnsigned(1, inode));
+}
+
+absl::StatusOr<std::vector<IndexEntry>> VolumeIndex::ListByFile(uint64_t file) {
+  return List(statements_->list_file.BindUnsigned(1, file));
+}
+
+absl::StatusOr<uint64_t> VolumeIndex::NewFile() {
+  if (last_file_ == 0) {
+    ASSIGN_OR_RETURN(Statement highest, database_.Prepare("SELECT max(ifnull((SELECT max(file) FROM entry WHERE file "
+                                                          "<> 0), 0), ifnull((SELECT max(file) FROM staged), 0))"));
+    ASSIGN_OR_RETURN(const bool found, highest.Step());
+    UNDERSTUDY_CHECK(found);
+    last_file_ = highest.Unsigned(0);
+  }
+  return ++last_file_;
 }
 
 absl::StatusOr<std::vector<std::string>> VolumeIndex::ListLarge(uint64_t min_size) {
   ASSIGN_OR_RETURN(Statement list, database_.Prepare("SELECT key FROM entry WHERE kind = ?1 AND size >= ?2"));
   list.BindInteger(1, static_cast<int64_t>(model::FileKind::kRegular)).BindUnsigned(2, min_size);
-  std::vector<std::string> paths;
-  for (;;) {
-    ASSIGN_OR_RETURN(const bool found, list.Step());
-    if (!found) return paths;
-    paths.push_back(model::PathOfKey(list.Bytes(0)));
-  }
+  return Paths(list);
+}
+
+absl::StatusOr<std::vector<std::string>> VolumeIndex::ListUnsettled(size_t limit) {
+  static_assert(kUnsettledCtime == INT64_MIN, "the partial index says -9223372036854775808");
+  ASSIGN_OR_RETURN(Statement list,
+                   database_.Prepare("SELECT key FROM entry WHERE ctime = -9223372036854775808 LIMIT ?1"));
+  list.BindUnsigned(1, limit);
+  return Paths(list);
 }
 
 absl::StatusOr<std::optional<SegmentRecord>> VolumeIndex::FindSegment(uint64_t inode, uint64_t number) {
@@ -332,6 +386,18 @@ absl::StatusOr<std::optional<SegmentRecord>> VolumeIndex::FindSegment(uint64_t i
   return OneRow<SegmentRecord>(statements_->segment, [&](const Statement& row) {
     return SegmentRecord{number, DigestFrom(row.Bytes(0)), row.String(1)};
   });
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> VolumeIndex::ListSegmentDigests(uint64_t inode) {
+  ASSIGN_OR_RETURN(Statement list,
+                   database_.Prepare("SELECT number, digest FROM segment WHERE inode = ?1 ORDER BY number"));
+  list.BindUnsigned(1, inode);
+  std::vector<model::SegmentDigest> segments;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool found, list.Step());
+    if (!found) return segments;
+    segments.push_back({list.Unsigned(0), DigestFrom(list.Bytes(1))});
+  }
 }
 
 absl::StatusOr<bool> VolumeIndex::DropSegmentsOfKey(std::string_view key, uint64_t unless_inode) {
@@ -408,6 +474,12 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     absl::Status operator()(const RemoveSegment& op) const {
       return sql.remove_segment.BindUnsigned(1, op.inode).BindUnsigned(2, op.number).Run();
     }
+    absl::Status operator()(const UnsettleRow& op) const {
+      return sql.unsettle.BindBlob(1, model::Key(op.path))
+          .BindInteger(2, kUnsettledCtime)
+          .BindInteger(3, kUnknownMtime)
+          .Run();
+    }
     absl::Status operator()(const TruncateSegments& op) const {
       return sql.truncate_segments.BindUnsigned(1, op.inode).BindUnsigned(2, op.from_number).Run();
     }
@@ -432,10 +504,11 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
   ASSIGN_OR_RETURN(Statement insert,
                    database_.Prepare("INSERT INTO staged (change, key, slot, number, digest, signature, " ROW_COLUMNS
                                      ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, "
-                                     "?16, ?17)"));
+                                     "?16, ?17, ?18)"));
   struct Visitor {
     Statement& insert;
 
+    void operator()(const UnsettleRow& op) const { insert.BindBlob(2, model::Key(op.path)); }
     void operator()(const RemoveRow& op) const { insert.BindBlob(2, model::Key(op.path)); }
     void operator()(const DetachRows& op) const { insert.BindBlob(2, model::Key(op.path)).BindInteger(3, op.slot); }
     void operator()(const AttachRows& op) const { insert.BindBlob(2, model::Key(op.path)).BindInteger(3, op.slot); }
@@ -457,7 +530,7 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
       insert.BindUnsigned(4, op.from_number).BindUnsigned(8, op.inode);
     }
   };
-  constexpr int kParameters = 17;
+  constexpr int kParameters = 18;
   for (const IndexChange& change : changes) {
     for (int i = 1; i <= kParameters; ++i) insert.BindNull(i);
     insert.BindInteger(1, static_cast<int64_t>(change.index()));
@@ -514,6 +587,9 @@ absl::Status VolumeIndex::Acknowledge() {
         case kTruncateSegments:
           change = TruncateSegments{inode, number};
           break;
+        case kUnsettle:
+          change = UnsettleRow{path};
+          break;
       }
       RETURN_IF_ERROR(Apply(change));
     }
@@ -549,6 +625,7 @@ absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<a
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM staged; DELETE FROM entry; DELETE FROM segment"));
   entries_ = 0;
+  last_file_ = 0;
   RETURN_IF_ERROR(fill(*this));
   IndexState next = state;
   next.staged_sequence.reset();

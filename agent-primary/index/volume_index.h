@@ -51,13 +51,24 @@ class VolumeIndex {
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view path);
   // Any entry with this inode number.
   [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByInode(uint64_t inode);
+  // All entries with this inode number, in key order.
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByInode(uint64_t inode);
+  // All names of one file at DR (IndexRow::file, not 0), in key order.
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByFile(uint64_t file);
+  // A number for IndexRow::file that no row has and no call gave before.
+  [[nodiscard]] absl::StatusOr<uint64_t> NewFile();
   // At most `limit` entries below the folder `folder` that come after `after_path` in key order; `after_path` "" is the
   // beginning. The row of `folder` itself isn't one of them.
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListBelow(std::string_view folder, std::string_view after_path,
                                                                   size_t limit);
   // Paths of regular files of at least `min_size` bytes.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size);
+  // Paths with kUnsettledCtime, at most `limit` of them: what the replica lacks of them isn't known.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit);
   [[nodiscard]] absl::StatusOr<std::optional<SegmentRecord>> FindSegment(uint64_t inode, uint64_t number);
+
+  // Of every segment record of the file, ascending.
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> ListSegmentDigests(uint64_t inode);
 
   // Facts about the source alone (a new ctime, say), which no commit carries.
   [[nodiscard]] absl::Status Refresh(std::span<const IndexChange> changes);
@@ -85,6 +96,7 @@ class VolumeIndex {
   explicit VolumeIndex(store::Database database);
   absl::Status Prepare();
   absl::Status LoadState();
+  absl::StatusOr<std::vector<IndexEntry>> List(store::Statement& statement);
   absl::Status SaveState(const IndexState& state);
   absl::Status Apply(const IndexChange& change);
   absl::Status RemoveBelow(std::string_view key);
@@ -100,6 +112,7 @@ class VolumeIndex {
   IndexState state_;
   GuardRecord guard_;
   uint64_t entries_ = 0;
+  uint64_t last_file_ = 0;  // that NewFile gave, or a row had; 0: not known yet
 };
 
 }  // namespace understudy::primary

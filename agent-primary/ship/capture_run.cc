@@ -42,17 +42,20 @@ class CaptureRun {
   absl::Status Run() {
     RETURN_IF_ERROR(AddMovesAndRemovals());
     for (const PlannedEntry& entry : plan_.entries) {
-      if (entry.stat.kind != FileKind::kRegular) RETURN_IF_ERROR(AddEntry(entry));
+      if (entry.stat.kind != FileKind::kRegular && !entry.linked) RETURN_IF_ERROR(AddEntry(entry));
     }
     for (const PlannedEntry& entry : plan_.entries) {
-      if (entry.stat.kind == FileKind::kRegular && !entry.move_slot.has_value()) RETURN_IF_ERROR(AddFile(entry));
+      const bool open = !entry.move_slot.has_value() && !entry.linked;
+      if (entry.stat.kind == FileKind::kRegular && open) RETURN_IF_ERROR(AddFile(entry));
     }
+    for (const PlannedLinks& links : plan_.links) RETURN_IF_ERROR(AddLinks(links));
     disturbed_.insert(plan_.bereft.begin(), plan_.bereft.end());
     for (const auto& [path, entry] : folders_) {
       if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
     }
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
-    return builder_.Finish(/*completes_capture=*/!result_.more);
+    const bool whole = !result_.more && !context_.lacks_entries && result_.unreadable.empty();
+    return builder_.Finish(/*completes_capture=*/whole);
   }
 
  private:
@@ -88,82 +91,153 @@ class CaptureRun {
   void Disturb(const std::string& path) { disturbed_.insert(std::string(model::Parent(path))); }
 
   absl::Status AddMovedFile(const PlannedEntry& entry) {
-    absl::StatusOr<CapturedFile> file = Capture(entry);
+    ASSIGN_OR_RETURN(std::optional<CapturedFile> file, Capture(entry));
     const std::string& source = entry.base->path;
-    if (absl::IsNotFound(file.status())) {  // gone again; the source is gone in any case
+    const bool gone = !file.has_value() && !result_.unreadable.contains(entry.path);
+    const bool replaced = file.has_value() && file->content_changed && !CanPatch(entry, *file);
+    if (gone || replaced) {  // when it is gone again, the source is gone in any case
       builder_.Add(model::Remove{source, FileKind::kRegular}, {RemoveRow{source}});
-      return absl::OkStatus();
+    } else {
+      AddMove(source, entry.path);
     }
-    RETURN_IF_ERROR(file.status());
-    if (file->content_changed) {
-      builder_.Add(model::Remove{source, FileKind::kRegular}, {RemoveRow{source}});
-      AddPut(entry.path, *std::move(file));
-      return absl::OkStatus();
-    }
-    AddMove(source, entry.path);
-    AddUnchangedContent(entry, *std::move(file));
-    return absl::OkStatus();
+    return file.has_value() ? AddCaptured(entry, *std::move(file)) : absl::OkStatus();
   }
 
-  absl::StatusOr<CapturedFile> Capture(const PlannedEntry& entry) {
-    CaptureRequest request{context_.root, context_.index,     context_.sink,     context_.volume, entry.path,
-                           entry.base,    builder_.NewSlot(), context_.strategy, context_.stop};
+  // nullopt: it is gone, or can't be read; that doesn't hold up the others.
+  absl::StatusOr<std::optional<CapturedFile>> Capture(const PlannedEntry& entry) {
+    // What the index knows of other names holds for this file alone.
+    const bool has_names = entry.linked || (entry.base.has_value() && entry.base->row.file != 0);
+    CaptureRequest request{.root = context_.root,
+                           .index = context_.index,
+                           .sink = context_.sink,
+                           .volume = context_.volume,
+                           .path = entry.path,
+                           .base = entry.base,
+                           .slot = builder_.NewSlot(),
+                           .strategy = context_.strategy,
+                           .stop = context_.stop,
+                           .inode = has_names ? entry.stat.inode : 0,
+                           .leftovers = context_.leftovers};
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
     absl::StatusOr<CapturedFile> file = CaptureFile(request);
+    // Another file than the one that the plan was made for: its other names weren't looked at.
+    if (file.ok() && file->stat.inode != entry.stat.inode) file->unsettled = true;
     if (absl::IsNotFound(file.status()) || (file.ok() && file->unsettled)) result_.look_again.push_back(entry.path);
-    return file;
+    if (absl::IsNotFound(file.status())) return std::nullopt;
+    if (IsOfSource(file.status())) {
+      PassOver(entry.path, file.status());
+      return std::nullopt;
+    }
+    RETURN_IF_ERROR(file.status());
+    return *std::move(file);
+  }
+
+  void PassOver(const std::string& path, const absl::Status& why) {
+    result_.unreadable[path] = std::string(MessageOf(why));
+  }
+
+  // The content reaches the file that DR has already, whatever names that has.
+  static bool CanPatch(const PlannedEntry& entry, const CapturedFile& file) {
+    return file.extends_base && entry.base->row.inode == file.stat.inode;
   }
 
   absl::Status AddFile(const PlannedEntry& entry) {
     if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
     RETURN_IF_ERROR(builder_.MakeRoom(std::min(entry.stat.size, kMaxInlineContentBytes)));
-    absl::StatusOr<CapturedFile> file = Capture(entry);
-    if (absl::IsNotFound(file.status())) return absl::OkStatus();
-    if (absl::IsPermissionDenied(file.status())) {
-      return Annotate(file.status(), fmt::format("'{}' can't be read", Printable(entry.path)));
-    }
-    RETURN_IF_ERROR(file.status());
-    if (file->content_changed || !entry.base.has_value()) {
-      UNDERSTUDY_CHECK(file->content_changed);
-      AddPut(entry.path, *std::move(file));
+    ASSIGN_OR_RETURN(std::optional<CapturedFile> file, Capture(entry));
+    return file.has_value() ? AddCaptured(entry, *std::move(file)) : absl::OkStatus();
+  }
+
+  absl::Status AddCaptured(const PlannedEntry& entry, CapturedFile file) {
+    UNDERSTUDY_CHECK(file.content_changed || entry.base.has_value());
+    const bool stays = !file.content_changed || CanPatch(entry, file);
+    IndexRow row = MakeRow(file.stat, file.metadata.xattrs, file.digest);
+    if (file.unsettled) row.ctime_nanoseconds = kUnsettledCtime;
+    ASSIGN_OR_RETURN(row.file, FileOf(entry, stays));
+    if (entry.linked) carried_[entry.path] = row;
+    std::vector<IndexChange> changes = std::move(file.segment_changes);
+    changes.push_back(PutRow{entry.path, row});
+    if (file.content_changed) {
+      AddContent(entry.path, std::move(file), std::move(changes), /*patch=*/stays);
+    } else if (HasMetadata(entry.base->row, file.metadata)) {
+      // The rows of a move are put in place by its Attach first.
+      builder_.AddRefresh(std::move(changes));
     } else {
-      AddUnchangedContent(entry, *std::move(file));
+      builder_.Add(model::SetMetadata{entry.path, FileKind::kRegular, std::move(file.metadata)}, std::move(changes));
     }
     return absl::OkStatus();
   }
 
-  static IndexRow RowOf(const CapturedFile& file) {
-    IndexRow row = MakeRow(file.stat, file.metadata.xattrs, file.digest);
-    if (file.unsettled) row.ctime_nanoseconds = kUnsettledCtime;
-    return row;
+  // IndexRow::file of what the entry becomes; `stays`: DR's file stays the same one.
+  absl::StatusOr<uint64_t> FileOf(const PlannedEntry& entry, bool stays) {
+    if (stays && entry.base->row.file != 0) return entry.base->row.file;
+    if (!entry.linked) return 0;
+    return context_.index.NewFile();
   }
 
-  void AddPut(const std::string& path, CapturedFile file) {
-    std::vector<IndexChange> changes = std::move(file.segment_changes);
-    changes.push_back(PutRow{path, RowOf(file)});
+  void AddContent(const std::string& path, CapturedFile file, std::vector<IndexChange> changes, bool patch) {
     const auto* inlined = std::get_if<std::string>(&file.content);
     const uint64_t inline_bytes = inlined != nullptr ? inlined->size() : 0;
-    if (inlined == nullptr) builder_.AddStagedBytes(file.bytes_sent);
+    if (inlined == nullptr) builder_.AddStagedBytes(file.bytes_sent + file.bytes_resumed);
     result_.content_bytes_sent += file.bytes_sent;
     if (result_.rung.empty() || file.stat.size > largest_sent_) {
       largest_sent_ = file.stat.size;
       result_.rung = file.rung;
+    }
+    if (patch) {
+      const auto slot = std::get<model::Slot>(file.content);
+      builder_.Add(model::Patch{path, std::move(file.metadata), file.stat.size, file.digest, slot}, std::move(changes));
+      return;
     }
     Disturb(path);
     builder_.Add(model::Put{path, std::move(file.metadata), file.stat.size, file.digest, std::move(file.content)},
                  std::move(changes), inline_bytes);
   }
 
-  void AddUnchangedContent(const PlannedEntry& entry, CapturedFile file) {
-    std::vector<IndexChange> changes = std::move(file.segment_changes);
-    changes.push_back(PutRow{entry.path, RowOf(file)});
-    if (HasMetadata(entry.base->row, file.metadata)) {
-      // The rows of a move are put in place by its Attach first.
+  // One look at the file, whatever it is, and the rest by name.
+  absl::Status AddLinks(const PlannedLinks& links) {
+    std::optional<IndexEntry> carrier = links.settled;
+    size_t next = 0;
+    for (; !carrier.has_value() && next < links.names.size(); ++next) {
+      const PlannedEntry& entry = plan_.entries[links.names[next]];
+      if (!entry.move_slot.has_value()) {
+        RETURN_IF_ERROR(entry.stat.kind == FileKind::kRegular ? AddFile(entry) : AddEntry(entry));
+      }
+      const auto carried = carried_.find(entry.path);
+      if (carried != carried_.end()) carrier = IndexEntry{entry.path, carried->second};
+      const auto unreadable = result_.unreadable.find(entry.path);
+      if (unreadable != result_.unreadable.end()) {  // so are its other names
+        for (; next < links.names.size(); ++next) {
+          result_.unreadable.emplace(plan_.entries[links.names[next]].path, unreadable->second);
+        }
+        return absl::OkStatus();
+      }
+    }
+    for (; next < links.names.size(); ++next) RETURN_IF_ERROR(AddName(plan_.entries[links.names[next]], *carrier));
+    return absl::OkStatus();
+  }
+
+  absl::Status AddName(const PlannedEntry& entry, IndexEntry& carrier) {
+    RETURN_IF_ERROR(builder_.MakeRoom(0));
+    std::vector<IndexChange> changes;
+    if (carrier.row.file == 0) {
+      ASSIGN_OR_RETURN(carrier.row.file, context_.index.NewFile());
+      changes.push_back(PutRow{carrier.path, carrier.row});
+    }
+    IndexRow row = carrier.row;
+    if (entry.stat.ctime_nanoseconds > row.ctime_nanoseconds) {  // it changed since the carrier was looked at
+      row.ctime_nanoseconds = kUnsettledCtime;
+      result_.look_again.push_back(entry.path);
+    }
+    changes.push_back(PutRow{entry.path, row});
+    if (entry.base.has_value() && AreSameFile(entry.base->row, carrier.row)) {
       builder_.AddRefresh(std::move(changes));
     } else {
-      builder_.Add(model::SetMetadata{entry.path, FileKind::kRegular, std::move(file.metadata)}, std::move(changes));
+      Disturb(entry.path);
+      builder_.Add(model::Link{entry.path, carrier.path}, std::move(changes));
     }
+    return absl::OkStatus();
   }
 
   absl::Status AddEntry(const PlannedEntry& entry) {
@@ -174,16 +248,27 @@ class CaptureRun {
     std::string target;
     if (entry.stat.kind == FileKind::kSymlink) {
       absl::StatusOr<std::string> read = context_.root.ReadLink(entry.path);
-      if (!read.ok()) {  // another kind by now, or gone
+      if (absl::IsNotFound(read.status()) || absl::IsInvalidArgument(read.status())) {  // gone, or another kind by now
         result_.look_again.push_back(entry.path);
         return absl::OkStatus();
       }
+      RETURN_IF_ERROR(read.status());
       target = *std::move(read);
     }
+    if (entry.linked) {  // what was read has to be of the file that its other names are of
+      const absl::StatusOr<os::EntryStat> now = context_.root.Stat(entry.path);
+      if (absl::IsNotFound(now.status()) || (now.ok() && now->inode != entry.stat.inode)) {
+        result_.look_again.push_back(entry.path);
+        return absl::OkStatus();
+      }
+      RETURN_IF_ERROR(now.status());
+    }
     const model::Digest content = entry.stat.kind == FileKind::kSymlink ? delta::DigestOf(target) : model::Digest{};
-    const IndexRow row = MakeRow(entry.stat, metadata->xattrs, content);
+    IndexRow row = MakeRow(entry.stat, metadata->xattrs, content);
     const bool same =
         entry.base.has_value() && entry.base->row.content == content && entry.base->row.device == row.device;
+    ASSIGN_OR_RETURN(row.file, FileOf(entry, same));
+    if (entry.linked) carried_[entry.path] = row;
     std::vector<IndexChange> changes = {PutRow{entry.path, row}};
     if (same && HasMetadata(entry.base->row, *metadata)) {
       builder_.AddRefresh(std::move(changes));
@@ -222,7 +307,10 @@ class CaptureRun {
       result_.look_again.push_back(path);
       return std::nullopt;
     }
-    RETURN_IF_ERROR(xattrs.status());
+    if (!xattrs.ok()) {
+      PassOver(path, xattrs.status());
+      return std::nullopt;
+    }
     metadata.xattrs = *std::move(xattrs);
     return metadata;
   }
@@ -257,17 +345,21 @@ class CaptureRun {
   CaptureResult& result_;
   CommitBuilder builder_;
   std::map<std::string, const PlannedEntry*> folders_;
-  std::set<std::string> disturbed_;  // folders whose times publishing changes
+  std::set<std::string> disturbed_;          // folders whose times publishing changes
+  std::map<std::string, IndexRow> carried_;  // rows of names that others are linked to, by path
   uint64_t largest_sent_ = 0;
 };
 
 absl::Status Look(ChangeDetector& detector, const DirtyBatch& batch) {
-  if (batch.whole_volume) return detector.LookBelow("");
+  if (batch.whole_volume) {
+    RETURN_IF_ERROR(detector.LookBelow(""));
+    return detector.LookAtOtherNames();
+  }
   for (const DirtyPath& dirty : batch.paths) {
-    if (detector.truncated()) return absl::OkStatus();
+    if (detector.truncated()) break;
     RETURN_IF_ERROR(dirty.subtree ? detector.LookBelow(dirty.path) : detector.LookAt(dirty.path));
   }
-  return absl::OkStatus();
+  return detector.LookAtOtherNames();
 }
 
 // nullopt: the folder is the volume's.

@@ -1,7 +1,9 @@
 // capture_run.h: one capture of one volume: from dirty paths to acknowledged commits.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -32,6 +34,7 @@ struct CaptureResult {
 
   bool more = false;                    // there were more differences than one capture takes: look at everything again
   std::vector<std::string> look_again;  // changed while they were captured, or a moment before
+  std::map<std::string, std::string> unreadable;  // why, by path; also to be looked at again
   uint64_t commits = 0;
   uint64_t content_bytes_sent = 0;
   std::string_view rung;  // of the largest file whose content was sent; empty when none was
@@ -46,6 +49,11 @@ struct CaptureContext {
   GuardLimits guard;
   int64_t now_nanoseconds = 0;  // Unix time
   std::stop_token stop;
+  // Of the newest opening (ReplicaState); those that were asked for go.
+  std::set<std::string>* leftovers = nullptr;
+  // The replica lacks the present state of entries that couldn't be read before and that this batch doesn't look at: no
+  // commit shows the volume as it is.
+  bool lacks_entries = false;
 };
 
 // Returns when all that the batch led to is acknowledged, or held back by a guard. CANCELLED: `stop` was requested.

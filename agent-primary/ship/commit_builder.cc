@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "core/model/path.h"
@@ -40,6 +41,11 @@ Shape ShapeOf(const model::Operation& operation) {
     Shape operator()(const model::SetMetadata& op) const { return {4, op.path, BytesOf(op.metadata)}; }
   };
   return std::visit(Visitor{}, operation);
+}
+
+// Entries that come and go change their folder's times.
+bool ChangesItsFolder(const model::Operation& operation) {
+  return !std::holds_alternative<model::Patch>(operation) && !std::holds_alternative<model::SetMetadata>(operation);
 }
 
 }  // namespace
@@ -90,7 +96,13 @@ absl::Status CommitBuilder::Submit(bool completes_capture) {
   commit.captured_at_nanoseconds = captured_at_nanoseconds_;
   std::vector<IndexChange> changes;
   for (std::vector<Item>* pass : {&disappear_, &appear_, &continue_, &settle_}) {
+    std::optional<std::string> disturbed;
     for (Item& item : *pass) {
+      // Whatever becomes of the rest of the capture, the index mustn't say that DR's folder has the times of ours.
+      if (ChangesItsFolder(item.operation)) {
+        std::string folder(model::Parent(ShapeOf(item.operation).path));
+        if (folder != disturbed) changes.push_back(UnsettleRow{*(disturbed = std::move(folder))});
+      }
       commit.operations.push_back(std::move(item.operation));
       std::move(item.changes.begin(), item.changes.end(), std::back_inserter(changes));
     }

@@ -143,16 +143,17 @@ absl::Status GrpcReplicaSink::CheckSession(const model::VolumeName& volume) cons
 }
 
 absl::Status GrpcReplicaSink::Await(const model::VolumeName& volume,
-                                    const std::function<bool(const VolumeSession&)>& done, std::string_view what) {
+                                    const std::function<bool(const VolumeSession&)>& done, std::string_view what,
+                                    absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
   const VolumeSession& session = sessions_[volume];
   const auto over = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return !ended_.ok() || !session.refused.ok() || done(session);
   };
-  if (!mutex_.AwaitWithTimeout(absl::Condition(&over), kAnswerTimeout)) {
+  if (!mutex_.AwaitWithTimeout(absl::Condition(&over), timeout)) {
     stream_->context.TryCancel();
-    return absl::UnavailableError(fmt::format("understudy-dr at {} didn't answer {} for {}", address_, what,
-                                              absl::FormatDuration(kAnswerTimeout)));
+    return absl::UnavailableError(
+        fmt::format("understudy-dr at {} didn't answer {} for {}", address_, what, absl::FormatDuration(timeout)));
   }
   if (done(session)) return absl::OkStatus();
   if (!session.refused.ok()) return session.refused;
@@ -192,7 +193,8 @@ absl::StatusOr<std::vector<model::SegmentDigest>> GrpcReplicaSink::StageResume(c
   const auto answered = [slot](const VolumeSession& session) {
     return session.resumed.has_value() && session.resumed->slot == slot;
   };
-  RETURN_IF_ERROR(Await(volume, answered, "what it staged before"));
+  RETURN_IF_ERROR(Await(volume, answered, "what it staged before",
+                        kAnswerTimeout + absl::Seconds(static_cast<int64_t>(size / kSlowestReadBytesPerSecond))));
   absl::MutexLock lock(&mutex_);
   wire::StageResumed& resumed = *sessions_[volume].resumed;
   if (!resumed.found) return absl::NotFoundError(fmt::format("nothing was staged for '{}' before", Printable(path)));

@@ -22,6 +22,8 @@ namespace understudy::primary {
 
 // How long DR may take for one answer: a commit is a sync of its filesystem, which can be long on a busy disk.
 inline constexpr absl::Duration kAnswerTimeout = absl::Minutes(5);
+// DR reads all that it staged before it answers StageResume: a disk that is slower than this is broken.
+inline constexpr uint64_t kSlowestReadBytesPerSecond = 16 * 1024 * 1024;
 
 // Calls of the stream come from one thread (its lane); a thread of its own reads the answers.
 class GrpcReplicaSink : public model::ReplicaSink {
@@ -77,7 +79,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
   absl::Status CheckSession(const model::VolumeName& volume) const;
   // Waits until `done` holds for the volume, it is refused, or the stream ends.
   absl::Status Await(const model::VolumeName& volume, const std::function<bool(const VolumeSession&)>& done,
-                     std::string_view what);
+                     std::string_view what, absl::Duration timeout = kAnswerTimeout);
   absl::Status Broken() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::unique_ptr<Stream> stream_;

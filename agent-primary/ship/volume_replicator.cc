@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent-primary/ship/capture_run.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
+#include "core/model/path.h"
 
 namespace understudy::primary {
 namespace {
@@ -17,6 +17,14 @@ constexpr absl::Duration kLongestRetry = absl::Seconds(15);
 // A volume that is held back is looked at so often, and after a hint; but a look takes a tenth of the time at most.
 constexpr absl::Duration kGuardRecheck = absl::Minutes(1);
 constexpr int kGuardPauseFactor = 10;
+// What was acknowledged longer ago and isn't known to be published calls for a new session: opening one publishes, or
+// says why not.
+constexpr absl::Duration kPublishPatience = absl::Seconds(10);
+// A file that can't be read is tried again after so long.
+constexpr absl::Duration kUnreadableRetry = absl::Seconds(2);
+constexpr size_t kMaxUnreadableKept = 1000;
+// More than so many unsettled entries are found by a scan.
+constexpr size_t kMaxUnsettledPaths = 10'000;
 
 absl::Duration RetryDelay(int failures_in_a_row) {
   return std::min(kLongestRetry, kFirstRetry * (int64_t{1} << std::min(failures_in_a_row, 10)));
@@ -38,6 +46,7 @@ IndexRow RowOf(const model::InventoryEntry& entry) {
   row.gid = entry.metadata.gid;
   row.device = entry.device;
   row.xattrs = DigestOfXattrs(entry.metadata.xattrs);
+  row.file = entry.link_id;
   if (entry.digest.has_value()) row.content = *entry.digest;
   if (entry.kind == model::FileKind::kSymlink) row.content = delta::DigestOf(entry.symlink_target);
   return row;
@@ -84,6 +93,7 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
       index_(std::move(index)),
       dirty_(options.times),
       next_rescan_(clock.Monotonic() + options.rescan_interval),
+      publish_overdue_(clock.Monotonic() + kPublishPatience),
       created_(clock.Monotonic()),
       guard_recheck_(absl::InfiniteDuration()),
       guard_pause_(options.times.max_delay) {
@@ -113,6 +123,7 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
   if (!session_open_ || BarrierWaits() || approval_.has_value()) next = -absl::InfiniteDuration();
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
+  if (status_.published_sequence < status_.sequence) next = std::min(*next, publish_overdue_);
   return std::max(*next, not_before_);
 }
 
@@ -122,6 +133,11 @@ bool VolumeReplicator::BarrierWaits() const {
 
 absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token stop) {
   held_back_ = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    const bool unpublished = status_.published_sequence < status_.sequence;
+    if (unpublished && clock_.Monotonic() >= publish_overdue_) session_open_ = false;
+  }
   absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
   if (status.ok()) status = CaptureOnce(sink, std::move(stop));
   if (status.ok() || held_back_) {
@@ -174,6 +190,8 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   } else {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
+  RETURN_IF_ERROR(LookAtUnsettled());
+  leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   CopyIndexState();
   SetPublished(replica.published_sequence);
@@ -198,6 +216,19 @@ absl::Status VolumeReplicator::Reconcile(model::ReplicaSink& sink, const model::
       return index.PutRebuilt(entry.path, RowOf(entry));
     });
   });
+}
+
+// A capture that was cut off may have left entries at DR that nothing will hint at.
+absl::Status VolumeReplicator::LookAtUnsettled() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> unsettled, index_->ListUnsettled(kMaxUnsettledPaths + 1));
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  if (unsettled.size() > kMaxUnsettledPaths) {
+    dirty_.AddWholeVolume(now, /*hinted=*/false);
+  } else {
+    for (const std::string& path : unsettled) dirty_.AddRecheck(path, now);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
@@ -234,6 +265,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     }
     for (std::string& path : *large) batch.paths.push_back({std::move(path), false});
   }
+  ForgetUnreadable(batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
     return Hold(batch, barrier, began,
@@ -243,7 +275,8 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   }
   absl::StatusOr<CaptureResult> result =
       root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, options_.guard,
-                              absl::ToUnixNanos(clock_.Now()), std::move(stop)},
+                              absl::ToUnixNanos(clock_.Now()), std::move(stop), &leftovers_,
+                              /*lacks_entries=*/!unreadable_.empty()},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   if (result.ok() && result->held.has_value()) return Hold(batch, barrier, began, *std::move(result->held));
@@ -252,21 +285,33 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     return result.status();
   }
   GoOnAfterGuard();
-  CopyIndexState();
-  std::optional<uint64_t> files;
-  if (batch.whole_volume) {
-    // Counting goes through the whole index, as the scan did.
-    ASSIGN_OR_RETURN(files, index_->CountRows());
+  for (const auto& kept : result->unreadable) {
+    if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
+  CopyIndexState();
+  // Counting goes through the whole index, as the scan did. Should it fail, the next scan counts: what this one found
+  // out must not get lost over it.
+  absl::StatusOr<uint64_t> rows = absl::UnavailableError("not counted");
+  if (batch.whole_volume) rows = index_->CountRows();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   oldest_in_flight_.reset();
   for (const std::string& path : result->look_again) dirty_.AddRecheck(path, now);
+  for (const auto& [path, why] : result->unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
+  if (!unreadable_.empty()) {
+    const auto& [path, why] = *unreadable_.begin();
+    status_.error = fmt::format(
+        "{} entries of the volume can't be read and aren't replicated as they are now; the "
+        "first is '{}': {}",
+        unreadable_.size(), Printable(path), why);
+  }
   if (result->more) {
     DirtyBatch rest;
     rest.whole_volume = true;
     rest.oldest_hint = batch.oldest_hint;
     dirty_.Restore(rest);
+  } else if (barrier_waits && !unreadable_.empty()) {
+    not_before_ = now + kUnreadableRetry;  // it waits for these, too
   } else if (barrier_waits) {
     barrier_passed_ = barrier;
     barrier_sequence_ = index_->state().sequence;
@@ -275,8 +320,11 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   status_.commits += result->commits;
   status_.content_bytes_sent += result->content_bytes_sent;
   if (!result->rung.empty()) status_.strategy = std::string(result->rung);
-  if (result->commits > 0) status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
-  if (files.has_value()) status_.files = *files;
+  if (result->commits > 0) {
+    status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
+    publish_overdue_ = now + kPublishPatience;
+  }
+  if (rows.ok() && *rows > 0) status_.files = *rows - 1;  // the volume's own folder is no file in it
   status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
   return absl::OkStatus();
 }
@@ -367,6 +415,16 @@ absl::Status VolumeReplicator::AwaitApproval(uint64_t approval, absl::Duration t
   if (approvals_requested_ == approval) approval_.reset();
   return absl::UnavailableError(
       fmt::format("volume '{}' is busy, or has no connection to DR: nothing was approved; try again", name_));
+}
+
+// What the batch looks at again anyway.
+void VolumeReplicator::ForgetUnreadable(const DirtyBatch& batch) {
+  if (batch.whole_volume) unreadable_.clear();
+  for (const DirtyPath& dirty : batch.paths) {
+    std::erase_if(unreadable_, [&](const auto& kept) {
+      return dirty.subtree ? model::IsWithin(kept.first, dirty.path) : kept.first == dirty.path;
+    });
+  }
 }
 
 void VolumeReplicator::CopyIndexState() {

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -99,12 +101,14 @@ class VolumeReplicator {
                    std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
+  absl::Status LookAtUnsettled();
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began, GuardFinding finding);
   void GoOnAfterGuard();
   void ApplyApproval();
   absl::Status Approve(const std::string& kind, uint64_t entries_gone);
   bool BarrierWaits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();
 
   const model::VolumeName name_;
@@ -117,12 +121,15 @@ class VolumeReplicator {
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
   bool held_back_ = false;
+  std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
+  std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
 
   mutable absl::Mutex mutex_;
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   const absl::Duration created_;
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;

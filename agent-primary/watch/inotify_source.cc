@@ -98,7 +98,7 @@ absl::Status InotifySource::Flush(absl::Duration timeout) {
   {
     absl::MutexLock lock(&mutex_);
     mine = ++cookies_made_;
-    overflows_before = overflows_;
+    overflows_before = overflows_begun_;
   }
   const std::string file = fmt::format("{}/{}{}", cookie_folder_, kCookiePrefix, mine);
   const os::Fd cookie(::open(file.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
@@ -107,8 +107,9 @@ absl::Status InotifySource::Flush(absl::Duration timeout) {
   if (!cookie.valid()) return ErrnoStatus(open_error, fmt::format("make the cookie '{}'", file));
   absl::MutexLock lock(&mutex_);
   const auto passed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    // An overflow may have swallowed the cookie; then everything was hinted at by the overflow itself.
-    return cookies_seen_ >= mine || overflows_ > overflows_before;
+    // An overflow may have swallowed the cookie; then everything was hinted at by the overflow itself. One that was
+    // being handled already doesn't count: a volume that it told of first may have been scanned before the change.
+    return cookies_seen_ >= mine || overflows_handled_ > overflows_before;
   };
   if (!mutex_.AwaitWithTimeout(absl::Condition(&passed), timeout)) {
     return absl::DeadlineExceededError("the change source is busy: its own cookie didn't come back in time; try again");
@@ -190,6 +191,7 @@ absl::Status InotifySource::WatchOne(const model::VolumeName& volume, int folder
   entry.volume = volume;
   entry.parent = parent;
   entry.name = name;
+  entry.seen = walks_;
   if (parent >= 0) {
     int& place = watches_[parent].children.try_emplace(name, added).first->second;
     if (place != added) {
@@ -243,6 +245,17 @@ void InotifySource::Forget(int watch, bool tell_kernel) {
     watches_.erase(found);
     if (tell_kernel) inotify_rm_watch(inotify_.get(), at);  // EINVAL: the kernel dropped it already
   }
+}
+
+// Folders that the walk after an overflow didn't meet: the events that told of their end were lost. One that moved on
+// before the walk has an event of its own waiting, and is watched again by it.
+void InotifySource::ForgetUnseen(const model::VolumeName& volume) {
+  absl::MutexLock lock(&mutex_);
+  std::vector<int> unseen;
+  for (const auto& [watch, entry] : watches_) {
+    if (entry.volume == volume && entry.seen < walks_) unseen.push_back(watch);
+  }
+  for (const int watch : unseen) Forget(watch, /*tell_kernel=*/true);
 }
 
 void InotifySource::ForgetOrphans() {
@@ -390,17 +403,23 @@ void InotifySource::HandleOverflow() {
   std::vector<std::pair<model::VolumeName, std::shared_ptr<const os::Root>>> all;
   {
     absl::MutexLock lock(&mutex_);
+    ++overflows_begun_;
+    ++walks_;
     for (const auto& [name, volume] : volumes_) all.emplace_back(name, volume.root);
   }
   spdlog::warn("inotify: its queue overflowed (sysctl fs.inotify.max_queued_events); every volume is scanned");
   for (const auto& [name, root] : all) {
     // Folders may have come, gone and moved unseen: a walk puts every watch back in its place.
     const absl::Status status = WatchTree(name, *root, "");
-    if (!status.ok()) spdlog::warn("volume={} {}", name, MessageOf(status));
+    if (status.ok()) {
+      ForgetUnseen(name);
+    } else {
+      spdlog::warn("volume={} {}", name, MessageOf(status));
+    }
     sink_.OnOverflow(name);
   }
   absl::MutexLock lock(&mutex_);
-  ++overflows_;
+  ++overflows_handled_;
 }
 
 }  // namespace understudy::primary

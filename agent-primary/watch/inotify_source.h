@@ -48,6 +48,7 @@ class InotifySource : public ChangeSource {
     int parent = -1;  // watch descriptor; -1 for a volume's root
     std::string name;
     std::map<std::string, int, std::less<>> children;
+    uint64_t seen = 0;  // the newest walk that met it (walks_)
   };
 
   InotifySource(os::Fd inotify, os::Fd stop_event, std::string cookie_folder, HintSink& sink);
@@ -66,6 +67,7 @@ class InotifySource : public ChangeSource {
                         int* watch);
   [[nodiscard]] bool PathOf(int watch, std::string* path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(int watch, bool tell_kernel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetUnseen(const model::VolumeName& volume) ABSL_LOCKS_EXCLUDED(mutex_);
   void ForgetOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Detach(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -83,7 +85,9 @@ class InotifySource : public ChangeSource {
   std::vector<int> old_orphans_ ABSL_GUARDED_BY(mutex_);  // likewise, since the batch before
   uint64_t cookies_made_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t cookies_seen_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t overflows_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t walks_ ABSL_GUARDED_BY(mutex_) = 0;  // over every folder, after an overflow
+  uint64_t overflows_begun_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t overflows_handled_ ABSL_GUARDED_BY(mutex_) = 0;
 
   std::thread thread_;
 };

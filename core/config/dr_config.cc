@@ -23,7 +23,8 @@ void DrConfig::Describe(Visitor& v) {
   v.Choice({.key = "log_level", .doc = "the least important message that is logged"}, log_level);
   v.Section({.key = "tls", .doc = "this agent's identity; its certificate needs the role `dr`", .required = true}, tls);
   v.List({.key = "exports",
-          .doc = "the folders that may hold replicas; nothing is ever written outside them",
+          .doc = "the folders that may hold replicas; nothing is written outside them but a work folder "
+                 "`.understudy` beside each",
           .required = true},
          exports);
 }

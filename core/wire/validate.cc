@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <map>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -110,7 +111,8 @@ class OperationValidator {
   absl::Status operator()(const model::Link& op) {
     RETURN_IF_ERROR(ValidateEntryPath(op.path));
     RETURN_IF_ERROR(ValidateEntryPath(op.target));
-    if (op.path == op.target) return Invalid("'{}' is to be a name of itself", Printable(op.path));
+    link_paths_.insert(op.path);
+    link_targets_.insert(op.target);
     return absl::OkStatus();
   }
   absl::Status operator()(const model::Patch& op) {
@@ -137,8 +139,20 @@ class OperationValidator {
     return absl::OkStatus();
   }
 
+  // Were a target another link's path, the order would say what it means.
+  [[nodiscard]] absl::Status ValidateLinks() const {
+    for (const std::string_view target : link_targets_) {
+      if (link_paths_.contains(target)) {
+        return Invalid("'{}' is to be a name of a file and another link's target", Printable(target.substr(0, 512)));
+      }
+    }
+    return absl::OkStatus();
+  }
+
  private:
   std::map<model::Slot, SlotUse> slots_;
+  std::set<std::string_view> link_paths_;
+  std::set<std::string_view> link_targets_;
 };
 
 std::string_view PathOf(const model::Operation& operation) {
@@ -257,6 +271,7 @@ absl::Status ValidateCommit(const model::Commit& commit) {
       return Annotate(valid, fmt::format("operation on '{}'", Printable(PathOf(operation).substr(0, 512))));
   }
   RETURN_IF_ERROR(validator.ValidateSlots());
+  RETURN_IF_ERROR(validator.ValidateLinks());
   return model::ValidateOrder(commit);
 }
 

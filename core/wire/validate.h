@@ -38,7 +38,7 @@ namespace understudy::wire {
 [[nodiscard]] absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& delta);
 
 // Each operation by itself; their order; sequence == base_sequence + 1; each slot used once, or once to detach and once
-// to attach. The root ("") is only ever the target of SetMetadata of a folder.
+// to attach; a Link's target is no other Link's path. The root ("") is only ever the target of SetMetadata of a folder.
 [[nodiscard]] absl::Status ValidateCommit(const model::Commit& commit);
 
 [[nodiscard]] absl::Status ValidateInventoryEntry(const model::InventoryEntry& entry);

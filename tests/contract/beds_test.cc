@@ -15,6 +15,7 @@ class MemoryBed : public SinkBed {
  public:
   std::unique_ptr<model::ReplicaSink> Connect() override { return std::make_unique<MemorySink>(replicas_); }
   std::string RootFor(const std::string& name) override { return "/export/" + name; }
+  bool KeepsLeftovers() const override { return false; }
 
  private:
   MemoryReplicas replicas_{"/export"};

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <map>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -115,8 +116,17 @@ void ReplicaSinkContract::MustSubmit(const model::Commit& commit) {
 
 std::string ReplicaSinkContract::Listing() {
   std::string listing;
+  std::map<uint64_t, std::string> first_names;
   const absl::Status listed = sink_->Inventory(kVolume, true, [&](model::InventoryEntry entry) {
-    listing += LineOf(entry);
+    std::string line = LineOf(entry);
+    if (entry.link_id != 0) {
+      const auto [first, is_first] = first_names.emplace(entry.link_id, Printable(entry.path));
+      if (!is_first)
+        line.insert(line.size() - 1, " = " + first->second);
+      else
+        line.insert(line.size() - 1, " with other names");
+    }
+    listing += line;
     return absl::OkStatus();
   });
   EXPECT_TRUE(listed.ok()) << listed;
@@ -263,6 +273,45 @@ TEST_P(ReplicaSinkContract, SetMetadataChangesOnlyMetadata) {
                                    DigestText(delta::DigestOfContent("A"))));
 }
 
+TEST_P(ReplicaSinkContract, ALinkIsAnotherNameOfTheSameFile) {
+  model::Commit commit = Begin();
+  commit.operations = {InlinePut("a", "A"),     model::MakeDirectory{"d", Meta(0755)},
+                       InlinePut("old", "old"), model::MakeSymlink{"s", "nowhere", Meta(0777)},
+                       model::Link{"d/a", "a"}, model::Link{"old", "a"},
+                       model::Link{"s2", "s"},  model::SetMetadata{"d", FileKind::kDirectory, Meta(0755)}};
+  MustSubmit(commit);
+  const auto named = [](std::string line, std::string_view names) { return line.insert(line.size() - 1, names); };
+  const std::string symlink = "symlink 777 1000:1001 1700000000.123456789 -> nowhere";
+  EXPECT_EQ(Listing(), named(FileLine("a", "A"), " with other names") + FolderLine("d") +
+                           named(FileLine("d/a", "A"), " = a") + named(FileLine("old", "A"), " = a") + "s " + symlink +
+                           " with other names\ns2 " + symlink + " = s\n");
+  // Metadata by one name shows at all; a name that is the file's already stays; a Put gives only that name new content.
+  commit = Begin();
+  commit.operations = {InlinePut("old", "own"), model::Link{"d/a", "a"},
+                       model::SetMetadata{"d/a", FileKind::kRegular, Meta(0400)},
+                       model::SetMetadata{"d", FileKind::kDirectory, Meta(0755)}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), named(FileLine("a", "A", 0400), " with other names") + FolderLine("d") +
+                           named(FileLine("d/a", "A", 0400), " = a") + FileLine("old", "own") + "s " + symlink +
+                           " with other names\ns2 " + symlink + " = s\n");
+}
+
+TEST_P(ReplicaSinkContract, NamesOfOneFileMoveAndGoByThemselves) {
+  model::Commit commit = Begin();
+  commit.operations = {InlinePut("a", "A"), model::Link{"b", "a"}, model::Link{"c", "a"}};
+  MustSubmit(commit);
+  commit = Begin();
+  // One name goes, another comes to where it was, and over the third.
+  commit.operations = {model::Remove{"b", FileKind::kRegular}, model::Detach{"a", 1}, model::Attach{1, "b"}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("b", "A").insert(FileLine("b", "A").size() - 1, " with other names") +
+                           FileLine("c", "A").insert(FileLine("c", "A").size() - 1, " = b"));
+  commit = Begin();
+  commit.operations = {model::Detach{"b", 1}, model::Attach{1, "c"}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("c", "A"));
+}
+
 TEST_P(ReplicaSinkContract, LargeContentComesInPiecesWithHoles) {
   constexpr size_t kPiece = wire::kMaxStageBytes;
   std::string content = Pattern(kPiece, 1) + std::string(3 * kPiece, '\0') + Pattern(kPiece / 2, 2);
@@ -346,6 +395,52 @@ TEST_P(DeltaContract, DeltasPatchSegmentsOfTheBase) {
   commit.operations = {StagedPut("image", next, 9)};
   MustSubmit(commit);
   EXPECT_EQ(Listing(), FileLine("image", next, 0600));
+}
+
+TEST_P(DeltaContract, APatchChangesTheFileUnderAllItsNames) {
+  PutBase("image");
+  std::string next = base_;
+  next.replace(10, 3, "abc");
+  next.replace(4'000'000, 500'000, Pattern(500'000, 9));  // in both segments
+  model::Commit commit = Begin();
+  commit.operations = {model::Link{"name", "image"}};
+  MustSubmit(commit);
+  commit = Begin();
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 2, "image", next.size(), "image").ok());
+  for (uint64_t offset : {uint64_t{0}, delta::kSegmentBytes}) {
+    ASSERT_TRUE(sink_->StageDelta(kVolume, 2, DeltaOf(base_, next, offset)).ok());
+  }
+  ASSERT_TRUE(sink_->StageEnd(kVolume, 2).ok());
+  // The file moves in the same commit.
+  commit.operations = {model::Detach{"image", 1}, model::Attach{1, "moved"},
+                       model::Patch{"moved", Meta(0600), next.size(), delta::DigestOfContent(next), 2}};
+  MustSubmit(commit);
+  const auto named = [](std::string line, std::string_view names) { return line.insert(line.size() - 1, names); };
+  EXPECT_EQ(Listing(), named(FileLine("moved", next, 0600), " with other names") +
+                           named(FileLine("name", next, 0600), " = moved"));
+}
+
+TEST_P(DeltaContract, PatchesGrowCutAndPunch) {
+  PutBase("image");
+  std::string next = base_;
+  next.replace(100'000, 70'000, std::string(70'000, '\0'));
+  next.resize(6'000'000, '\0');
+  next += "end";
+  model::Commit commit = Begin();
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 2, "image", next.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageHole(kVolume, 2, 100'000, 70'000).ok());
+  ASSERT_TRUE(sink_->StageData(kVolume, 2, 6'000'000, "end").ok());
+  ASSERT_TRUE(sink_->StageEnd(kVolume, 2).ok());
+  commit.operations = {model::Patch{"image", Meta(0640), next.size(), delta::DigestOfContent(next), 2}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("image", next, 0640));
+  commit = Begin();
+  const std::string cut = next.substr(0, 1'000'001);
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 2, "image", cut.size(), "image").ok());
+  ASSERT_TRUE(sink_->StageEnd(kVolume, 2).ok());
+  commit.operations = {model::Patch{"image", Meta(0640), cut.size(), delta::DigestOfContent(cut), 2}};
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FileLine("image", cut, 0640));
 }
 
 TEST_P(DeltaContract, ADeltaAgainstAnotherBaseIsDataLossAndChangesNothing) {
@@ -434,6 +529,49 @@ TEST_P(ReplicaSinkContract, WhatAnEarlierOpeningStagedIsGone) {
   EXPECT_EQ(sink_->Submit(commit).code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_P(ReplicaSinkContract, ALaterSessionGoesOnWithUnfinishedContent) {
+  constexpr uint64_t kSegment = delta::kSegmentBytes;
+  const std::string content = Pattern(2 * kSegment + wire::kMaxStageBytes, 5);
+  const auto stage = [&](const std::unique_ptr<model::ReplicaSink>& sink, uint64_t begin, uint64_t end) {
+    for (uint64_t at = begin; at < end; at += wire::kMaxStageBytes) {
+      ASSERT_TRUE(sink->StageData(kVolume, 1, at, std::string_view(content).substr(at, wire::kMaxStageBytes)).ok());
+    }
+  };
+  EXPECT_TRUE(sink_->Open({kVolume, bed_->RootFor("vol"), 0})->leftovers.empty());
+  ASSERT_TRUE(sink_->StageBegin(kVolume, 1, "image", content.size(), "").ok());
+  stage(sink_, 0, kSegment + wire::kMaxStageBytes);
+  // Answered after what was staged before.
+  EXPECT_TRUE(absl::IsNotFound(sink_->StageResume(kVolume, 2, "other", content.size(), "").status()));
+
+  const std::unique_ptr<model::ReplicaSink> later = bed_->Connect();
+  const auto opened = later->Open({kVolume, bed_->RootFor("vol"), 0});
+  ASSERT_TRUE(opened.ok()) << opened.status();
+  EXPECT_EQ(opened->leftovers, bed_->KeepsLeftovers() ? std::vector<std::string>{"image"} : std::vector<std::string>());
+  const auto held = later->StageResume(kVolume, 1, "image", content.size(), "");
+  uint64_t staged = 0;
+  if (bed_->KeepsLeftovers()) {
+    ASSERT_TRUE(held.ok()) << held.status();
+    ASSERT_EQ(held->size(), 2u);
+    EXPECT_EQ((*held)[0], (model::SegmentDigest{0, delta::DigestOf(std::string_view(content).substr(0, kSegment))}));
+    EXPECT_EQ((*held)[1].number, 1u);
+    staged = kSegment;
+  } else {
+    EXPECT_TRUE(absl::IsNotFound(held.status())) << held.status();
+    ASSERT_TRUE(later->StageBegin(kVolume, 1, "image", content.size(), "").ok());
+  }
+  stage(later, staged, content.size());
+  ASSERT_TRUE(later->StageEnd(kVolume, 1).ok());
+  model::Commit commit;
+  commit.volume = kVolume;
+  commit.epoch = opened->epoch;
+  commit.sequence = 1;
+  commit.operations = {StagedPut("image", content, 1)};
+  const absl::Status submitted = later->Submit(commit);
+  ASSERT_TRUE(submitted.ok()) << submitted;
+  EXPECT_EQ(Listing(), FileLine("image", content, 0600));
+  EXPECT_TRUE(sink_->Open({kVolume, bed_->RootFor("vol"), 0})->leftovers.empty());
+}
+
 TEST_P(ReplicaSinkContract, AnEpochOnlyRises) {
   const auto first = sink_->Open({kVolume, bed_->RootFor("vol"), 0});
   ASSERT_TRUE(first.ok());
@@ -475,6 +613,10 @@ TEST_P(ReplicaSinkContract, ACommitThatDoesNotFitTheReplicaIsRefusedAsAWhole) {
       {"d", {InlinePut("d", "over a folder")}},
       {"a", {model::MakeDirectory{"a", Meta(0755)}}},
       {"d", {model::SetMetadata{"d", FileKind::kRegular, Meta(0644)}}},
+      {"missing", {model::Link{"b", "missing"}}},
+      {"d", {model::Link{"b", "d"}}},
+      {"d", {model::Link{"d", "a"}}},
+      {"no/where", {model::Link{"no/where", "a"}}},
       {"d/x", {model::Remove{"d", FileKind::kDirectory}, model::SetMetadata{"d/x", FileKind::kRegular, Meta(0600)}}},
   };
   for (const auto& [path, operations] : misfits) {
@@ -500,6 +642,8 @@ TEST_P(ReplicaSinkContract, MalformedCommitsAreRefused) {
       {InlinePut("b", "b"), InlinePut("a", "a")},
       {model::MakeNode{"a", FileKind::kRegular, 0, Meta(0644)}},
       {model::MakeSymlink{"a", "", Meta(0777)}},
+      {InlinePut("a", "x"), model::Link{"b", "a"}, model::Link{"c", "b"}},
+      {InlinePut("a", "x"), model::Link{"a", "a"}},
   };
   for (const std::vector<model::Operation>& operations : malformed) {
     model::Commit commit = Begin();

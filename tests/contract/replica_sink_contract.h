@@ -25,6 +25,8 @@ class SinkBed {
   virtual std::unique_ptr<model::ReplicaSink> Connect() = 0;
   // An absolute path at DR, below its export.
   virtual std::string RootFor(const std::string& name) = 0;
+  // Whether content that a session left unfinished is there for the next one.
+  [[nodiscard]] virtual bool KeepsLeftovers() const { return true; }
 };
 
 using MakeSinkBed = std::function<std::unique_ptr<SinkBed>()>;

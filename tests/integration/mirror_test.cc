@@ -1,14 +1,17 @@
 // The primary's half and the commit engine in one process: whatever happens to the volume, a capture makes the replica
 // equal to it.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <random>
 
 #include "agent-dr/commit/commit_engine.h"
 #include "agent-primary/ship/volume_replicator.h"
@@ -82,6 +85,31 @@ class MirrorTest : public ::testing::Test {
   std::unique_ptr<primary::VolumeReplicator> replicator_;
 };
 
+// A link that is cut once it has carried `bytes` of staged data.
+class CutLink : public dr::LocalSink {
+ public:
+  CutLink(dr::CommitEngine& engine, uint64_t bytes) : LocalSink(engine), left_(bytes) {}
+  absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
+                         std::string_view data) override {
+    if (data.size() > left_) return absl::UnavailableError("injected: the link is cut");
+    left_ -= data.size();
+    return LocalSink::StageData(volume, slot, offset, data);
+  }
+
+ private:
+  uint64_t left_;
+};
+
+void WriteSegments(const std::string& path, int first, int count) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(static_cast<std::streamoff>(first) * 4 * 1024 * 1024);
+  std::mt19937_64 random(static_cast<uint64_t>(first));
+  for (int word = 0; word < count * 4 * 1024 * 1024 / 8; ++word) {
+    const uint64_t value = random();
+    file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+}
+
 uint64_t Seed(uint64_t otherwise) {
   const char* text = std::getenv("UNDERSTUDY_SEED");
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
@@ -99,6 +127,41 @@ TEST_F(MirrorTest, FilesOfEverySize) {
     for (uint64_t i = 0; i < size; ++i) file.put(static_cast<char>(i * 2654435761u >> 13));
   }
   ScanAndExpectEqual("written");
+}
+
+TEST_F(MirrorTest, ALargeFileThatChangesMeanwhileGoesOnWhereItStopped) {
+  constexpr uint64_t kSegment = 4 * 1024 * 1024;
+  ScanAndExpectEqual("empty");
+  const std::string image = Volume() + "/image";
+  std::ofstream(image).close();
+  WriteSegments(image, 0, 6);
+  for (const bool grows : {true, false}) {
+    replicator_->ForgetSession();
+    replicator_->OnOverflow();
+    {
+      CutLink cut(*engine_, 4 * kSegment + kSegment / 2);
+      ASSERT_TRUE(absl::IsUnavailable(replicator_->Run(cut, {})));
+    }
+    StartEngine();
+    replicator_->ForgetSession();
+    // Of the four segments that are there, one becomes a hole and one other bytes, of which a part is zeros.
+    const int fd = open(image.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, kSegment), 0);
+    ASSERT_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kSegment, kSegment / 2), 0);
+    const uint64_t size = grows ? 7 * kSegment + 12345 : 3 * kSegment + 12345;
+    ASSERT_EQ(ftruncate(fd, static_cast<off_t>(size)), 0);
+    close(fd);
+    const uint64_t before = replicator_->Status().content_bytes_sent;
+    ScanAndExpectEqual(grows ? "it grew" : "it shrank");
+    const uint64_t sent = replicator_->Status().content_bytes_sent - before;
+    // Half a segment of other bytes, what the link didn't carry, and where it ends now.
+    EXPECT_LE(sent, grows ? 5 * kSegment / 2 : kSegment / 2 + 12345);
+    EXPECT_GE(sent, kSegment / 2);
+    std::filesystem::remove(image);
+    ScanAndExpectEqual("removed");
+    std::ofstream(image).close();
+    WriteSegments(image, 0, 6);
+  }
 }
 
 TEST_F(MirrorTest, UnchangedVolumeMakesNoCommit) {
@@ -132,6 +195,17 @@ TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
   std::filesystem::remove(Volume() + "/d2/z");
   std::filesystem::create_directories(Volume() + "/d1");
   std::ofstream(Volume() + "/d1/x") << "another x";
+  ScanAndExpectEqual("moved");
+}
+
+TEST_F(MirrorTest, FolderMovedOutOfAMovedFolderThatHasANewOneInItsPlace) {
+  std::filesystem::create_directories(Volume() + "/outer/inner");
+  std::ofstream(Volume() + "/outer/inner/file") << "kept";
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume() + "/outer/inner", Volume() + "/out");
+  std::filesystem::create_directories(Volume() + "/outer/inner");
+  std::ofstream(Volume() + "/outer/inner/new") << "new";
+  std::filesystem::rename(Volume() + "/outer", Volume() + "/renamed");
   ScanAndExpectEqual("moved");
 }
 

@@ -149,6 +149,66 @@ TEST_F(PairTest, KilledWhileALargeFileIsUnderWay) {
   ExpectEqual();
 }
 
+// Of a large file on its way, in order and without holes: how far it came.
+class ResumeTest : public PairTest {
+ protected:
+  static constexpr uint64_t kImageBytes = 256 * 1024 * 1024;
+  static constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
+
+  // A dense image appears at once in the volume; returns what DR had staged of it when that was well under way.
+  uint64_t BeginImage() {
+    WriteImage(site_->File("disk.img"), kImageBytes, kImageBytes);
+    std::filesystem::rename(site_->File("disk.img"), site_->Volume("web") + "/disk.img");
+    uint64_t staged = 0;
+    const absl::Status under_way = WaitFor("DR to stage 64 MiB", absl::Seconds(120), [&] {
+      staged = Staged();
+      return staged >= 64 * 1024 * 1024;
+    });
+    EXPECT_TRUE(under_way.ok()) << under_way << site_->primary().Err() << site_->dr().Err();
+    return staged;
+  }
+  uint64_t Staged() const {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(site_->File(".understudy"))) {
+      if (entry.path().parent_path().filename() != "staging" || entry.path().filename().string()[0] != 's') continue;
+      const int file = open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+      if (file < 0) continue;
+      const off_t hole = lseek(file, 0, SEEK_HOLE);
+      close(file);
+      return hole < 0 ? 0 : static_cast<uint64_t>(hole);
+    }
+    return 0;
+  }
+  void ExpectResumed(uint64_t staged) {
+    ExpectEqual();
+    // Only what a successful capture sent counts: the whole image, had DR nothing left of it.
+    const uint64_t sent = VolumeStatus().at("content_bytes_sent");
+    EXPECT_LE(sent, kImageBytes - staged + kSegmentBytes);
+    EXPECT_GT(sent, 0u);
+  }
+};
+
+TEST_F(ResumeTest, ALargeFileGoesOnWhereAKilledPrimaryLeftIt) {
+  MakeSite();
+  StartBoth();
+  ExpectEqual();
+  const uint64_t staged = BeginImage();
+  site_->primary().Kill();
+  ASSERT_FALSE(std::filesystem::exists(site_->Replica("web") + "/disk.img")) << "it was across already";
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ExpectResumed(staged);
+}
+
+TEST_F(ResumeTest, ALargeFileGoesOnWhereAKilledDrLeftIt) {
+  MakeSite();
+  StartBoth();
+  ExpectEqual();
+  const uint64_t staged = BeginImage();
+  site_->dr().Kill();
+  ASSERT_FALSE(std::filesystem::exists(site_->Replica("web") + "/disk.img")) << "it was across already";
+  ASSERT_TRUE(site_->StartDr().ok());
+  ExpectResumed(staged);
+}
+
 TEST_F(PairTest, BothKilledAgainAndAgainUnderChanges) {
   MakeSite();
   StartBoth();

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tidy.sh: clang-tidy over every source file of the programs (tests and benchmarks have the compilers' warnings), with clang's thread-safety analysis as part of its diagnostics.
+# tidy.sh: clang-tidy over every source file, with clang's thread-safety analysis as part of its diagnostics.
 #
 # Uses a build folder of its own (build/lint), configured for clang and never compiled but for the generated headers.
 # A file that was clean is not looked at again until its text after preprocessing, its command line, the list of
@@ -10,8 +10,8 @@ build=$PWD/build/lint
 export build cache=${XDG_CACHE_HOME:-$HOME/.cache}/understudy/tidy
 mkdir -p "$build" "$cache"
 
-# The whole list costs as much time again as parsing does. What includes gRPC, whose headers are huge, gets the diagnostics and
-# the checks that find faults rather than habits.
+# The whole list costs as much time again as parsing does. What includes gRPC or GoogleTest, whose headers are huge, gets the
+# diagnostics and the checks that find faults rather than habits.
 export short_list='-*,clang-diagnostic-*,bugprone-use-after-move,bugprone-unused-raii,performance-move-const-arg,performance-for-range-copy,modernize-use-override,google-explicit-constructor'
 
 check_one() {
@@ -20,7 +20,7 @@ check_one() {
   preprocessed=$(mktemp)
   # The last -o and what follows it name the output and the source.
   eval "${command% -o *} -E -P -dI -o $preprocessed $PWD/$file" 2>/dev/null || true
-  if grep -q '#include.*grpcpp/' "$preprocessed"; then checks=("--checks=$short_list"); fi
+  if grep -qE '#include.*(grpcpp|gtest|gmock)/' "$preprocessed"; then checks=("--checks=$short_list"); fi
   key=$({ clang-tidy --version; cat .clang-tidy "$file"; echo "${command//$PWD/.} ${checks[*]}"; cat "$preprocessed"; } | sha256sum | cut -d' ' -f1)
   rm -f "$preprocessed"
   if [ -e "$cache/$key" ]; then
@@ -46,5 +46,5 @@ configure >"$build/configure.log" 2>&1 || { cat "$build/configure.log"; exit 1; 
 # Forget what no run has asked for in a month.
 find "$cache" -type f -mtime +30 -delete
 export -f check_one
-jq -r '.[].file' "$build/compile_commands.json" | sed "s,^$PWD/,," | grep -v '^/\|^build/\|^tests/\|^bench/' | sort -u |
+jq -r '.[].file' "$build/compile_commands.json" | sed "s,^$PWD/,," | grep -v '^/\|^build/' | sort -u |
   xargs -r -P "$(nproc)" -I{} bash -c 'set -euo pipefail; check_one {}'

@@ -20,14 +20,15 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint64_t kSizes[] = {0, 1, 100, 4096, 70'000, 262'144, 262'145, 1'000'000, 4'194'304, 9'000'000};
+constexpr uint64_t kSparseBytes = 12'000'000;  // of several segments
 
 }  // namespace
 
 std::string Churn::Step() {
-  switch (Below(12)) {
+  switch (Below(16)) {
     case 0:
     case 1:
-      return WriteFile(NewPath(), kSizes[Below(std::size(kSizes))]);
+      return WriteFile(NewPath(), std::min(kSizes[Below(std::size(kSizes))], max_file_bytes_));
     case 2:
     case 3:
     case 4:
@@ -47,6 +48,13 @@ std::string Churn::Step() {
       return Remove();
     case 10:
       return ReplaceKind();
+    case 11:
+    case 12:
+      return AddName();
+    case 13:
+      return ReplaceByCopy();
+    case 14:
+      return OverwriteSparseFile();
     default: {
       const std::string path = NewPath();
       const bool fifo = Below(4) == 0;
@@ -102,7 +110,7 @@ std::string Churn::ChangeFile() {
   UNDERSTUDY_CHECK(file.valid());
   switch (Below(6)) {
     case 0: {
-      const uint64_t to = Below(size * 2 + 100);
+      const uint64_t to = std::min(Below(size * 2 + 100), max_file_bytes_);
       UNDERSTUDY_CHECK(::ftruncate(file.get(), static_cast<off_t>(to)) == 0);
       return fmt::format("truncate {} from {} to {}", path, size, to);
     }
@@ -122,7 +130,12 @@ std::string Churn::ChangeFile() {
     }
     case 3: {
       const std::string value = std::to_string(random_());
-      UNDERSTUDY_CHECK(::fsetxattr(file.get(), "user.churn", value.data(), value.size(), 0) == 0);
+      const char* name = Below(2) == 0 ? "user.churn" : "trusted.churn";
+      if (Below(3) == 0) {
+        ::fremovexattr(file.get(), name);  // it may have none
+        return "removexattr " + path;
+      }
+      UNDERSTUDY_CHECK(::fsetxattr(file.get(), name, value.data(), value.size(), 0) == 0);
       return "setxattr " + path;
     }
     case 4: {
@@ -139,6 +152,57 @@ std::string Churn::ChangeFile() {
       return fmt::format("overwrite {}+{} in {}", at, data.size(), path);
     }
   }
+}
+
+std::string Churn::OverwriteSparseFile() {
+  std::error_code ignored;
+  if (!fs::is_regular_file(fs::symlink_status(sparse_file_, ignored))) sparse_file_ = NewPath();
+  const os::Fd file(::open(sparse_file_.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+  UNDERSTUDY_CHECK(file.valid());
+  const uint64_t size = std::min(kSparseBytes, max_file_bytes_);
+  UNDERSTUDY_CHECK(::ftruncate(file.get(), static_cast<off_t>(size)) == 0);
+  const uint64_t spots = 1 + Below(4);
+  for (uint64_t i = 0; i < spots; ++i) {
+    const std::string data(1 + Below(5000), static_cast<char>('A' + Below(26)));
+    UNDERSTUDY_CHECK(os::WriteAt(file.get(), Below(size - data.size()), data).ok());
+  }
+  return fmt::format("overwrite {} spots of {}", spots, sparse_file_);
+}
+
+// Mostly of a file; symlinks and fifos can have several names, too.
+std::string Churn::AddName() {
+  std::vector<std::string> others;
+  if (Below(5) == 0) {
+    for (const auto& entry : fs::recursive_directory_iterator(root_)) {
+      const fs::file_status status = entry.symlink_status();
+      if (fs::is_symlink(status) || fs::is_fifo(status)) others.push_back(entry.path());
+    }
+    std::sort(others.begin(), others.end());
+  }
+  const std::string target = others.empty() ? Pick(false) : others[Below(others.size())];
+  if (target.empty()) return "nothing to link to";
+  std::string path = NewPath();
+  if (Below(4) == 0) {
+    const std::string replaced = Pick(false);
+    if (replaced != target && !replaced.empty() && ::unlink(replaced.c_str()) == 0) path = replaced;
+  }
+  UNDERSTUDY_CHECK(::link(target.c_str(), path.c_str()) == 0);
+  return fmt::format("link {} to {}", path, target);
+}
+
+// As an editor does: the name is another file then, its other names stay what they were.
+std::string Churn::ReplaceByCopy() {
+  const std::string path = Pick(false);
+  if (path.empty()) return "nothing to replace";
+  const std::string copy = NewPath();
+  fs::copy_file(path, copy);
+  const bool changed = Below(2) == 0;
+  if (changed) {
+    const os::Fd file(::open(copy.c_str(), O_WRONLY | O_CLOEXEC));
+    UNDERSTUDY_CHECK(file.valid() && os::WriteAt(file.get(), 0, "copy").ok());
+  }
+  UNDERSTUDY_CHECK(::rename(copy.c_str(), path.c_str()) == 0);
+  return fmt::format("replace {} by {} copy", path, changed ? "a changed" : "an equal");
 }
 
 std::string Churn::Rename() {

@@ -1,7 +1,8 @@
 // churn.h: random changes to a folder tree, the same again for the same seed.
 //
 // Files from nothing to a few megabytes (so that both inline and staged content is met), holes, renames, swaps and
-// cycles, moves into new folders, replaced kinds, symlinks, fifos, odd names, modes, times.
+// cycles, moves into new folders, replaced kinds, symlinks, fifos, hard links that come and go and are broken, odd
+// names, modes, times, xattrs, spots overwritten in large sparse files.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,9 @@ namespace understudy::tests {
 // Not thread-safe. Aborts when a change that has to work doesn't.
 class Churn {
  public:
-  // `root` is an existing folder.
-  Churn(std::string root, uint64_t seed) : root_(std::move(root)), random_(seed) {}
+  // `root` is an existing folder. No file is made or grown beyond about `max_file_bytes`.
+  Churn(std::string root, uint64_t seed, uint64_t max_file_bytes = UINT64_MAX)
+      : root_(std::move(root)), max_file_bytes_(max_file_bytes), random_(seed) {}
 
   // One random change; returns what it was, for messages.
   std::string Step();
@@ -27,6 +29,9 @@ class Churn {
   std::string NewPath();
   std::string WriteFile(const std::string& path, uint64_t size);
   std::string ChangeFile();
+  std::string OverwriteSparseFile();
+  std::string AddName();
+  std::string ReplaceByCopy();
   std::string Rename();
   std::string Swap();
   std::string MoveIntoNewFolder();
@@ -34,8 +39,10 @@ class Churn {
   std::string ReplaceKind();
 
   const std::string root_;
+  const uint64_t max_file_bytes_;
   std::mt19937_64 random_;
   uint64_t names_made_ = 0;
+  std::string sparse_file_;  // where it was last
 };
 
 }  // namespace understudy::tests

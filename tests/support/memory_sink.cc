@@ -43,7 +43,10 @@ Tree Cut(Tree& tree, const std::string& path) {
   return cut;
 }
 
-// Applies a valid commit to a tree, operation by operation.
+// What entries that come and go make of their folder's mtime.
+constexpr int64_t kDisturbedMtimeSeconds = 12'345;
+
+// Applies a valid commit to a tree, operation by operation, then Finish.
 class Applier {
  public:
   // Of a slot, for the file at a path: its size and digest are compared.
@@ -55,10 +58,12 @@ class Applier {
     const Entry* entry = Find(op.path);
     if (entry == nullptr || entry->kind != op.kind) return Mismatch(op.path);
     Cut(tree_, op.path);
+    DisturbFolderOf(op.path);
     return absl::OkStatus();
   }
   absl::Status operator()(const model::Detach& op) {
     if (Find(op.path) == nullptr) return Mismatch(op.path);
+    DisturbFolderOf(op.path);
     detached_[op.slot] = Cut(tree_, op.path);
     return absl::OkStatus();
   }
@@ -72,11 +77,13 @@ class Applier {
       const std::string below = model::PathOfKey(key);
       tree_[model::Key(below.empty() ? op.path : model::Join(op.path, below))] = std::move(entry);
     }
+    DisturbFolderOf(op.path);
     return absl::OkStatus();
   }
   absl::Status operator()(const model::MakeDirectory& op) {
     const Entry* present = Find(op.path);
     if (present != nullptr && present->kind != FileKind::kDirectory) return Mismatch(op.path);
+    made_[op.path] = op.metadata;
     return Place(op.path, {.kind = FileKind::kDirectory, .metadata = op.metadata}, true);
   }
   absl::Status operator()(const model::Put& op) {
@@ -114,11 +121,20 @@ class Applier {
   absl::Status operator()(const model::SetMetadata& op) {
     const Entry* present = Find(op.path);
     if (present == nullptr || present->kind != op.kind) return Mismatch(op.path);
+    made_.erase(op.path);
     ForAllNames(op.path, [&](Entry& entry) { entry.metadata = op.metadata; });
     return absl::OkStatus();
   }
+  // What was put into new folders changed their times.
+  void Finish() {
+    for (const auto& [path, metadata] : made_) tree_.at(model::Key(path)).metadata = metadata;
+  }
 
  private:
+  void DisturbFolderOf(const std::string& path) {
+    const auto folder = tree_.find(model::Key(model::Parent(path)));
+    if (folder != tree_.end()) folder->second.metadata.mtime_seconds = kDisturbedMtimeSeconds;
+  }
   void ForAllNames(const std::string& path, const std::function<void(Entry&)>& change) {
     Entry& named = tree_.at(model::Key(path));
     const uint64_t link_id = named.link_id;
@@ -145,12 +161,14 @@ class Applier {
     if (present != nullptr && present->kind == FileKind::kDirectory && !over_folder) return Mismatch(path);
     if (!HasFolderFor(path)) return Mismatch(path);
     tree_[model::Key(path)] = std::move(entry);
+    DisturbFolderOf(path);
     return absl::OkStatus();
   }
 
   Tree& tree_;
   StagedContent content_;
   std::map<model::Slot, Tree> detached_;
+  std::map<std::string, model::Metadata> made_;  // folders that no SetMetadata came for
 };
 
 }  // namespace
@@ -326,6 +344,7 @@ absl::Status MemorySink::Submit(const model::Commit& commit) {
     Tree next = replica.tree;
     Applier applier(next, content_of);
     for (const model::Operation& operation : commit.operations) RETURN_IF_ERROR(std::visit(applier, operation));
+    applier.Finish();
     replica.tree = std::move(next);
     replica.staged.clear();
     replica.state.sequence = commit.sequence;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "tests/support/wait.h"
@@ -17,66 +18,80 @@ absl::Status MustSucceed(const absl::StatusOr<ProcessResult>& result, std::strin
   return absl::InternalError(fmt::format("{}: exit code {}: {}", what, result->exit_code, result->err));
 }
 
+// What to start for one of the project's programs after `prefix`.
+ProcessOptions Command(std::vector<std::string> prefix, std::string_view program, std::vector<std::string> arguments) {
+  prefix.push_back(ProgramPath(program));
+  prefix.insert(prefix.end(), std::make_move_iterator(arguments.begin()), std::make_move_iterator(arguments.end()));
+  ProcessOptions options{.program = prefix.front()};
+  options.arguments.assign(prefix.begin() + 1, prefix.end());
+  return options;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Site>> Site::Make(const SiteOptions& options) {
-  std::unique_ptr<Site> site(new Site);
+  std::unique_ptr<Site> site(new Site(options));
   for (const std::string& volume : options.volumes) std::filesystem::create_directories(site->Volume(volume));
-  std::filesystem::create_directories(site->File("b"));
+  std::filesystem::create_directories(site->dr_folder_ + "/b");
   site->primary_port_ = FreePort();
   site->dr_port_ = FreePort();
   site->primary_metrics_port_ = FreePort();
   site->dr_metrics_port_ = FreePort();
-  const std::string pki = site->File("pki");
-  RETURN_IF_ERROR(MustSucceed(RunProcess({.program = ProgramPath("drctl"), .arguments = {"pki", "init", "--dir", pki}}),
-                              "drctl pki init"));
-  for (const char* role : {"primary", "dr", "control"}) {
-    RETURN_IF_ERROR(
-        MustSucceed(RunProcess({.program = ProgramPath("drctl"),
-                                .arguments = {"pki", "issue", "--dir", pki, "--role", role, "--host", "127.0.0.1"}}),
-                    "drctl pki issue"));
-  }
-  RETURN_IF_ERROR(site->WriteConfiguration(options));
+  RETURN_IF_ERROR(site->MakeCertificates());
+  RETURN_IF_ERROR(site->WriteConfiguration());
   return site;
 }
 
-absl::Status Site::WriteConfiguration(const SiteOptions& options) {
+absl::Status Site::MakeCertificates() const {
+  const std::string pki = File("pki");
+  RETURN_IF_ERROR(MustSucceed(RunProcess(Command({}, "drctl", {"pki", "init", "--dir", pki})), "drctl pki init"));
+  for (const auto& [role, host] : {std::pair("primary", options_.primary_host), std::pair("dr", options_.dr_host),
+                                   std::pair("control", options_.primary_host)}) {
+    RETURN_IF_ERROR(
+        MustSucceed(RunProcess(Command({}, "drctl", {"pki", "issue", "--dir", pki, "--role", role, "--host", host})),
+                    "drctl pki issue"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Site::WriteConfiguration() const {
   std::string volumes;
-  for (const std::string& volume : options.volumes) volumes += fmt::format("  - {{name: {0}, path: a/{0}}}\n", volume);
+  for (const std::string& volume : options_.volumes)
+    volumes += fmt::format("  - {{name: {}, path: {}}}\n", volume, Volume(volume));
   std::ofstream(File("primary.yaml")) << fmt::format(
-      "listen: 127.0.0.1:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-primary\n"
+      "listen: {}:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-primary\n"
       "tls: {{ca: pki/ca.crt, cert: pki/primary.crt, key: pki/primary.key}}\n"
-      "peer: {{address: 127.0.0.1:{}}}\nexports: [{{path: a, dr_path: {}}}]\nvolumes:\n{}{}",
-      primary_port_, primary_metrics_port_, dr_port_, File("b"), volumes, options.more_primary_settings);
+      "peer: {{address: {}:{}}}\nexports: [{{path: {}/a, dr_path: {}/b}}]\nvolumes:\n{}{}",
+      options_.primary_host, primary_port_, primary_metrics_port_, options_.dr_host, dr_port_, primary_folder_,
+      dr_folder_, volumes, options_.more_primary_settings);
   std::ofstream(File("dr.yaml")) << fmt::format(
-      "listen: 127.0.0.1:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-dr\n"
-      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: b, backend: none}}]\n",
-      dr_port_, dr_metrics_port_);
+      "listen: {3}:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
+      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, backend: none}}]\n",
+      dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host);
   std::ofstream(File("control.yaml")) << fmt::format(
       "tls: {{ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}}\n"
-      "pairs: [{{name: local, primary: \"127.0.0.1:{}\", dr: \"127.0.0.1:{}\"}}]\n",
-      primary_port_, dr_port_);
+      "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"}}]\n",
+      options_.primary_host, primary_port_, options_.dr_host, dr_port_);
   return absl::OkStatus();
 }
 
 absl::Status Site::StartPrimary() {
   primary_.reset();
-  ASSIGN_OR_RETURN(primary_, Process::Start({.program = ProgramPath("understudy-primary"),
-                                             .arguments = {"--config", File("primary.yaml")}}));
+  ASSIGN_OR_RETURN(primary_, Process::Start(Command(options_.primary_prefix, "understudy-primary",
+                                                    {"--config", File("primary.yaml")})));
   return absl::OkStatus();
 }
 
 absl::Status Site::StartDr() {
   dr_.reset();
-  ASSIGN_OR_RETURN(
-      dr_, Process::Start({.program = ProgramPath("understudy-dr"), .arguments = {"--config", File("dr.yaml")}}));
+  ASSIGN_OR_RETURN(dr_, Process::Start(Command(options_.dr_prefix, "understudy-dr", {"--config", File("dr.yaml")})));
   return absl::OkStatus();
 }
 
 ProcessResult Site::Drctl(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), {"--config", File("control.yaml")});
   absl::StatusOr<ProcessResult> result =
-      RunProcess({.program = ProgramPath("drctl"), .arguments = std::move(arguments)}, absl::Minutes(5));
+      RunProcess(Command(options_.primary_prefix, "drctl", std::move(arguments)), absl::Minutes(5));
   if (result.ok()) return *std::move(result);
   return {.exit_code = -1, .err = std::string(MessageOf(result.status()))};
 }

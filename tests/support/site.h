@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -15,6 +16,16 @@ namespace understudy::tests {
 struct SiteOptions {
   std::vector<std::string> volumes = {"web"};  // listed volumes; their folders are made
   std::string more_primary_settings = {};      // YAML, appended to primary.yaml
+  // Where the primary's volumes lie (its export is a folder `a` in it), and DR's export (`b`) with DR's state; empty:
+  // the site's own folder. Has to live as long as the site.
+  std::string primary_folder = {};
+  std::string dr_folder = {};
+  // The addresses at which the agents listen, and the words before their command lines (`nsenter …`) that make these
+  // theirs. drctl runs at the primary.
+  std::string primary_host = "127.0.0.1";
+  std::string dr_host = "127.0.0.1";
+  std::vector<std::string> primary_prefix = {};
+  std::vector<std::string> dr_prefix = {};
 };
 
 // Not thread-safe.
@@ -35,16 +46,20 @@ class Site {
 
   [[nodiscard]] std::string Folder() const { return dir_.Path(); }
   [[nodiscard]] std::string File(const std::string& name) const { return dir_.File(name); }
-  [[nodiscard]] std::string Volume(const std::string& name) const { return dir_.File("a/" + name); }
-  [[nodiscard]] std::string Replica(const std::string& name) const { return dir_.File("b/" + name); }
+  [[nodiscard]] std::string Volume(const std::string& name) const { return primary_folder_ + "/a/" + name; }
+  [[nodiscard]] std::string Replica(const std::string& name) const { return dr_folder_ + "/b/" + name; }
   [[nodiscard]] int primary_port() const { return primary_port_; }
   [[nodiscard]] int dr_port() const { return dr_port_; }
 
  private:
-  Site() = default;
-  absl::Status WriteConfiguration(const SiteOptions& options);
+  explicit Site(SiteOptions options) : options_(std::move(options)) {}
+  absl::Status MakeCertificates() const;
+  absl::Status WriteConfiguration() const;
 
+  const SiteOptions options_;
   TempDir dir_;
+  const std::string primary_folder_ = options_.primary_folder.empty() ? dir_.Path() : options_.primary_folder;
+  const std::string dr_folder_ = options_.dr_folder.empty() ? dir_.Path() : options_.dr_folder;
   int primary_port_ = 0;
   int dr_port_ = 0;
   int primary_metrics_port_ = 0;

@@ -2,9 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <map>
 #include <optional>
+#include <unordered_map>
 
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -52,6 +56,7 @@ class Comparison {
       Say(a.path, "another kind");
       return absl::OkStatus();
     }
+    CompareNames(a, b);
     if (a.stat.device != b.stat.device) Say(a.path, "another device number");
     if (a.stat.kind == model::FileKind::kRegular) RETURN_IF_ERROR(CompareContent(a, b));
     if (a.stat.kind == model::FileKind::kSymlink) {
@@ -60,6 +65,18 @@ class Comparison {
       if (left != right) Say(a.path, fmt::format("target '{}' and '{}'", Printable(left), Printable(right)));
     }
     return CompareMetadata(a.path, a.folder_fd, a.name, b.folder_fd, b.name);
+  }
+
+  // The first name that was met of this one's file has to be the same on both sides.
+  void CompareNames(const os::WalkEntry& a, const os::WalkEntry& b) {
+    if (a.stat.kind == model::FileKind::kDirectory) return;
+    const std::string& left = left_names_.try_emplace(a.stat.inode, a.path).first->second;
+    const std::string& right = right_names_.try_emplace(b.stat.inode, b.path).first->second;
+    if (left == right) return;
+    const auto of = [&](const std::string& first) {
+      return first == a.path ? std::string("a file of its own") : fmt::format("a name of '{}'", Printable(first));
+    };
+    Say(a.path, fmt::format("{} on the left, {} on the right", of(left), of(right)));
   }
 
   absl::Status CompareContent(const os::WalkEntry& a, const os::WalkEntry& b) {
@@ -99,7 +116,28 @@ class Comparison {
   const os::Root right_;
   const size_t limit_;
   std::vector<std::string> differences_;
+  std::unordered_map<uint64_t, std::string> left_names_, right_names_;  // first name by inode
 };
+
+absl::StatusOr<uint64_t> SpaceOf(const os::WalkEntry& entry) {
+  struct stat stat {};
+  if (fstatat(entry.folder_fd, entry.name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) != 0) {
+    return ErrnoStatus(errno, fmt::format("stat '{}'", Printable(entry.path)));
+  }
+  return static_cast<uint64_t>(stat.st_blocks) * 512;
+}
+
+absl::StatusOr<std::map<std::string, uint64_t>> SpaceOfFiles(const std::string& folder) {
+  std::map<std::string, uint64_t> spaces;
+  ASSIGN_OR_RETURN(const os::Root root, os::Root::Open(folder));
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, ""));
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return spaces;
+    if (entry->stat.kind != model::FileKind::kRegular) continue;
+    ASSIGN_OR_RETURN(spaces[entry->path], SpaceOf(*entry));
+  }
+}
 
 }  // namespace
 
@@ -107,6 +145,21 @@ absl::StatusOr<std::vector<std::string>> CompareTrees(const std::string& left, c
   ASSIGN_OR_RETURN(os::Root a, os::Root::Open(left));
   ASSIGN_OR_RETURN(os::Root b, os::Root::Open(right));
   return Comparison(std::move(a), std::move(b), limit).Run();
+}
+
+absl::StatusOr<std::vector<std::string>> CompareSpace(const std::string& left, const std::string& right,
+                                                      uint64_t slack) {
+  using Spaces = std::map<std::string, uint64_t>;
+  ASSIGN_OR_RETURN(const Spaces a, SpaceOfFiles(left));
+  ASSIGN_OR_RETURN(const Spaces b, SpaceOfFiles(right));
+  std::vector<std::string> differences;
+  for (const auto& [path, space] : a) {
+    const auto other = b.find(path);
+    if (other == b.end() || other->second <= space + slack) continue;
+    differences.push_back(
+        fmt::format("'{}': {} bytes of space on the left, {} on the right", Printable(path), space, other->second));
+  }
+  return differences;
 }
 
 }  // namespace understudy::tests

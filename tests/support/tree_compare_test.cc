@@ -32,8 +32,9 @@ class TreeCompareTest : public ::testing::TestWithParam<Spoil> {
     const std::string left = dir_.File("left");
     std::filesystem::create_directories(left + "/folder");
     std::ofstream(left + "/folder/file") << "content";
-    std::ofstream(left + "/empty");
+    std::ofstream(left + "/empty").close();
     std::filesystem::create_symlink("target", left + "/link");
+    std::filesystem::create_hard_link(left + "/folder/file", left + "/name");
     ASSERT_EQ(mkfifo((left + "/fifo").c_str(), 0600), 0);
     ASSERT_EQ(std::system(("cp -a '" + left + "' '" + dir_.File("right") + "'").c_str()), 0);
   }
@@ -64,6 +65,10 @@ INSTANTIATE_TEST_SUITE_P(
               }},
         Spoil{"size 7 and 3",
               [](const std::string& root) { ASSERT_EQ(truncate((root + "/folder/file").c_str(), 3), 0); }},
+        Spoil{"'name': a name of 'folder/file' on the left, a file of its own on the right",
+              [](const std::string& root) {
+                ASSERT_EQ(std::system(("cd '" + root + "' && cp -p name n && mv n name").c_str()), 0);
+              }},
         Spoil{"only on the left", [](const std::string& root) { unlink((root + "/empty").c_str()); }},
         Spoil{"only on the right", [](const std::string& root) { std::ofstream(root + "/folder/more"); }},
         Spoil{"another kind",

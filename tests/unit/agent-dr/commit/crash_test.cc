@@ -24,15 +24,17 @@ constexpr int kAcknowledgedThenCrashed = 44;
 // Ends the process at the `at`-th step that is reached.
 class CrashAt : public dr::FaultPoints {
  public:
-  explicit CrashAt(size_t at) : at_(at) {}
+  explicit CrashAt(size_t at, bool armed = true) : at_(at), armed_(armed) {}
   absl::Status Reach(dr::Step, size_t) override {
-    if (reached_++ == at_) _exit(acknowledged_ ? kAcknowledgedThenCrashed : kCrashed);
+    if (armed_ && reached_++ == at_) _exit(acknowledged_ ? kAcknowledgedThenCrashed : kCrashed);
     return absl::OkStatus();
   }
+  void Arm() { armed_ = true; }
   void Acknowledge() { acknowledged_ = true; }
 
  private:
   const size_t at_;
+  bool armed_;
   size_t reached_ = 0;
   bool acknowledged_ = false;
 };
@@ -46,12 +48,16 @@ int InProcess(const std::function<bool()>& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-// Of the changing process: its start settles the commit before (publish once more, 3 folders' metadata, settle); then
-// 19 operations are staged, synced and recorded.
-constexpr size_t kStepsBeforeTheRecord = 5 + 19 + 2;
-// Publishing begins; 5 entries go, 11 come, 5 get metadata.
-constexpr size_t kStepsAfterTheRecord = 1 + 5 + 11 + 5;
+// Of a changing process that starts anew: it settles the commit before (publish once more, 3 folders' metadata,
+// settle).
+constexpr size_t kStartSteps = 5;
+// 27 operations are staged, synced and recorded.
+constexpr size_t kStepsBeforeTheRecord = 27 + 2;
+// Publishing begins; 8 entries go and the mark of that pass, 13 come, 2 names come in two steps each, a patch in
+// three ranges, its size and its metadata, 5 get metadata.
+constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 13 + 2 * 2 + 5 + 5;
 
+const std::string kPatched(20'000, 'p');
 const std::string kImage = std::string(3 * 1024 * 1024, 'i') + "end";
 
 // The state before: something for every kind of operation to work on.
@@ -66,12 +72,17 @@ bool MakeBase(dr::CommitEngine& engine, const std::string& root) {
       session->State(), {InlinePut("a", "A"), InlinePut("b", "B"), model::MakeDirectory{"dir", Meta(0555)},
                          model::MakeDirectory{"dir/in", Meta(0755)}, InlinePut("dir/in/x", "x"),
                          model::MakeDirectory{"gone", Meta(0755)}, InlinePut("gone/left", "left"),
-                         StagedPut("image", kImage, 0), InlinePut("replaced", "old"), InlinePut("turns", "file")});
+                         InlinePut("h1", "several names"), StagedPut("image", kImage, 0), InlinePut("over", "over"),
+                         InlinePut("patched", kPatched), InlinePut("replaced", "old"), InlinePut("turns", "file"),
+                         // So many that an entry that the next commit stages could be taken for one of these.
+                         InlinePut("u", "u"), InlinePut("v", "v"), InlinePut("w", "w"), model::Link{"h2", "h1"},
+                         model::Link{"h3", "h1"}});
   return session->SubmitDurable(commit).ok() && session->Publish().ok();
 }
 
 // The commit under test: swaps a and b, moves a folder into a new one, removes a folder with what it holds, turns a
-// file into a folder, replaces, patches, and makes every other kind.
+// file into a folder, replaces, patches, makes every other kind, gives files more names, and moves one name of a file
+// to where another one went away.
 bool Change(dr::CommitEngine& engine, const std::string& root, const std::function<void()>& on_acknowledged) {
   auto session = engine.Open({"vol", root, 0});
   if (!session.ok()) return false;
@@ -82,17 +93,39 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
   if (!session->StageBegin(7, "staged", image.size(), "image").ok()) return false;
   if (!session->StageDelta(7, {0, image.size(), *delta, delta::DigestOf(image)}).ok()) return false;
   if (!session->StageEnd(7).ok()) return false;
+  if (!session->StageBegin(8, "patched", 30'000, "patched").ok() || !session->StageData(8, 0, "over").ok() ||
+      !session->StageHole(8, 4096, 8192).ok() || !session->StageData(8, 25'000, "grown").ok() ||
+      !session->StageEnd(8).ok()) {
+    return false;
+  }
   const model::Commit commit =
-      NextCommit(session->State(),
-                 {model::Remove{"turns", FileKind::kRegular}, model::Remove{"gone", FileKind::kDirectory},
-                  model::Detach{"dir/in", 3}, model::Detach{"b", 2}, model::Detach{"a", 1}, model::Attach{2, "a"},
-                  model::Attach{1, "b"}, StagedPut("image", image, 7), model::MakeSymlink{"link", "a", Meta(0777)},
-                  model::MakeDirectory{"new", Meta(0500)}, model::Attach{3, "new/in"}, InlinePut("new/in/y", "y"),
-                  model::MakeNode{"pipe", FileKind::kFifo, 0, Meta(0600)}, InlinePut("replaced", "new"),
-                  model::MakeDirectory{"turns", Meta(0755)}, InlinePut("turns/into", "folder"),
-                  model::SetMetadata{"new/in", FileKind::kDirectory, Meta(0711)},
-                  model::SetMetadata{"dir", FileKind::kDirectory, Meta(0555, 1'700'000'001)},
-                  model::SetMetadata{"a", FileKind::kRegular, Meta(0400, 7)}});
+      NextCommit(session->State(), {model::Remove{"turns", FileKind::kRegular},
+                                    model::Detach{"h3", 6},
+                                    model::Remove{"h2", FileKind::kRegular},
+                                    model::Detach{"h1", 5},
+                                    model::Remove{"gone", FileKind::kDirectory},
+                                    model::Detach{"dir/in", 3},
+                                    model::Detach{"b", 2},
+                                    model::Detach{"a", 1},
+                                    model::Attach{2, "a"},
+                                    model::Attach{1, "b"},
+                                    model::Attach{5, "h2"},
+                                    model::Attach{6, "h4"},
+                                    StagedPut("image", image, 7),
+                                    model::MakeSymlink{"link", "a", Meta(0777)},
+                                    model::MakeDirectory{"new", Meta(0500)},
+                                    model::Attach{3, "new/in"},
+                                    InlinePut("new/in/y", "y"),
+                                    model::MakeNode{"pipe", FileKind::kFifo, 0, Meta(0600)},
+                                    InlinePut("replaced", "new"),
+                                    model::MakeDirectory{"turns", Meta(0755)},
+                                    InlinePut("turns/into", "folder"),
+                                    model::Link{"over", "a"},
+                                    model::Patch{"patched", Meta(0640, 3), 30'000, {}, 8},
+                                    model::Link{"pipe2", "pipe"},
+                                    model::SetMetadata{"new/in", FileKind::kDirectory, Meta(0711)},
+                                    model::SetMetadata{"dir", FileKind::kDirectory, Meta(0555, 1'700'000'001)},
+                                    model::SetMetadata{"a", FileKind::kRegular, Meta(0400, 7)}});
   if (!session->SubmitDurable(commit).ok()) return false;
   on_acknowledged();
   return session->Publish().ok();
@@ -103,16 +136,30 @@ class CrashTest : public testing::Test {
   // What an undisturbed run shows.
   void SetUp() override {
     DrHost host;
-    const auto engine = host.Start();
-    ASSERT_TRUE(MakeBase(*engine, host.RootOf("vol")));
-    before_ = Show(*engine, "vol");
-    ASSERT_TRUE(Change(*engine, host.RootOf("vol"), [] {}));
-    after_ = Show(*engine, "vol");
-    ASSERT_NE(before_, after_);
+    {
+      const auto engine = host.Start();
+      ASSERT_TRUE(MakeBase(*engine, host.RootOf("vol")));
+      before_ = Show(*engine, "vol");
+      ASSERT_TRUE(Change(*engine, host.RootOf("vol"), [] {}));
+      after_ = Show(*engine, "vol");
+      ASSERT_NE(before_, after_);
+    }
+    ASSERT_EQ(Show(*host.Start(), "vol"), after_) << "a replay of what is published changes it";
     ASSERT_EQ(host.LeftInWorkFolder(), std::vector<std::string>());
   }
 
-  // Makes the base, then the change in a process that crashes at step `at`.
+  // Makes the base and the change in one process, which crashes at step `at` of the change.
+  static int CrashWithoutRestart(DrHost& host, size_t at) {
+    return InProcess([&] {
+      CrashAt crash(at, false);
+      const auto engine = host.Start(crash);
+      if (!MakeBase(*engine, host.RootOf("vol"))) return false;
+      crash.Arm();
+      return Change(*engine, host.RootOf("vol"), [&] { crash.Acknowledge(); });
+    });
+  }
+
+  // Makes the base, then the change in a process of its own that crashes at step `at`.
   static int CrashDuringChange(DrHost& host, size_t at) {
     EXPECT_TRUE(MakeBase(*host.Start(), host.RootOf("vol")));
     return InProcess([&] {
@@ -144,28 +191,37 @@ class CrashTest : public testing::Test {
     EXPECT_TRUE(session->Publish().ok());
   }
 
+  void CrashAtEachStep(int (*crash)(DrHost&, size_t), size_t steps_before_the_record) {
+    size_t crashed_before = 0;
+    size_t crashed_after = 0;
+    for (size_t at = 0;; ++at) {
+      DrHost host;
+      const int result = crash(host, at);
+      if (result == 0) break;
+      ASSERT_TRUE(result == kCrashed || result == kAcknowledgedThenCrashed) << "step " << at << " gave " << result;
+      ++(result == kCrashed ? crashed_before : crashed_after);
+      ExpectBeforeOrAfter(host, result == kAcknowledgedThenCrashed, at);
+      if (HasFailure()) return;
+    }
+    EXPECT_EQ(crashed_before, steps_before_the_record);
+    EXPECT_EQ(crashed_after, kStepsAfterTheRecord);
+  }
+
   std::string before_;
   std::string after_;
 };
 
 TEST_F(CrashTest, AtEachStepOfACommit) {
-  size_t crashed_before = 0;
-  size_t crashed_after = 0;
-  for (size_t at = 0;; ++at) {
-    DrHost host;
-    const int result = CrashDuringChange(host, at);
-    if (result == 0) break;
-    ASSERT_TRUE(result == kCrashed || result == kAcknowledgedThenCrashed) << "step " << at << " ended with " << result;
-    ++(result == kCrashed ? crashed_before : crashed_after);
-    ExpectBeforeOrAfter(host, result == kAcknowledgedThenCrashed, at);
-    if (HasFailure()) return;
-  }
-  EXPECT_EQ(crashed_before, kStepsBeforeTheRecord);
-  EXPECT_EQ(crashed_after, kStepsAfterTheRecord);
+  CrashAtEachStep(CrashDuringChange, kStartSteps + kStepsBeforeTheRecord);
+}
+
+// The record of the commit before is unsettled until this one's is written, and is replayed after the crash.
+TEST_F(CrashTest, AtEachStepOfACommitAfterAnotherOneOfTheSameRun) {
+  CrashAtEachStep(CrashWithoutRestart, kStepsBeforeTheRecord);
 }
 
 TEST_F(CrashTest, AtEachStepOfTheRecoveryAsWell) {
-  for (size_t at = kStepsBeforeTheRecord;; ++at) {
+  for (size_t at = kStartSteps + kStepsBeforeTheRecord;; ++at) {
     DrHost host;
     const int result = CrashDuringChange(host, at);
     if (result == 0) break;

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -59,6 +60,7 @@ model::Put StagedPut(const std::string& path, const std::string& content, model:
 
 std::string Show(dr::CommitEngine& engine, const std::string& volume) {
   std::string shown;
+  std::map<uint64_t, std::string> first_names;
   const absl::Status listed = engine.Inventory(volume, true, [&](model::InventoryEntry entry) {
     const std::string digest =
         entry.digest.has_value()
@@ -69,6 +71,10 @@ std::string Show(dr::CommitEngine& engine, const std::string& volume) {
                          meta.mode, meta.uid, meta.gid, meta.mtime_seconds, meta.mtime_nanoseconds, entry.size,
                          entry.device, entry.symlink_target, digest);
     for (const model::Xattr& xattr : meta.xattrs) shown += fmt::format(" {}={}", xattr.name, Printable(xattr.value));
+    if (entry.link_id != 0) {
+      const auto [first, is_first] = first_names.emplace(entry.link_id, entry.path);
+      shown += is_first ? " has other names" : fmt::format(" is {}", Printable(first->second));
+    }
     shown += "\n";
     return absl::OkStatus();
   });

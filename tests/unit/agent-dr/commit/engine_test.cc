@@ -9,6 +9,9 @@
 #include <fstream>
 #include <string>
 
+#include "core/delta/content_digest.h"
+#include "core/delta/rsync_segment.h"
+#include "core/store/database.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
 namespace understudy::tests {
@@ -222,6 +225,103 @@ TEST_F(EngineTest, StrayStagingOfACrashIsDiscardedByTheNextStart) {
   EXPECT_EQ(host_.LeftInWorkFolder(), std::vector<std::string>());
 }
 
+TEST_F(EngineTest, OneNameOfAFileMovedOverAnotherLeavesNothingBehind) {
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("a", "A"), model::Link{"b", "a"}}).ok());
+  ASSERT_TRUE(SubmitAndPublish(session, {model::Detach{"a", 1}, model::Attach{1, "b"}}).ok());
+  EXPECT_EQ(host_.LeftInWorkFolder(), std::vector<std::string>());
+  EXPECT_EQ(fs::hard_link_count(host_.RootOf("vol") + "/b"), 1u);
+}
+
+TEST_F(EngineTest, ADeltaStagesTheBlocksThatDiffer) {
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  const std::string before(200'000, 'b');
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("image", before)}).ok());
+  std::string after = before;
+  after.replace(100'000, 4, "over");
+  const auto signature = delta::MakeSignature(before);
+  const auto delta = delta::MakeDelta(*signature, after);
+  ASSERT_TRUE(session.StageBegin(1, "image", after.size(), "image").ok());
+  ASSERT_TRUE(session.StageDelta(1, {0, after.size(), *delta, delta::DigestOf(after)}).ok());
+  const std::vector<std::string> staged = host_.LeftInWorkFolder();
+  ASSERT_EQ(staged.size(), 1u);
+  struct stat stat {};
+  ASSERT_EQ(::stat(staged.front().c_str(), &stat), 0);
+  EXPECT_LE(stat.st_blocks * 512, 16 * 1024);
+}
+
+// What a patch writes isn't durable before the next sync, so its staged content has to outlive the publishing.
+TEST_F(EngineTest, APatchThatAPowerCutTookIsBroughtInAgain) {
+  const std::string path = host_.RootOf("vol") + "/image";
+  const std::string before(20'000, 'b');
+  std::string after = before;
+  after.replace(8192, 4, "over");
+  {
+    const auto engine = host_.Start();
+    dr::Session session = Open(*engine);
+    ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("image", before)}).ok());
+    ASSERT_TRUE(session.StageBegin(1, "image", after.size(), "image").ok());
+    ASSERT_TRUE(session.StageData(1, 8192, "over").ok());
+    ASSERT_TRUE(session.StageEnd(1).ok());
+    ASSERT_TRUE(SubmitAndPublish(session, {model::Patch{"image", Meta(0600), after.size(), {}, 1}}).ok());
+    // Neither an opening nor a failed call may take it away.
+    session = Open(*engine);
+    EXPECT_FALSE(session.StageEnd(9).ok());
+  }
+  ASSERT_EQ(Read(path), after);
+  std::ofstream(path, std::ios::binary) << before;
+  host_.Start();
+  EXPECT_EQ(Read(path), after);
+  EXPECT_EQ(host_.LeftInWorkFolder(), std::vector<std::string>());
+}
+
+TEST_F(EngineTest, AfterTheNextCommitAPatchLeavesNothingBehind) {
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("image", "before")}).ok());
+  ASSERT_TRUE(session.StageBegin(1, "image", 5, "image").ok());
+  ASSERT_TRUE(session.StageData(1, 0, "after").ok());
+  ASSERT_TRUE(session.StageEnd(1).ok());
+  ASSERT_TRUE(SubmitAndPublish(session, {model::Patch{"image", Meta(0600), 5, {}, 1}}).ok());
+  EXPECT_EQ(Read(host_.RootOf("vol") + "/image"), "after");
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("next", "n")}).ok());
+  EXPECT_EQ(host_.LeftInWorkFolder(), std::vector<std::string>());
+}
+
+TEST_F(EngineTest, APatchForAnotherFileThanItsContentIsRefused) {
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("a", "same"), InlinePut("b", "same")}).ok());
+  ASSERT_TRUE(session.StageBegin(1, "a", 4, "a").ok());
+  ASSERT_TRUE(session.StageData(1, 0, "next").ok());
+  ASSERT_TRUE(session.StageEnd(1).ok());
+  const absl::Status refused =
+      session.SubmitDurable(NextCommit(session.State(), {model::Patch{"b", Meta(0600), 4, {}, 1}}));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDataLoss) << refused;
+  EXPECT_EQ(Read(host_.RootOf("vol") + "/b"), "same");
+}
+
+TEST_F(EngineTest, ADamagedRecordIsNotReplayed) {
+  {
+    const auto engine = host_.Start();
+    dr::Session session = Open(*engine);
+    ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("a", "A"), InlinePut("b", "B")}).ok());
+    ASSERT_TRUE(session.SubmitDurable(NextCommit(session.State(), {model::Remove{"a", FileKind::kRegular}})).ok());
+  }
+  {
+    auto database = store::Database::Open(host_.State() + "/volumes/vol/replica.db", {});
+    ASSERT_TRUE(database.ok()) << database.status();
+    ASSERT_TRUE(database->Execute("UPDATE record_source SET inode = inode + 1").ok());
+  }
+  const auto engine = host_.Start();
+  ASSERT_EQ(engine->Problems().size(), 1u);
+  EXPECT_NE(engine->Problems().front().find("damaged"), std::string::npos) << engine->Problems().front();
+  EXPECT_EQ(engine->Open({"vol", host_.RootOf("vol"), 0}).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(fs::exists(host_.RootOf("vol") + "/a"));
+}
+
 TEST_F(EngineTest, AVolumeWithTheLongestNameWorks) {
   const auto engine = host_.Start();
   const std::string name(253, 'v');
@@ -312,6 +412,23 @@ TEST_F(SmallFilesystemTest, NoSpaceRefusesTheCommitAndKeepsTheLastState) {
   EXPECT_EQ(session.State().sequence, 1u);
   EXPECT_EQ(Show(*engine, "vol"), before);
   EXPECT_TRUE(SubmitAndPublish(session, {InlinePut("b", "B")}).ok());
+}
+
+TEST_F(SmallFilesystemTest, ACommitThatWouldTakeTheReserveIsRefusedAndGoesOnWhenThereIsRoom) {
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("a", "A")}).ok());
+  const std::string filler = host_.Export() + "/filler";
+  const auto space = fs::space(host_.Export());
+  std::ofstream(filler) << std::string(space.available - space.capacity / 20 - 64 * 1024, 'f');
+  const std::string content(128 * 1024, 'c');
+  const absl::Status refused = session.SubmitDurable(NextCommit(session.State(), {InlinePut("b", content)}));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  EXPECT_NE(refused.message().find("are needed"), absl::string_view::npos) << refused;
+  session = Open(*engine);
+  EXPECT_EQ(session.State().sequence, 1u);
+  fs::remove(filler);
+  EXPECT_TRUE(SubmitAndPublish(session, {InlinePut("b", content)}).ok());
 }
 
 TEST_F(SmallFilesystemTest, TheWorkFolderOfAFilesystemsOwnRootIsInsideItAndNoPartOfAVolume) {

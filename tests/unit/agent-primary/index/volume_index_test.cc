@@ -57,7 +57,8 @@ TEST_F(VolumeIndexTest, StagedChangesTakeEffectWhenAcknowledged) {
 TEST_F(VolumeIndexTest, StagedChangesSurviveARestartUntilSettled) {
   const std::vector<IndexChange> changes = {
       PutRow{"a", Row(1)}, DetachRows{"x", 3}, AttachRows{3, "y"},     PutSegment{1, {7, {}, "signature"}},
-      RemoveSegment{1, 8}, CopySegments{1, 2}, TruncateSegments{2, 9}, RemoveRow{"z"}};
+      RemoveSegment{1, 8}, CopySegments{1, 2}, TruncateSegments{2, 9}, RemoveRow{"z"},
+      UnsettleRow{"y"}};
   ASSERT_TRUE(index_->Stage(5, false, changes).ok());
   Reopen();
   EXPECT_EQ(index_->state().staged_sequence, 5u);
@@ -95,12 +96,55 @@ TEST_F(VolumeIndexTest, ARemovedFolderTakesItsRowsAndSegmentsAlong) {
   EXPECT_FALSE(HasSegment(3, 0));
 }
 
+TEST_F(VolumeIndexTest, SegmentsGoWithTheLastNameOfAFile) {
+  Commit({PutRow{"a", Row(1)}, PutRow{"b", Row(1)}, PutRow{"c", Row(2)}, PutSegment{1, {}}, PutSegment{2, {}}});
+  Commit({RemoveRow{"a"}});
+  EXPECT_TRUE(HasSegment(1, 0)) << "b has that file still";
+  Commit({DetachRows{"c", 1}, AttachRows{1, "b"}});
+  EXPECT_FALSE(HasSegment(1, 0)) << "b was the last name, and was renamed over";
+  EXPECT_TRUE(HasSegment(2, 0));
+}
+
+TEST_F(VolumeIndexTest, ACutFileLosesTheSegmentsFromTheCutOn) {
+  Commit({PutRow{"a", Row(1)}, PutSegment{1, {3, {}, ""}}, PutSegment{1, {4, {}, ""}}, PutSegment{1, {5, {}, ""}}});
+  Commit({TruncateSegments{1, 4}});
+  EXPECT_TRUE(HasSegment(1, 3));
+  EXPECT_FALSE(HasSegment(1, 4));
+  EXPECT_FALSE(HasSegment(1, 5));
+  Commit({RemoveSegment{1, 3}});
+  EXPECT_FALSE(HasSegment(1, 3));
+}
+
+TEST_F(VolumeIndexTest, WhatWasCompleteStaysCompleteWhileALaterCaptureIsUnderWay) {
+  Commit({PutRow{"a", Row(1)}});
+  ASSERT_TRUE(index_->Stage(2, /*completes_capture=*/false, std::vector<IndexChange>{PutRow{"b", Row(2)}}).ok());
+  ASSERT_TRUE(index_->Acknowledge().ok());
+  EXPECT_TRUE(index_->state().complete);
+}
+
 TEST_F(VolumeIndexTest, AReplacedFileLosesItsSegments) {
   Commit({PutRow{"a", Row(1)}, PutSegment{1, {}}});
   Commit({PutRow{"a", Row(1)}});
   EXPECT_TRUE(HasSegment(1, 0)) << "the same inode continues";
   Commit({PutRow{"a", Row(2)}});
   EXPECT_FALSE(HasSegment(1, 0));
+}
+
+TEST_F(VolumeIndexTest, AnUnsettledRowIsLookedAtUntilItIsPutAnew) {
+  ASSERT_TRUE(index_->Refresh(std::vector<IndexChange>{PutRow{"a", Row(1)}, PutRow{"b", Row(2)}}).ok());
+  ASSERT_TRUE(index_->Stage(1, true, std::vector<IndexChange>{UnsettleRow{"a"}, UnsettleRow{"none"}}).ok());
+  EXPECT_THAT(index_->ListUnsettled(10).value(), IsEmpty());
+  Reopen();
+  ASSERT_TRUE(index_->Acknowledge().ok());
+  EXPECT_THAT(index_->ListUnsettled(10).value(), ElementsAre("a"));
+  IndexRow unsettled = Row(1);
+  unsettled.ctime_nanoseconds = kUnsettledCtime;
+  unsettled.mtime_nanoseconds = kUnknownMtime;
+  EXPECT_EQ(index_->Find("a").value(), unsettled);
+  EXPECT_EQ(index_->Find("b").value(), Row(2));
+  EXPECT_EQ(index_->Find("none").value(), std::nullopt);
+  ASSERT_TRUE(index_->Refresh(std::vector<IndexChange>{PutRow{"a", Row(1)}}).ok());
+  EXPECT_THAT(index_->ListUnsettled(10).value(), IsEmpty());
 }
 
 TEST_F(VolumeIndexTest, PagesOfAFolder) {

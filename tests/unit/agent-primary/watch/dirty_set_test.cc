@@ -47,6 +47,40 @@ TEST(DirtySetTest, AClosedFileIsDueAtOnceAndLeavesABusyOneAlone) {
   EXPECT_EQ(set.OldestHint(), At(0));
 }
 
+TEST(DirtySetTest, AFileThatIsClosedAfterItsWritesIsDueAtOnce) {
+  DirtySet set(kTimes);
+  set.Add("page", HintKind::kPath, false, At(0));
+  set.Add("page", HintKind::kPath, true, At(10));
+  EXPECT_THAT(PathsOf(set.Take(At(10), false)), ElementsAre("page"));
+}
+
+TEST(DirtySetTest, OneHintAtTheSubtreeIsEnoughForIt) {
+  DirtySet set(kTimes);
+  set.Add("d", HintKind::kPath, false, At(0));
+  set.Add("d", HintKind::kSubtree, false, At(1));
+  set.Add("d", HintKind::kPath, false, At(2));
+  EXPECT_TRUE(set.Take(At(2), true).paths[0].subtree);
+}
+
+TEST(DirtySetTest, AFailedSubtreeStaysOne) {
+  DirtySet set(kTimes);
+  set.Add("d", HintKind::kSubtree, true, At(0));
+  const DirtyBatch batch = set.Take(At(1), false);
+  set.Add("d", HintKind::kPath, false, At(2));
+  set.Restore(batch);
+  EXPECT_TRUE(set.Take(At(2), false).paths[0].subtree);
+}
+
+TEST(DirtySetTest, AFailedScanIsDueAgainAndKeepsItsAge) {
+  DirtySet set(kTimes);
+  set.AddWholeVolume(At(3), /*hinted=*/true);
+  const DirtyBatch batch = set.Take(At(4), false);
+  EXPECT_TRUE(set.Take(At(5), false).empty());
+  set.Restore(batch);
+  EXPECT_EQ(set.OldestHint(), At(3));
+  EXPECT_TRUE(set.Take(At(5), false).whole_volume);
+}
+
 TEST(DirtySetTest, ABarrierTakesEverything) {
   DirtySet set(kTimes);
   set.Add("a", HintKind::kPath, false, At(5));
@@ -78,12 +112,13 @@ TEST(DirtySetTest, ARecheckIsNoLag) {
 
 TEST(DirtySetTest, TooManyPathsBecomeTheWholeVolume) {
   DirtySet set(kTimes);
-  for (size_t i = 0; i <= kMaxDirtyPaths; ++i) set.Add(std::to_string(i), HintKind::kPath, false, At(7));
+  set.Add("first", HintKind::kPath, false, At(2));
+  for (size_t i = 0; i < kMaxDirtyPaths; ++i) set.Add(std::to_string(i), HintKind::kPath, false, At(7));
   EXPECT_EQ(set.size(), 1u);
   const DirtyBatch batch = set.Take(At(7), false);
   EXPECT_TRUE(batch.whole_volume);
   EXPECT_THAT(batch.paths, IsEmpty());
-  EXPECT_EQ(batch.oldest_hint, At(7));
+  EXPECT_EQ(batch.oldest_hint, At(2));
 }
 
 TEST(DirtySetTest, AnUnhintedScanIsNoLagUntilSomethingIsHinted) {

@@ -4,12 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <set>
 
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
 
 namespace understudy::primary {
 namespace {
@@ -21,15 +27,27 @@ class Recorder : public HintSink {
  public:
   void OnHint(const model::VolumeName&, std::string_view path, HintKind, bool) override {
     absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(&open_));
     paths_.emplace(path);
   }
   void OnOverflow(const model::VolumeName&) override {
     absl::MutexLock lock(&mutex_);
     ++overflows_;
+    mutex_.Await(absl::Condition(&overflow_open_));
   }
   std::set<std::string> TakePaths() {
     absl::MutexLock lock(&mutex_);
     return std::exchange(paths_, {});
+  }
+  // While closed, the source's thread is held at the next hint, and the kernel's queue fills.
+  void SetOpen(bool open) {
+    absl::MutexLock lock(&mutex_);
+    open_ = open;
+  }
+  // While closed, the source's thread is held after it told of an overflow.
+  void SetOverflowOpen(bool open) {
+    absl::MutexLock lock(&mutex_);
+    overflow_open_ = open;
   }
   int overflows() {
     absl::MutexLock lock(&mutex_);
@@ -38,6 +56,8 @@ class Recorder : public HintSink {
 
  private:
   absl::Mutex mutex_;
+  bool open_ ABSL_GUARDED_BY(mutex_) = true;
+  bool overflow_open_ ABSL_GUARDED_BY(mutex_) = true;
   std::set<std::string> paths_ ABSL_GUARDED_BY(mutex_);
   int overflows_ ABSL_GUARDED_BY(mutex_) = 0;
 };
@@ -52,7 +72,26 @@ class InotifySourceTest : public ::testing::Test {
     source_ = *std::move(source);
     ASSERT_TRUE(source_->AddVolume("web", dir_.File("web")).ok());
   }
+  void TearDown() override {
+    recorder_.SetOverflowOpen(true);
+    recorder_.SetOpen(true);
+  }
   std::string Path(const std::string& path) const { return dir_.File("web/" + path); }
+  static size_t QueueBound() {
+    size_t bound = 0;
+    std::ifstream("/proc/sys/fs/inotify/max_queued_events") >> bound;
+    return bound;
+  }
+  // Leaves the source's thread held at a hint, and more events behind it than the kernel keeps.
+  void FillQueue() {
+    recorder_.SetOpen(false);
+    std::ofstream(Path("d/hold")) << "x";
+    // Making and removing in turns, because the kernel joins an event to an equal one before it.
+    for (size_t events = 0; events < QueueBound() + 10'000; events += 2) {
+      ASSERT_EQ(symlink("x", Path("d/flood").c_str()), 0);
+      ASSERT_EQ(unlink(Path("d/flood").c_str()), 0);
+    }
+  }
   std::set<std::string> Hints() {
     EXPECT_TRUE(source_->Flush(absl::Seconds(20)).ok());
     return recorder_.TakePaths();
@@ -76,6 +115,82 @@ TEST_F(InotifySourceTest, NewFoldersAreWatchedAllTheWayDown) {
   EXPECT_THAT(Hints(), Contains("n1"));
   std::ofstream(Path("n1/n2/n3/file")) << "x";
   EXPECT_THAT(Hints(), Contains("n1/n2/n3/file"));
+}
+
+TEST_F(InotifySourceTest, EveryKindOfChangeIsHintedAt) {
+  const std::string file = Path("d/file");
+  std::ofstream(file) << "x";
+  EXPECT_THAT(Hints(), Contains("d/file"));
+  {
+    std::ofstream still_open(file);
+    still_open << "y" << std::flush;
+    EXPECT_THAT(Hints(), Contains("d/file")) << "written";
+  }
+  (void)Hints();
+  ASSERT_EQ(chmod(file.c_str(), 0600), 0);
+  EXPECT_THAT(Hints(), Contains("d/file")) << "mode";
+  ASSERT_EQ(setxattr(file.c_str(), "user.note", "x", 1, 0), 0);
+  EXPECT_THAT(Hints(), Contains("d/file")) << "xattr";
+  ASSERT_EQ(chmod(Path("d").c_str(), 0700), 0);
+  EXPECT_THAT(Hints(), Contains("d")) << "a folder's mode";
+  std::filesystem::create_hard_link(file, Path("d/e/link"));
+  EXPECT_THAT(Hints(), Contains("d/e/link"));
+  std::filesystem::rename(file, Path("d/e/file"));
+  EXPECT_THAT(Hints(), ::testing::IsSupersetOf({"d/file", "d/e/file"}));
+  std::filesystem::remove(Path("d/e/file"));
+  EXPECT_THAT(Hints(), Contains("d/e/file")) << "removed";
+  std::filesystem::remove_all(Path("d/e"));
+  EXPECT_THAT(Hints(), Contains("d/e")) << "a removed folder";
+}
+
+TEST_F(InotifySourceTest, AfterAnOverflowTheVolumeIsToldOfAndEveryFolderWatched) {
+  if (QueueBound() == 0 || QueueBound() > 200'000) GTEST_SKIP() << "filling such a queue would take too long";
+  FillQueue();
+  std::filesystem::create_directories(Path("unseen/below"));
+  std::filesystem::rename(Path("d/e"), Path("unseen/e"));
+  recorder_.SetOpen(true);
+  (void)Hints();
+  EXPECT_GE(recorder_.overflows(), 1);
+  (void)Hints();
+  std::ofstream(Path("unseen/below/file")) << "x";
+  std::ofstream(Path("unseen/e/file")) << "x";
+  EXPECT_THAT(Hints(), ::testing::IsSupersetOf({"unseen/below/file", "unseen/e/file"}));
+}
+
+// The scan that the overflow asked for may be over by then, so the change's own hint has to come.
+TEST_F(InotifySourceTest, FlushAfterAnOverflowWasToldOfWaitsForItsOwnCookie) {
+  if (QueueBound() == 0 || QueueBound() > 200'000) GTEST_SKIP() << "filling such a queue would take too long";
+  FillQueue();
+  recorder_.SetOverflowOpen(false);
+  recorder_.SetOpen(true);
+  ASSERT_TRUE(tests::WaitFor("the overflow", absl::Seconds(60), [&] { return recorder_.overflows() > 0; }).ok());
+  recorder_.SetOpen(false);
+  std::ofstream(Path("d/late")) << "x";
+  const auto cookies_time = [&] { return std::filesystem::last_write_time(dir_.File("cookies")); };
+  const auto before = cookies_time();
+  std::future<absl::Status> flush = std::async(std::launch::async, [&] { return source_->Flush(absl::Seconds(60)); });
+  ASSERT_TRUE(tests::WaitFor("the cookie", absl::Seconds(20), [&] { return cookies_time() != before; }).ok());
+  recorder_.SetOverflowOpen(true);
+  EXPECT_EQ(flush.wait_for(std::chrono::milliseconds(500)), std::future_status::timeout)
+      << "d/late isn't hinted at yet";
+  recorder_.SetOpen(true);
+  EXPECT_TRUE(flush.get().ok());
+  EXPECT_THAT(recorder_.TakePaths(), Contains("d/late"));
+}
+
+TEST_F(InotifySourceTest, AfterAnOverflowNothingThatIsGoneIsWatched) {
+  std::filesystem::create_directories(Path("gone/sub"));
+  (void)Hints();
+  EXPECT_EQ(source_->watch_count(), 5u);
+  FillQueue();
+  std::filesystem::remove_all(Path("gone"));
+  std::filesystem::rename(Path("d/e"), dir_.File("outside"));
+  recorder_.SetOpen(true);
+  (void)Hints();
+  EXPECT_GE(recorder_.overflows(), 1);
+  EXPECT_EQ(source_->watch_count(), 2u);
+  std::ofstream(dir_.File("outside/file")) << "x";
+  EXPECT_THAT(Hints(), ::testing::IsEmpty());
 }
 
 TEST_F(InotifySourceTest, ARenamedFolderIsHintedAtByItsNewName) {

@@ -113,6 +113,20 @@ TEST_F(OsTest, SymlinksOwnMetadata) {
   EXPECT_EQ(MetadataOf(root.Stat("link").value()), metadata);
 }
 
+TEST_F(OsTest, DataIsFoundBetweenHoles) {
+  constexpr uint64_t kMebibyte = 1 << 20;
+  const Fd file(::open(dir_.File("sparse").c_str(), O_CREAT | O_RDWR, 0644));
+  ASSERT_EQ(ftruncate(file.get(), 9 * kMebibyte), 0);
+  ASSERT_TRUE(WriteAt(file.get(), 3 * kMebibyte, std::string(kMebibyte, 'x')).ok());
+  const std::optional<DataRange> data = NextData(file.get(), 0).value();
+  ASSERT_TRUE(data.has_value());
+  EXPECT_EQ(data->begin, 3 * kMebibyte);
+  EXPECT_EQ(data->end, 4 * kMebibyte);
+  EXPECT_EQ(NextData(file.get(), 3 * kMebibyte + 5)->value().begin, 3 * kMebibyte + 5);
+  EXPECT_FALSE(NextData(file.get(), 4 * kMebibyte)->has_value());
+  EXPECT_FALSE(NextData(file.get(), 10 * kMebibyte)->has_value()) << "past the end";
+}
+
 TEST_F(OsTest, DigestOfAFileIgnoresWhereItsHolesAre) {
   std::string content(10'000'000, '\0');
   content.replace(5'000'000, 4, "data");

@@ -1,0 +1,33 @@
+#include "agent-dr/commit/free_space.h"
+
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace understudy::dr {
+
+absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries) {
+  struct statvfs space {};
+  if (fstatvfs(fd, &space) != 0) return ErrnoStatus(errno, "ask for the free space");
+  const uint64_t free = uint64_t{space.f_bavail} * space.f_frsize;
+  const uint64_t whole = uint64_t{space.f_blocks} * space.f_frsize;
+  const uint64_t reserve = std::min(kFreeSpaceReserveBytes, whole / kFreeSpaceReserveDivisor);
+  if (free < reserve || free - reserve < bytes) {
+    return absl::ResourceExhaustedError(
+        fmt::format("no space for the replica: {} bytes more and a reserve of {} are needed, {} are free: make room on "
+                    "its filesystem, and replication goes on by itself",
+                    bytes, reserve, free));
+  }
+  // Filesystems that make inodes as they need them say 0 of how many there are.
+  if (space.f_files != 0 && space.f_favail < entries) {
+    return absl::ResourceExhaustedError(
+        fmt::format("no inodes for the replica: {} more are needed, {} are free: remove files from its filesystem, and "
+                    "replication goes on by itself",
+                    entries, uint64_t{space.f_favail}));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,100 @@
+// DR's filesystem is full: the last good state stays, the status says so, and replication goes on when space is back.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "core/os/fd.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/loop_mount.h"
+#include "tests/support/site.h"
+#include "tests/support/tree_compare.h"
+#include "tests/support/wait.h"
+
+namespace understudy::tests {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr uint64_t kDiskMegabytes = 96;
+constexpr uint64_t kBytesThatDontFit = 16 << 20;
+constexpr uint64_t kBytesLeftFree = 4 << 20;
+
+void WriteRandom(const std::string& path, uint64_t size) {
+  std::ofstream file(path, std::ios::binary);
+  std::mt19937_64 random(size);
+  for (uint64_t at = 0; at < size; at += sizeof(uint64_t)) {
+    const uint64_t word = random();
+    file.write(reinterpret_cast<const char*>(&word), sizeof(word));
+  }
+}
+
+class FullDiskTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto disk = LoopMount::Make("ext4", kDiskMegabytes);
+    if (absl::IsUnimplemented(disk.status())) GTEST_SKIP() << disk.status();
+    ASSERT_TRUE(disk.ok()) << disk.status();
+    disk_ = *std::move(disk);
+    auto site = Site::Make({.dr_folder = disk_->Path()});
+    ASSERT_TRUE(site.ok()) << site.status();
+    site_ = *std::move(site);
+    ASSERT_TRUE(site_->StartDr().ok());
+    ASSERT_TRUE(site_->StartPrimary().ok());
+  }
+
+  nlohmann::json VolumeStatus() {
+    const ProcessResult result = site_->Drctl({"status", "-o", "json"});
+    const nlohmann::json status = nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
+    return status.is_object() && !status.at("volumes").empty() ? status.at("volumes").at(0) : nlohmann::json::object();
+  }
+  std::vector<std::string> Differences(const std::string& tree) {
+    const auto differences = CompareTrees(tree, site_->Replica("web"));
+    return differences.ok() ? *differences : std::vector<std::string>{differences.status().ToString()};
+  }
+  void Fill() {
+    const uint64_t bytes = std::filesystem::space(disk_->Path()).free - kBytesLeftFree;
+    const os::Fd filler(open((disk_->Path() + "/filler").c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    ASSERT_EQ(posix_fallocate(filler.get(), 0, static_cast<off_t>(bytes)), 0);
+  }
+
+  std::unique_ptr<LoopMount> disk_;
+  std::unique_ptr<Site> site_;
+};
+
+TEST_F(FullDiskTest, TheLastStateStaysAndReplicationGoesOnByItself) {
+  const std::string volume = site_->Volume("web");
+  WriteRandom(volume + "/old", 2 << 20);
+  std::ofstream(volume + "/small") << "first";
+  ASSERT_TRUE(site_->Sync("web").ok());
+  const std::string before = site_->File("before");
+  ASSERT_EQ(RunProcess({.program = "cp", .arguments = {"-a", volume, before}})->exit_code, 0);
+  const nlohmann::json good = VolumeStatus();
+  Fill();
+  WriteRandom(volume + "/large", kBytesThatDontFit);
+  const absl::Status said = WaitFor("the status to say that there is no space", absl::Seconds(60), [&] {
+    const nlohmann::json status = VolumeStatus();
+    return status.value("state", "") == "error" &&
+           status.at("error").get<std::string>().find("space") != std::string::npos;
+  });
+  ASSERT_TRUE(said.ok()) << said << VolumeStatus() << site_->primary().Err();
+  EXPECT_THAT(site_->Drctl({"volumes", "list"}).out, HasSubstr("web"));
+  EXPECT_GT(VolumeStatus().at("lag_seconds"), 0);
+  EXPECT_EQ(VolumeStatus().at("replica").at("sequence"), good.at("replica").at("sequence"));
+  EXPECT_THAT(Differences(before), IsEmpty());
+
+  std::filesystem::remove(disk_->Path() + "/filler");
+  const absl::Status equal = WaitFor("the replica to catch up", absl::Seconds(60), [&] {
+    return VolumeStatus().value("state", "") == "idle" && Differences(volume).empty();
+  });
+  EXPECT_TRUE(equal.ok()) << equal << VolumeStatus();
+  EXPECT_EQ(VolumeStatus().at("lag_seconds"), 0);
+}
+
+}  // namespace
+}  // namespace understudy::tests

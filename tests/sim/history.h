@@ -1,0 +1,75 @@
+// history.h: one seeded life of a volume and its replica: changes, faults of both filesystems and of the link, crashes
+// of either half; and what must hold whatever happens:
+//
+//   1. once the faults end and a barrier passes, both trees are equal;
+//   2. whenever DR has started anew, the replica is what the volume was at the capture of the replica's sequence;
+//   3. nothing acknowledged is lost, neither by a crash nor for the next session;
+//   4. a message of an older session is refused;
+//   5. the primary asks for an inventory only when it can't know what DR holds.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "agent-dr/commit/commit_engine.h"
+#include "agent-primary/ship/volume_replicator.h"
+#include "tests/sim/fake_clock.h"
+#include "tests/sim/faulty_system.h"
+#include "tests/sim/ledger.h"
+#include "tests/sim/sim_link.h"
+#include "tests/support/churn.h"
+
+namespace understudy::sim {
+
+// One thread; the same again for the same seed, but for what depends on the kernel's time stamps (racily clean files).
+class History {
+ public:
+  // Lives in `folder`, which is there and empty.
+  History(uint64_t seed, std::string folder);
+  ~History();
+
+  // OK: all of the above held.
+  [[nodiscard]] absl::Status Run();
+  // What happened, a line for each step.
+  [[nodiscard]] std::string Story();
+
+ private:
+  uint64_t Below(uint64_t bound) { return random_() % bound; }
+  bool OneIn(uint64_t bound) { return Below(bound) == 0; }
+  std::string Volume() const { return folder_ + "/primary/web"; }
+  std::string Replica() const { return folder_ + "/dr/web"; }
+  void Tell(std::string line) { story_.push_back(std::move(line)); }
+  // Takes in what the link and the filesystem have to tell.
+  void Listen();
+
+  absl::Status Round();
+  void ChangeVolume(uint64_t most);
+  void Brew();
+  FaultPlan BrewFaults();
+  // One run of the replicator; crashed halves are started anew.
+  absl::Status Step();
+  // Ends all faults and replicates until a barrier passes.
+  absl::Status Calm();
+
+  absl::Status StartDr();
+  absl::Status CheckReplica();
+  absl::Status StartPrimary();
+  absl::Status LoseIndex();
+
+  const std::string folder_;
+  std::mt19937_64 random_;
+  std::vector<std::string> story_;
+  tests::Churn churn_;
+  FakeClock clock_;
+  Ledger ledger_;
+  std::unique_ptr<dr::CommitEngine> engine_;
+  std::unique_ptr<primary::VolumeReplicator> replicator_;
+  SimLink link_;
+  std::optional<uint64_t> barrier_;
+  bool changed_ = true;  // since the replicator was told last
+};
+
+}  // namespace understudy::sim
