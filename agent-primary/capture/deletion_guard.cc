@@ -30,16 +30,17 @@ void RecordEntries(GuardRecord& record, uint64_t entries, int64_t now_nanosecond
   if (record.counts.empty() || record.counts.back().minute != minute) record.counts.push_back({minute, entries});
 }
 
-bool AllowDeletion(const GuardLimits& limits, GuardRecord& record, uint64_t entries, uint64_t entries_after,
-                   int64_t now_nanoseconds) {
-  RecordEntries(record, entries, now_nanoseconds);
+bool AllowDeletion(const GuardLimits& limits, GuardRecord& record, const Deletion& deletion, int64_t now_nanoseconds) {
+  RecordEntries(record, deletion.entries, now_nanoseconds);
   const uint64_t before =
       std::max(record.counts.front().entries, record.held.has_value() ? record.held->entries_before : 0);
-  const uint64_t gone = before > entries_after ? before - entries_after : 0;
+  const uint64_t gone = before > deletion.entries_after ? before - deletion.entries_after : 0;
   if (record.held.has_value() && record.held->approved && gone <= record.held->entries_gone) return true;
-  const bool too_much = limits.max_delete_fraction < 1 && entries_after < entries && gone >= limits.min_files &&
-                        static_cast<double>(gone) > limits.max_delete_fraction * static_cast<double>(before);
-  if (!too_much) {
+  const bool deletes = limits.max_delete_fraction < 1 && deletion.entries_after < deletion.entries;
+  const bool most =
+      gone >= limits.min_files && static_cast<double>(gone) > limits.max_delete_fraction * static_cast<double>(before);
+  const bool everything = deletion.entries_after == 0 && deletion.bytes >= kGuardedBytes;
+  if (!deletes || !(most || everything)) {
     record.held.reset();
     return true;
   }

@@ -84,6 +84,7 @@ class Planner {
       if (source.has_value() && IsWorthMoving(entry.stat, source->row) && !continued_.contains(source->path)) {
         entry.base = std::move(source);
         entry.move_slot = Move(*entry.base, path);
+        if (in_place.has_value() && before != path) overtaken_.emplace(before, path);
       } else if (in_place.has_value() && in_place->kind == entry.stat.kind) {
         replaced_.emplace(plan_.entries.size(), IndexEntry{before, *in_place});
       }
@@ -161,7 +162,10 @@ class Planner {
       if (!fits || continued_.contains(name.path)) continue;
       entry.base = name;
       entry.move_slot = Move(name, entry.path);
-      replaced_.erase(position);
+      const auto old = replaced_.find(position);
+      if (old == replaced_.end()) return;
+      if (old->second.path != entry.path) overtaken_.emplace(old->second.path, entry.path);
+      replaced_.erase(old);
       return;
     }
   }
@@ -220,6 +224,10 @@ class Planner {
       removed.insert(path);
       plan_.removals.push_back({path, *change.row});
     }
+    for (const auto& [before, after] : overtaken_) {
+      const bool moved_along = !detector_.IsGoneFromMoved(before, InnermostMoved(before));
+      if (!continued_.contains(before) && PathAfter(before) == after && moved_along) ++plan_.replaced;
+    }
     std::reverse(plan_.removals.begin(), plan_.removals.end());
     for (auto move = moves_.rbegin(); move != moves_.rend(); ++move) plan_.moves.push_back(move->second);
   }
@@ -256,6 +264,7 @@ class Planner {
   std::map<std::string, Plan::Move> moves_;        // by key of the source
   std::map<size_t, IndexEntry> replaced_;          // by position in plan_.entries
   std::set<std::string> continued_;                // paths before the commit
+  std::map<std::string, std::string> overtaken_;   // what came along with a folder to a name that a move takes
   std::map<std::string, std::string> moved_from_;  // target → source
   std::map<std::string, std::string> moved_to_;    // source → target
 };

@@ -249,8 +249,18 @@ absl::Status VolumeIndex::LoadGuard() {
   }
 }
 
-absl::Status VolumeIndex::SaveGuard(const GuardRecord& record) {
+absl::StatusOr<uint64_t> VolumeIndex::CountBytes() {
+  ASSIGN_OR_RETURN(Statement sum, database_.Prepare("SELECT ifnull(sum(size), 0) FROM entry WHERE kind = ?1"));
+  sum.BindInteger(1, static_cast<int64_t>(model::FileKind::kRegular));
+  ASSIGN_OR_RETURN(const bool found, sum.Step());
+  UNDERSTUDY_CHECK(found);
+  return sum.Unsigned(0);
+}
+
+absl::Status VolumeIndex::SaveGuard(const GuardRecord& record, store::Durability durability) {
   if (record == guard_) return absl::OkStatus();
+  RETURN_IF_ERROR(database_.SetDurability(durability));
+  const absl::Cleanup restore = [this] { (void)database_.SetDurability(store::Durability::kNormal); };
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   ASSIGN_OR_RETURN(Statement save, database_.Prepare("UPDATE guard SET entries_before = ?1, entries_gone = ?2, since = "
                                                      "?3, approved = ?4, root_filesystem = ?5, root_inode = ?6, "

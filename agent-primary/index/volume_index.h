@@ -44,9 +44,14 @@ class VolumeIndex {
   // How many there are below the folder `folder`, which isn't the root; without itself.
   [[nodiscard]] absl::StatusOr<uint64_t> CountBelow(std::string_view folder);
 
+  // Content of all of them; goes through all rows.
+  [[nodiscard]] absl::StatusOr<uint64_t> CountBytes();
+
   // What the guards remember; it outlasts Rebuild.
   [[nodiscard]] const GuardRecord& guard() const { return guard_; }
-  [[nodiscard]] absl::Status SaveGuard(const GuardRecord& record);
+  // With kFull it is on disk when this returns, unlike all else here.
+  [[nodiscard]] absl::Status SaveGuard(const GuardRecord& record,
+                                       store::Durability durability = store::Durability::kNormal);
 
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view path);
   // Any entry with this inode number.

@@ -15,6 +15,7 @@
 #include "core/delta/content_digest.h"
 #include "core/model/path.h"
 #include "core/os/metadata.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::primary {
 namespace {
@@ -377,7 +378,11 @@ absl::StatusOr<std::optional<GuardFinding>> CheckRoot(const CaptureContext& cont
                         fmt::format("the volume's folder isn't the one that was replicated before ({}): is its "
                                     "filesystem mounted? Bring the old folder back, or take the new one with `drctl "
                                     "guard approve {}`",
-                                    *change, context.volume)};
+                                    *change, context.volume),
+                        0,
+                        0,
+                        0,
+                        now};
   }
   if (context.index.guard().root.has_value()) return std::nullopt;
   GuardRecord record = context.index.guard();
@@ -386,18 +391,32 @@ absl::StatusOr<std::optional<GuardFinding>> CheckRoot(const CaptureContext& cont
   return std::nullopt;
 }
 
-absl::StatusOr<std::optional<GuardFinding>> CheckDeletion(const CaptureContext& context, const Plan& plan) {
-  ASSIGN_OR_RETURN(const uint64_t after, CountEntriesAfter(plan, context.index));
+absl::StatusOr<uint64_t> CountEntriesHere(const os::Root& root) {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", kWorkFolderName));
+  for (uint64_t entries = 0;; ++entries) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return entries;
+  }
+}
+
+// `truncated`: the plan is the first part of a larger one. Then what is here counts: neither may a deletion come to DR
+// piece by piece, nor does it help that what was moved isn't met at its new place yet.
+absl::StatusOr<std::optional<GuardFinding>> CheckDeletion(const CaptureContext& context, const Plan& plan,
+                                                          bool truncated) {
+  Deletion deletion{.entries = context.index.entries()};
+  ASSIGN_OR_RETURN(deletion.entries_after, CountEntriesAfter(plan, context.index));
+  const bool part = truncated && (!plan.removals.empty() || plan.replaced > 0);
+  if (part) {
+    ASSIGN_OR_RETURN(deletion.entries_after, CountEntriesHere(context.root));
+  }
+  if (deletion.entries_after == 0 && deletion.entries > 0) {
+    ASSIGN_OR_RETURN(deletion.bytes, context.index.CountBytes());
+  }
   GuardRecord record = context.index.guard();
-  const bool allowed = AllowDeletion(context.guard, record, context.index.entries(), after, context.now_nanoseconds);
+  const bool allowed = AllowDeletion(context.guard, record, deletion, context.now_nanoseconds);
   RETURN_IF_ERROR(context.index.SaveGuard(record));
   if (allowed) return std::nullopt;
-  const HeldDeletion& held = *record.held;
-  return GuardFinding{kDeletionGuard,
-                      fmt::format("{} of {} entries would be deleted at DR, as they were here: bring them back, or let "
-                                  "it happen with `drctl guard approve {}`",
-                                  held.entries_gone, held.entries_before, context.volume),
-                      held.entries_gone, held.entries_before, held.since_nanoseconds};
+  return DescribeHeld(context.volume, *record.held);
 }
 
 // Whether the moves and all that has no content of its own do.
@@ -421,7 +440,7 @@ absl::StatusOr<bool> TryCapture(const CaptureContext& context, const DirtyBatch&
   RETURN_IF_ERROR(Look(detector, batch));
   ASSIGN_OR_RETURN(const Plan plan, MakePlan(detector, context.index));
   if (moves && !plan.moves.empty() && !FitsOneCommit(plan)) return false;
-  ASSIGN_OR_RETURN(result.held, CheckDeletion(context, plan));
+  ASSIGN_OR_RETURN(result.held, CheckDeletion(context, plan, detector.truncated()));
   if (result.held.has_value()) return true;
   const model::Sequence before = context.index.state().sequence;
   result.more = detector.truncated();
@@ -448,12 +467,27 @@ absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const Di
   return result;
 }
 
-absl::Status TakeRoot(VolumeIndex& index, const os::Root& root) {
+GuardFinding DescribeHeld(const model::VolumeName& volume, const HeldDeletion& held) {
+  return {kDeletionGuard,
+          fmt::format("{} of {} entries would be deleted at DR, as they were here: bring them back, or let it happen "
+                      "with `drctl guard approve {}`",
+                      held.entries_gone, held.entries_before, volume),
+          held.entries_gone,
+          held.entries_before,
+          held.since_nanoseconds,
+          std::nullopt};
+}
+
+absl::Status TakeRoot(VolumeIndex& index, const os::Root& root, const std::optional<RootIdentity>& seen) {
   GuardRecord record = index.guard();
   ASSIGN_OR_RETURN(record.root, IdentifyRoot(root));
+  if (record.root != seen) {
+    return absl::FailedPreconditionError(
+        "another folder stands there than the one that was to be approved: look at `drctl guard list` again");
+  }
   // First, so that a crash in between asks again instead of trusting inode numbers of the old folder.
   RETURN_IF_ERROR(index.ForgetIdentities());
-  return index.SaveGuard(record);
+  return index.SaveGuard(record, store::Durability::kFull);
 }
 
 }  // namespace understudy::primary

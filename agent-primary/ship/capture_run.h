@@ -24,7 +24,8 @@ struct GuardFinding {
   std::string reason;  // for people, with what to do
   uint64_t entries_gone = 0;
   uint64_t entries_before = 0;
-  int64_t since_nanoseconds = 0;  // Unix time
+  int64_t since_nanoseconds = 0;       // Unix time
+  std::optional<RootIdentity> root{};  // of the folder that an approval of the root guard takes
 };
 inline constexpr char kDeletionGuard[] = "deletion";
 inline constexpr char kRootGuard[] = "root";
@@ -60,7 +61,11 @@ struct CaptureContext {
 // After an error the volume has to be opened again; whatever was acknowledged meanwhile is in the index.
 [[nodiscard]] absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const DirtyBatch& batch);
 
-// Takes the folder at `root` for the volume's from now on, whichever was before.
-[[nodiscard]] absl::Status TakeRoot(VolumeIndex& index, const os::Root& root);
+// What the deletion guard holds back, for people.
+[[nodiscard]] GuardFinding DescribeHeld(const model::VolumeName& volume, const HeldDeletion& held);
+
+// Takes the folder at `root` for the volume's from now on, whichever was before; on disk when it returns OK.
+// FAILED_PRECONDITION: it isn't the folder `seen`.
+[[nodiscard]] absl::Status TakeRoot(VolumeIndex& index, const os::Root& root, const std::optional<RootIdentity>& seen);
 
 }  // namespace understudy::primary

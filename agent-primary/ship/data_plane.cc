@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -40,6 +41,17 @@ std::string WithoutTrailingSlashes(std::string path) {
 absl::Status MakeFolder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
     return ErrnoStatus(errno, fmt::format("make folder '{}'", path));
+  return absl::OkStatus();
+}
+
+absl::Status CheckFolder(const model::VolumeName& name, const std::string& path) {
+  struct stat raw {};
+  if (::stat(path.c_str(), &raw) != 0) {
+    return ErrnoStatus(errno, fmt::format("volume '{}': its folder '{}'", name, Printable(path)));
+  }
+  if (!S_ISDIR(raw.st_mode)) {
+    return absl::InvalidArgumentError(fmt::format("volume '{}': '{}' isn't a folder", name, Printable(path)));
+  }
   return absl::OkStatus();
 }
 
@@ -132,25 +144,24 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
     RETURN_IF_ERROR(CheckFree(name, place, &already));
     if (already) return absl::OkStatus();
   }
-  struct stat raw {};
-  if (::stat(place.path.c_str(), &raw) != 0) {
-    return ErrnoStatus(errno, fmt::format("volume '{}': its folder '{}'", name, Printable(place.path)));
-  }
-  if (!S_ISDIR(raw.st_mode)) {
-    return absl::InvalidArgumentError(fmt::format("volume '{}': '{}' isn't a folder", name, Printable(place.path)));
-  }
+  const std::string index_file = fmt::format("{}/index/{}.db", options_.state_dir, name);
+  const absl::Status folder = CheckFolder(name, place.path);
+  // A mistake in the configuration, unless the volume was replicated before: then a guard waits for its folder.
+  if (!folder.ok() && ::access(index_file.c_str(), F_OK) != 0) return folder;
   ASSIGN_OR_RETURN(
       std::shared_ptr<VolumeReplicator> replicator,
-      VolumeReplicator::Open(name, place.path, place.replica_path,
-                             fmt::format("{}/index/{}.db", options_.state_dir, name), options_.replicator, clock_));
+      VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options_.replicator, clock_));
   Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
   {
     absl::MutexLock lock(&mutex_);
     volumes_.emplace(name, Volume{origin, lane, replicator});
   }
   // Watched before the first scan begins, so that nothing slips in between.
-  const absl::Status watched = source_->AddVolume(name, place.path);
-  if (absl::IsResourceExhausted(watched)) {
+  const absl::Status watched = folder.ok() ? source_->AddVolume(name, place.path) : absl::OkStatus();
+  if (!folder.ok()) {
+    spdlog::error("volume={} {}", name, MessageOf(folder));
+    replicator->HoldWithoutFolder(folder);
+  } else if (absl::IsResourceExhausted(watched)) {
     spdlog::warn("volume={} {}", name, MessageOf(watched));
   } else if (!watched.ok()) {
     source_->RemoveVolume(name);

@@ -52,6 +52,14 @@ IndexRow RowOf(const model::InventoryEntry& entry) {
   return row;
 }
 
+GuardFinding DescribeMissing(const absl::Status& reason) {
+  return {
+      .kind = kRootGuard,
+      .reason = fmt::format("the volume's folder isn't there ({}): is its filesystem mounted? Nothing is replicated "
+                            "until it is back",
+                            MessageOf(reason))};
+}
+
 }  // namespace
 
 std::string_view ToString(ReplicationState state) {
@@ -79,6 +87,11 @@ absl::StatusOr<std::unique_ptr<VolumeReplicator>> VolumeReplicator::Open(
   std::unique_ptr<VolumeReplicator> replicator(
       new VolumeReplicator(name, path, replica_root, std::move(index), options, clock));
   replicator->CopyIndexState();
+  const std::optional<HeldDeletion>& held = replicator->index_->guard().held;
+  if (held.has_value() && !held->approved) {
+    absl::MutexLock lock(&replicator->mutex_);
+    replicator->status_.guard = DescribeHeld(name, *held);
+  }
   return replicator;
 }
 
@@ -268,10 +281,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   ForgetUnreadable(batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
-    return Hold(batch, barrier, began,
-                {kRootGuard, fmt::format("the volume's folder isn't there ({}): is its filesystem mounted? Nothing is "
-                                         "replicated until it is back",
-                                         MessageOf(root.status()))});
+    return Hold(batch, barrier, began, DescribeMissing(root.status()));
   }
   absl::StatusOr<CaptureResult> result =
       root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, options_.guard,
@@ -279,6 +289,8 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
                               /*lacks_entries=*/!unreadable_.empty()},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
+  const bool right_folder = result.ok() && !(result->held.has_value() && result->held->kind == kRootGuard);
+  if (right_folder && unwatched_) WatchAgain();
   if (result.ok() && result->held.has_value()) return Hold(batch, barrier, began, *std::move(result->held));
   if (!result.ok()) {
     put_back();
@@ -333,6 +345,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
 absl::Status VolumeReplicator::Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began,
                                     GuardFinding finding) {
   held_back_ = true;
+  unwatched_ |= finding.kind == kRootGuard;
   const absl::Status refusal = absl::FailedPreconditionError(finding.reason);
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
@@ -356,9 +369,18 @@ void VolumeReplicator::GoOnAfterGuard() {
     absl::MutexLock lock(&mutex_);
     guard = std::exchange(status_.guard, std::nullopt);
   }
-  if (!guard.has_value()) return;
-  spdlog::info("volume={} not held back any more", name_);
-  if (guard->kind != kRootGuard) return;
+  if (guard.has_value()) spdlog::info("volume={} not held back any more", name_);
+}
+
+void VolumeReplicator::HoldWithoutFolder(const absl::Status& reason) {
+  unwatched_ = true;
+  absl::MutexLock lock(&mutex_);
+  status_.guard = DescribeMissing(reason);
+  status_.guard->since_nanoseconds = absl::ToUnixNanos(clock_.Now());
+}
+
+void VolumeReplicator::WatchAgain() {
+  unwatched_ = false;
   if (options_.rewatch) options_.rewatch(name_);
   // What changed while nobody watched.
   absl::MutexLock lock(&mutex_);
@@ -374,7 +396,7 @@ void VolumeReplicator::ApplyApproval() {
     number = approvals_requested_;
   }
   if (!approval.has_value()) return;
-  absl::Status outcome = Approve(approval->kind, approval->entries_gone);
+  absl::Status outcome = Approve(*approval);
   if (outcome.ok()) {
     spdlog::info("volume={} approved: what the {} guard held back", name_, approval->kind);
     GoOnAfterGuard();
@@ -386,16 +408,16 @@ void VolumeReplicator::ApplyApproval() {
   approval_outcome_ = std::move(outcome);
 }
 
-absl::Status VolumeReplicator::Approve(const std::string& kind, uint64_t entries_gone) {
-  if (kind == kRootGuard) {
+absl::Status VolumeReplicator::Approve(const Approval& approval) {
+  if (approval.kind == kRootGuard) {
     absl::StatusOr<os::Root> root = os::Root::Open(path_);
     if (!root.ok())
       return absl::FailedPreconditionError(fmt::format("there is no folder to take: {}", MessageOf(root.status())));
-    return TakeRoot(*index_, *root);
+    return TakeRoot(*index_, *root, approval.root);
   }
   GuardRecord record = index_->guard();
-  RETURN_IF_ERROR(ApproveDeletion(record, entries_gone));
-  return index_->SaveGuard(record);
+  RETURN_IF_ERROR(ApproveDeletion(record, approval.entries_gone));
+  return index_->SaveGuard(record, store::Durability::kFull);
 }
 
 absl::StatusOr<uint64_t> VolumeReplicator::RequestApproval(const std::string& kind, uint64_t entries_gone) {
@@ -404,7 +426,7 @@ absl::StatusOr<uint64_t> VolumeReplicator::RequestApproval(const std::string& ki
     return absl::FailedPreconditionError(
         fmt::format("volume '{}' isn't held back by the guard '{}'; `drctl guard list` shows what is", name_, kind));
   }
-  approval_ = Approval{kind, entries_gone};
+  approval_ = Approval{kind, entries_gone, status_.guard->root};
   return ++approvals_requested_;
 }
 

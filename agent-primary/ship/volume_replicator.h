@@ -28,9 +28,9 @@ struct ReplicatorOptions {
   DirtyTimes times{absl::Milliseconds(100), absl::Seconds(1)};
   absl::Duration rescan_interval = absl::Hours(1);
   Strategy strategy = Strategy::kAuto;
-  GuardLimits guard;
+  GuardLimits guard{};
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
-  std::function<void(const model::VolumeName&)> rewatch;
+  std::function<void(const model::VolumeName&)> rewatch{};
 };
 
 struct ReplicatorStatus {
@@ -74,6 +74,8 @@ class VolumeReplicator {
   [[nodiscard]] bool held_back() const { return held_back_; }
   // The connection was lost: the volume has to be opened again.
   void ForgetSession();
+  // Before the first run, when the volume's folder isn't there: held back by the root guard until it is.
+  void HoldWithoutFolder(const absl::Status& reason);
   void SetUnreachable(const absl::Status& reason);
   // From time to time: what the replica's folder is known to show.
   void SetPublished(model::Sequence sequence);
@@ -97,6 +99,12 @@ class VolumeReplicator {
   [[nodiscard]] ReplicatorStatus Status() const;
 
  private:
+  struct Approval {
+    std::string kind;
+    uint64_t entries_gone;
+    std::optional<RootIdentity> root;
+  };
+
   VolumeReplicator(const model::VolumeName& name, std::string path, std::string replica_root,
                    std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
   absl::Status OpenSession(model::ReplicaSink& sink);
@@ -105,8 +113,9 @@ class VolumeReplicator {
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began, GuardFinding finding);
   void GoOnAfterGuard();
+  void WatchAgain();
   void ApplyApproval();
-  absl::Status Approve(const std::string& kind, uint64_t entries_gone);
+  absl::Status Approve(const Approval& approval);
   bool BarrierWaits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();
@@ -121,6 +130,7 @@ class VolumeReplicator {
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
   bool held_back_ = false;
+  bool unwatched_ = false;           // its folder wasn't there, or was another one
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
@@ -136,10 +146,6 @@ class VolumeReplicator {
   uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;
   model::Sequence barrier_sequence_ ABSL_GUARDED_BY(mutex_) = 0;  // acknowledged when barrier_passed_ was
   uint64_t barrier_refused_ ABSL_GUARDED_BY(mutex_) = 0;
-  struct Approval {
-    std::string kind;
-    uint64_t entries_gone;
-  };
   std::optional<Approval> approval_ ABSL_GUARDED_BY(mutex_);  // asked for, not recorded yet
   uint64_t approvals_requested_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t approvals_done_ ABSL_GUARDED_BY(mutex_) = 0;

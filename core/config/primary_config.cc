@@ -117,8 +117,9 @@ void GuardConfig::Describe(Visitor& v) {
               .doc = "a volume that lost more than this part of its entries within an hour is held back; 1 turns the "
                      "guard off"},
              max_delete_fraction, 0, 1);
-  v.Count({.key = "min_files", .doc = "with fewer entries gone than this it isn't held back"}, min_files, 1,
-          kMaxMinFiles);
+  v.Count({.key = "min_files",
+           .doc = "with fewer entries gone than this it isn't held back, unless nothing is left of 64 MiB or more"},
+          min_files, 1, kMaxMinFiles);
 }
 
 void PrimaryKubernetes::Describe(Visitor& v) {

@@ -51,9 +51,10 @@ class MirrorTest : public ::testing::Test {
 
   void StartReplicator() {
     replicator_.reset();
-    auto replicator =
-        primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"),
-                                        {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System());
+    auto replicator = primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"),
+                                                      {.times = {absl::ZeroDuration(), absl::ZeroDuration()},
+                                                       .rewatch = [this](const model::VolumeName&) { ++rewatched_; }},
+                                                      Clock::System());
     ASSERT_TRUE(replicator.ok()) << replicator.status();
     replicator_ = *std::move(replicator);
   }
@@ -83,6 +84,7 @@ class MirrorTest : public ::testing::Test {
   std::unique_ptr<dr::CommitEngine> engine_;
   std::unique_ptr<dr::LocalSink> sink_;
   std::unique_ptr<primary::VolumeReplicator> replicator_;
+  int rewatched_ = 0;  // how often the replicator asked for the volume to be watched anew
 };
 
 // A link that is cut once it has carried `bytes` of staged data.
@@ -98,6 +100,13 @@ class CutLink : public dr::LocalSink {
 
  private:
   uint64_t left_;
+};
+
+// A link that is cut before any commit.
+class NoCommits : public dr::LocalSink {
+ public:
+  using LocalSink::LocalSink;
+  absl::Status Submit(const model::Commit&) override { return absl::UnavailableError("injected: the link is cut"); }
 };
 
 void WriteSegments(const std::string& path, int first, int count) {
@@ -351,8 +360,10 @@ TEST_F(GuardedMirrorTest, EverythingDeletedAtOnceStaysAtDrUntilItIsApproved) {
   EXPECT_EQ(replicator_->Status().sequence, before);
   EXPECT_EQ(FilesAtDr(), 200u);
   EXPECT_GT(replicator_->Status().lag_seconds, 0);
-  // A restart in between asks no less, and an approval outlives one.
+  // A restart in between asks no less, and says so before anything was looked at.
   StartReplicator();
+  EXPECT_EQ(replicator_->Status().state, primary::ReplicationState::kGuarded);
+  EXPECT_EQ(replicator_->Status().guard->entries_gone, 203u);
   ExpectHeldBack(primary::kDeletionGuard);
   EXPECT_TRUE(Approve().ok());
   EXPECT_FALSE(replicator_->Status().guard.has_value());
@@ -366,9 +377,13 @@ TEST_F(GuardedMirrorTest, AnApprovalOutlivesARestart) {
   RemoveAll();
   ExpectHeldBack(primary::kDeletionGuard);
   // The approval is recorded, but the deletion doesn't reach DR.
-  std::filesystem::rename(Replica(), Replica() + ".away");
-  (void)Approve();
-  std::filesystem::rename(Replica() + ".away", Replica());
+  NoCommits link(*engine_);
+  replicator_->ForgetSession();
+  const auto approval =
+      replicator_->RequestApproval(primary::kDeletionGuard, replicator_->Status().guard->entries_gone);
+  ASSERT_TRUE(approval.ok());
+  EXPECT_TRUE(absl::IsUnavailable(replicator_->Run(link, {})));
+  EXPECT_TRUE(replicator_->AwaitApproval(*approval, absl::ZeroDuration()).ok());
   EXPECT_EQ(FilesAtDr(), 200u);
   StartEngine();
   StartReplicator();
@@ -436,6 +451,61 @@ TEST_F(GuardedMirrorTest, MoreThanWasApprovedIsHeldBackAgain) {
   EXPECT_EQ(FilesAtDr(), 300u);
   EXPECT_TRUE(Approve().ok());
   ScanAndExpectEqual("approved");
+}
+
+TEST_F(GuardedMirrorTest, TheOnlyDiskOfAVolumeStays) {
+  std::ofstream(Volume() + "/disk.img") << "a disk";
+  std::filesystem::resize_file(Volume() + "/disk.img", primary::kGuardedBytes);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume() + "/disk.img", dir_.File("primary/disk.img"));
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(FilesAtDr(), 1u);
+  std::filesystem::rename(dir_.File("primary/disk.img"), Volume() + "/disk.img");
+  ScanAndExpectEqual("it is back");
+  std::filesystem::remove(Volume() + "/disk.img");
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_TRUE(Approve().ok());
+  ScanAndExpectEqual("approved");
+  EXPECT_EQ(FilesAtDr(), 0u);
+}
+
+TEST_F(GuardedMirrorTest, WhatIsRenamedOutOfTheVolumeIsGone) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  for (int i = 0; i < 4; ++i) {
+    std::filesystem::rename(fmt::format("{}/d{}", Volume(), i), fmt::format("{}.{}", Volume(), i));
+  }
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(replicator_->Status().guard->entries_gone, 204u);
+}
+
+TEST_F(GuardedMirrorTest, TheOldFolderIsBackButHasLostItsFiles) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume(), dir_.File("primary/elsewhere"));
+  ExpectHeldBack(primary::kRootGuard);
+  std::filesystem::rename(dir_.File("primary/elsewhere"), Volume());
+  RemoveAll();
+  EXPECT_EQ(rewatched_, 0);
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(rewatched_, 1) << "its watches went with the folder";
+  Write(0, 200);
+  ScanAndExpectEqual("the files are back, too");
+  EXPECT_EQ(rewatched_, 1);
+}
+
+TEST_F(GuardedMirrorTest, AnApprovalTakesTheFolderThatWasSeen) {
+  Write(0, 1);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume(), dir_.File("primary/old"));
+  std::filesystem::create_directory(Volume());
+  ExpectHeldBack(primary::kRootGuard);
+  std::filesystem::rename(Volume(), dir_.File("primary/seen"));
+  std::filesystem::create_directory(Volume());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Approve())) << "that is a third one";
+  ExpectHeldBack(primary::kRootGuard);
+  EXPECT_TRUE(Approve().ok());
+  ScanAndExpectEqual("taken");
 }
 
 TEST_F(GuardedMirrorTest, AnotherFolderCanBeTakenAndItsContentIsGuarded) {

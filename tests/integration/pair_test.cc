@@ -11,6 +11,7 @@
 #include <random>
 
 #include "core/net/channel.h"
+#include "core/net/http_client.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/health_probe.h"
 #include "tests/support/site.h"
@@ -251,6 +252,14 @@ TEST_F(PairTest, AMassDeletionWaitsForItsApproval) {
   EXPECT_EQ(held.at("state"), "guarded");
   EXPECT_EQ(held.at("guard").at("kind"), "deletion");
   EXPECT_EQ(held.at("guard").at("entries_before"), 300);
+  net::HttpClient client({});
+  net::HttpRequest metrics;
+  metrics.url = fmt::format("http://127.0.0.1:{}/metrics", site_->primary_metrics_port());
+  const auto page = client.Send(metrics);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(page->body, HasSubstr("understudy_volume_guarded{volume=\"web\",kind=\"deletion\"} 1\n"));
+  EXPECT_THAT(page->body, HasSubstr("understudy_volume_guarded{volume=\"web\",kind=\"root\"} 0\n"));
+  EXPECT_THAT(page->body, HasSubstr("understudy_volume_guarded{volume=\"db\",kind=\"deletion\"} 0\n"));
   const auto at_dr = [&] { return std::distance(std::filesystem::directory_iterator(site_->Replica("web")), {}); };
   EXPECT_GE(at_dr(), 150);  // as much as may go unasked can be gone
   std::ofstream(site_->Volume("db") + "/other") << "goes on";
@@ -276,6 +285,25 @@ TEST_F(PairTest, AVolumeWhoseFolderCameBackIsWatchedAgain) {
   std::filesystem::create_directory(site_->Volume("web"));
   EXPECT_EQ(site_->Drctl({"volumes", "sync", "web"}).exit_code, 5);
   ASSERT_EQ(site_->Drctl({"guard", "approve", "web", "--yes"}).exit_code, 0);
+  ExpectEqual();
+  std::ofstream(site_->Volume("web") + "/b") << "b";
+  const absl::Status shown = WaitFor("the new file at DR without any command", absl::Seconds(60),
+                                     [&] { return std::filesystem::exists(site_->Replica("web") + "/b"); });
+  EXPECT_TRUE(shown.ok()) << shown << site_->primary().Err();
+}
+
+TEST_F(PairTest, APrimaryThatStartsWithoutAVolumesFolderWaitsForIt) {
+  MakeSite({.volumes = {"web", "db"}});
+  StartBoth();
+  std::ofstream(site_->Volume("web") + "/a") << "a";
+  ExpectEqual();
+  EXPECT_EQ(site_->primary().Stop().exit_code, 0);
+  std::filesystem::rename(site_->Volume("web"), site_->Volume("away"));
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ExpectEqual("db");
+  EXPECT_EQ(VolumeStatus().at("guard").at("kind"), "root");
+  EXPECT_EQ(site_->Drctl({"volumes", "sync", "web"}).exit_code, 5);
+  std::filesystem::rename(site_->Volume("away"), site_->Volume("web"));
   ExpectEqual();
   std::ofstream(site_->Volume("web") + "/b") << "b";
   const absl::Status shown = WaitFor("the new file at DR without any command", absl::Seconds(60),

@@ -15,6 +15,7 @@ struct Case {
   uint64_t after;
   GuardLimits limits;
   bool allowed;
+  uint64_t bytes = 0;
 };
 
 TEST(DeletionGuardTest, OneCapture) {
@@ -32,10 +33,15 @@ TEST(DeletionGuardTest, OneCapture) {
            Case{"a stricter part, not reached", 1000, 900, {0.1, 100}, true},
            Case{"every file counts", 1, 0, {0.5, 1}, false},
            Case{"turned off", 1000, 0, {1, 1}, true},
+           Case{"a disk image, and nothing is left", 1, 0, usual, false, kGuardedBytes},
+           Case{"nothing is left, but it was little", 1, 0, usual, true, kGuardedBytes - 1},
+           Case{"nothing is left, turned off", 1, 0, {1, 1}, true, kGuardedBytes},
+           Case{"nothing was there", 0, 0, usual, true, kGuardedBytes},
            Case{"an index that was lost fills again", 0, 10, usual, true},
        }) {
     GuardRecord record;
-    EXPECT_EQ(AllowDeletion(one.limits, record, one.entries, one.after, kNow), one.allowed) << one.what;
+    const Deletion deletion{one.entries, one.after, one.bytes};
+    EXPECT_EQ(AllowDeletion(one.limits, record, deletion, kNow), one.allowed) << one.what;
     EXPECT_EQ(record.held.has_value(), !one.allowed) << one.what;
   }
 }
@@ -44,7 +50,7 @@ TEST(DeletionGuardTest, ManySmallCapturesCountAsOne) {
   GuardRecord record;
   uint64_t entries = 1000;
   int captures = 0;
-  while (AllowDeletion({}, record, entries, entries - 10, kNow + captures * kMinute / 2)) {
+  while (AllowDeletion({}, record, {entries, entries - 10}, kNow + captures * kMinute / 2)) {
     entries -= 10;
     ++captures;
   }
@@ -56,53 +62,62 @@ TEST(DeletionGuardTest, ManySmallCapturesCountAsOne) {
 TEST(DeletionGuardTest, FilesThatComeAndGoAreNoDeletion) {
   GuardRecord record;
   for (int i = 0; i < 1000; ++i) {
-    EXPECT_TRUE(AllowDeletion({}, record, 1000, 1300, kNow + i * kMinute));
-    EXPECT_TRUE(AllowDeletion({}, record, 1300, 1000, kNow + i * kMinute));
+    EXPECT_TRUE(AllowDeletion({}, record, {1000, 1300}, kNow + i * kMinute));
+    EXPECT_TRUE(AllowDeletion({}, record, {1300, 1000}, kNow + i * kMinute));
   }
 }
 
 TEST(DeletionGuardTest, WhatWentMoreThanAnHourAgoIsForgotten) {
   GuardRecord record;
-  EXPECT_TRUE(AllowDeletion({}, record, 1000, 600, kNow));
+  EXPECT_TRUE(AllowDeletion({}, record, {1000, 600}, kNow));
   GuardRecord within = record;
-  EXPECT_FALSE(AllowDeletion({}, within, 600, 400, kNow + kGuardWindowMinutes * kMinute));
-  EXPECT_TRUE(AllowDeletion({}, record, 600, 400, kNow + (kGuardWindowMinutes + 1) * kMinute));
+  EXPECT_FALSE(AllowDeletion({}, within, {600, 400}, kNow + kGuardWindowMinutes * kMinute));
+  EXPECT_TRUE(AllowDeletion({}, record, {600, 400}, kNow + (kGuardWindowMinutes + 1) * kMinute));
 }
 
 TEST(DeletionGuardTest, WhatIsHeldBackDoesNotAgeIntoBeingAllowed) {
   GuardRecord record;
-  EXPECT_TRUE(AllowDeletion({}, record, 1000, 550, kNow));
-  EXPECT_FALSE(AllowDeletion({}, record, 550, 400, kNow + kMinute));
-  EXPECT_FALSE(AllowDeletion({}, record, 550, 400, kNow + 500 * kMinute));
+  EXPECT_TRUE(AllowDeletion({}, record, {1000, 550}, kNow));
+  EXPECT_FALSE(AllowDeletion({}, record, {550, 400}, kNow + kMinute));
+  EXPECT_FALSE(AllowDeletion({}, record, {550, 400}, kNow + 500 * kMinute));
   EXPECT_EQ(record.held->since_nanoseconds, kNow + kMinute);
-  EXPECT_TRUE(AllowDeletion({}, record, 550, 540, kNow + 501 * kMinute)) << "the files are back";
+  EXPECT_TRUE(AllowDeletion({}, record, {550, 540}, kNow + 501 * kMinute)) << "the files are back";
   EXPECT_FALSE(record.held.has_value());
 }
 
 TEST(DeletionGuardTest, AnApprovalCoversWhatWasShownAndNoMore) {
   GuardRecord record;
-  EXPECT_FALSE(AllowDeletion({}, record, 1000, 400, kNow));
+  EXPECT_FALSE(AllowDeletion({}, record, {1000, 400}, kNow));
   EXPECT_TRUE(absl::IsFailedPrecondition(ApproveDeletion(record, 599)));
   EXPECT_TRUE(ApproveDeletion(record, 600).ok());
-  EXPECT_TRUE(AllowDeletion({}, record, 1000, 700, kNow)) << "in several captures";
-  EXPECT_TRUE(AllowDeletion({}, record, 700, 400, kNow));
-  EXPECT_FALSE(AllowDeletion({}, record, 400, 399, kNow)) << "one more";
+  EXPECT_TRUE(AllowDeletion({}, record, {1000, 700}, kNow)) << "in several captures";
+  EXPECT_TRUE(AllowDeletion({}, record, {700, 400}, kNow));
+  EXPECT_FALSE(AllowDeletion({}, record, {400, 399}, kNow)) << "one more";
   EXPECT_EQ(*record.held, (HeldDeletion{1000, 601, kNow, false}));
 }
 
 TEST(DeletionGuardTest, AnApprovalThatWasUsedMakesANewStart) {
   GuardRecord record;
   EXPECT_TRUE(absl::IsFailedPrecondition(ApproveDeletion(record, 1000)));
-  EXPECT_FALSE(AllowDeletion({}, record, 1000, 400, kNow));
+  EXPECT_FALSE(AllowDeletion({}, record, {1000, 400}, kNow));
   EndApproval(record, 1000, kNow);
   EXPECT_TRUE(record.held.has_value()) << "nothing was approved yet";
   EXPECT_TRUE(ApproveDeletion(record, 600).ok());
-  EXPECT_TRUE(AllowDeletion({}, record, 1000, 400, kNow));
+  EXPECT_TRUE(AllowDeletion({}, record, {1000, 400}, kNow));
   EndApproval(record, 400, kNow);
   EXPECT_FALSE(record.held.has_value());
-  EXPECT_TRUE(AllowDeletion({}, record, 400, 250, kNow));
-  EXPECT_FALSE(AllowDeletion({}, record, 250, 190, kNow));
+  EXPECT_TRUE(AllowDeletion({}, record, {400, 250}, kNow));
+  EXPECT_FALSE(AllowDeletion({}, record, {250, 190}, kNow));
   EXPECT_EQ(record.held->entries_before, 400u);
+}
+
+TEST(DeletionGuardTest, WhatWasLostIsBackAndALaterDeletionNeedsAnApprovalOfItsOwn) {
+  GuardRecord record;
+  EXPECT_FALSE(AllowDeletion({}, record, {1000, 400}, kNow));
+  EXPECT_TRUE(ApproveDeletion(record, 600).ok());
+  EXPECT_TRUE(AllowDeletion({}, record, {1000, 1000}, kNow)) << "the files are back";
+  EndApproval(record, 1000, kNow);
+  EXPECT_FALSE(AllowDeletion({}, record, {1000, 400}, kNow + kMinute));
 }
 
 TEST(DeletionGuardTest, TheRecordStaysSmallWhateverTheClockDoes) {
