@@ -332,6 +332,11 @@ class GuardedMirrorTest : public MirrorTest {
     EXPECT_EQ(found.guard->kind, kind);
     EXPECT_EQ(found.state, primary::ReplicationState::kGuarded);
     EXPECT_EQ(found.error, found.guard->reason);
+    const uint64_t barrier = replicator_->RequestBarrier();
+    EXPECT_FALSE(replicator_->Run(*sink_, {}).ok());
+    EXPECT_FALSE(replicator_->AwaitBarrier(barrier, /*published=*/false, absl::ZeroDuration()));
+    EXPECT_TRUE(absl::IsFailedPrecondition(replicator_->BarrierRefusal(barrier)));
+    EXPECT_GT(replicator_->NextRun(), Clock::System().Monotonic()) << "it isn't looked at without a pause";
   }
   absl::Status Approve() {
     const auto guard = replicator_->Status().guard;
@@ -451,6 +456,10 @@ TEST_F(GuardedMirrorTest, MoreThanWasApprovedIsHeldBackAgain) {
   EXPECT_EQ(FilesAtDr(), 300u);
   EXPECT_TRUE(Approve().ok());
   ScanAndExpectEqual("approved");
+  Write(0, 201);
+  ScanAndExpectEqual("written again");
+  Remove(0, 201);
+  ExpectHeldBack(primary::kDeletionGuard);
 }
 
 TEST_F(GuardedMirrorTest, TheOnlyDiskOfAVolumeStays) {

@@ -50,7 +50,7 @@ TEST(DeletionGuardTest, ManySmallCapturesCountAsOne) {
   GuardRecord record;
   uint64_t entries = 1000;
   int captures = 0;
-  while (AllowDeletion({}, record, {entries, entries - 10}, kNow + captures * kMinute / 2)) {
+  while (entries > 0 && AllowDeletion({}, record, {entries, entries - 10}, kNow + captures * kMinute / 2)) {
     entries -= 10;
     ++captures;
   }

@@ -170,6 +170,22 @@ TEST_P(PlannedCountTest, IsWhatTheVolumeHas) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, PlannedCountTest, ::testing::Range<uint64_t>(1, 9));
 
+TEST(RootGuardTest, ATakenFolderMakesInodeNumbersTellNothing) {
+  const tests::TempDir dir;
+  const auto index = VolumeIndex::Open(dir.File("web.db")).value();
+  IndexRow row;
+  row.kind = model::FileKind::kRegular;
+  row.inode = 7;
+  const IndexChange change = PutRow{"a", row};
+  ASSERT_TRUE(index->Refresh({&change, 1}).ok());
+  const os::Root root = os::Root::Open(dir.Path()).value();
+  EXPECT_TRUE(absl::IsFailedPrecondition(TakeRoot(*index, root, RootIdentity{0, 1, 1})));
+  EXPECT_TRUE(index->FindByInode(7).value().has_value());
+  EXPECT_TRUE(TakeRoot(*index, root, IdentifyRoot(root).value()).ok());
+  EXPECT_FALSE(index->FindByInode(7).value().has_value());
+  EXPECT_EQ(index->guard().root, IdentifyRoot(root).value());
+}
+
 TEST(RootGuardTest, OnlyWhatBothKnowTells) {
   const RootIdentity known{7, 2, 1000};
   EXPECT_EQ(FindRootChange(known, known), std::nullopt);
