@@ -54,6 +54,8 @@ DataPlaneOptions PlaneOptions(const config::PrimaryConfig& config) {
   options.replicator.times = {config.watch.quiet_period, config.watch.max_delay};
   options.replicator.rescan_interval = config.watch.rescan_interval;
   options.replicator.strategy = ToStrategy(config.capture.strategy);
+  if (config.capture.selinux_labels) options.replicator.labels = os::Labels::kTake;
+  options.replicator.guard = {config.guard.max_delete_fraction, config.guard.min_files};
   return options;
 }
 

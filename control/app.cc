@@ -27,6 +27,8 @@ struct Options {
   std::string trash_id;
   std::string trash_pair;
   TrashPurgeOptions purge;
+  std::string guard_pair;
+  ApproveOptions approve;
   std::filesystem::path pki_folder;
   bool pki_force = false;
   PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
@@ -59,6 +61,7 @@ class CommandLine {
     AddStatus();
     AddVolumes();
     AddTrash();
+    AddGuard();
     AddServe();
     AddPki();
     AddConfig();
@@ -188,6 +191,27 @@ class CommandLine {
         return ExitCode::kUsage;
       }
       return RunTrashPurge(console_, options_.format, config, options_.purge);
+    });
+  }
+
+  void AddGuard() {
+    CLI::App* const guard =
+        Add(app_, "guard", "volumes that are held back because a mistake at the primary is likely", "drctl guard list");
+    guard->require_subcommand(1);
+
+    CLI::App* const list = Add(*guard, "list", "list what is held back, and why", "drctl guard list -o json");
+    list->add_option("--pair", options_.guard_pair, "only in this pair");
+    DoesWithConfig(list, [this](const auto& config) {
+      return RunGuardList(console_, options_.format, config, options_.guard_pair);
+    });
+
+    CLI::App* const approve =
+        Add(*guard, "approve", "let what is held back happen at DR: no more than was shown", "drctl guard approve web");
+    approve->add_option("VOLUME", options_.approve.selection.name, "the volume's name")->required();
+    approve->add_option("--pair", options_.approve.selection.pair, "only in this pair");
+    approve->add_flag("--yes", options_.approve.yes, "don't ask");
+    DoesWithConfig(approve, [this](const auto& config) {
+      return RunGuardApprove(console_, options_.format, config, options_.approve);
     });
   }
 

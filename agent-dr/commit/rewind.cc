@@ -98,7 +98,7 @@ absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
   const model::Sequence newest = State().sequence;  // unsettled
   std::vector<model::Sequence> dropped;
   for (const UndoAbout& about : Undo()) {
-    if (dropped.size() == most || about.sequence > std::min(newest, needed_from_)) break;
+    if (dropped.size() == most || about.sequence >= std::min(newest, needed_from_)) break;
     dropped.push_back(about.sequence);
   }
   if (dropped.empty()) return 0;

@@ -245,7 +245,7 @@ absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request) {
   if (file.stat.kind != model::FileKind::kRegular) return absl::NotFoundError("not a regular file any more");
   if (request.inode != 0 && file.stat.inode != request.inode) return absl::NotFoundError("another file by now");
   file.metadata = os::MetadataOf(file.stat);
-  ASSIGN_OR_RETURN(file.metadata.xattrs, OfSource(os::ReadXattrs(fd.get(), "")));
+  ASSIGN_OR_RETURN(file.metadata.xattrs, OfSource(os::ReadXattrs(fd.get(), "", request.labels)));
   file.unsettled = IsRacilyClean(file.stat.ctime_nanoseconds);
   if (file.stat.size <= kMaxInlineContentBytes) {
     RETURN_IF_ERROR(CaptureSmall(request, fd.get(), file));

@@ -15,6 +15,7 @@
 
 #include "agent-primary/index/volume_index.h"
 #include "core/model/replica_sink.h"
+#include "core/os/metadata.h"
 #include "core/os/root.h"
 
 namespace understudy::primary {
@@ -48,6 +49,7 @@ struct CaptureRequest {
   model::Slot slot = 0;            // to stage under, if that is needed
   Strategy strategy = Strategy::kAuto;
   std::stop_token stop;
+  os::Labels labels = os::Labels::kOmit;
   // Not 0: any other file at the path is none (NOT_FOUND).
   uint64_t inode = 0;
   std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go

@@ -84,6 +84,7 @@ class Planner {
       if (source.has_value() && IsWorthMoving(entry.stat, source->row) && !continued_.contains(source->path)) {
         entry.base = std::move(source);
         entry.move_slot = Move(*entry.base, path);
+        if (in_place.has_value() && before != path) overtaken_.emplace(before, path);
       } else if (in_place.has_value() && in_place->kind == entry.stat.kind) {
         replaced_.emplace(plan_.entries.size(), IndexEntry{before, *in_place});
       }
@@ -161,7 +162,10 @@ class Planner {
       if (!fits || continued_.contains(name.path)) continue;
       entry.base = name;
       entry.move_slot = Move(name, entry.path);
-      replaced_.erase(position);
+      const auto old = replaced_.find(position);
+      if (old == replaced_.end()) return;
+      if (old->second.path != entry.path) overtaken_.emplace(old->second.path, entry.path);
+      replaced_.erase(old);
       return;
     }
   }
@@ -179,7 +183,9 @@ class Planner {
             std::find_if(names.begin(), names.end(), [](const IndexEntry& name) { return name.row.inode != 0; });
         owners[file] = known != names.end() ? known->row.inode : entry.stat.inode;
       }
-      if (owners[file] != entry.stat.inode) entry.base.reset();
+      if (owners[file] == entry.stat.inode) continue;
+      entry.base.reset();
+      ++plan_.replaced;
     }
     return absl::OkStatus();
   }
@@ -213,9 +219,14 @@ class Planner {
       const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path, innermost);
       const bool replaced_by_rename =
           !folder_above_moved && change.stat.has_value() && !IsFolder(change.stat->kind) && !IsFolder(change.row->kind);
+      plan_.replaced += replaced_by_rename && !goes_with_its_folder ? 1 : 0;
       if (goes_with_its_folder || moved_along || replaced_by_rename) continue;
       removed.insert(path);
       plan_.removals.push_back({path, *change.row});
+    }
+    for (const auto& [before, after] : overtaken_) {
+      const bool moved_along = !detector_.IsGoneFromMoved(before, InnermostMoved(before));
+      if (!continued_.contains(before) && PathAfter(before) == after && moved_along) ++plan_.replaced;
     }
     std::reverse(plan_.removals.begin(), plan_.removals.end());
     for (auto move = moves_.rbegin(); move != moves_.rend(); ++move) plan_.moves.push_back(move->second);
@@ -253,6 +264,7 @@ class Planner {
   std::map<std::string, Plan::Move> moves_;        // by key of the source
   std::map<size_t, IndexEntry> replaced_;          // by position in plan_.entries
   std::set<std::string> continued_;                // paths before the commit
+  std::map<std::string, std::string> overtaken_;   // what came along with a folder to a name that a move takes
   std::map<std::string, std::string> moved_from_;  // target → source
   std::map<std::string, std::string> moved_to_;    // source → target
 };
@@ -261,6 +273,33 @@ class Planner {
 
 absl::StatusOr<Plan> MakePlan(const ChangeDetector& detector, VolumeIndex& index) {
   return Planner(detector, index).Run();
+}
+
+absl::StatusOr<uint64_t> CountEntriesAfter(const Plan& plan, VolumeIndex& index) {
+  std::map<std::string_view, bool> leaves;  // paths before the commit; true: removed, false: moved
+  for (const IndexEntry& removal : plan.removals) leaves.emplace(removal.path, true);
+  for (const Plan::Move& move : plan.moves) leaves.emplace(move.source.path, false);
+  const auto size_of = [&](const IndexEntry& entry) -> absl::StatusOr<uint64_t> {
+    if (!IsFolder(entry.row.kind)) return 1;
+    ASSIGN_OR_RETURN(const uint64_t below, index.CountBelow(entry.path));
+    return below + 1;
+  };
+  uint64_t kept = index.entries();
+  for (const PlannedEntry& entry : plan.entries) kept += entry.base.has_value() || entry.path.empty() ? 0 : 1;
+  // What is moved out of a folder that is removed stays; added first, so that the sum never goes below 0.
+  for (const Plan::Move& move : plan.moves) {
+    std::string_view folder = model::Parent(move.source.path);
+    while (!folder.empty() && !leaves.contains(folder)) folder = model::Parent(folder);
+    if (folder.empty() || !leaves.at(folder)) continue;
+    ASSIGN_OR_RETURN(const uint64_t moved, size_of(move.source));
+    kept += moved;
+  }
+  uint64_t gone = plan.replaced;
+  for (const IndexEntry& removal : plan.removals) {
+    ASSIGN_OR_RETURN(const uint64_t removed, size_of(removal));
+    gone += removed;
+  }
+  return kept > gone ? kept - gone : 0;
 }
 
 }  // namespace understudy::primary

@@ -42,9 +42,13 @@ struct Plan {
   std::vector<PlannedEntry> entries;  // in ascending key order
   std::vector<PlannedLinks> links;
   std::vector<std::string> bereft;  // folders that lose an entry by a removal or a move; paths after the commit
+  uint64_t replaced = 0;            // old entries whose names new or moved ones take
   [[nodiscard]] bool empty() const { return removals.empty() && moves.empty() && entries.empty(); }
 };
 
 [[nodiscard]] absl::StatusOr<Plan> MakePlan(const ChangeDetector& detector, VolumeIndex& index);
+
+// How many entries the replica has, its root aside, when the plan has taken effect.
+[[nodiscard]] absl::StatusOr<uint64_t> CountEntriesAfter(const Plan& plan, VolumeIndex& index);
 
 }  // namespace understudy::primary

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "absl/cleanup/cleanup.h"
 #include "core/model/path.h"
 
 namespace understudy::primary {
@@ -12,7 +13,7 @@ using store::Statement;
 
 // Keys are model::Key of paths; rows that are detached inside a commit stand below a key that begins with NUL, which no
 // path's does.
-constexpr std::array<std::string_view, 2> kSchema = {
+constexpr std::array<std::string_view, 3> kSchema = {
     R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -40,6 +41,14 @@ constexpr std::array<std::string_view, 2> kSchema = {
   CREATE INDEX entry_file ON entry (file) WHERE file <> 0;
   CREATE INDEX entry_unsettled ON entry (key) WHERE ctime = -9223372036854775808;
   ALTER TABLE staged ADD COLUMN file INTEGER;
+)sql",
+    R"sql(
+  CREATE TABLE guard (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    entries_before INTEGER, entries_gone INTEGER, since INTEGER, approved INTEGER NOT NULL,
+    root_filesystem INTEGER, root_inode INTEGER, root_btime INTEGER) STRICT;
+  INSERT INTO guard (id, approved) VALUES (1, 0);
+  CREATE TABLE guard_count (minute INTEGER PRIMARY KEY, entries INTEGER NOT NULL) STRICT;
 )sql"};
 
 // The row's columns, in the order of BindRow and ReadRow.
@@ -147,6 +156,8 @@ absl::StatusOr<std::unique_ptr<VolumeIndex>> VolumeIndex::Open(const std::string
   std::unique_ptr<VolumeIndex> index(new VolumeIndex(std::move(database)));
   RETURN_IF_ERROR(index->Prepare());
   RETURN_IF_ERROR(index->LoadState());
+  RETURN_IF_ERROR(index->LoadGuard());
+  RETURN_IF_ERROR(index->CountEntries());
   return index;
 }
 
@@ -219,6 +230,90 @@ absl::Status VolumeIndex::SaveState(const IndexState& state) {
     save.BindNull(5);
   }
   return save.Run();
+}
+
+absl::Status VolumeIndex::LoadGuard() {
+  ASSIGN_OR_RETURN(Statement load, database_.Prepare("SELECT entries_before, entries_gone, since, approved, "
+                                                     "root_filesystem, root_inode, root_btime FROM guard"));
+  ASSIGN_OR_RETURN(const bool found, load.Step());
+  if (!found) return absl::DataLossError("the index " + database_.path() + " has no guard: remove the file");
+  if (!load.IsNull(0)) {
+    guard_.held = HeldDeletion{load.Unsigned(0), load.Unsigned(1), load.Integer(2), load.Integer(3) != 0};
+  }
+  if (!load.IsNull(5)) guard_.root = RootIdentity{load.Unsigned(4), load.Unsigned(5), load.Integer(6)};
+  ASSIGN_OR_RETURN(Statement counts, database_.Prepare("SELECT minute, entries FROM guard_count ORDER BY minute"));
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool more, counts.Step());
+    if (!more) return absl::OkStatus();
+    guard_.counts.push_back({counts.Integer(0), counts.Unsigned(1)});
+  }
+}
+
+absl::StatusOr<uint64_t> VolumeIndex::CountBytes() {
+  ASSIGN_OR_RETURN(Statement sum, database_.Prepare("SELECT ifnull(sum(size), 0) FROM entry WHERE kind = ?1"));
+  sum.BindInteger(1, static_cast<int64_t>(model::FileKind::kRegular));
+  ASSIGN_OR_RETURN(const bool found, sum.Step());
+  UNDERSTUDY_CHECK(found);
+  return sum.Unsigned(0);
+}
+
+absl::Status VolumeIndex::SaveGuard(const GuardRecord& record, store::Durability durability) {
+  if (record == guard_) return absl::OkStatus();
+  RETURN_IF_ERROR(database_.SetDurability(durability));
+  const absl::Cleanup restore = [this] { (void)database_.SetDurability(store::Durability::kNormal); };
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  ASSIGN_OR_RETURN(Statement save, database_.Prepare("UPDATE guard SET entries_before = ?1, entries_gone = ?2, since = "
+                                                     "?3, approved = ?4, root_filesystem = ?5, root_inode = ?6, "
+                                                     "root_btime = ?7"));
+  save.BindInteger(4, record.held.has_value() && record.held->approved ? 1 : 0);
+  if (record.held.has_value()) {  // what isn't bound is NULL
+    save.BindUnsigned(1, record.held->entries_before)
+        .BindUnsigned(2, record.held->entries_gone)
+        .BindInteger(3, record.held->since_nanoseconds);
+  }
+  if (record.root.has_value()) {
+    save.BindUnsigned(5, record.root->filesystem)
+        .BindUnsigned(6, record.root->inode)
+        .BindInteger(7, record.root->btime_nanoseconds);
+  }
+  RETURN_IF_ERROR(save.Run());
+  if (record.counts != guard_.counts) {
+    RETURN_IF_ERROR(database_.Execute("DELETE FROM guard_count"));
+    ASSIGN_OR_RETURN(Statement put, database_.Prepare("INSERT INTO guard_count VALUES (?1, ?2)"));
+    for (const EntryCount& count : record.counts) {
+      RETURN_IF_ERROR(put.BindInteger(1, count.minute).BindUnsigned(2, count.entries).Run());
+    }
+  }
+  RETURN_IF_ERROR(transaction.Commit());
+  guard_ = record;
+  return absl::OkStatus();
+}
+
+absl::Status VolumeIndex::CountEntries() {
+  ASSIGN_OR_RETURN(const uint64_t rows, CountRows());
+  ASSIGN_OR_RETURN(const std::optional<IndexRow> root, Find(""));
+  entries_ = rows - (root.has_value() ? 1 : 0);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> VolumeIndex::CountBelow(std::string_view folder) {
+  UNDERSTUDY_CHECK(!folder.empty());
+  const auto [begin, end] = RangeBelow(model::Key(folder));
+  ASSIGN_OR_RETURN(Statement count, database_.Prepare("SELECT count(*) FROM entry WHERE key >= ?1 AND key < ?2"));
+  count.BindBlob(1, begin).BindBlob(2, end);
+  ASSIGN_OR_RETURN(const bool found, count.Step());
+  UNDERSTUDY_CHECK(found);
+  return count.Unsigned(0);
+}
+
+absl::Status VolumeIndex::ForgetIdentities() {
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  RETURN_IF_ERROR(database_.Execute("DELETE FROM segment"));
+  statements_->remove.BindBlob(1, model::Key(""));
+  RETURN_IF_ERROR(statements_->remove.Run());
+  ASSIGN_OR_RETURN(Statement forget, database_.Prepare("UPDATE entry SET inode = 0, ctime = ?1"));
+  RETURN_IF_ERROR(forget.BindInteger(1, kUnsettledCtime).Run());
+  return transaction.Commit();
 }
 
 absl::StatusOr<uint64_t> VolumeIndex::CountRows() {
@@ -315,23 +410,33 @@ absl::StatusOr<std::vector<model::SegmentDigest>> VolumeIndex::ListSegmentDigest
   }
 }
 
-absl::Status VolumeIndex::DropSegmentsOfKey(std::string_view key, uint64_t unless_inode) {
+absl::StatusOr<bool> VolumeIndex::DropSegmentsOfKey(std::string_view key, uint64_t unless_inode) {
   statements_->find.BindBlob(1, key);
   ASSIGN_OR_RETURN(const std::optional<IndexRow> row,
                    OneRow<IndexRow>(statements_->find, [](const Statement& found) { return ReadRow(found, 0); }));
-  if (!row.has_value() || row->kind != model::FileKind::kRegular || row->inode == unless_inode) return absl::OkStatus();
+  if (!row.has_value() || row->kind != model::FileKind::kRegular || row->inode == unless_inode) return row.has_value();
   statements_->count_inode.BindUnsigned(1, row->inode);
   ASSIGN_OR_RETURN(const std::optional<int64_t> names,
                    OneRow<int64_t>(statements_->count_inode, [](const Statement& found) { return found.Integer(0); }));
-  if (names.value_or(0) > 1) return absl::OkStatus();  // another hard link has that content still
-  return statements_->drop_segments.BindUnsigned(1, row->inode).Run();
+  if (names.value_or(0) > 1) return true;  // another hard link has that content still
+  RETURN_IF_ERROR(statements_->drop_segments.BindUnsigned(1, row->inode).Run());
+  return true;
+}
+
+absl::Status VolumeIndex::RemoveKey(std::string_view key) {
+  ASSIGN_OR_RETURN(const bool there, DropSegmentsOfKey(key, 0));
+  if (!there) return absl::OkStatus();
+  if (!key.empty()) --entries_;
+  return statements_->remove.BindBlob(1, key).Run();
 }
 
 absl::Status VolumeIndex::RemoveBelow(std::string_view key) {
   const auto [begin, end] = RangeBelow(key);
   // Segments of a file that has another name elsewhere stay; the rows have to be counted while they are there.
   RETURN_IF_ERROR(statements_->drop_segments_below.BindBlob(1, begin).BindBlob(2, end).Run());
-  return statements_->remove_below.BindBlob(1, begin).BindBlob(2, end).Run();
+  RETURN_IF_ERROR(statements_->remove_below.BindBlob(1, begin).BindBlob(2, end).Run());
+  entries_ -= static_cast<uint64_t>(database_.ChangedRows());
+  return absl::OkStatus();
 }
 
 absl::Status VolumeIndex::Move(std::string_view from_key, const std::string& to_key) {
@@ -346,8 +451,7 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
 
     absl::Status operator()(const RemoveRow& op) const {
       const std::string key = model::Key(op.path);
-      RETURN_IF_ERROR(index.DropSegmentsOfKey(key, 0));
-      RETURN_IF_ERROR(sql.remove.BindBlob(1, key).Run());
+      RETURN_IF_ERROR(index.RemoveKey(key));
       return index.RemoveBelow(key);
     }
     absl::Status operator()(const DetachRows& op) const {
@@ -356,8 +460,7 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     absl::Status operator()(const AttachRows& op) const {
       // A file that was there is replaced by the rename.
       const std::string key = model::Key(op.path);
-      RETURN_IF_ERROR(index.DropSegmentsOfKey(key, 0));
-      RETURN_IF_ERROR(sql.remove.BindBlob(1, key).Run());
+      RETURN_IF_ERROR(index.RemoveKey(key));
       return index.Move(DetachedKey(op.slot), key);
     }
     absl::Status operator()(const CopySegments& op) const {
@@ -365,7 +468,8 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     }
     absl::Status operator()(const PutRow& op) const {
       const std::string key = model::Key(op.path);
-      RETURN_IF_ERROR(index.DropSegmentsOfKey(key, op.row.inode));
+      ASSIGN_OR_RETURN(const bool there, index.DropSegmentsOfKey(key, op.row.inode));
+      if (!there && !key.empty()) ++index.entries_;
       sql.put.BindBlob(1, key);
       BindRow(sql.put, 2, op.row);
       return sql.put.Run();
@@ -395,9 +499,12 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
 
 absl::Status VolumeIndex::Refresh(std::span<const IndexChange> changes) {
   if (changes.empty()) return absl::OkStatus();
+  absl::Cleanup recount = [this, before = entries_] { entries_ = before; };
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   for (const IndexChange& change : changes) RETURN_IF_ERROR(Apply(change));
-  return transaction.Commit();
+  RETURN_IF_ERROR(transaction.Commit());
+  std::move(recount).Cancel();
+  return absl::OkStatus();
 }
 
 absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture,
@@ -451,6 +558,7 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
 
 absl::Status VolumeIndex::Acknowledge() {
   UNDERSTUDY_CHECK(state_.staged_sequence.has_value());
+  absl::Cleanup recount = [this, before = entries_] { entries_ = before; };
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   {
     ASSIGN_OR_RETURN(Statement staged,
@@ -504,6 +612,7 @@ absl::Status VolumeIndex::Acknowledge() {
   next.staged_complete = false;
   RETURN_IF_ERROR(SaveState(next));
   RETURN_IF_ERROR(transaction.Commit());
+  std::move(recount).Cancel();
   state_ = next;
   return absl::OkStatus();
 }
@@ -522,8 +631,10 @@ absl::Status VolumeIndex::DropStaged() {
 }
 
 absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<absl::Status(VolumeIndex&)>& fill) {
+  absl::Cleanup recount = [this, before = entries_] { entries_ = before; };
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM staged; DELETE FROM entry; DELETE FROM segment"));
+  entries_ = 0;
   last_file_ = 0;
   RETURN_IF_ERROR(fill(*this));
   IndexState next = state;
@@ -531,6 +642,7 @@ absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<a
   next.staged_complete = false;
   RETURN_IF_ERROR(SaveState(next));
   RETURN_IF_ERROR(transaction.Commit());
+  std::move(recount).Cancel();
   state_ = next;
   return absl::OkStatus();
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "agent-primary/index/guard_record.h"
 #include "agent-primary/index/index_row.h"
 #include "core/store/database.h"
 
@@ -38,6 +39,19 @@ class VolumeIndex {
 
   [[nodiscard]] const IndexState& state() const { return state_; }
   [[nodiscard]] absl::StatusOr<uint64_t> CountRows();
+  // How many entries there are but the root.
+  [[nodiscard]] uint64_t entries() const { return entries_; }
+  // How many there are below the folder `folder`, which isn't the root; without itself.
+  [[nodiscard]] absl::StatusOr<uint64_t> CountBelow(std::string_view folder);
+
+  // Content of all of them; goes through all rows.
+  [[nodiscard]] absl::StatusOr<uint64_t> CountBytes();
+
+  // What the guards remember; it outlasts Rebuild.
+  [[nodiscard]] const GuardRecord& guard() const { return guard_; }
+  // With kFull it is on disk when this returns, unlike all else here.
+  [[nodiscard]] absl::Status SaveGuard(const GuardRecord& record,
+                                       store::Durability durability = store::Durability::kNormal);
 
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view path);
   // Any entry with this inode number.
@@ -76,6 +90,10 @@ class VolumeIndex {
   // Only inside Rebuild's `fill`.
   [[nodiscard]] absl::Status PutRebuilt(const std::string& path, const IndexRow& row);
 
+  // The volume's folder is another one now: inode numbers tell nothing any more, so each entry is compared by path and
+  // content once.
+  [[nodiscard]] absl::Status ForgetIdentities();
+
   ~VolumeIndex();
 
  private:
@@ -88,11 +106,17 @@ class VolumeIndex {
   absl::Status Apply(const IndexChange& change);
   absl::Status RemoveBelow(std::string_view key);
   absl::Status Move(std::string_view from_key, const std::string& to_key);
-  absl::Status DropSegmentsOfKey(std::string_view key, uint64_t unless_inode);
+  absl::Status LoadGuard();
+  // Whether there is a row with this key.
+  absl::StatusOr<bool> DropSegmentsOfKey(std::string_view key, uint64_t unless_inode);
+  absl::Status RemoveKey(std::string_view key);
+  absl::Status CountEntries();
 
   store::Database database_;
   std::unique_ptr<Statements> statements_;
   IndexState state_;
+  GuardRecord guard_;
+  uint64_t entries_ = 0;
   uint64_t last_file_ = 0;  // that NewFile gave, or a row had; 0: not known yet
 };
 

@@ -31,6 +31,14 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   message.set_commits(status.commits);
   message.set_last_acknowledged_nanoseconds(status.last_acknowledged_nanoseconds);
   message.set_complete(status.complete);
+  if (status.guard.has_value()) {
+    v1::Guard& guard = *message.mutable_guard();
+    guard.set_kind(status.guard->kind);
+    guard.set_reason(status.guard->reason);
+    guard.set_entries_gone(status.guard->entries_gone);
+    guard.set_entries_before(status.guard->entries_before);
+    guard.set_since_nanoseconds(status.guard->since_nanoseconds);
+  }
   return message;
 }
 
@@ -70,7 +78,24 @@ class PrimaryService : public v1::Primary::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ApproveGuard(grpc::ServerContext*, const v1::ApproveGuardRequest* request,
+                            v1::ApproveGuardResponse* response) override {
+    const absl::Status fit = CheckApproval(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    const absl::StatusOr<VolumeReport> report =
+        plane_.ApproveGuard(request->volume(), request->kind(), request->entries_gone());
+    if (!report.ok()) return net::ToGrpcStatus(report.status());
+    *response->mutable_volume() = ToProto(*report);
+    return grpc::Status::OK;
+  }
+
  private:
+  static absl::Status CheckApproval(const v1::ApproveGuardRequest& request) {
+    RETURN_IF_ERROR(model::ValidateVolumeName(request.volume()));
+    if (request.kind() == kDeletionGuard || request.kind() == kRootGuard) return absl::OkStatus();
+    return absl::InvalidArgumentError("there is no such guard: it is deletion or root");
+  }
+
   static absl::Status UnknownVolume(const std::string& name) {
     return absl::NotFoundError(fmt::format(
         "there is no volume '{}' on this host; `drctl volumes list` shows those there are", name.substr(0, 253)));

@@ -62,6 +62,17 @@ std::vector<MetricFamily> PrimaryProbe::Collect() const {
     }
     families.push_back(std::move(family));
   }
+  MetricFamily guarded{"understudy_volume_guarded", "1 while this guard holds the volume back.", MetricType::Gauge, {}};
+  for (const VolumeReport& volume : volumes) {
+    for (const char* const kind : {kDeletionGuard, kRootGuard}) {
+      const bool holds = volume.status.guard.has_value() && volume.status.guard->kind == kind;
+      ClientMetric metric = MakeMetric(MetricType::Gauge, holds ? 1.0 : 0.0);
+      metric.label.push_back({"volume", volume.name});
+      metric.label.push_back({"kind", kind});
+      guarded.metric.push_back(std::move(metric));
+    }
+  }
+  families.push_back(std::move(guarded));
   families.push_back({"understudy_peer_connected",
                       "1 while every connection to DR's agent is up.",
                       MetricType::Gauge,

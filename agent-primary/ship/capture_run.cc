@@ -10,10 +10,12 @@
 #include "agent-primary/capture/change_detector.h"
 #include "agent-primary/capture/planner.h"
 #include "agent-primary/ship/commit_builder.h"
+#include "agent-primary/ship/root_guard.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/model/path.h"
 #include "core/os/metadata.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::primary {
 namespace {
@@ -115,6 +117,7 @@ class CaptureRun {
                            .slot = builder_.NewSlot(),
                            .strategy = context_.strategy,
                            .stop = context_.stop,
+                           .labels = context_.labels,
                            .inode = has_names ? entry.stat.inode : 0,
                            .leftovers = context_.leftovers};
     // Once moves were submitted, what moved along with a folder is where it will be.
@@ -300,9 +303,9 @@ class CaptureRun {
   absl::StatusOr<std::optional<model::Metadata>> MetadataNow(const std::string& path, const os::EntryStat& stat) {
     model::Metadata metadata = os::MetadataOf(stat);
     absl::StatusOr<std::vector<model::Xattr>> xattrs = [&]() -> absl::StatusOr<std::vector<model::Xattr>> {
-      if (path.empty()) return os::ReadXattrs(context_.root.fd(), "");
+      if (path.empty()) return os::ReadXattrs(context_.root.fd(), "", context_.labels);
       ASSIGN_OR_RETURN(const os::ParentAndName place, context_.root.OpenParent(path));
-      return os::ReadXattrs(place.folder.get(), place.name);
+      return os::ReadXattrs(place.folder.get(), place.name, context_.labels);
     }();
     if (absl::IsNotFound(xattrs.status())) {
       result_.look_again.push_back(path);
@@ -363,16 +366,60 @@ absl::Status Look(ChangeDetector& detector, const DirtyBatch& batch) {
   return detector.LookAtOtherNames();
 }
 
-// An empty mount point in the place of a volume must never look like a volume whose files were all deleted.
-absl::Status CheckRootIdentity(const CaptureContext& context) {
-  ASSIGN_OR_RETURN(const std::optional<IndexRow> known, context.index.Find(""));
-  if (!known.has_value() || known->inode == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const os::EntryStat now, context.root.Stat(""));
-  if (now.inode == known->inode) return absl::OkStatus();
-  return absl::FailedPreconditionError(fmt::format(
-      "the volume's folder isn't the one that was replicated before (inode {} instead of {}): is its filesystem "
-      "mounted? Nothing is replicated until the old folder is back",
-      now.inode, known->inode));
+// nullopt: the folder is the volume's.
+absl::StatusOr<std::optional<GuardFinding>> CheckRoot(const CaptureContext& context) {
+  ASSIGN_OR_RETURN(const RootIdentity now, IdentifyRoot(context.root));
+  std::optional<RootIdentity> known = context.index.guard().root;
+  if (!known.has_value()) {
+    // An index from before there was such a record knows the inode.
+    ASSIGN_OR_RETURN(const std::optional<IndexRow> row, context.index.Find(""));
+    known = RootIdentity{0, row.has_value() ? row->inode : 0, 0};
+  }
+  const std::optional<std::string> change = FindRootChange(*known, now);
+  if (change.has_value()) {
+    return GuardFinding{kRootGuard,
+                        fmt::format("the volume's folder isn't the one that was replicated before ({}): is its "
+                                    "filesystem mounted? Bring the old folder back, or take the new one with `drctl "
+                                    "guard approve {}`",
+                                    *change, context.volume),
+                        0,
+                        0,
+                        0,
+                        now};
+  }
+  if (context.index.guard().root.has_value()) return std::nullopt;
+  GuardRecord record = context.index.guard();
+  record.root = now;
+  RETURN_IF_ERROR(context.index.SaveGuard(record));
+  return std::nullopt;
+}
+
+absl::StatusOr<uint64_t> CountEntriesHere(const os::Root& root) {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", kWorkFolderName));
+  for (uint64_t entries = 0;; ++entries) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return entries;
+  }
+}
+
+// `truncated`: the plan is the first part of a larger one. Then what is here counts: neither may a deletion come to DR
+// piece by piece, nor does it help that what was moved isn't met at its new place yet.
+absl::StatusOr<std::optional<GuardFinding>> CheckDeletion(const CaptureContext& context, const Plan& plan,
+                                                          bool truncated) {
+  Deletion deletion{.entries = context.index.entries()};
+  ASSIGN_OR_RETURN(deletion.entries_after, CountEntriesAfter(plan, context.index));
+  const bool part = truncated && (!plan.removals.empty() || plan.replaced > 0);
+  if (part) {
+    ASSIGN_OR_RETURN(deletion.entries_after, CountEntriesHere(context.root));
+  }
+  if (deletion.entries_after == 0 && deletion.entries > 0) {
+    ASSIGN_OR_RETURN(deletion.bytes, context.index.CountBytes());
+  }
+  GuardRecord record = context.index.guard();
+  const bool allowed = AllowDeletion(context.guard, record, deletion, context.now_nanoseconds);
+  RETURN_IF_ERROR(context.index.SaveGuard(record));
+  if (allowed) return std::nullopt;
+  return DescribeHeld(context.volume, *record.held);
 }
 
 // Whether the moves and all that has no content of its own do.
@@ -396,24 +443,54 @@ absl::StatusOr<bool> TryCapture(const CaptureContext& context, const DirtyBatch&
   RETURN_IF_ERROR(Look(detector, batch));
   ASSIGN_OR_RETURN(const Plan plan, MakePlan(detector, context.index));
   if (moves && !plan.moves.empty() && !FitsOneCommit(plan)) return false;
+  ASSIGN_OR_RETURN(result.held, CheckDeletion(context, plan, detector.truncated()));
+  if (result.held.has_value()) return true;
   const model::Sequence before = context.index.state().sequence;
   result.more = detector.truncated();
   RETURN_IF_ERROR(CaptureRun(context, plan, result).Run());
   result.commits = context.index.state().sequence - before;
+  if (!batch.whole_volume || result.more) return true;
+  GuardRecord record = context.index.guard();
+  EndApproval(record, context.index.entries(), context.now_nanoseconds);
+  RETURN_IF_ERROR(context.index.SaveGuard(record));
   return true;
 }
 
 }  // namespace
 
 absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const DirtyBatch& batch) {
-  RETURN_IF_ERROR(CheckRootIdentity(context));
   CaptureResult result;
+  ASSIGN_OR_RETURN(result.held, CheckRoot(context));
+  if (result.held.has_value()) return result;
   ASSIGN_OR_RETURN(const bool done, TryCapture(context, batch, /*moves=*/true, result));
   if (!done) {
     ASSIGN_OR_RETURN(const bool done_without, TryCapture(context, batch, /*moves=*/false, result));
     UNDERSTUDY_CHECK(done_without);
   }
   return result;
+}
+
+GuardFinding DescribeHeld(const model::VolumeName& volume, const HeldDeletion& held) {
+  return {kDeletionGuard,
+          fmt::format("{} of {} entries would be deleted at DR, as they were here: bring them back, or let it happen "
+                      "with `drctl guard approve {}`",
+                      held.entries_gone, held.entries_before, volume),
+          held.entries_gone,
+          held.entries_before,
+          held.since_nanoseconds,
+          std::nullopt};
+}
+
+absl::Status TakeRoot(VolumeIndex& index, const os::Root& root, const std::optional<RootIdentity>& seen) {
+  GuardRecord record = index.guard();
+  ASSIGN_OR_RETURN(record.root, IdentifyRoot(root));
+  if (record.root != seen) {
+    return absl::FailedPreconditionError(
+        "another folder stands there than the one that was to be approved: look at `drctl guard list` again");
+  }
+  // First, so that a crash in between asks again instead of trusting inode numbers of the old folder.
+  RETURN_IF_ERROR(index.ForgetIdentities());
+  return index.SaveGuard(record, store::Durability::kFull);
 }
 
 }  // namespace understudy::primary

@@ -2,21 +2,38 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "agent-primary/capture/deletion_guard.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/model/replica_sink.h"
+#include "core/os/metadata.h"
 #include "core/os/root.h"
 
 namespace understudy::primary {
 
+// Why a volume is held back, until that is gone or approved.
+struct GuardFinding {
+  std::string kind;    // "deletion" or "root"
+  std::string reason;  // for people, with what to do
+  uint64_t entries_gone = 0;
+  uint64_t entries_before = 0;
+  int64_t since_nanoseconds = 0;       // Unix time
+  std::optional<RootIdentity> root{};  // of the folder that an approval of the root guard takes
+};
+inline constexpr char kDeletionGuard[] = "deletion";
+inline constexpr char kRootGuard[] = "root";
+
 struct CaptureResult {
+  std::optional<GuardFinding> held;  // nothing was submitted
+
   bool more = false;                    // there were more differences than one capture takes: look at everything again
   std::vector<std::string> look_again;  // changed while they were captured, or a moment before
   std::map<std::string, std::string> unreadable;  // why, by path; also to be looked at again
@@ -31,18 +48,26 @@ struct CaptureContext {
   VolumeIndex& index;
   model::ReplicaSink& sink;
   Strategy strategy = Strategy::kAuto;
+  GuardLimits guard;
   int64_t now_nanoseconds = 0;  // Unix time
   std::stop_token stop;
   // Of the newest opening (ReplicaState); those that were asked for go.
   std::set<std::string>* leftovers = nullptr;
+  os::Labels labels = os::Labels::kOmit;
   // The replica lacks the present state of entries that couldn't be read before and that this batch doesn't look at: no
   // commit shows the volume as it is.
   bool lacks_entries = false;
 };
 
-// Returns when all that the batch led to is acknowledged. FAILED_PRECONDITION: the volume's folder isn't the one that
-// was replicated before. CANCELLED: `stop` was requested. After an error the volume has to be opened again; whatever
-// was acknowledged meanwhile is in the index.
+// Returns when all that the batch led to is acknowledged, or held back by a guard. CANCELLED: `stop` was requested.
+// After an error the volume has to be opened again; whatever was acknowledged meanwhile is in the index.
 [[nodiscard]] absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const DirtyBatch& batch);
+
+// What the deletion guard holds back, for people.
+[[nodiscard]] GuardFinding DescribeHeld(const model::VolumeName& volume, const HeldDeletion& held);
+
+// Takes the folder at `root` for the volume's from now on, whichever was before; on disk when it returns OK.
+// FAILED_PRECONDITION: it isn't the folder `seen`.
+[[nodiscard]] absl::Status TakeRoot(VolumeIndex& index, const os::Root& root, const std::optional<RootIdentity>& seen);
 
 }  // namespace understudy::primary

@@ -21,6 +21,7 @@ namespace {
 
 constexpr absl::Duration kFlushTimeout = absl::Seconds(30);
 constexpr absl::Duration kWaitStep = absl::Seconds(1);
+constexpr absl::Duration kApprovalTimeout = absl::Seconds(30);
 constexpr absl::Duration kStopCheckStep = absl::Milliseconds(200);
 
 // `path` relative to `folder` when it lies within it. Both are absolute.
@@ -62,6 +63,17 @@ SinkConnector TellingTrouble(SinkConnector connect) {
   };
 }
 
+absl::Status CheckFolder(const model::VolumeName& name, const std::string& path) {
+  struct stat raw {};
+  if (::stat(path.c_str(), &raw) != 0) {
+    return ErrnoStatus(errno, fmt::format("volume '{}': its folder '{}'", name, Printable(path)));
+  }
+  if (!S_ISDIR(raw.st_mode)) {
+    return absl::InvalidArgumentError(fmt::format("volume '{}': '{}' isn't a folder", name, Printable(path)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options,
@@ -69,6 +81,7 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/index"));
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
+  plane->options_.replicator.rewatch = [raw = plane.get()](const model::VolumeName& name) { raw->Rewatch(name); };
   ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
   const SinkConnector telling = TellingTrouble(connect);
   for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
@@ -76,8 +89,13 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
 }
 
 DataPlane::~DataPlane() {
-  // Hints first: they reach into the lanes.
-  source_.reset();
+  // Hints first: they reach into the lanes. No lane watches anything from here on.
+  std::unique_ptr<ChangeSource> source;
+  {
+    absl::MutexLock rewatching(&rewatching_);
+    source = std::move(source_);
+  }
+  source.reset();
   lanes_.clear();
 }
 
@@ -150,24 +168,24 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
     RETURN_IF_ERROR(CheckFree(name, place, &already));
     if (already) return absl::OkStatus();
   }
-  struct stat raw {};
-  if (::stat(place.path.c_str(), &raw) != 0) {
-    return ErrnoStatus(errno, fmt::format("volume '{}': its folder '{}'", name, Printable(place.path)));
-  }
-  if (!S_ISDIR(raw.st_mode)) {
-    return absl::InvalidArgumentError(fmt::format("volume '{}': '{}' isn't a folder", name, Printable(place.path)));
-  }
+  const std::string index_file = IndexFile(name);
+  const absl::Status folder = CheckFolder(name, place.path);
+  // A mistake in the configuration, unless the volume was replicated before: then a guard waits for its folder.
+  if (!folder.ok() && ::access(index_file.c_str(), F_OK) != 0) return folder;
   ASSIGN_OR_RETURN(
       std::shared_ptr<VolumeReplicator> replicator,
-      VolumeReplicator::Open(name, place.path, place.replica_path, IndexFile(name), options_.replicator, clock_));
+      VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options_.replicator, clock_));
   Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
   {
     absl::MutexLock lock(&mutex_);
     volumes_.emplace(name, Volume{origin, lane, replicator});
   }
   // Watched before the first scan begins, so that nothing slips in between.
-  const absl::Status watched = source_->AddVolume(name, place.path);
-  if (!watched.ok()) {
+  const absl::Status watched = folder.ok() ? source_->AddVolume(name, place.path) : absl::OkStatus();
+  if (!folder.ok()) {
+    spdlog::error("volume={} {}", name, MessageOf(folder));
+    replicator->HoldWithoutFolder(folder);
+  } else if (!watched.ok()) {
     source_->RemoveVolume(name);
     absl::MutexLock lock(&mutex_);
     volumes_.erase(name);
@@ -188,7 +206,10 @@ absl::Status DataPlane::Unregister(const std::string& name) {
     volume = found->second;
     volumes_.erase(found);
   }
-  source_->RemoveVolume(name);
+  {
+    absl::MutexLock rewatching(&rewatching_);
+    source_->RemoveVolume(name);
+  }
   volume->lane->Remove(name);
   spdlog::info("volume={} not replicated any more", name);
   return absl::OkStatus();
@@ -225,6 +246,15 @@ absl::Status DataPlane::TellDiscarded(const model::VolumeName& name, const Volum
   return absl::OkStatus();
 }
 
+void DataPlane::Rewatch(const model::VolumeName& name) {
+  absl::MutexLock rewatching(&rewatching_);
+  const absl::StatusOr<Volume> volume = Find(name);
+  if (source_ == nullptr || !volume.ok()) return;
+  source_->RemoveVolume(name);
+  const absl::Status watched = source_->AddVolume(name, volume->replicator->path());
+  if (!watched.ok()) spdlog::warn("volume={} {}", name, MessageOf(watched));
+}
+
 VolumeReport DataPlane::ReportOf(const Volume& volume) {
   return {volume.replicator->name(), volume.replicator->path(), volume.replicator->replica_root(), volume.origin,
           volume.replicator->Status()};
@@ -242,32 +272,43 @@ absl::Status DataPlane::Connection() const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<DataPlane::Volume> DataPlane::Find(const model::VolumeName& name) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(name);
+  if (found != volumes_.end()) return found->second;
+  return absl::NotFoundError(fmt::format("there is no volume '{}' on this host", Printable(name)));
+}
+
 absl::Status DataPlane::Sync(const model::VolumeName& name, bool published,
                              const std::function<bool(const VolumeReport&)>& on_wait) {
-  std::optional<Volume> volume;
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto found = volumes_.find(name);
-    if (found != volumes_.end()) volume = found->second;
-  }
-  if (!volume.has_value()) return absl::NotFoundError(fmt::format("there is no volume '{}' on this host", name));
+  ASSIGN_OR_RETURN(const Volume volume, Find(name));
   RETURN_IF_ERROR(source_->Flush(kFlushTimeout));
-  const uint64_t barrier = volume->replicator->RequestBarrier();
-  volume->lane->Wake();
+  const uint64_t barrier = volume.replicator->RequestBarrier();
+  volume.lane->Wake();
   absl::Duration next_report = clock_.Monotonic() + kWaitStep;
-  while (!volume->replicator->AwaitBarrier(barrier, published, kStopCheckStep)) {
+  while (!volume.replicator->AwaitBarrier(barrier, published, kStopCheckStep)) {
+    RETURN_IF_ERROR(volume.replicator->BarrierRefusal(barrier));
     const bool report_now = clock_.Monotonic() >= next_report;
     if (report_now) next_report += kWaitStep;
     {
       absl::MutexLock lock(&mutex_);
       const auto found = volumes_.find(name);
-      if (found == volumes_.end() || found->second.replicator != volume->replicator) {
+      if (found == volumes_.end() || found->second.replicator != volume.replicator) {
         return absl::NotFoundError(fmt::format("volume '{}' isn't replicated any more", name));
       }
     }
-    if (report_now && !on_wait(ReportOf(*volume))) return absl::CancelledError("the caller went away");
+    if (report_now && !on_wait(ReportOf(volume))) return absl::CancelledError("the caller went away");
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<VolumeReport> DataPlane::ApproveGuard(const model::VolumeName& name, const std::string& kind,
+                                                     uint64_t entries_gone) {
+  ASSIGN_OR_RETURN(const Volume volume, Find(name));
+  ASSIGN_OR_RETURN(const uint64_t approval, volume.replicator->RequestApproval(kind, entries_gone));
+  volume.lane->Wake();
+  RETURN_IF_ERROR(volume.replicator->AwaitApproval(approval, kApprovalTimeout));
+  return ReportOf(volume);
 }
 
 absl::Status DataPlane::SyncToBarrier(const std::string& name, std::stop_token stop) {

@@ -61,9 +61,15 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] absl::Status Connection() const;
 
   // As SyncToBarrier; `published` also waits for the replica's folder to show it. `on_wait` is called about once a
-  // second meanwhile; false ends the wait with CANCELLED. NOT_FOUND: there is no such volume.
+  // second meanwhile; false ends the wait with CANCELLED. NOT_FOUND: there is no such volume. FAILED_PRECONDITION: a
+  // guard holds it back.
   [[nodiscard]] absl::Status Sync(const model::VolumeName& name, bool published,
                                   const std::function<bool(const VolumeReport&)>& on_wait);
+
+  // Lets what a guard holds back happen; recorded when it returns OK. NOT_FOUND: there is no such volume. Other errors
+  // as of VolumeReplicator::AwaitApproval.
+  [[nodiscard]] absl::StatusOr<VolumeReport> ApproveGuard(const model::VolumeName& name, const std::string& kind,
+                                                          uint64_t entries_gone);
 
   [[nodiscard]] std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const override;
   [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
@@ -91,13 +97,17 @@ class DataPlane : public HintSink, public VolumeActions {
   absl::Status CheckFree(const model::VolumeName& name, const VolumePlace& place, bool* already) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static VolumeReport ReportOf(const Volume& volume);
+  absl::StatusOr<Volume> Find(const model::VolumeName& name) const;
+  void Rewatch(const model::VolumeName& name);
 
-  const DataPlaneOptions options_;
+  DataPlaneOptions options_;  // as they are after Start
   const Clock& clock_;
   absl::Mutex registering_;  // one registration at a time; taken before mutex_
   mutable absl::Mutex mutex_;
   std::map<model::VolumeName, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Lane>> lanes_;
+  // Lanes watch a volume anew while others may stop watching it; taken before mutex_.
+  absl::Mutex rewatching_;
   std::unique_ptr<ChangeSource> source_;
 };
 

@@ -133,7 +133,7 @@ void Lane::RunOne(VolumeReplicator& replicator) {
     absl::MutexLock lock(&mutex_);
     running_.clear();
   }
-  if (status.ok() || absl::IsCancelled(status)) return;
+  if (status.ok() || absl::IsCancelled(status) || replicator.held_back()) return;
   spdlog::warn("volume={} {}", replicator.name(), MessageOf(status));
   if (absl::IsUnavailable(status)) Disconnect(status);
 }

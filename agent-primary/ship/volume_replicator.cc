@@ -14,6 +14,9 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLongestRetry = absl::Seconds(15);
+// A volume that is held back is looked at so often, and after a hint; but a look takes a tenth of the time at most.
+constexpr absl::Duration kGuardRecheck = absl::Minutes(1);
+constexpr int kGuardPauseFactor = 10;
 // What was acknowledged longer ago and isn't known to be published calls for a new session: opening one publishes, or
 // says why not.
 constexpr absl::Duration kPublishPatience = absl::Seconds(10);
@@ -52,6 +55,14 @@ IndexRow RowOf(const model::InventoryEntry& entry) {
   return row;
 }
 
+GuardFinding DescribeMissing(const absl::Status& reason) {
+  return {
+      .kind = kRootGuard,
+      .reason = fmt::format("the volume's folder isn't there ({}): is its filesystem mounted? Nothing is replicated "
+                            "until it is back",
+                            MessageOf(reason))};
+}
+
 }  // namespace
 
 std::string_view ToString(ReplicationState state) {
@@ -64,6 +75,8 @@ std::string_view ToString(ReplicationState state) {
       return "replicating";
     case ReplicationState::kIdle:
       return "idle";
+    case ReplicationState::kGuarded:
+      return "guarded";
     case ReplicationState::kError:
       return "error";
   }
@@ -77,6 +90,11 @@ absl::StatusOr<std::unique_ptr<VolumeReplicator>> VolumeReplicator::Open(
   std::unique_ptr<VolumeReplicator> replicator(
       new VolumeReplicator(name, path, replica_root, std::move(index), options, clock));
   replicator->CopyIndexState();
+  const std::optional<HeldDeletion>& held = replicator->index_->guard().held;
+  if (held.has_value() && !held->approved) {
+    absl::MutexLock lock(&replicator->mutex_);
+    replicator->status_.guard = DescribeHeld(name, *held);
+  }
   return replicator;
 }
 
@@ -92,7 +110,9 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
       dirty_(options.times),
       next_rescan_(clock.Monotonic() + options.rescan_interval),
       publish_overdue_(clock.Monotonic() + kPublishPatience),
-      created_(clock.Monotonic()) {
+      created_(clock.Monotonic()),
+      guard_recheck_(absl::InfiniteDuration()),
+      guard_pause_(options.times.max_delay) {
   // What changed while nobody watched is found by a scan.
   absl::MutexLock lock(&mutex_);
   dirty_.AddWholeVolume(created_, /*hinted=*/false);
@@ -100,12 +120,16 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
 
 void VolumeReplicator::OnHint(std::string_view path, HintKind kind, bool at_once) {
   absl::MutexLock lock(&mutex_);
-  dirty_.Add(path, kind, at_once, clock_.Monotonic());
+  const absl::Duration now = clock_.Monotonic();
+  dirty_.Add(path, kind, at_once, now);
+  guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
 }
 
 void VolumeReplicator::OnOverflow() {
   absl::MutexLock lock(&mutex_);
-  dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/true);
+  const absl::Duration now = clock_.Monotonic();
+  dirty_.AddWholeVolume(now, /*hinted=*/true);
+  guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
 }
 
 void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
@@ -117,14 +141,20 @@ void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
 std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   absl::MutexLock lock(&mutex_);
   std::optional<absl::Duration> next = dirty_.NextDue();
+  if (status_.guard.has_value()) next = guard_recheck_;
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
-  if (!session_open_ || barrier_requested_ > barrier_passed_) next = -absl::InfiniteDuration();
+  if (!session_open_ || BarrierWaits() || approval_.has_value()) next = -absl::InfiniteDuration();
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
   if (status_.published_sequence < status_.sequence) next = std::min(*next, publish_overdue_);
   return std::max(*next, not_before_);
 }
 
+bool VolumeReplicator::BarrierWaits() const {
+  return barrier_requested_ > std::max(barrier_passed_, barrier_refused_);
+}
+
 absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token stop) {
+  held_back_ = false;
   {
     absl::MutexLock lock(&mutex_);
     const bool unpublished = status_.published_sequence < status_.sequence;
@@ -132,7 +162,7 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   }
   absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
   if (status.ok()) status = CaptureOnce(sink, std::move(stop));
-  if (status.ok()) {
+  if (status.ok() || held_back_) {
     failures_in_a_row_ = 0;
     return status;
   }
@@ -224,7 +254,8 @@ absl::Status VolumeReplicator::LookAtUnsettled() {
 }
 
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
-  const absl::Duration begun = clock_.Monotonic();
+  ApplyApproval();
+  const absl::Duration began = clock_.Monotonic();
   DirtyBatch batch;
   uint64_t barrier = 0;
   bool barrier_waits = false;
@@ -232,7 +263,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     absl::MutexLock lock(&mutex_);
     const absl::Duration now = clock_.Monotonic();
     barrier = barrier_requested_;
-    barrier_waits = barrier > barrier_passed_;
+    barrier_waits = BarrierWaits();
     const bool sees_all = coverage_.ok();
     if (now >= next_rescan_ || (barrier_waits && !sees_all)) {
       dirty_.AddWholeVolume(now, /*hinted=*/false);
@@ -259,15 +290,31 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   }
   ForgetUnreadable(batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
+  if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
+    return Hold(batch, barrier, began, DescribeMissing(root.status()));
+  }
   absl::StatusOr<CaptureResult> result =
-      root.ok() ? RunCapture({name_, *root, *index_, sink, options_.strategy, absl::ToUnixNanos(clock_.Now()),
-                              std::move(stop), &leftovers_, /*lacks_entries=*/!unreadable_.empty()},
+      root.ok() ? RunCapture({.volume = name_,
+                              .root = *root,
+                              .index = *index_,
+                              .sink = sink,
+                              .strategy = options_.strategy,
+                              .guard = options_.guard,
+                              .now_nanoseconds = absl::ToUnixNanos(clock_.Now()),
+                              .stop = std::move(stop),
+                              .leftovers = &leftovers_,
+                              .labels = options_.labels,
+                              .lacks_entries = !unreadable_.empty()},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
+  const bool right_folder = result.ok() && !(result->held.has_value() && result->held->kind == kRootGuard);
+  if (right_folder && unwatched_) WatchAgain();
+  if (result.ok() && result->held.has_value()) return Hold(batch, barrier, began, *std::move(result->held));
   if (!result.ok()) {
     put_back();
     return result.status();
   }
+  GoOnAfterGuard();
   for (const auto& kept : result->unreadable) {
     if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
@@ -279,7 +326,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   if (batch.whole_volume && !coverage_.ok()) {
-    next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - begun));
+    next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - began));
   }
   oldest_in_flight_.reset();
   for (const std::string& path : result->look_again) dirty_.AddRecheck(path, now);
@@ -315,6 +362,104 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   return absl::OkStatus();
 }
 
+// Nothing of the batch was submitted; it is looked at again.
+absl::Status VolumeReplicator::Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began,
+                                    GuardFinding finding) {
+  held_back_ = true;
+  unwatched_ |= finding.kind == kRootGuard;
+  const absl::Status refusal = absl::FailedPreconditionError(finding.reason);
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  dirty_.Restore(batch);
+  oldest_in_flight_.reset();
+  barrier_refused_ = std::max(barrier_refused_, barrier);
+  guard_recheck_ = now + kGuardRecheck;
+  guard_pause_ = std::clamp(kGuardPauseFactor * (now - began), options_.times.max_delay, kGuardRecheck);
+  const bool known = status_.guard.has_value() && status_.guard->kind == finding.kind;
+  if (!known) spdlog::error("volume={} held back: {}", name_, finding.reason);
+  if (finding.since_nanoseconds == 0) {
+    finding.since_nanoseconds = known ? status_.guard->since_nanoseconds : absl::ToUnixNanos(clock_.Now());
+  }
+  status_.guard = std::move(finding);
+  return refusal;
+}
+
+void VolumeReplicator::GoOnAfterGuard() {
+  std::optional<GuardFinding> guard;
+  {
+    absl::MutexLock lock(&mutex_);
+    guard = std::exchange(status_.guard, std::nullopt);
+  }
+  if (guard.has_value()) spdlog::info("volume={} not held back any more", name_);
+}
+
+void VolumeReplicator::HoldWithoutFolder(const absl::Status& reason) {
+  unwatched_ = true;
+  absl::MutexLock lock(&mutex_);
+  status_.guard = DescribeMissing(reason);
+  status_.guard->since_nanoseconds = absl::ToUnixNanos(clock_.Now());
+}
+
+void VolumeReplicator::WatchAgain() {
+  unwatched_ = false;
+  if (options_.rewatch) options_.rewatch(name_);
+  // What changed while nobody watched.
+  absl::MutexLock lock(&mutex_);
+  dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
+}
+
+void VolumeReplicator::ApplyApproval() {
+  std::optional<Approval> approval;
+  uint64_t number = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    approval = std::exchange(approval_, std::nullopt);
+    number = approvals_requested_;
+  }
+  if (!approval.has_value()) return;
+  absl::Status outcome = Approve(*approval);
+  if (outcome.ok()) {
+    spdlog::info("volume={} approved: what the {} guard held back", name_, approval->kind);
+    GoOnAfterGuard();
+  }
+  absl::MutexLock lock(&mutex_);
+  // An approval ends with a look at everything.
+  if (outcome.ok()) dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
+  approvals_done_ = number;
+  approval_outcome_ = std::move(outcome);
+}
+
+absl::Status VolumeReplicator::Approve(const Approval& approval) {
+  if (approval.kind == kRootGuard) {
+    absl::StatusOr<os::Root> root = os::Root::Open(path_);
+    if (!root.ok())
+      return absl::FailedPreconditionError(fmt::format("there is no folder to take: {}", MessageOf(root.status())));
+    return TakeRoot(*index_, *root, approval.root);
+  }
+  GuardRecord record = index_->guard();
+  RETURN_IF_ERROR(ApproveDeletion(record, approval.entries_gone));
+  return index_->SaveGuard(record, store::Durability::kFull);
+}
+
+absl::StatusOr<uint64_t> VolumeReplicator::RequestApproval(const std::string& kind, uint64_t entries_gone) {
+  absl::MutexLock lock(&mutex_);
+  if (!status_.guard.has_value() || status_.guard->kind != kind) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' isn't held back by the guard '{}'; `drctl guard list` shows what is", name_, kind));
+  }
+  approval_ = Approval{kind, entries_gone, status_.guard->root};
+  return ++approvals_requested_;
+}
+
+absl::Status VolumeReplicator::AwaitApproval(uint64_t approval, absl::Duration timeout) {
+  absl::MutexLock lock(&mutex_);
+  const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return approvals_done_ >= approval; };
+  if (mutex_.AwaitWithTimeout(absl::Condition(&done), timeout)) return approval_outcome_;
+  if (approvals_requested_ == approval) approval_.reset();
+  return absl::UnavailableError(
+      fmt::format("volume '{}' is busy, or has no connection to DR: nothing was approved; try again", name_));
+}
+
 // What the batch looks at again anyway.
 void VolumeReplicator::ForgetUnreadable(const DirtyBatch& batch) {
   if (batch.whole_volume) unreadable_.clear();
@@ -343,7 +488,19 @@ bool VolumeReplicator::AwaitBarrier(uint64_t barrier, bool published, absl::Dura
   const auto passed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return barrier_passed_ >= barrier && (!published || status_.published_sequence >= barrier_sequence_);
   };
-  return mutex_.AwaitWithTimeout(absl::Condition(&passed), timeout);
+  const auto ended = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return passed() || (barrier_refused_ >= barrier && barrier_passed_ < barrier);
+  };
+  mutex_.AwaitWithTimeout(absl::Condition(&ended), timeout);
+  return passed();
+}
+
+absl::Status VolumeReplicator::BarrierRefusal(uint64_t barrier) const {
+  absl::MutexLock lock(&mutex_);
+  if (barrier_refused_ < barrier || barrier_passed_ >= barrier) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("volume '{}' is held back by a guard{}", name_,
+                  status_.guard.has_value() ? ": " + status_.guard->reason : "; it goes on by now: try again"));
 }
 
 ReplicatorStatus VolumeReplicator::Status() const {
@@ -357,6 +514,12 @@ ReplicatorStatus VolumeReplicator::Status() const {
   status.lag_seconds = oldest.has_value() ? std::max(0.0, absl::ToDoubleSeconds(clock_.Monotonic() - *oldest)) : 0.0;
   status.dirty_paths = dirty_.size();
   if (status.error.empty()) status.error = std::string(MessageOf(coverage_));
+  if (!status.guard.has_value()) return status;
+  status.state = ReplicationState::kGuarded;
+  status.error = status.guard->reason;
+  const double held_seconds =
+      absl::ToDoubleSeconds(clock_.Now() - absl::FromUnixNanos(status.guard->since_nanoseconds));
+  status.lag_seconds = std::max(status.lag_seconds, held_seconds);
   return status;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -17,21 +18,27 @@
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
+#include "core/os/metadata.h"
 
 namespace understudy::primary {
 
-enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kError };
+enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kError };
 [[nodiscard]] std::string_view ToString(ReplicationState state);
 
 struct ReplicatorOptions {
   DirtyTimes times{absl::Milliseconds(100), absl::Seconds(1)};
   absl::Duration rescan_interval = absl::Hours(1);
   Strategy strategy = Strategy::kAuto;
+  os::Labels labels = os::Labels::kOmit;
+  GuardLimits guard{};
+  // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
+  std::function<void(const model::VolumeName&)> rewatch{};
 };
 
 struct ReplicatorStatus {
   ReplicationState state = ReplicationState::kConnecting;
-  std::string error;  // what keeps it from replicating
+  std::string error;                  // what keeps it from replicating
+  std::optional<GuardFinding> guard;  // set while a guard holds it back
   double lag_seconds = 0;
   model::Sequence sequence = 0;
   model::Sequence published_sequence = 0;
@@ -66,10 +73,13 @@ class VolumeReplicator {
   // When Run has something to do (Clock::Monotonic); nullopt: only after a hint or a barrier.
   [[nodiscard]] std::optional<absl::Duration> NextRun() const;
   // Captures everything that is due and waits for its acknowledgement. An error is also kept for the status; the next
-  // run is put off.
+  // run is put off. FAILED_PRECONDITION with held_back(): a guard holds the volume back; the session goes on.
   [[nodiscard]] absl::Status Run(model::ReplicaSink& sink, std::stop_token stop);
+  [[nodiscard]] bool held_back() const { return held_back_; }
   // The connection was lost: the volume has to be opened again.
   void ForgetSession();
+  // Before the first run, when the volume's folder isn't there: held back by the root guard until it is.
+  void HoldWithoutFolder(const absl::Status& reason);
   void SetUnreachable(const absl::Status& reason);
   // From time to time: what the replica's folder is known to show.
   void SetPublished(model::Sequence sequence);
@@ -80,15 +90,37 @@ class VolumeReplicator {
   // True once the barrier is passed, with `published` in the replica's folder too.
   [[nodiscard]] bool AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout);
 
+  // FAILED_PRECONDITION once a guard refused the barrier: it won't be passed.
+  [[nodiscard]] absl::Status BarrierRefusal(uint64_t barrier) const;
+
+  // Asks the lane to let what the guard of this kind (GuardFinding) holds back happen, up to `entries_gone` deletions.
+  // FAILED_PRECONDITION: that guard doesn't hold the volume back.
+  [[nodiscard]] absl::StatusOr<uint64_t> RequestApproval(const std::string& kind, uint64_t entries_gone);
+  // OK once the approval is recorded. FAILED_PRECONDITION: more would go by now, or there is no folder to take.
+  // UNAVAILABLE: the lane didn't come to it in time; the request is withdrawn.
+  [[nodiscard]] absl::Status AwaitApproval(uint64_t approval, absl::Duration timeout);
+
   [[nodiscard]] ReplicatorStatus Status() const;
 
  private:
+  struct Approval {
+    std::string kind;
+    uint64_t entries_gone;
+    std::optional<RootIdentity> root;
+  };
+
   VolumeReplicator(const model::VolumeName& name, std::string path, std::string replica_root,
                    std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
   absl::Status LookAtUnsettled();
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
+  absl::Status Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began, GuardFinding finding);
+  void GoOnAfterGuard();
+  void WatchAgain();
+  void ApplyApproval();
+  absl::Status Approve(const Approval& approval);
+  bool BarrierWaits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetUnreadable(const DirtyBatch& batch);
   void CopyIndexState();
 
@@ -101,6 +133,8 @@ class VolumeReplicator {
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
+  bool held_back_ = false;
+  bool unwatched_ = false;           // its folder wasn't there, or was another one
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
@@ -116,6 +150,14 @@ class VolumeReplicator {
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;
   model::Sequence barrier_sequence_ ABSL_GUARDED_BY(mutex_) = 0;  // acknowledged when barrier_passed_ was
+  uint64_t barrier_refused_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::optional<Approval> approval_ ABSL_GUARDED_BY(mutex_);  // asked for, not recorded yet
+  uint64_t approvals_requested_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t approvals_done_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status approval_outcome_ ABSL_GUARDED_BY(mutex_);
+  // While a guard holds the volume back: when it is looked at again, and how soon after a hint.
+  absl::Duration guard_recheck_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration guard_pause_ ABSL_GUARDED_BY(mutex_);
   ReplicatorStatus status_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -35,6 +35,10 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   }
   volume.origin = wire.origin();
   volume.complete = wire.complete();
+  if (wire.has_guard()) {
+    volume.guard = GuardView{wire.guard().kind(), wire.guard().reason(), wire.guard().entries_gone(),
+                             wire.guard().entries_before(), absl::FromUnixNanos(wire.guard().since_nanoseconds())};
+  }
   return volume;
 }
 
@@ -54,6 +58,8 @@ void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
 
 // Of a restore, which syncs its filesystem.
 constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
+// The primary waits for the volume's lane up to 30 s.
+constexpr absl::Duration kApprovalTimeout = absl::Seconds(40);
 constexpr char kPrimaryProgram[] = "understudy-primary";
 constexpr char kDrProgram[] = "understudy-dr";
 
@@ -85,6 +91,19 @@ absl::StatusOr<PrimaryVolumes> PrimaryClient::ListVolumes() const {
   result.peer_error = response.peer_error();
   result.peer_address = response.peer_address();
   return result;
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::ApproveGuard(const std::string& volume, const GuardView& guard) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kApprovalTimeout);
+  v1::ApproveGuardRequest request;
+  request.set_volume(volume);
+  request.set_kind(guard.kind);
+  request.set_entries_gone(guard.entries_gone);
+  v1::ApproveGuardResponse response;
+  const grpc::Status status = stub_->rpc->ApproveGuard(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return FromWire(response.volume());
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,

@@ -16,12 +16,21 @@ namespace understudy::control {
 
 inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
 
+// Why a volume is held back.
+struct GuardView {
+  std::string kind;    // deletion or root
+  std::string reason;  // with what to do
+  uint64_t entries_gone = 0;
+  uint64_t entries_before = 0;
+  absl::Time since;
+};
+
 // A volume as understudy-primary sees it. Paths are bytes.
 struct PrimaryVolume {
   std::string name;
   std::string path;
   std::string replica_path;
-  std::string state;  // connecting, scanning, replicating, idle or error
+  std::string state;  // connecting, scanning, replicating, idle, guarded or error
   std::string error;
   double lag_seconds = 0;
   uint64_t sequence = 0;
@@ -35,6 +44,7 @@ struct PrimaryVolume {
   std::optional<absl::Time> last_acknowledged;
   std::string origin;
   bool complete = false;
+  std::optional<GuardView> guard;
 };
 
 struct PrimaryVolumes {
@@ -65,6 +75,8 @@ class PrimaryClient {
   ~PrimaryClient();
 
   [[nodiscard]] absl::StatusOr<PrimaryVolumes> ListVolumes() const;
+  // Lets what `guard` holds back happen, and no more. FAILED_PRECONDITION: by now it is more, or nothing.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> ApproveGuard(const std::string& volume, const GuardView& guard) const;
   // Returns when everything written before the call is durable at DR, and shown by the replica's folder if `published`;
   // DEADLINE_EXCEEDED after `timeout`. `on_progress` is called about once a second.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,

@@ -52,6 +52,18 @@ struct TrashPurgeOptions {
 [[nodiscard]] ExitCode RunTrashPurge(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                      const TrashPurgeOptions& options);
 
+[[nodiscard]] ExitCode RunGuardList(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                    const std::string& pair);
+
+struct ApproveOptions {
+  VolumeSelection selection;
+  bool yes = false;  // without asking
+};
+// Lets what was held back happen, as it was shown: when more would go by now, kRefused. Also kRefused when no guard
+// holds the volume back, or the answer was no.
+[[nodiscard]] ExitCode RunGuardApprove(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const ApproveOptions& options);
+
 [[nodiscard]] ExitCode RunPkiInit(const Console& console, OutputFormat format, const std::filesystem::path& folder,
                                   bool force);
 

@@ -16,6 +16,7 @@ struct Console {
   std::ostream& out;
   std::ostream& err;
   bool err_is_terminal = false;  // progress is shown
+  std::istream* in = nullptr;    // a terminal at which to ask; nullptr: nobody can be asked
 };
 
 enum class OutputFormat { kTable, kJson, kYaml };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <future>
 #include <map>
 
@@ -97,12 +98,42 @@ absl::Status FirstUnreachable(const Overview& overview) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<VolumeView> FindVolume(const Overview& overview, const std::string& name, const std::string& pair) {
+  std::vector<VolumeView> found;
+  for (const VolumeView& volume : overview.volumes) {
+    const bool pair_fits = pair.empty() || volume.pair == pair;
+    if (volume.name == name && pair_fits) found.push_back(volume);
+  }
+  if (found.size() == 1) return found[0];
+  if (found.size() > 1) {
+    return absl::InvalidArgumentError(
+        fmt::format("volume {}: {} pairs have one of that name: say which with --pair", Printable(name), found.size()));
+  }
+  RETURN_IF_ERROR(FirstUnreachable(overview));
+  return absl::NotFoundError(fmt::format("no volume {}: drctl volumes list shows what there is", Printable(name)));
+}
+
+absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, const std::string& name) {
+  if (name.empty()) return config;
+  std::erase_if(config.pairs, [&](const config::PairConfig& pair) { return pair.name != name; });
+  if (config.pairs.empty()) return absl::NotFoundError(fmt::format("no pair {} in the configuration", Printable(name)));
+  return config;
+}
+
 void PrintUnreachable(const Console& console, const Overview& overview) {
   for (const PairView& pair : overview.pairs) {
     for (const absl::Status& status : {pair.primary.status(), pair.dr.status()}) {
       if (!status.ok()) PrintError(console, Annotate(status, fmt::format("pair {}", pair.name)));
     }
   }
+}
+
+Document ToDocument(const GuardView& guard) {
+  return {{"kind", guard.kind},
+          {"reason", Printable(guard.reason)},
+          {"entries_gone", guard.entries_gone},
+          {"entries_before", guard.entries_before},
+          {"since", TimeText(guard.since)}};
 }
 
 Document ToDocument(const PrimaryVolume& volume) {
@@ -121,7 +152,8 @@ Document ToDocument(const PrimaryVolume& volume) {
           {"last_acknowledged",
            volume.last_acknowledged ? Document(TimeText(*volume.last_acknowledged)) : Document(nullptr)},
           {"origin", volume.origin},
-          {"complete", volume.complete}};
+          {"complete", volume.complete},
+          {"guard", volume.guard ? ToDocument(*volume.guard) : Document(nullptr)}};
 }
 
 Document ToDocument(const VolumeView& volume) {
@@ -172,6 +204,15 @@ std::string VolumesTable(const std::vector<VolumeView>& volumes) {
   return table.Text();
 }
 
+std::string HeldBackLines(const std::vector<VolumeView>& volumes) {
+  std::string text;
+  for (const VolumeView& volume : volumes) {
+    if (!volume.primary || !volume.primary->guard) continue;
+    text += fmt::format("{} is held back: {}\n", volume.name, Printable(volume.primary->guard->reason));
+  }
+  return text;
+}
+
 std::string PairsTable(const std::vector<PairView>& pairs) {
   Table table({"PAIR", "AGENT", "ADDRESS", "STATE"});
   for (const PairView& pair : pairs) {
@@ -198,6 +239,7 @@ std::string VolumeLines(const VolumeView& volume) {
   };
   const Document document = ToDocument(volume);
   add("", document);
+  if (volume.primary && volume.primary->guard) add("guard.", document.at("guard"));
   if (volume.replica) add("replica.", document.at("replica"));
   return text;
 }

@@ -43,6 +43,13 @@ struct Overview {
 // Pure: the volumes of `pairs`.
 [[nodiscard]] std::vector<VolumeView> MergeVolumes(const std::vector<PairView>& pairs);
 
+// The one volume of that name, in the pair `pair` unless that is empty. NOT_FOUND when no pair has it; an agent's error
+// when one that might have it can't be asked; INVALID_ARGUMENT when several pairs have one of that name.
+[[nodiscard]] absl::StatusOr<VolumeView> FindVolume(const Overview& overview, const std::string& name,
+                                                    const std::string& pair);
+// The configuration with that pair alone, or whole when `name` is empty. NOT_FOUND: there is no such pair.
+[[nodiscard]] absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, const std::string& name);
+
 // OK, or why the first agent that can't be asked can't.
 [[nodiscard]] absl::Status FirstUnreachable(const Overview& overview);
 // A line on `err` for each agent that can't be asked.
@@ -53,7 +60,10 @@ void PrintUnreachable(const Console& console, const Overview& overview);
 [[nodiscard]] Document ToDocument(const VolumeView& volume);
 [[nodiscard]] Document ToDocument(const PairView& pair);
 [[nodiscard]] Document ToDocument(const PrimaryVolume& volume);
+[[nodiscard]] Document ToDocument(const GuardView& guard);
 [[nodiscard]] std::string VolumesTable(const std::vector<VolumeView>& volumes);
+// A line for each volume that a guard holds back: why, and what to do.
+[[nodiscard]] std::string HeldBackLines(const std::vector<VolumeView>& volumes);
 [[nodiscard]] std::string PairsTable(const std::vector<PairView>& pairs);
 // Every member of one volume, a line each.
 [[nodiscard]] std::string VolumeLines(const VolumeView& volume);

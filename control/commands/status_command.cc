@@ -27,6 +27,7 @@ ExitCode RunStatus(const Console& console, OutputFormat format, const config::Co
   for (const PairView& pair : overview->pairs) pairs.push_back(ToDocument(pair));
   std::string text = PairsTable(overview->pairs);
   if (!overview->volumes.empty()) text += "\n" + VolumesTable(overview->volumes);
+  if (const std::string held_back = HeldBackLines(overview->volumes); !held_back.empty()) text += "\n" + held_back;
   Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}}, text);
   return Finish(console, *overview);
 }

@@ -20,31 +20,6 @@ ExitCode Fail(const Console& console, const absl::Status& status) {
   return ExitCodeFor(status);
 }
 
-// The one volume that `selection` names. NOT_FOUND when no pair has it; an agent's error when one that might have it
-// can't be asked; INVALID_ARGUMENT when several pairs have one of that name.
-absl::StatusOr<VolumeView> Find(const Overview& overview, const VolumeSelection& selection) {
-  std::vector<VolumeView> found;
-  for (const VolumeView& volume : overview.volumes) {
-    const bool pair_fits = selection.pair.empty() || volume.pair == selection.pair;
-    if (volume.name == selection.name && pair_fits) found.push_back(volume);
-  }
-  if (found.size() == 1) return found[0];
-  if (found.size() > 1) {
-    return absl::InvalidArgumentError(fmt::format("volume {}: {} pairs have one of that name: say which with --pair",
-                                                  Printable(selection.name), found.size()));
-  }
-  RETURN_IF_ERROR(FirstUnreachable(overview));
-  return absl::NotFoundError(
-      fmt::format("no volume {}: drctl volumes list shows what there is", Printable(selection.name)));
-}
-
-absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, const std::string& name) {
-  if (name.empty()) return config;
-  std::erase_if(config.pairs, [&](const config::PairConfig& pair) { return pair.name != name; });
-  if (config.pairs.empty()) return absl::NotFoundError(fmt::format("no pair {} in the configuration", Printable(name)));
-  return config;
-}
-
 struct SyncTask {
   std::string volume;
   const config::PairConfig* pair;
@@ -156,7 +131,7 @@ absl::StatusOr<std::vector<SyncTask>> TasksFor(const Overview& overview, const c
     }
     return tasks;
   }
-  ASSIGN_OR_RETURN(const VolumeView volume, Find(overview, options.selection));
+  ASSIGN_OR_RETURN(const VolumeView volume, FindVolume(overview, options.selection.name, options.selection.pair));
   if (!volume.primary) {
     // Only the replica is known: its primary is away, or has given the volume up.
     for (const PairView& pair : overview.pairs) {
@@ -178,7 +153,7 @@ ExitCode RunVolumesShow(const Console& console, OutputFormat format, const confi
   if (!narrowed.ok()) return Fail(console, narrowed.status());
   absl::StatusOr<Overview> overview = GatherOverview(*narrowed);
   if (!overview.ok()) return Fail(console, overview.status());
-  const absl::StatusOr<VolumeView> volume = Find(*overview, selection);
+  const absl::StatusOr<VolumeView> volume = FindVolume(*overview, selection.name, selection.pair);
   if (!volume.ok()) return Fail(console, volume.status());
   std::erase_if(overview->pairs, [&](const PairView& pair) { return pair.name != volume->pair; });
   Print(console, format, ToDocument(*volume), VolumeLines(*volume));

@@ -109,6 +109,22 @@ void WatchConfig::Describe(Visitor& v) {
 
 void CaptureConfig::Describe(Visitor& v) {
   v.Choice({.key = "strategy", .doc = "how changes of a large file are found; `auto` chooses for each file"}, strategy);
+  v.Boolean(
+      {.key = "selinux_labels",
+       .doc = "replicate security.selinux, too, for hosts with one policy; what is at DR already gets its label when "
+              "it changes"},
+      selinux_labels);
+}
+
+void GuardConfig::Describe(Visitor& v) {
+  constexpr uint64_t kMaxMinFiles = 1'000'000'000;
+  v.Fraction({.key = "max_delete_fraction",
+              .doc = "a volume that lost more than this part of its entries within an hour is held back; 1 turns the "
+                     "guard off"},
+             max_delete_fraction, 0, 1);
+  v.Count({.key = "min_files",
+           .doc = "with fewer entries gone than this it isn't held back, unless nothing is left of 64 MiB or more"},
+          min_files, 1, kMaxMinFiles);
 }
 
 void PrimaryKubernetes::Describe(Visitor& v) {
@@ -132,6 +148,7 @@ void PrimaryConfig::Describe(Visitor& v) {
   v.List({.key = "volumes", .doc = "volumes listed by hand, for use without Kubernetes or beside it"}, volumes);
   v.Section({.key = "watch", .doc = "when changes are captured"}, watch);
   v.Section({.key = "capture", .doc = "how changes are captured"}, capture);
+  v.Section({.key = "guard", .doc = "which deletions are held back from DR until `drctl guard approve`"}, guard);
   v.Section({.key = "kubernetes", .doc = "the primary cluster; leave it out to use listed volumes only"}, kubernetes);
 }
 

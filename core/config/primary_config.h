@@ -51,6 +51,14 @@ struct ChoiceNames<CaptureStrategy> {
 
 struct CaptureConfig {
   CaptureStrategy strategy = CaptureStrategy::kAuto;
+  bool selinux_labels = false;
+  void Describe(Visitor& v);
+};
+
+// A capture that would delete more at DR is held back.
+struct GuardConfig {
+  double max_delete_fraction = 0.5;
+  uint64_t min_files = 100;
   void Describe(Visitor& v);
 };
 
@@ -71,6 +79,7 @@ struct PrimaryConfig {
   std::vector<ListedVolume> volumes;
   WatchConfig watch;
   CaptureConfig capture;
+  GuardConfig guard;
   std::optional<PrimaryKubernetes> kubernetes;
   void Describe(Visitor& v);
 };

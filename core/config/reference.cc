@@ -30,6 +30,12 @@ class RowWriter : public Visitor {
   void Size(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) override {
     Row(setting, fmt::format("size, {} to {}", SizeText(least), SizeText(most)), Code(SizeText(value)));
   }
+  void Fraction(const Setting& setting, double& value, double above, double most) override {
+    Row(setting, fmt::format("number above {} up to {}", above, most), Code(fmt::format("{}", value)));
+  }
+  void Count(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) override {
+    Row(setting, fmt::format("whole number, {} to {}", least, most), Code(fmt::format("{}", value)));
+  }
   void TextList(const Setting& setting, std::vector<std::string>& value, const TextCheck&) override {
     Row(setting, "list of text", value.empty() ? "" : Code(fmt::format("[{}]", fmt::join(value, ", "))));
   }

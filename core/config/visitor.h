@@ -49,6 +49,10 @@ class Visitor {
   virtual void Duration(const Setting& setting, absl::Duration& value, absl::Duration least, absl::Duration most) = 0;
   // "512MiB", "64GiB": bytes, at least `least` and at most `most`.
   virtual void Size(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) = 0;
+  // Above `above` and at most `most`.
+  virtual void Fraction(const Setting& setting, double& value, double above, double most) = 0;
+  // A whole number of at least `least` and at most `most`.
+  virtual void Count(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) = 0;
   virtual void TextList(const Setting& setting, std::vector<std::string>& value, const TextCheck& check = nullptr) = 0;
   virtual void TextMap(const Setting& setting, std::map<std::string, std::string>& value) = 0;
 

@@ -120,6 +120,30 @@ class MapReader : public Visitor {
     value = *parsed;
   }
 
+  void Fraction(const Setting& setting, double& value, double above, double most) override {
+    const Entry* entry = Find(setting);
+    if (entry == nullptr) return;
+    double number = 0;
+    // Compared so that what is no number at all fits neither.
+    if (!YAML::convert<double>::decode(entry->node, number) || !(number > above && number <= most)) {
+      return Fail(setting, *entry,
+                  fmt::format("{}: write a number above {} and up to {}", Shown(entry->node), above, most));
+    }
+    value = number;
+  }
+
+  void Count(const Setting& setting, uint64_t& value, uint64_t least, uint64_t most) override {
+    const Entry* entry = Find(setting);
+    if (entry == nullptr) return;
+    int64_t number = 0;
+    const bool whole = YAML::convert<int64_t>::decode(entry->node, number) && number >= 0;
+    if (!whole || static_cast<uint64_t>(number) < least || static_cast<uint64_t>(number) > most) {
+      return Fail(setting, *entry,
+                  fmt::format("{}: write a whole number from {} to {}", Shown(entry->node), least, most));
+    }
+    value = static_cast<uint64_t>(number);
+  }
+
   void TextList(const Setting& setting, std::vector<std::string>& value, const TextCheck& check) override {
     const Entry* entry = Find(setting);
     if (entry == nullptr) return;

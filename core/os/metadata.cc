@@ -22,8 +22,8 @@ std::string MagicLink(int fd) {
   return fmt::format("/proc/self/fd/{}", fd);
 }
 
-bool IsReplicated(std::string_view name) {
-  return name != "security.selinux";
+bool IsLabel(std::string_view name) {
+  return name == "security.selinux";
 }
 
 // Whether the error says "there are no xattrs here" rather than "something failed".
@@ -35,7 +35,8 @@ using ListCall = ssize_t (*)(const char*, char*, size_t);
 using GetCall = ssize_t (*)(const char*, const char*, void*, size_t);
 
 // `list` and `get` either follow the last link (magic links) or don't (names).
-absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, ListCall list, GetCall get) {
+absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, ListCall list, GetCall get,
+                                                       Labels labels) {
   // Nearly all files have none, so the first try is on the stack and small.
   char small[512];
   std::string names;
@@ -55,7 +56,7 @@ absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, 
   for (size_t begin = 0; begin < names.size();) {
     const char* name = names.c_str() + begin;
     begin += std::strlen(name) + 1;
-    if (!IsReplicated(name)) continue;
+    if (labels == Labels::kOmit && IsLabel(name)) continue;
     std::string value(kMaxXattrValueBytes, '\0');
     const ssize_t size = get(path.c_str(), name, value.data(), value.size());
     if (size < 0) {
@@ -71,10 +72,10 @@ absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, 
 }
 
 absl::Status SetXattrs(const std::string& path, const std::vector<model::Xattr>& wanted) {
-  ASSIGN_OR_RETURN(const std::vector<model::Xattr> present, ReadXattrsOf(path, listxattr, getxattr));
+  ASSIGN_OR_RETURN(const std::vector<model::Xattr> present, ReadXattrsOf(path, listxattr, getxattr, Labels::kTake));
   for (const model::Xattr& xattr : present) {
-    const bool keep =
-        std::any_of(wanted.begin(), wanted.end(), [&](const auto& other) { return other.name == xattr.name; });
+    const bool keep = IsLabel(xattr.name) || std::any_of(wanted.begin(), wanted.end(),
+                                                         [&](const auto& other) { return other.name == xattr.name; });
     if (!keep && removexattr(path.c_str(), xattr.name.c_str()) != 0 && !MeansNone(errno)) {
       return ErrnoStatus(errno, fmt::format("remove xattr '{}'", Printable(xattr.name)));
     }
@@ -90,10 +91,10 @@ absl::Status SetXattrs(const std::string& path, const std::vector<model::Xattr>&
 
 }  // namespace
 
-absl::StatusOr<std::vector<model::Xattr>> ReadXattrs(int folder_fd, const std::string& name) {
+absl::StatusOr<std::vector<model::Xattr>> ReadXattrs(int folder_fd, const std::string& name, Labels labels) {
   const std::string folder = MagicLink(folder_fd);
-  if (name.empty()) return ReadXattrsOf(folder, listxattr, getxattr);
-  return ReadXattrsOf(folder + "/" + name, llistxattr, lgetxattr);
+  if (name.empty()) return ReadXattrsOf(folder, listxattr, getxattr, labels);
+  return ReadXattrsOf(folder + "/" + name, llistxattr, lgetxattr, labels);
 }
 
 absl::Status ApplyMetadata(int fd, model::FileKind kind, const model::Metadata& metadata) {

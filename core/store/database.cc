@@ -63,10 +63,13 @@ absl::StatusOr<Database> Database::Open(const std::string& path, const DatabaseO
   if (result != SQLITE_OK) return SqliteStatus(handle, result, path);
   sqlite3_busy_timeout(handle, static_cast<int>(absl::ToInt64Milliseconds(options.busy_timeout)));
   RETURN_IF_ERROR(database.Execute("PRAGMA journal_mode=WAL"));
-  RETURN_IF_ERROR(database.Execute(options.durability == Durability::kFull ? "PRAGMA synchronous=FULL"
-                                                                           : "PRAGMA synchronous=NORMAL"));
+  RETURN_IF_ERROR(database.SetDurability(options.durability));
   RETURN_IF_ERROR(database.Execute("PRAGMA foreign_keys=ON"));
   return database;
+}
+
+absl::Status Database::SetDurability(Durability durability) {
+  return Execute(durability == Durability::kFull ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
 }
 
 absl::Status Database::Migrate(std::span<const std::string_view> steps) {

@@ -43,6 +43,9 @@ class Database {
   Database(Database&&) noexcept = default;
   Database& operator=(Database&&) noexcept = default;
 
+  // For the commits from here on; not inside a transaction.
+  [[nodiscard]] absl::Status SetDurability(Durability durability);
+
   // Brings the schema up to date: step i (from 0) takes user_version i to i + 1, each in a transaction of its own.
   // FAILED_PRECONDITION: the file was written by a newer program, which knows more steps.
   [[nodiscard]] absl::Status Migrate(std::span<const std::string_view> steps);

@@ -23,6 +23,7 @@
 #include "agent-primary/ship/volume_replicator.h"
 #include "core/base/clock.h"
 #include "core/os/fd.h"
+#include "core/os/metadata.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tree_compare.h"
 
@@ -66,9 +67,14 @@ class FidelityTest : public ::testing::Test {
     ASSERT_TRUE(engine.ok()) << engine.status();
     engine_ = *std::move(engine);
     sink_ = std::make_unique<dr::LocalSink>(*engine_);
+    StartReplicator(os::Labels::kOmit);
+  }
+
+  void StartReplicator(os::Labels labels) {
+    replicator_.reset();
+    const primary::ReplicatorOptions options{.times = {absl::ZeroDuration(), absl::ZeroDuration()}, .labels = labels};
     auto replicator =
-        primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"),
-                                        {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System());
+        primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"), options, Clock::System());
     ASSERT_TRUE(replicator.ok()) << replicator.status();
     replicator_ = *std::move(replicator);
   }
@@ -170,6 +176,33 @@ TEST_F(FidelityTest, XattrsAclsAndCapabilities) {
   ASSERT_EQ(removexattr(At("folder/stranger").c_str(), "system.posix_acl_access"), 0);
   std::filesystem::create_directory(At("folder/below"));
   ExpectEqual("inherited");
+}
+
+TEST_F(FidelityTest, SelinuxLabelsTravelOnlyWhenAsked) {
+  const auto label_at_dr = [&](const char* name) {
+    std::array<char, 256> value{};
+    const ssize_t size = lgetxattr((Replica() + "/" + name).c_str(), "security.selinux", value.data(), value.size());
+    return std::string(value.data(), size < 0 ? 0 : static_cast<size_t>(size));
+  };
+  const std::string svirt = "system_u:object_r:svirt_image_t:s0:c1,c2";
+  Write("file", "content");
+  if (!label_at_dr("").empty()) GTEST_SKIP() << "the host labels files itself";
+  SetXattr("file", "security.selinux", svirt);
+  ExpectEqual("not asked");
+  EXPECT_EQ(label_at_dr("file"), "");
+  StartReplicator(os::Labels::kTake);
+  std::filesystem::create_directory(At("folder"));
+  std::filesystem::create_symlink("target", At("link"));
+  for (const char* name : {"file", "folder", "link"}) SetXattr(name, "security.selinux", svirt);
+  ASSERT_EQ(chmod(At("file").c_str(), 0640), 0);  // it had its label before
+  ExpectEqual("asked");
+  for (const char* name : {"file", "folder", "link"}) EXPECT_EQ(label_at_dr(name), svirt) << name;
+  // What isn't asked for stays as the host has it.
+  StartReplicator(os::Labels::kOmit);
+  Write("file", "other content");
+  ASSERT_EQ(chmod(At("folder").c_str(), 0700), 0);
+  ExpectEqual("not asked any more");
+  EXPECT_EQ(label_at_dr("folder"), svirt);
 }
 
 TEST_F(FidelityTest, Names) {

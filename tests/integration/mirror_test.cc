@@ -51,9 +51,10 @@ class MirrorTest : public ::testing::Test {
 
   void StartReplicator() {
     replicator_.reset();
-    auto replicator =
-        primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"),
-                                        {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System());
+    auto replicator = primary::VolumeReplicator::Open("web", Volume(), Replica(), dir_.File("web.db"),
+                                                      {.times = {absl::ZeroDuration(), absl::ZeroDuration()},
+                                                       .rewatch = [this](const model::VolumeName&) { ++rewatched_; }},
+                                                      Clock::System());
     ASSERT_TRUE(replicator.ok()) << replicator.status();
     replicator_ = *std::move(replicator);
   }
@@ -83,6 +84,7 @@ class MirrorTest : public ::testing::Test {
   std::unique_ptr<dr::CommitEngine> engine_;
   std::unique_ptr<dr::LocalSink> sink_;
   std::unique_ptr<primary::VolumeReplicator> replicator_;
+  int rewatched_ = 0;  // how often the replicator asked for the volume to be watched anew
 };
 
 // A link that is cut once it has carried `bytes` of staged data.
@@ -98,6 +100,13 @@ class CutLink : public dr::LocalSink {
 
  private:
   uint64_t left_;
+};
+
+// A link that is cut before any commit.
+class NoCommits : public dr::LocalSink {
+ public:
+  using LocalSink::LocalSink;
+  absl::Status Submit(const model::Commit&) override { return absl::UnavailableError("injected: the link is cut"); }
 };
 
 void WriteSegments(const std::string& path, int first, int count) {
@@ -293,6 +302,239 @@ TEST_F(MirrorTest, AnotherFolderInItsPlaceStopsReplication) {
   EXPECT_FALSE(RunBarrier().ok());
   std::filesystem::rename(dir_.File("primary/elsewhere"), Volume());
   ScanAndExpectEqual("back");
+}
+
+// Deletions at the primary that look like a mistake.
+class GuardedMirrorTest : public MirrorTest {
+ protected:
+  static std::string Name(int i) { return fmt::format("d{}/{}", i / 50, i); }
+  void Write(int from, int to) {
+    for (int i = from; i < to; ++i) {
+      std::filesystem::create_directories(fmt::format("{}/d{}", Volume(), i / 50));
+      std::ofstream(fmt::format("{}/{}", Volume(), Name(i))) << i;
+    }
+  }
+  void Remove(int from, int to) {
+    for (int i = from; i < to; ++i) std::filesystem::remove(fmt::format("{}/{}", Volume(), Name(i)));
+  }
+  void RemoveAll() {
+    for (const auto& entry : std::filesystem::directory_iterator(Volume())) std::filesystem::remove_all(entry.path());
+  }
+  absl::Status Scan() {
+    replicator_->OnOverflow();
+    return RunBarrier();
+  }
+  void ExpectHeldBack(const std::string& kind) {
+    const absl::Status status = Scan();
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    const auto found = replicator_->Status();
+    ASSERT_TRUE(found.guard.has_value());
+    EXPECT_EQ(found.guard->kind, kind);
+    EXPECT_EQ(found.state, primary::ReplicationState::kGuarded);
+    EXPECT_EQ(found.error, found.guard->reason);
+    const uint64_t barrier = replicator_->RequestBarrier();
+    EXPECT_FALSE(replicator_->Run(*sink_, {}).ok());
+    EXPECT_FALSE(replicator_->AwaitBarrier(barrier, /*published=*/false, absl::ZeroDuration()));
+    EXPECT_TRUE(absl::IsFailedPrecondition(replicator_->BarrierRefusal(barrier)));
+    EXPECT_GT(replicator_->NextRun(), Clock::System().Monotonic()) << "it isn't looked at without a pause";
+  }
+  absl::Status Approve() {
+    const auto guard = replicator_->Status().guard;
+    if (!guard.has_value()) return absl::NotFoundError("nothing is held back");
+    const auto approval = replicator_->RequestApproval(guard->kind, guard->entries_gone);
+    RETURN_IF_ERROR(approval.status());
+    (void)replicator_->Run(*sink_, {});
+    return replicator_->AwaitApproval(*approval, absl::ZeroDuration());
+  }
+  uint64_t FilesAtDr() const {
+    uint64_t files = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(Replica())) files += entry.is_regular_file();
+    return files;
+  }
+};
+
+TEST_F(GuardedMirrorTest, EverythingDeletedAtOnceStaysAtDrUntilItIsApproved) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  const model::Sequence before = replicator_->Status().sequence;
+  RemoveAll();
+  std::ofstream(Volume() + "/new") << "held back, too";
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(replicator_->Status().guard->entries_gone, 203u);  // 200 files in 4 folders, without the one that is new
+  EXPECT_EQ(replicator_->Status().guard->entries_before, 204u);
+  EXPECT_EQ(replicator_->Status().sequence, before);
+  EXPECT_EQ(FilesAtDr(), 200u);
+  EXPECT_GT(replicator_->Status().lag_seconds, 0);
+  // A restart in between asks no less, and says so before anything was looked at.
+  StartReplicator();
+  EXPECT_EQ(replicator_->Status().state, primary::ReplicationState::kGuarded);
+  EXPECT_EQ(replicator_->Status().guard->entries_gone, 203u);
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_TRUE(Approve().ok());
+  EXPECT_FALSE(replicator_->Status().guard.has_value());
+  ScanAndExpectEqual("approved");
+  EXPECT_EQ(FilesAtDr(), 1u);
+}
+
+TEST_F(GuardedMirrorTest, AnApprovalOutlivesARestart) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  RemoveAll();
+  ExpectHeldBack(primary::kDeletionGuard);
+  // The approval is recorded, but the deletion doesn't reach DR.
+  NoCommits link(*engine_);
+  replicator_->ForgetSession();
+  const auto approval =
+      replicator_->RequestApproval(primary::kDeletionGuard, replicator_->Status().guard->entries_gone);
+  ASSERT_TRUE(approval.ok());
+  EXPECT_TRUE(absl::IsUnavailable(replicator_->Run(link, {})));
+  EXPECT_TRUE(replicator_->AwaitApproval(*approval, absl::ZeroDuration()).ok());
+  EXPECT_EQ(FilesAtDr(), 200u);
+  StartEngine();
+  StartReplicator();
+  ScanAndExpectEqual("approved before the restart");
+}
+
+TEST_F(GuardedMirrorTest, ManySmallDeletionsAreSeenAsOneOverARestart) {
+  Write(0, 400);
+  ScanAndExpectEqual("written");
+  int removed = 0;
+  for (; removed < 400; removed += 20) {
+    Remove(removed, removed + 20);
+    if (!Scan().ok()) break;
+    StartReplicator();
+  }
+  ASSERT_TRUE(replicator_->Status().guard.has_value());
+  EXPECT_EQ(FilesAtDr(), 400u - static_cast<uint64_t>(removed));
+  EXPECT_GE(FilesAtDr(), 190u);  // half of 400 files in 8 folders
+  EXPECT_EQ(replicator_->Status().guard->entries_before, 408u);
+}
+
+TEST_F(GuardedMirrorTest, FilesThatAreBackEndIt) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  RemoveAll();
+  ExpectHeldBack(primary::kDeletionGuard);
+  Write(0, 150);
+  ScanAndExpectEqual("most are back");
+  EXPECT_FALSE(replicator_->Status().guard.has_value());
+}
+
+TEST_F(GuardedMirrorTest, TemporaryFilesAndRenamesAreNoDeletion) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  for (int round = 0; round < 4; ++round) {
+    Write(1000, 1150);
+    ScanAndExpectEqual("temporary files");
+    Remove(1000, 1150);
+    ScanAndExpectEqual("and without them");
+  }
+  std::filesystem::create_directories(Volume() + "/deep");
+  for (int i = 0; i < 4; ++i) {
+    std::filesystem::rename(fmt::format("{}/d{}", Volume(), i), fmt::format("{}/deep/{}", Volume(), i));
+  }
+  ScanAndExpectEqual("every folder moved into another one");
+  for (int i = 0; i < 4; ++i) {
+    std::filesystem::rename(fmt::format("{}/deep/{}", Volume(), i), fmt::format("{}/e{}", Volume(), i));
+  }
+  std::filesystem::remove_all(Volume() + "/deep");
+  ScanAndExpectEqual("moved out of a folder that is gone");
+}
+
+TEST_F(GuardedMirrorTest, MoreThanWasApprovedIsHeldBackAgain) {
+  Write(0, 300);
+  ScanAndExpectEqual("written");
+  Remove(0, 200);
+  ExpectHeldBack(primary::kDeletionGuard);
+  const auto shown = replicator_->Status().guard->entries_gone;
+  Remove(200, 201);
+  ExpectHeldBack(primary::kDeletionGuard);
+  const auto stale = replicator_->RequestApproval(primary::kDeletionGuard, shown);
+  ASSERT_TRUE(stale.ok());
+  (void)replicator_->Run(*sink_, {});
+  EXPECT_TRUE(absl::IsFailedPrecondition(replicator_->AwaitApproval(*stale, absl::ZeroDuration())));
+  EXPECT_EQ(FilesAtDr(), 300u);
+  EXPECT_TRUE(Approve().ok());
+  ScanAndExpectEqual("approved");
+  Write(0, 201);
+  ScanAndExpectEqual("written again");
+  Remove(0, 201);
+  ExpectHeldBack(primary::kDeletionGuard);
+}
+
+TEST_F(GuardedMirrorTest, TheOnlyDiskOfAVolumeStays) {
+  std::ofstream(Volume() + "/disk.img") << "a disk";
+  std::filesystem::resize_file(Volume() + "/disk.img", primary::kGuardedBytes);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume() + "/disk.img", dir_.File("primary/disk.img"));
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(FilesAtDr(), 1u);
+  std::filesystem::rename(dir_.File("primary/disk.img"), Volume() + "/disk.img");
+  ScanAndExpectEqual("it is back");
+  std::filesystem::remove(Volume() + "/disk.img");
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_TRUE(Approve().ok());
+  ScanAndExpectEqual("approved");
+  EXPECT_EQ(FilesAtDr(), 0u);
+}
+
+TEST_F(GuardedMirrorTest, WhatIsRenamedOutOfTheVolumeIsGone) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  for (int i = 0; i < 4; ++i) {
+    std::filesystem::rename(fmt::format("{}/d{}", Volume(), i), fmt::format("{}.{}", Volume(), i));
+  }
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(replicator_->Status().guard->entries_gone, 204u);
+}
+
+TEST_F(GuardedMirrorTest, TheOldFolderIsBackButHasLostItsFiles) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume(), dir_.File("primary/elsewhere"));
+  ExpectHeldBack(primary::kRootGuard);
+  std::filesystem::rename(dir_.File("primary/elsewhere"), Volume());
+  RemoveAll();
+  EXPECT_EQ(rewatched_, 0);
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(rewatched_, 1) << "its watches went with the folder";
+  Write(0, 200);
+  ScanAndExpectEqual("the files are back, too");
+  EXPECT_EQ(rewatched_, 1);
+}
+
+TEST_F(GuardedMirrorTest, AnApprovalTakesTheFolderThatWasSeen) {
+  Write(0, 1);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume(), dir_.File("primary/old"));
+  std::filesystem::create_directory(Volume());
+  ExpectHeldBack(primary::kRootGuard);
+  std::filesystem::rename(Volume(), dir_.File("primary/seen"));
+  std::filesystem::create_directory(Volume());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Approve())) << "that is a third one";
+  ExpectHeldBack(primary::kRootGuard);
+  EXPECT_TRUE(Approve().ok());
+  ScanAndExpectEqual("taken");
+}
+
+TEST_F(GuardedMirrorTest, AnotherFolderCanBeTakenAndItsContentIsGuarded) {
+  Write(0, 200);
+  ScanAndExpectEqual("written");
+  std::filesystem::rename(Volume(), dir_.File("primary/elsewhere"));
+  ExpectHeldBack(primary::kRootGuard);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Approve())) << "there is nothing to take";
+  std::ofstream(Volume()) << "no folder";
+  ExpectHeldBack(primary::kRootGuard);
+  std::filesystem::remove(Volume());
+  // One of its own folders in its place: the worst that inode numbers can tell.
+  std::filesystem::rename(dir_.File("primary/elsewhere/d0"), Volume());
+  ExpectHeldBack(primary::kRootGuard);
+  EXPECT_EQ(FilesAtDr(), 200u);
+  ASSERT_TRUE(Approve().ok());
+  ExpectHeldBack(primary::kDeletionGuard);
+  EXPECT_EQ(FilesAtDr(), 200u);
+  ASSERT_TRUE(Approve().ok());
+  ScanAndExpectEqual("taken");
 }
 
 class ScannedChurnTest : public MirrorTest, public ::testing::WithParamInterface<uint64_t> {};

@@ -11,6 +11,7 @@
 #include <random>
 
 #include "core/net/channel.h"
+#include "core/net/http_client.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/health_probe.h"
 #include "tests/support/site.h"
@@ -236,6 +237,78 @@ TEST_F(PairTest, ManyVolumesAtATime) {
   }
   const ProcessResult all = site_->Drctl({"volumes", "sync", "--all", "--published"});
   for (int i = 1; i <= 6; ++i) ExpectEqual(fmt::format("v{}", i));
+}
+
+TEST_F(PairTest, AMassDeletionWaitsForItsApproval) {
+  MakeSite({.volumes = {"web", "db"}});
+  StartBoth();
+  for (int i = 0; i < 300; ++i) std::ofstream(fmt::format("{}/{}", site_->Volume("web"), i)) << i;
+  ExpectEqual();
+  for (int i = 0; i < 300; ++i) std::filesystem::remove(fmt::format("{}/{}", site_->Volume("web"), i));
+  const ProcessResult refused = site_->Drctl({"volumes", "sync", "web"});
+  EXPECT_EQ(refused.exit_code, 5) << refused.err;
+  EXPECT_THAT(refused.err, HasSubstr("drctl guard approve web"));
+  const nlohmann::json held = VolumeStatus();
+  EXPECT_EQ(held.at("state"), "guarded");
+  EXPECT_EQ(held.at("guard").at("kind"), "deletion");
+  EXPECT_EQ(held.at("guard").at("entries_before"), 300);
+  net::HttpClient client({});
+  net::HttpRequest metrics;
+  metrics.url = fmt::format("http://127.0.0.1:{}/metrics", site_->primary_metrics_port());
+  const auto page = client.Send(metrics);
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_THAT(page->body, HasSubstr("understudy_volume_guarded{volume=\"web\",kind=\"deletion\"} 1\n"));
+  EXPECT_THAT(page->body, HasSubstr("understudy_volume_guarded{volume=\"web\",kind=\"root\"} 0\n"));
+  EXPECT_THAT(page->body, HasSubstr("understudy_volume_guarded{volume=\"db\",kind=\"deletion\"} 0\n"));
+  const auto at_dr = [&] { return std::distance(std::filesystem::directory_iterator(site_->Replica("web")), {}); };
+  EXPECT_GE(at_dr(), 150);  // as much as may go unasked can be gone
+  std::ofstream(site_->Volume("db") + "/other") << "goes on";
+  ExpectEqual("db");
+  // Gone are more by now than the status said only if the deletion was still being looked at.
+  const absl::Status approved = WaitFor("the approval", absl::Seconds(60), [&] {
+    return site_->Drctl({"guard", "approve", "web", "--yes"}).exit_code == 0;
+  });
+  ASSERT_TRUE(approved.ok()) << approved << site_->primary().Err();
+  ExpectEqual();
+  EXPECT_EQ(at_dr(), 0);
+  EXPECT_EQ(site_->Drctl({"guard", "approve", "web", "--yes"}).exit_code, 5);
+}
+
+TEST_F(PairTest, AVolumeWhoseFolderCameBackIsWatchedAgain) {
+  MakeSite();
+  StartBoth();
+  std::ofstream(site_->Volume("web") + "/a") << "a";
+  ExpectEqual();
+  std::filesystem::rename(site_->Volume("web"), site_->Volume("away"));
+  EXPECT_EQ(site_->Drctl({"volumes", "sync", "web"}).exit_code, 5);
+  EXPECT_EQ(VolumeStatus().at("guard").at("kind"), "root");
+  std::filesystem::create_directory(site_->Volume("web"));
+  EXPECT_EQ(site_->Drctl({"volumes", "sync", "web"}).exit_code, 5);
+  ASSERT_EQ(site_->Drctl({"guard", "approve", "web", "--yes"}).exit_code, 0);
+  ExpectEqual();
+  std::ofstream(site_->Volume("web") + "/b") << "b";
+  const absl::Status shown = WaitFor("the new file at DR without any command", absl::Seconds(60),
+                                     [&] { return std::filesystem::exists(site_->Replica("web") + "/b"); });
+  EXPECT_TRUE(shown.ok()) << shown << site_->primary().Err();
+}
+
+TEST_F(PairTest, APrimaryThatStartsWithoutAVolumesFolderWaitsForIt) {
+  MakeSite({.volumes = {"web", "db"}});
+  StartBoth();
+  std::ofstream(site_->Volume("web") + "/a") << "a";
+  ExpectEqual();
+  EXPECT_EQ(site_->primary().Stop().exit_code, 0);
+  std::filesystem::rename(site_->Volume("web"), site_->Volume("away"));
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ExpectEqual("db");
+  EXPECT_EQ(VolumeStatus().at("guard").at("kind"), "root");
+  EXPECT_EQ(site_->Drctl({"volumes", "sync", "web"}).exit_code, 5);
+  std::filesystem::rename(site_->Volume("away"), site_->Volume("web"));
+  ExpectEqual();
+  std::ofstream(site_->Volume("web") + "/b") << "b";
+  const absl::Status shown = WaitFor("the new file at DR without any command", absl::Seconds(60),
+                                     [&] { return std::filesystem::exists(site_->Replica("web") + "/b"); });
+  EXPECT_TRUE(shown.ok()) << shown << site_->primary().Err();
 }
 
 TEST_F(PairTest, HealthOfBothAgentsOverMutualTls) {

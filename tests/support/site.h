@@ -50,6 +50,7 @@ class Site {
   [[nodiscard]] std::string Replica(const std::string& name) const { return dr_folder_ + "/b/" + name; }
   [[nodiscard]] int primary_port() const { return primary_port_; }
   [[nodiscard]] int dr_port() const { return dr_port_; }
+  [[nodiscard]] int primary_metrics_port() const { return primary_metrics_port_; }
 
  private:
   explicit Site(SiteOptions options) : options_(std::move(options)) {}

@@ -308,7 +308,9 @@ class CutAt : public dr::FaultPoints {
  public:
   CutAt(LoopMount& mount, size_t at) : mount_(mount), at_(at) {}
   absl::Status Reach(dr::Step, size_t) override {
-    if (reached_++ == at_) EXPECT_TRUE(mount_.CutPower().ok());
+    if (reached_++ == at_) {
+      EXPECT_TRUE(mount_.CutPower().ok());
+    }
     return cut() ? absl::UnavailableError("no power") : absl::OkStatus();
   }
   [[nodiscard]] bool cut() const { return reached_ > at_; }
@@ -370,7 +372,9 @@ TEST_P(RewindOnFilesystem, PowerIsLostAtAStepOfACommitOrARewind) {
     EXPECT_THAT(engine_->Problems(), IsEmpty());
     EXPECT_GE(engine_->State(name)->sequence, acknowledged);
     const model::Sequence newest = engine_->NewestPoint(name)->sequence;
-    if (shown.contains(newest)) EXPECT_EQ(Show(*engine_, name), shown[newest]) << newest;
+    if (shown.contains(newest)) {
+      EXPECT_EQ(Show(*engine_, name), shown[newest]) << newest;
+    }
     for (const model::Sequence to : {2, 1, 2}) {
       const absl::Status back = engine_->Rewind(name, static_cast<model::Sequence>(to));
       ASSERT_TRUE(back.ok()) << back;

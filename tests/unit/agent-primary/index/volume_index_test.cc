@@ -176,5 +176,53 @@ TEST_F(VolumeIndexTest, AFailedRebuildChangesNothing) {
   EXPECT_EQ(index_->state().sequence, 1u);
 }
 
+TEST_F(VolumeIndexTest, EntriesAreCountedThroughEveryKindOfChange) {
+  const auto dir = model::FileKind::kDirectory;
+  const auto check = [&](uint64_t entries) {
+    EXPECT_EQ(index_->entries(), entries);
+    EXPECT_EQ(Paths().size(), entries + (index_->Find("").value().has_value() ? 1 : 0));
+  };
+  Commit({PutRow{"", Row(1, dir)}, PutRow{"a", Row(2, dir)}, PutRow{"a/b", Row(3)}, PutRow{"c", Row(4)}});
+  EXPECT_EQ(index_->entries(), 3u);
+  EXPECT_EQ(index_->CountBelow("a").value(), 1u);
+  EXPECT_EQ(index_->CountBelow("c").value(), 0u);
+  Commit({PutRow{"c", Row(5)}});
+  EXPECT_EQ(index_->entries(), 3u);
+  Commit({DetachRows{"a/b", 1}, AttachRows{1, "c"}});  // replaces a file
+  EXPECT_EQ(index_->entries(), 2u);
+  Reopen();
+  EXPECT_EQ(index_->entries(), 2u);
+  Commit({PutRow{"a/x", Row(6)}, RemoveRow{"c"}, RemoveRow{"nothing"}});
+  EXPECT_EQ(index_->entries(), 2u);
+  Commit({RemoveRow{"a"}});
+  EXPECT_EQ(index_->entries(), 0u);
+  ASSERT_TRUE(index_->Rebuild({}, [](VolumeIndex& index) { return index.PutRebuilt("z", Row(0)); }).ok());
+  check(1);
+  EXPECT_FALSE(index_->Rebuild({}, [](VolumeIndex&) { return absl::UnavailableError("cut"); }).ok());
+  check(1);
+}
+
+TEST_F(VolumeIndexTest, GuardRecordOutlivesTheProcessAndARebuild) {
+  const GuardRecord record{{{5, 70}, {9, 60}}, HeldDeletion{70, 50, -3, true}, RootIdentity{1ull << 63, 2, 3}};
+  ASSERT_TRUE(index_->SaveGuard(record).ok());
+  Reopen();
+  EXPECT_EQ(index_->guard(), record);
+  ASSERT_TRUE(index_->Rebuild({}, [](VolumeIndex&) { return absl::OkStatus(); }).ok());
+  ASSERT_TRUE(index_->SaveGuard({.counts = {{9, 60}}, .held = {}, .root = record.root}).ok());
+  Reopen();
+  EXPECT_EQ(index_->guard(), (GuardRecord{{{9, 60}}, std::nullopt, record.root}));
+}
+
+TEST_F(VolumeIndexTest, ForgottenIdentitiesKeepWhatTheReplicaHolds) {
+  Commit({PutRow{"", Row(1, model::FileKind::kDirectory)}, PutRow{"a", Row(2)}, PutSegment{2, {0, {}, "s"}}});
+  ASSERT_TRUE(index_->ForgetIdentities().ok());
+  EXPECT_FALSE(index_->Find("").value().has_value());
+  EXPECT_FALSE(index_->FindByInode(2).value().has_value());
+  EXPECT_EQ(index_->Find("a").value()->size, 1'000'000u);
+  EXPECT_EQ(index_->Find("a").value()->ctime_nanoseconds, kUnsettledCtime);
+  EXPECT_FALSE(HasSegment(2, 0));
+  EXPECT_EQ(index_->entries(), 1u);
+}
+
 }  // namespace
 }  // namespace understudy::primary

@@ -43,6 +43,23 @@ class FakePrimary : public v1::Primary::Service {
     volume.set_last_acknowledged_nanoseconds(1'700'000'000'500'000'000);
     volumes_.set_peer_connected(true);
   }
+  void Guard(const std::string& name, uint64_t gone, uint64_t before) {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::VolumeStatus& volume : *volumes_.mutable_volumes()) {
+      if (volume.name() != name) continue;
+      volume.set_state("guarded");
+      volume.mutable_guard()->set_kind("deletion");
+      volume.mutable_guard()->set_reason("too much would go");
+      volume.mutable_guard()->set_entries_gone(gone);
+      volume.mutable_guard()->set_entries_before(before);
+      volume.mutable_guard()->set_since_nanoseconds(1'700'000'000'500'000'000);
+    }
+  }
+  // What was approved: "<volume> <kind> <entries>"; empty: nothing.
+  std::string Approved() const {
+    const absl::MutexLock lock(&mutex_);
+    return approved_;
+  }
   bool AskedForPublished() const {
     const absl::MutexLock lock(&mutex_);
     return asked_for_published_;
@@ -58,6 +75,11 @@ class FakePrimary : public v1::Primary::Service {
                           grpc::ServerWriter<v1::SyncVolumeResponse>* writer) override {
     const absl::MutexLock lock(&mutex_);
     asked_for_published_ = request->published();
+    for (const v1::VolumeStatus& volume : volumes_.volumes()) {
+      if (volume.name() == request->volume() && volume.has_guard()) {
+        return {grpc::StatusCode::FAILED_PRECONDITION, volume.guard().reason()};
+      }
+    }
     if (request->volume() == "stuck") return {grpc::StatusCode::RESOURCE_EXHAUSTED, "no space at DR"};
     v1::SyncVolumeResponse response;
     response.mutable_volume()->set_name(request->volume());
@@ -71,9 +93,18 @@ class FakePrimary : public v1::Primary::Service {
     writer->Write(response);
     return grpc::Status::OK;
   }
+  grpc::Status ApproveGuard(grpc::ServerContext*, const v1::ApproveGuardRequest* request,
+                            v1::ApproveGuardResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    if (request->volume() == "worse") return {grpc::StatusCode::FAILED_PRECONDITION, "more would go meanwhile"};
+    approved_ = request->volume() + " " + request->kind() + " " + std::to_string(request->entries_gone());
+    response->mutable_volume()->set_name(request->volume());
+    return grpc::Status::OK;
+  }
 
  private:
   mutable absl::Mutex mutex_;
+  std::string approved_ ABSL_GUARDED_BY(mutex_);
   v1::ListVolumesResponse volumes_ ABSL_GUARDED_BY(mutex_);
   bool asked_for_published_ ABSL_GUARDED_BY(mutex_) = false;
 };
@@ -155,10 +186,10 @@ struct Result {
   std::string err;
 };
 
-Result RunTool(std::vector<std::string> arguments, bool terminal = false) {
+Result RunTool(std::vector<std::string> arguments, bool terminal = false, std::istream* in = nullptr) {
   std::ostringstream out;
   std::ostringstream err;
-  const int code = RunDrctl(std::move(arguments), {.out = out, .err = err, .err_is_terminal = terminal});
+  const int code = RunDrctl(std::move(arguments), {.out = out, .err = err, .err_is_terminal = terminal, .in = in});
   return {code, out.str(), err.str()};
 }
 
@@ -198,9 +229,9 @@ class DrctlTest : public ::testing::Test {
         << ", key: " << pki_->File(certificate + ".key") << "}\n"
         << rest;
   }
-  Result Drctl(std::vector<std::string> arguments, bool terminal = false) const {
+  Result Drctl(std::vector<std::string> arguments, bool terminal = false, std::istream* in = nullptr) const {
     arguments.insert(arguments.begin(), {"--config", folder_.File("control.yaml")});
-    return RunTool(std::move(arguments), terminal);
+    return RunTool(std::move(arguments), terminal, in);
   }
 
   static tests::TempDir* pki_;
@@ -412,6 +443,71 @@ TEST_F(DrctlTest, SyncGivesUpAfterItsTimeout) {
   EXPECT_EQ(Drctl({"volumes", "sync", "endless", "--timeout", "soon"}).code, 2);
 }
 
+TEST_F(DrctlTest, GuardListSaysWhatIsHeldBack) {
+  primary_.Add("db");
+  primary_.Add("web");
+  EXPECT_EQ(json::parse(Drctl({"guard", "list", "-o", "json"}).out).at("guards").size(), 0u);
+  primary_.Guard("web", 600, 1000);
+  const Result list = Drctl({"guard", "list", "-o", "json"});
+  EXPECT_EQ(list.code, 0);
+  const json guards = json::parse(list.out).at("guards");
+  ASSERT_EQ(guards.size(), 1u);
+  EXPECT_EQ(guards.at(0), json({{"name", "web"},
+                                {"pair", "local"},
+                                {"kind", "deletion"},
+                                {"reason", "too much would go"},
+                                {"entries_gone", 600},
+                                {"entries_before", 1000},
+                                {"since", "2023-11-14T22:13:20.5+00:00"}}));
+  EXPECT_THAT(Drctl({"guard", "list"}).out, AllOf(HasSubstr("600 of 1000"), HasSubstr("too much would go")));
+  EXPECT_THAT(Drctl({"status"}).out, AllOf(HasSubstr("guarded"), HasSubstr("web is held back: too much would go")));
+  const json volumes = json::parse(Drctl({"status", "-o", "json"}).out).at("volumes");
+  EXPECT_EQ(volumes.at(0).at("guard"), nullptr);
+  EXPECT_EQ(volumes.at(1).at("guard").at("entries_gone"), 600);
+  EXPECT_THAT(Drctl({"volumes", "show", "web"}).out, HasSubstr("guard.entries_gone"));
+}
+
+TEST_F(DrctlTest, GuardApproveApprovesWhatWasShown) {
+  primary_.Add("web");
+  primary_.Guard("web", 600, 1000);
+  std::istringstream no("no\n");
+  const Result refused = Drctl({"guard", "approve", "web"}, true, &no);
+  EXPECT_EQ(refused.code, 5);
+  EXPECT_THAT(refused.err, HasSubstr("too much would go"));
+  EXPECT_THAT(primary_.Approved(), IsEmpty());
+  std::istringstream yes("yes\n");
+  EXPECT_EQ(Drctl({"guard", "approve", "web"}, true, &yes).code, 0);
+  EXPECT_EQ(primary_.Approved(), "web deletion 600");
+  primary_.Guard("web", 700, 1000);
+  const Result in_a_script = Drctl({"guard", "approve", "web"});
+  EXPECT_EQ(in_a_script.code, 0) << in_a_script.err;
+  EXPECT_THAT(in_a_script.err, HasSubstr("too much would go"));
+  EXPECT_EQ(primary_.Approved(), "web deletion 700");
+  const Result unasked = Drctl({"guard", "approve", "web", "--yes", "-o", "json"});
+  EXPECT_EQ(unasked.code, 0) << unasked.err;
+  EXPECT_EQ(json::parse(unasked.out).at("approved").at("entries_gone"), 700);
+}
+
+TEST_F(DrctlTest, GuardApproveIsRefusedWhereNothingOrMoreIsHeldBack) {
+  primary_.Add("web");
+  primary_.Add("worse");
+  primary_.Guard("worse", 600, 1000);
+  EXPECT_EQ(Drctl({"guard", "approve", "web", "--yes"}).code, 5);
+  EXPECT_EQ(Drctl({"guard", "approve", "nobody", "--yes"}).code, 2);
+  const Result worse = Drctl({"guard", "approve", "worse", "--yes"});
+  EXPECT_EQ(worse.code, 5);
+  EXPECT_THAT(worse.err, HasSubstr("more would go meanwhile"));
+  EXPECT_THAT(primary_.Approved(), IsEmpty());
+}
+
+TEST_F(DrctlTest, SyncOfAGuardedVolumeExitsWithFive) {
+  primary_.Add("web");
+  primary_.Guard("web", 600, 1000);
+  const Result result = Drctl({"volumes", "sync", "web"});
+  EXPECT_EQ(result.code, 5);
+  EXPECT_THAT(result.err, HasSubstr("too much would go"));
+}
+
 TEST_F(DrctlTest, AnUnreachableAgentIsOneLineAndExitCodeFour) {
   primary_server_.reset();
   const Result result = Drctl({"volumes", "sync", "web"});
@@ -467,6 +563,9 @@ TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
                                                                                        {"trash", "list"},
                                                                                        {"trash", "restore"},
                                                                                        {"trash", "purge"},
+                                                                                       {"guard"},
+                                                                                       {"guard", "list"},
+                                                                                       {"guard", "approve"},
                                                                                        {"serve"},
                                                                                        {"pki"},
                                                                                        {"pki", "init"},

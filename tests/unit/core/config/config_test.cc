@@ -71,6 +71,7 @@ exports:
   - {path: /srv/a, server_names: [nfs1, 10.0.0.1]}
 watch: {backend: inotify, quiet_period: 50ms, max_delay: 5s, rescan_interval: 2h}
 capture: {strategy: rsync}
+guard: {max_delete_fraction: 0.25, min_files: 7}
 kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
 )"));
   ASSERT_TRUE(config.ok()) << config.status();
@@ -84,6 +85,8 @@ kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
   EXPECT_EQ(config->watch.max_delay, absl::Seconds(5));
   EXPECT_EQ(config->watch.rescan_interval, absl::Hours(2));
   EXPECT_EQ(config->capture.strategy, CaptureStrategy::kRsync);
+  EXPECT_EQ(config->guard.max_delete_fraction, 0.25);
+  EXPECT_EQ(config->guard.min_files, 7u);
   ASSERT_TRUE(config->kubernetes.has_value());
   EXPECT_EQ(config->kubernetes->cluster.kubeconfig, folder_ / "kube.yaml");
   EXPECT_EQ(config->kubernetes->cluster.context, "admin");
@@ -118,6 +121,21 @@ TEST_F(ConfigTest, WrongTypesSayWhatToWrite) {
   EXPECT_THAT(PrimaryError(base + "log_level: loud\n"), HasSubstr("write one of debug, info, warning, error"));
   EXPECT_THAT(PrimaryError(base + "kubernetes: {in_cluster: maybe}\n"), HasSubstr("write true or false"));
   EXPECT_THAT(PrimaryError(base + "kubernetes: {in_cluster: true, namespaces: shop}\n"), HasSubstr("write a list"));
+}
+
+TEST_F(ConfigTest, NumbersHaveBounds) {
+  const std::string base = kSmallestPrimary;
+  EXPECT_EQ(LoadPrimaryConfig(Write(base))->guard.max_delete_fraction, 0.5);
+  EXPECT_EQ(LoadPrimaryConfig(Write(base))->guard.min_files, 100u);
+  EXPECT_TRUE(LoadPrimaryConfig(Write(base + "guard: {max_delete_fraction: 1}\n")).ok());
+  for (const char* const wrong : {"0", "-0.1", "1.01", "half", ".nan", "50%", "[1]"}) {
+    EXPECT_THAT(PrimaryError(base + "guard: {max_delete_fraction: " + wrong + "}\n"),
+                HasSubstr("write a number above 0 and up to 1"));
+  }
+  for (const char* const wrong : {"0", "-1", "1.5", "many", "99999999999999999999"}) {
+    EXPECT_THAT(PrimaryError(base + "guard: {min_files: " + wrong + "}\n"),
+                HasSubstr("test.yaml:4: guard.min_files: "));
+  }
 }
 
 TEST_F(ConfigTest, BrokenYamlNamesTheLine) {
