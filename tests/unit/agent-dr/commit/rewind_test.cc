@@ -308,16 +308,19 @@ class CutAt : public dr::FaultPoints {
  public:
   CutAt(LoopMount& mount, size_t at) : mount_(mount), at_(at) {}
   absl::Status Reach(dr::Step, size_t) override {
+    if (!armed_) return absl::OkStatus();
     if (reached_++ == at_) {
       EXPECT_TRUE(mount_.CutPower().ok());
     }
     return cut() ? absl::UnavailableError("no power") : absl::OkStatus();
   }
+  void Arm() { armed_ = true; }
   [[nodiscard]] bool cut() const { return reached_ > at_; }
 
  private:
   LoopMount& mount_;
   const size_t at_;
+  bool armed_ = false;
   size_t reached_ = 0;
 };
 
@@ -355,6 +358,7 @@ TEST_P(RewindOnFilesystem, PowerIsLostAtAStepOfACommitOrARewind) {
     engine_.reset();
     CutAt fault(*mount_, at);
     engine_ = host_->Start(fault);
+    fault.Arm();
     model::Sequence acknowledged = 0;
     if (commit({model::Remove{"r", FileKind::kRegular}, InlinePut("h", "h")}, false).ok()) {
       acknowledged = engine_->State(name)->sequence;
