@@ -11,7 +11,9 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 UndoAbout Record(model::Sequence sequence, model::Sequence from, model::Sequence to) {
-  UndoAbout record{.sequence = sequence, .from = from};
+  UndoAbout record;
+  record.sequence = sequence;
+  record.from = from;
   record.point.sequence = to;
   return record;
 }
