@@ -31,7 +31,8 @@ size_t CountBeyond(std::span<const UndoAbout> records, const PointBounds& bounds
   const int64_t oldest = absl::ToUnixNanos(now - bounds.keep_for);
   size_t count = 0;
   for (const UndoAbout& record : records) {
-    if (held <= bounds.max_bytes && record.superseded_at_nanoseconds >= oldest) break;
+    const bool few = records.size() - count < kMaxUndoRecords;  // one more comes
+    if (few && held <= bounds.max_bytes && record.superseded_at_nanoseconds >= oldest) break;
     held -= record.point.held_bytes;
     ++count;
   }

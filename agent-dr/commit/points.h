@@ -49,6 +49,9 @@ struct UndoAbout {
 [[nodiscard]] absl::StatusOr<std::vector<model::Sequence>> PathTo(std::span<const UndoAbout> records,
                                                                   model::Sequence current, model::Sequence wanted);
 
+// More undo records than this aren't kept of one volume, so that what is known of them fits into memory.
+inline constexpr size_t kMaxUndoRecords = 10'000;
+
 // How many of the oldest records have to go. A record that another one leads to is younger than that one's way on, so
 // the oldest never cut off any other.
 [[nodiscard]] size_t CountBeyond(std::span<const UndoAbout> records, const PointBounds& bounds, absl::Time now);
