@@ -2,15 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
@@ -19,20 +16,13 @@
 #include "agent-dr/commit/reverse.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/random_id.h"
 #include "core/model/path.h"
 #include "core/os/file_io.h"
 #include "core/wire/validate.h"
 
 namespace understudy::dr {
 namespace {
-
-absl::StatusOr<std::string> RandomId() {
-  std::array<char, 16> bytes;
-  if (getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
-    return ErrnoStatus(errno, "make a replica id");
-  }
-  return absl::BytesToHexString(absl::string_view(bytes.data(), bytes.size()));
-}
 
 // The part of the replica's root below the export.
 std::string_view BelowExport(std::string_view root, std::string_view export_path) {
@@ -107,7 +97,7 @@ absl::Status Replica::CreateState(const model::VolumeSpec& spec) {
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder.get(), ""));
   StoredReplica replica;
   replica.state.volume = spec.name;
-  ASSIGN_OR_RETURN(replica.state.replica_id, RandomId());
+  replica.state.replica_id = RandomId();
   replica.state.epoch = std::max<model::Epoch>(1, spec.epoch);
   replica.state.root = spec.replica_root;
   replica.root_folder = IdentityOf(stat);
@@ -436,6 +426,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
   model::ReplicaState next = State();
   next.published_sequence = next.sequence;
   next.sequence = ready.record.commit.sequence;
+  next.commit_id = ready.record.commit.id;
   next.complete = ready.point.complete;
   must_recover_ = true;
   RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo));

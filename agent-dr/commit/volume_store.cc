@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 3> kSchema = {
+constexpr std::array<std::string_view, 4> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -47,6 +47,7 @@ constexpr std::array<std::string_view, 3> kSchema = {
     "CREATE TABLE undo_content("
     "  sequence INTEGER NOT NULL, kept INTEGER NOT NULL, ranges BLOB NOT NULL,"
     "  PRIMARY KEY(sequence, kept)) WITHOUT ROWID;",
+    "ALTER TABLE replica ADD COLUMN commit_id TEXT NOT NULL DEFAULT '';",
 };
 
 std::string BytesOf(const model::Digest& digest) {
@@ -110,7 +111,7 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
       store::Statement query,
       database_.Prepare("SELECT volume, replica_id, root, root_inode, root_btime_nanoseconds, epoch, state,"
                         " sequence, published_sequence, complete, point, point_committed_nanoseconds,"
-                        " point_captured_nanoseconds, point_completes_capture FROM replica"));
+                        " point_captured_nanoseconds, point_completes_capture, commit_id FROM replica"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   StoredReplica replica;
@@ -123,6 +124,7 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   replica.state.sequence = query.Unsigned(7);
   replica.state.published_sequence = query.Unsigned(8);
   replica.state.complete = query.Integer(9) != 0;
+  replica.state.commit_id = query.String(14);
   replica.point = {query.Unsigned(10), query.Integer(11), query.Integer(12), query.Integer(13) != 0,
                    replica.state.complete};
   return replica;
@@ -194,11 +196,13 @@ absl::Status VolumeStore::DeleteRecord() {
 }
 
 absl::Status VolumeStore::WriteSequences(const model::ReplicaState& state) {
-  ASSIGN_OR_RETURN(store::Statement update,
-                   database_.Prepare("UPDATE replica SET sequence = ?, published_sequence = ?, complete = ?"));
+  ASSIGN_OR_RETURN(
+      store::Statement update,
+      database_.Prepare("UPDATE replica SET sequence = ?, published_sequence = ?, complete = ?, commit_id = ?"));
   return update.BindUnsigned(1, state.sequence)
       .BindUnsigned(2, state.published_sequence)
       .BindInteger(3, state.complete)
+      .BindText(4, state.commit_id)
       .Run();
 }
 

@@ -13,7 +13,7 @@ using store::Statement;
 
 // Keys are model::Key of paths; rows that are detached inside a commit stand below a key that begins with NUL, which no
 // path's does.
-constexpr std::array<std::string_view, 3> kSchema = {
+constexpr std::array<std::string_view, 4> kSchema = {
     R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -49,6 +49,10 @@ constexpr std::array<std::string_view, 3> kSchema = {
     root_filesystem INTEGER, root_inode INTEGER, root_btime INTEGER) STRICT;
   INSERT INTO guard (id, approved) VALUES (1, 0);
   CREATE TABLE guard_count (minute INTEGER PRIMARY KEY, entries INTEGER NOT NULL) STRICT;
+)sql",
+    R"sql(
+  ALTER TABLE state ADD COLUMN commit_id TEXT NOT NULL DEFAULT '';
+  ALTER TABLE state ADD COLUMN staged_commit_id TEXT NOT NULL DEFAULT '';
 )sql"};
 
 // The row's columns, in the order of BindRow and ReadRow.
@@ -203,7 +207,7 @@ absl::Status VolumeIndex::Prepare() {
 
 absl::Status VolumeIndex::LoadState() {
   ASSIGN_OR_RETURN(Statement load, database_.Prepare("SELECT replica_id, epoch, sequence, complete, staged_sequence, "
-                                                     "staged_complete FROM state"));
+                                                     "staged_complete, commit_id, staged_commit_id FROM state"));
   ASSIGN_OR_RETURN(const bool found, load.Step());
   if (!found) return absl::DataLossError("the index " + database_.path() + " has no state: remove the file");
   state_.replica_id = load.String(0);
@@ -212,18 +216,23 @@ absl::Status VolumeIndex::LoadState() {
   state_.complete = load.Integer(3) != 0;
   state_.staged_sequence = load.IsNull(4) ? std::nullopt : std::optional(load.Unsigned(4));
   state_.staged_complete = load.Integer(5) != 0;
+  state_.commit_id = load.String(6);
+  state_.staged_commit_id = load.String(7);
   return absl::OkStatus();
 }
 
 absl::Status VolumeIndex::SaveState(const IndexState& state) {
-  ASSIGN_OR_RETURN(Statement save,
-                   database_.Prepare("UPDATE state SET replica_id = ?1, epoch = ?2, sequence = ?3, complete = ?4, "
-                                     "staged_sequence = ?5, staged_complete = ?6"));
+  ASSIGN_OR_RETURN(
+      Statement save,
+      database_.Prepare("UPDATE state SET replica_id = ?1, epoch = ?2, sequence = ?3, complete = ?4, "
+                        "staged_sequence = ?5, staged_complete = ?6, commit_id = ?7, staged_commit_id = ?8"));
   save.BindText(1, state.replica_id)
       .BindUnsigned(2, state.epoch)
       .BindUnsigned(3, state.sequence)
       .BindInteger(4, state.complete ? 1 : 0)
-      .BindInteger(6, state.staged_complete ? 1 : 0);
+      .BindInteger(6, state.staged_complete ? 1 : 0)
+      .BindText(7, state.commit_id)
+      .BindText(8, state.staged_commit_id);
   if (state.staged_sequence.has_value()) {
     save.BindUnsigned(5, *state.staged_sequence);
   } else {
@@ -507,8 +516,8 @@ absl::Status VolumeIndex::Refresh(std::span<const IndexChange> changes) {
   return absl::OkStatus();
 }
 
-absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture,
-                                std::span<const IndexChange> changes) {
+absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture, std::span<const IndexChange> changes,
+                                std::string commit_id) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM staged"));
   ASSIGN_OR_RETURN(Statement insert,
@@ -549,6 +558,7 @@ absl::Status VolumeIndex::Stage(model::Sequence sequence, bool completes_capture
   }
   IndexState next = state_;
   next.staged_sequence = sequence;
+  next.staged_commit_id = std::move(commit_id);
   next.staged_complete = completes_capture;
   RETURN_IF_ERROR(SaveState(next));
   RETURN_IF_ERROR(transaction.Commit());
@@ -607,8 +617,10 @@ absl::Status VolumeIndex::Acknowledge() {
   RETURN_IF_ERROR(database_.Execute("DELETE FROM staged"));
   IndexState next = state_;
   next.sequence = *state_.staged_sequence;
+  next.commit_id = state_.staged_commit_id;
   next.complete = state_.complete || state_.staged_complete;
   next.staged_sequence.reset();
+  next.staged_commit_id.clear();
   next.staged_complete = false;
   RETURN_IF_ERROR(SaveState(next));
   RETURN_IF_ERROR(transaction.Commit());
@@ -623,6 +635,7 @@ absl::Status VolumeIndex::DropStaged() {
   RETURN_IF_ERROR(database_.Execute("DELETE FROM staged"));
   IndexState next = state_;
   next.staged_sequence.reset();
+  next.staged_commit_id.clear();
   next.staged_complete = false;
   RETURN_IF_ERROR(SaveState(next));
   RETURN_IF_ERROR(transaction.Commit());
@@ -639,6 +652,7 @@ absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<a
   RETURN_IF_ERROR(fill(*this));
   IndexState next = state;
   next.staged_sequence.reset();
+  next.staged_commit_id.clear();
   next.staged_complete = false;
   RETURN_IF_ERROR(SaveState(next));
   RETURN_IF_ERROR(transaction.Commit());

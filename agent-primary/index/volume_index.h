@@ -22,8 +22,10 @@ struct IndexState {
   std::string replica_id;  // of the replica that it describes; empty: of none yet
   model::Epoch epoch = 0;
   model::Sequence sequence = 0;
+  std::string commit_id;                           // of the commit that made `sequence` (ReplicaState::commit_id)
   bool complete = false;                           // a whole capture was acknowledged
   std::optional<model::Sequence> staged_sequence;  // of a commit whose acknowledgement hasn't been seen
+  std::string staged_commit_id;                    // likewise
   bool staged_complete = false;                    // whether that commit completes a capture
 };
 
@@ -80,7 +82,7 @@ class VolumeIndex {
 
   // Stages the changes of the commit that takes DR to `sequence`; what was staged before is dropped.
   [[nodiscard]] absl::Status Stage(model::Sequence sequence, bool completes_capture,
-                                   std::span<const IndexChange> changes);
+                                   std::span<const IndexChange> changes, std::string commit_id = {});
   // The staged commit was acknowledged: its changes take effect.
   [[nodiscard]] absl::Status Acknowledge();
   [[nodiscard]] absl::Status DropStaged();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/base/random_id.h"
 #include "core/model/path.h"
 
 namespace understudy::primary {
@@ -114,7 +115,8 @@ absl::Status CommitBuilder::Submit(bool completes_capture) {
   next_slot_ = 1;
   submitted_any_ = true;
 
-  RETURN_IF_ERROR(index_.Stage(commit.sequence, completes_capture, changes));
+  commit.id = RandomId();
+  RETURN_IF_ERROR(index_.Stage(commit.sequence, completes_capture, changes, commit.id));
   RETURN_IF_ERROR(sink_.Submit(commit));
   return index_.Acknowledge();
 }

@@ -204,9 +204,12 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   ASSIGN_OR_RETURN(const model::ReplicaState replica, sink.Open({name_, replica_root_, index_->state().epoch}));
   const IndexState& known = index_->state();
   const bool same_replica = known.replica_id == replica.replica_id && known.epoch == replica.epoch;
-  if (same_replica && known.sequence == replica.sequence) {
+  // Another primary's commits have the same numbers.
+  const bool ours = known.commit_id == replica.commit_id;
+  const bool staged = known.staged_commit_id == replica.commit_id;
+  if (same_replica && known.sequence == replica.sequence && ours) {
     RETURN_IF_ERROR(index_->DropStaged());
-  } else if (same_replica && known.staged_sequence == replica.sequence) {
+  } else if (same_replica && known.staged_sequence == replica.sequence && staged) {
     // The acknowledgement was on its way when the connection broke.
     RETURN_IF_ERROR(index_->Acknowledge());
   } else {
@@ -232,6 +235,7 @@ absl::Status VolumeReplicator::Reconcile(model::ReplicaSink& sink, const model::
   next.replica_id = replica.replica_id;
   next.epoch = replica.epoch;
   next.sequence = replica.sequence;
+  next.commit_id = replica.commit_id;
   next.complete = replica.complete;
   return index_->Rebuild(next, [&](VolumeIndex& index) {
     return sink.Inventory(name_, /*with_digests=*/true, [&](const model::InventoryEntry& entry) {

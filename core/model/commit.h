@@ -121,6 +121,8 @@ struct Commit {
   std::vector<Operation> operations;
   bool completes_capture = true;  // false inside a capture that needs several commits
   int64_t captured_at_nanoseconds = 0;
+  // Random, chosen by who makes the commit: tells it from another one with the same sequence, of another primary.
+  std::string id{};
 };
 
 [[nodiscard]] absl::Status ValidateOrder(const Commit& commit);

@@ -33,6 +33,7 @@ struct ReplicaState {
   Epoch epoch = 0;
   Sequence sequence = 0;            // newest durable commit
   Sequence published_sequence = 0;  // newest commit that the folder shows
+  std::string commit_id{};          // of the newest durable commit (Commit::id); empty: nobody's
   VolumeState state = VolumeState::kStandby;
   std::string root;       // absolute, at DR
   bool complete = false;  // a whole capture was committed at least once

@@ -82,6 +82,7 @@ absl::StatusOr<model::Commit> CommitFrom(const v1::Commit& message) {
   commit.sequence = message.sequence();
   commit.completes_capture = message.completes_capture();
   commit.captured_at_nanoseconds = message.captured_at_nanoseconds();
+  commit.id = message.id();
   commit.operations.reserve(static_cast<size_t>(message.operations_size()));
   for (const v1::Operation& operation : message.operations()) {
     ASSIGN_OR_RETURN(model::Operation parsed, OperationFrom(operation));
@@ -170,6 +171,7 @@ v1::Commit ToProto(const model::Commit& commit) {
   message.set_sequence(commit.sequence);
   message.set_completes_capture(commit.completes_capture);
   message.set_captured_at_nanoseconds(commit.captured_at_nanoseconds);
+  message.set_id(commit.id);
   message.mutable_operations()->Reserve(static_cast<int>(commit.operations.size()));
   for (const model::Operation& operation : commit.operations) {
     std::visit(OperationFiller{*message.add_operations()}, operation);

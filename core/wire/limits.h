@@ -9,7 +9,7 @@ namespace understudy::wire {
 
 // Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
 // makes a new one.
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 
 inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
 
@@ -39,6 +39,7 @@ inline constexpr size_t kMaxXattrValueBytes = 64 * 1024;  // XATTR_SIZE_MAX
 inline constexpr size_t kMaxSymlinkTargetBytes = 4095;    // PATH_MAX without its NUL
 inline constexpr size_t kMaxReplicaRootBytes = 4095;      // likewise
 inline constexpr size_t kMaxReplicaIdBytes = 64;
+inline constexpr size_t kMaxCommitIdBytes = 64;
 
 // Texts.
 inline constexpr size_t kMaxHostBytes = 255;

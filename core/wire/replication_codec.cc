@@ -74,6 +74,7 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
   RETURN_IF_ERROR(ValidateText("the replica id", message.replica_id(), kMaxReplicaIdBytes));
   RETURN_IF_ERROR(ValidateReplicaRoot(message.root()));
+  RETURN_IF_ERROR(ValidateCommitId(message.commit_id()));
   if (message.published_sequence() > message.sequence()) {
     return absl::InvalidArgumentError(fmt::format("replica '{}' shows commit {} but has only {}", message.volume(),
                                                   message.published_sequence(), message.sequence()));
@@ -84,6 +85,7 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
   state.epoch = message.epoch();
   state.sequence = message.sequence();
   state.published_sequence = message.published_sequence();
+  state.commit_id = message.commit_id();
   ASSIGN_OR_RETURN(state.state, model::ParseVolumeState(message.state()));
   state.root = message.root();
   state.complete = message.complete();
@@ -253,6 +255,7 @@ v1::ReplicaState ToProto(const model::ReplicaState& state) {
   message.set_epoch(state.epoch);
   message.set_sequence(state.sequence);
   message.set_published_sequence(state.published_sequence);
+  message.set_commit_id(state.commit_id);
   message.set_state(std::string(model::ToString(state.state)));
   message.set_root(state.root);
   message.set_complete(state.complete);

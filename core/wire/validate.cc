@@ -253,6 +253,10 @@ absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& del
   return ValidateRange(delta.offset, delta.length);
 }
 
+absl::Status ValidateCommitId(std::string_view id) {
+  return id.empty() ? absl::OkStatus() : ValidateText("the commit's id", id, kMaxCommitIdBytes);
+}
+
 absl::Status ValidateCommit(const model::Commit& commit) {
   RETURN_IF_ERROR(model::ValidateVolumeName(commit.volume));
   if (commit.operations.size() > kMaxCommitOperations) {
@@ -264,6 +268,7 @@ absl::Status ValidateCommit(const model::Commit& commit) {
     return Invalid("commit {} on top of {}: sequences rise by one", commit.sequence, commit.base_sequence);
   }
   if (commit.epoch > kMaxSequence) return Invalid("epoch {} is too large", commit.epoch);
+  RETURN_IF_ERROR(ValidateCommitId(commit.id));
   OperationValidator validator;
   for (const model::Operation& operation : commit.operations) {
     const absl::Status valid = std::visit(validator, operation);

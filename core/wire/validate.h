@@ -15,6 +15,8 @@
 namespace understudy::wire {
 
 // At most `limit` bytes without control characters; `what` names it in the error.
+// Empty is allowed: a commit that nobody claims.
+[[nodiscard]] absl::Status ValidateCommitId(std::string_view id);
 [[nodiscard]] absl::Status ValidateText(std::string_view what, std::string_view text, size_t limit);
 
 // Mode bits, nanoseconds, and xattrs: bounded, named, ascending by name without a double.

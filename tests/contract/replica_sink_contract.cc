@@ -701,6 +701,25 @@ TEST_P(ReplicaSinkContract, CompleteOnceACaptureIsWhole) {
   EXPECT_TRUE(state->complete);
 }
 
+// So that a primary tells its own commit from another's with the same number, whoever has restarted meanwhile.
+TEST_P(ReplicaSinkContract, AnOpeningTellsWhichCommitIsTheNewest) {
+  model::Commit commit = Begin();
+  commit.id = "the first";
+  MustSubmit(commit);
+  auto state = sink_->Open({kVolume, bed_->RootFor("vol"), 0});
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->commit_id, "the first");
+  commit = Begin();
+  commit.id = "the second";
+  MustSubmit(commit);
+  state = sink_->Open({kVolume, bed_->RootFor("vol"), 0});
+  ASSERT_TRUE(state.ok()) << state.status();
+  EXPECT_EQ(state->commit_id, "the second");
+  commit = Begin();
+  commit.id = std::string(65, 'x');
+  EXPECT_EQ(sink_->Submit(commit).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_P(ReplicaSinkContract, AnErrorOfTheVisitorEndsAnInventory) {
   model::Commit commit = Begin();
   commit.operations = {InlinePut("a", "A"), InlinePut("b", "B")};

@@ -349,6 +349,7 @@ absl::Status MemorySink::Submit(const model::Commit& commit) {
     replica.staged.clear();
     replica.state.sequence = commit.sequence;
     replica.state.published_sequence = commit.sequence;
+    replica.state.commit_id = commit.id;
     replica.state.complete = replica.state.complete || commit.completes_capture;
     return absl::OkStatus();
   });

@@ -35,6 +35,7 @@ model::Commit CommitOfEveryKind() {
   commit.sequence = 42;
   commit.completes_capture = false;
   commit.captured_at_nanoseconds = 1'700'000'000'000'000'001;
+  commit.id = "0123456789abcdef0123456789abcdef";
   const std::string odd("\xff/\x01", 3);
   model::Digest digest{};
   digest[15] = 9;
