@@ -55,7 +55,9 @@ class CaptureRun {
       if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
     }
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
-    const bool whole = !result_.more && !context_.lacks_entries && result_.unreadable.empty();
+    result_.look_again.insert(result_.look_again.end(), plan_.look_again.begin(), plan_.look_again.end());
+    const bool whole =
+        !result_.more && !context_.lacks_entries && result_.unreadable.empty() && plan_.look_again.empty();
     return builder_.Finish(/*completes_capture=*/whole);
   }
 

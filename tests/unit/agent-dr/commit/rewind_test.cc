@@ -512,7 +512,8 @@ TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
           "ALTER TABLE record DROP COLUMN keeps", "ALTER TABLE record DROP COLUMN runs",
           "ALTER TABLE replica DROP COLUMN point", "ALTER TABLE replica DROP COLUMN point_committed_nanoseconds",
           "ALTER TABLE replica DROP COLUMN point_captured_nanoseconds",
-          "ALTER TABLE replica DROP COLUMN point_completes_capture", "PRAGMA user_version = 2"}) {
+          "ALTER TABLE replica DROP COLUMN point_completes_capture", "ALTER TABLE replica DROP COLUMN commit_id",
+          "PRAGMA user_version = 2"}) {
       ASSERT_TRUE(database->Execute(sql).ok()) << sql;
     }
   }

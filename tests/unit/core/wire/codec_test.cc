@@ -125,12 +125,13 @@ TEST(StageCodec, DeltasComeBack) {
 }
 
 TEST(ReplicaStateCodec, ComesBackAndIsChecked) {
-  const model::ReplicaState state{"vol", "id", 3, 9, 8, model::VolumeState::kStandby, "/srv/b/vol", true};
+  const model::ReplicaState state{"vol", "id", 3, 9, 8, "commit", model::VolumeState::kStandby, "/srv/b/vol", true};
   v1::ReplicaState message = ToProto(state);
   const auto parsed = Parse(message);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->sequence, 9u);
   EXPECT_EQ(parsed->published_sequence, 8u);
+  EXPECT_EQ(parsed->commit_id, "commit");
   EXPECT_EQ(parsed->root, "/srv/b/vol");
   EXPECT_TRUE(parsed->complete);
   message.set_published_sequence(10);
