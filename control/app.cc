@@ -205,11 +205,12 @@ class CommandLine {
       return RunGuardList(console_, options_.format, config, options_.guard_pair);
     });
 
-    CLI::App* const approve =
-        Add(*guard, "approve", "let what is held back happen at DR: no more than was shown", "drctl guard approve web");
+    CLI::App* const approve = Add(*guard, "approve", "let what is held back happen at DR: no more than was shown",
+                                  "drctl guard approve web\n  drctl guard approve web --yes");
     approve->add_option("VOLUME", options_.approve.selection.name, "the volume's name")->required();
     approve->add_option("--pair", options_.approve.selection.pair, "only in this pair");
-    approve->add_flag("--yes", options_.approve.yes, "don't ask");
+    approve->add_flag("--yes", options_.approve.yes,
+                      "don't ask; without this and without a terminal, only what would be approved is shown");
     DoesWithConfig(approve, [this](const auto& config) {
       return RunGuardApprove(console_, options_.format, config, options_.approve);
     });

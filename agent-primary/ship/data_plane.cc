@@ -285,7 +285,7 @@ absl::Status DataPlane::Sync(const model::VolumeName& name, bool published,
   RETURN_IF_ERROR(source_->Flush(kFlushTimeout));
   const uint64_t barrier = volume.replicator->RequestBarrier();
   volume.lane->Wake();
-  absl::Duration next_report = clock_.Monotonic() + kWaitStep;
+  absl::Duration next_report = clock_.Monotonic();
   while (!volume.replicator->AwaitBarrier(barrier, published, kStopCheckStep)) {
     RETURN_IF_ERROR(volume.replicator->BarrierRefusal(barrier));
     const bool report_now = clock_.Monotonic() >= next_report;

@@ -60,9 +60,9 @@ class DataPlane : public HintSink, public VolumeActions {
   // OK when every lane is connected; else why one isn't.
   [[nodiscard]] absl::Status Connection() const;
 
-  // As SyncToBarrier; `published` also waits for the replica's folder to show it. `on_wait` is called about once a
-  // second meanwhile; false ends the wait with CANCELLED. NOT_FOUND: there is no such volume. FAILED_PRECONDITION: a
-  // guard holds it back.
+  // As SyncToBarrier; `published` also waits for the replica's folder to show it. `on_wait` is called soon, then about
+  // once a second meanwhile; false ends the wait with CANCELLED. NOT_FOUND: there is no such volume.
+  // FAILED_PRECONDITION: a guard holds it back.
   [[nodiscard]] absl::Status Sync(const model::VolumeName& name, bool published,
                                   const std::function<bool(const VolumeReport&)>& on_wait);
 

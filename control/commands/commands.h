@@ -33,7 +33,8 @@ struct SyncOptions {
   bool published = false;
   absl::Duration timeout = absl::InfiniteDuration();
 };
-// kPartial when some volumes were synced and some not.
+// kPartial when some volumes were synced and some not; kFailed after the timeout when the primary says what the volume
+// waits for, kUnreachable when it doesn't or can't reach DR.
 [[nodiscard]] ExitCode RunVolumesSync(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                       const SyncOptions& options);
 
@@ -57,10 +58,10 @@ struct TrashPurgeOptions {
 
 struct ApproveOptions {
   VolumeSelection selection;
-  bool yes = false;  // without asking
+  bool yes = false;  // without asking; where nobody can be asked, only says what would be approved without it
 };
 // Lets what was held back happen, as it was shown: when more would go by now, kRefused. Also kRefused when no guard
-// holds the volume back, or the answer was no.
+// holds the volume back, the answer was no, or nobody could be asked.
 [[nodiscard]] ExitCode RunGuardApprove(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const ApproveOptions& options);
 

@@ -20,10 +20,33 @@ std::string CountText(const GuardView& guard) {
   return guard.entries_before == 0 ? "-" : fmt::format("{} of {}", guard.entries_gone, guard.entries_before);
 }
 
-// Where nobody can be asked, the command is the answer.
-absl::Status Confirm(const Console& console, const VolumeView& volume, const GuardView& guard) {
+// One table or document of what is held back.
+class GuardListing {
+ public:
+  void Add(const VolumeView& volume, const GuardView& guard) {
+    Document document = {{"name", volume.name}, {"pair", volume.pair}};
+    document.update(ToDocument(guard));
+    documents_.push_back(std::move(document));
+    table_.Add({volume.name, volume.pair, Printable(guard.kind), CountText(guard), Printable(guard.reason)});
+  }
+  void PrintTo(const Console& console, OutputFormat format) const {
+    Print(console, format, {{"guards", documents_}}, table_.Text());
+  }
+
+ private:
+  Table table_{{"VOLUME", "PAIR", "GUARD", "GONE", "REASON"}};
+  Document documents_ = Document::array();
+};
+
+// Where nobody can be asked, nothing goes ahead.
+absl::Status Confirm(const Console& console, OutputFormat format, const VolumeView& volume, const GuardView& guard) {
+  if (console.in == nullptr) {
+    GuardListing listing;
+    listing.Add(volume, guard);
+    listing.PrintTo(console, format);
+    return absl::FailedPreconditionError("nothing was approved; add --yes to approve it");
+  }
   console.err << fmt::format("{}: {}\n", volume.name, Printable(guard.reason));
-  if (console.in == nullptr) return absl::OkStatus();
   console.err << "Let it happen? Type yes: " << std::flush;
   std::string answer;
   std::getline(*console.in, answer);
@@ -47,17 +70,12 @@ ExitCode RunGuardList(const Console& console, OutputFormat format, const config:
   if (!narrowed.ok()) return Fail(console, narrowed.status());
   const absl::StatusOr<Overview> overview = GatherOverview(*narrowed);
   if (!overview.ok()) return Fail(console, overview.status());
-  Table table({"VOLUME", "PAIR", "GUARD", "GONE", "REASON"});
-  Document guards = Document::array();
+  GuardListing listing;
   for (const VolumeView& volume : overview->volumes) {
     if (!volume.primary || !volume.primary->guard) continue;
-    const GuardView& guard = *volume.primary->guard;
-    Document document = {{"name", volume.name}, {"pair", volume.pair}};
-    document.update(ToDocument(guard));
-    guards.push_back(std::move(document));
-    table.Add({volume.name, volume.pair, Printable(guard.kind), CountText(guard), Printable(guard.reason)});
+    listing.Add(volume, *volume.primary->guard);
   }
-  Print(console, format, {{"guards", std::move(guards)}}, table.Text());
+  listing.PrintTo(console, format);
   PrintUnreachable(console, *overview);
   return ExitCodeFor(FirstUnreachable(*overview));
 }
@@ -76,7 +94,7 @@ ExitCode RunGuardApprove(const Console& console, OutputFormat format, const conf
   }
   const GuardView& guard = *volume->primary->guard;
   if (!options.yes) {
-    if (const absl::Status confirmed = Confirm(console, *volume, guard); !confirmed.ok())
+    if (const absl::Status confirmed = Confirm(console, format, *volume, guard); !confirmed.ok())
       return Fail(console, confirmed);
   }
   const absl::StatusOr<PrimaryVolume> approved = Approve(*narrowed, *volume, guard);

@@ -9,6 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
+#include "control/commands/sync_watch.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
@@ -30,13 +31,13 @@ struct SyncResult {
   absl::Duration took;
 };
 
-// One line on a terminal that says how far the volumes are; nothing elsewhere. Thread-safe.
+// One line on a terminal that says how far the volumes are, and everywhere what keeps them from it. Thread-safe.
 class ProgressLine {
  public:
   explicit ProgressLine(const Console& console) : console_(console) {}
   ~ProgressLine() {
     const absl::MutexLock lock(&mutex_);
-    if (shown_) console_.err << "\r\033[K" << std::flush;
+    Clear();
   }
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
@@ -50,12 +51,36 @@ class ProgressLine {
                  << std::flush;
     shown_ = true;
   }
+  void ShowTrouble(const std::string& volume, const std::string& error) {
+    const absl::MutexLock lock(&mutex_);
+    Clear();
+    PrintError(console_, absl::AbortedError(fmt::format("volume '{}': still waiting: {}", volume, error)));
+  }
 
  private:
+  void Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (shown_) console_.err << "\r\033[K" << std::flush;
+    shown_ = false;
+  }
+
   const Console& console_;
   absl::Mutex mutex_;
   bool shown_ ABSL_GUARDED_BY(mutex_) = false;
 };
+
+absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls, const SyncOptions& options,
+                                      ProgressLine& progress) {
+  ASSIGN_OR_RETURN(const PrimaryClient client, PrimaryClient::Create(task.pair->primary, tls));
+  const Clock& clock = Clock::System();
+  SyncWatch watch;
+  absl::StatusOr<PrimaryVolume> outcome =
+      client.Sync(task.volume, options.published, options.timeout, [&](const PrimaryVolume& volume) {
+        if (const auto error = watch.OnReport(volume, clock.Monotonic())) progress.ShowTrouble(task.volume, *error);
+        progress.Show(volume);
+      });
+  if (outcome.ok()) return outcome;
+  return watch.Explain(outcome.status(), options.timeout, clock.Monotonic());
+}
 
 std::vector<SyncResult> SyncAll(const Console& console, const config::ControlConfig& config, const SyncOptions& options,
                                 const std::vector<SyncTask>& tasks) {
@@ -66,10 +91,7 @@ std::vector<SyncResult> SyncAll(const Console& console, const config::ControlCon
   const auto work = [&] {
     for (size_t i = next++; i < tasks.size(); i = next++) {
       const absl::Duration begin = Clock::System().Monotonic();
-      const absl::StatusOr<PrimaryClient> client = PrimaryClient::Create(tasks[i].pair->primary, tls);
-      results[i].outcome = client.ok() ? client->Sync(tasks[i].volume, options.published, options.timeout,
-                                                      [&](const PrimaryVolume& volume) { progress.Show(volume); })
-                                       : absl::StatusOr<PrimaryVolume>(client.status());
+      results[i].outcome = SyncOne(tasks[i], tls, options, progress);
       results[i].took = Clock::System().Monotonic() - begin;
     }
   };
@@ -111,7 +133,7 @@ ExitCode PrintSyncResults(const Console& console, OutputFormat format, const std
     if (outcome.ok()) continue;
     ++failed;
     first_error.Update(outcome.status());
-    PrintError(console, Annotate(outcome.status(), fmt::format("volume {}", tasks[i].volume)));
+    PrintError(console, Annotate(outcome.status(), fmt::format("volume '{}'", tasks[i].volume)));
   }
   Print(console, format, {{"volumes", std::move(volumes)}}, table.Text());
   return failed > 0 && failed < tasks.size() ? ExitCode::kPartial : ExitCodeFor(first_error);

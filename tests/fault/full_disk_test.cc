@@ -88,6 +88,9 @@ TEST_F(FullDiskTest, TheLastStateStaysAndReplicationGoesOnByItself) {
   EXPECT_THAT(full.at("error").get<std::string>(),
               ::testing::ContainsRegex("[0-9]+ bytes more and a reserve of [0-9]+ are needed, [0-9]+ are free"));
   EXPECT_THAT(site_->Drctl({"volumes", "list"}).out, HasSubstr("web"));
+  const ProcessResult sync = site_->Drctl({"volumes", "sync", "web", "--timeout", "4s"});
+  EXPECT_EQ(sync.exit_code, 1) << sync.err;
+  EXPECT_THAT(sync.err, ::testing::ContainsRegex("volume 'web': no barrier within 4s: .*are free"));
   EXPECT_GT(VolumeStatus().at("lag_seconds"), 0);
   EXPECT_EQ(VolumeStatus().at("replica").at("sequence"), good.at("replica").at("sequence"));
   EXPECT_THAT(Differences(before), IsEmpty());

@@ -23,6 +23,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr uint64_t kGibibyte = 1ull << 30;
 
@@ -264,6 +265,8 @@ TEST_F(PairTest, AMassDeletionWaitsForItsApproval) {
   EXPECT_GE(at_dr(), 150);  // as much as may go unasked can be gone
   std::ofstream(site_->Volume("db") + "/other") << "goes on";
   ExpectEqual("db");
+  EXPECT_EQ(site_->Drctl({"guard", "approve", "web"}).exit_code, 5) << "nobody was asked";
+  EXPECT_EQ(VolumeStatus().at("state"), "guarded");
   // Gone are more by now than the status said only if the deletion was still being looked at.
   const absl::Status approved = WaitFor("the approval", absl::Seconds(60), [&] {
     return site_->Drctl({"guard", "approve", "web", "--yes"}).exit_code == 0;
@@ -343,6 +346,19 @@ TEST_F(PairTest, UnreachableAgentIsExitCodeFour) {
   const ProcessResult result = site_->Drctl({"volumes", "sync", "web"});
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_THAT(result.err, HasSubstr(std::to_string(site_->primary_port())));
+}
+
+TEST_F(PairTest, ASyncWithoutDrSaysThatDrCannotBeReached) {
+  MakeSite();
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ASSERT_TRUE(
+      WaitFor("the status to name the peer", absl::Seconds(30), [&] {
+        return site_->Drctl({"status", "-o", "json"}).out.find(std::to_string(site_->dr_port())) != std::string::npos;
+      }).ok());
+  const ProcessResult result = site_->Drctl({"volumes", "sync", "web", "--timeout", "3s"});
+  EXPECT_EQ(result.exit_code, 4) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("volume 'web': no barrier within 3s: can't reach understudy-dr"));
+  EXPECT_THAT(result.err, Not(HasSubstr("didn't answer")));
 }
 
 TEST_F(PairTest, PrimaryWaitsForAnUnreachablePeerAndSaysSo) {

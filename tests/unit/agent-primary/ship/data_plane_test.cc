@@ -1,4 +1,4 @@
-// What becomes of a volume that was deleted.
+// What becomes of a volume that was deleted, and what who waits for one is told.
 #include "agent-primary/ship/data_plane.h"
 
 #include <gtest/gtest.h>
@@ -91,6 +91,19 @@ TEST_F(DataPlaneTest, TheIndexOfAVolumeThatCameBackMeanwhileStays) {
   meanwhile_ = [this] { EXPECT_TRUE(plane_->Register("pv1", Place()).ok()); };
   EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
   EXPECT_TRUE(HasIndex());
+}
+
+TEST_F(DataPlaneTest, WhoWaitsForABarrierIsToldAtOnceHowTheVolumeIs) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  const absl::Duration began = Clock::System().Monotonic();
+  std::string told;
+  const absl::Status synced = plane_->Sync("pv1", /*published=*/false, [&](const VolumeReport& report) {
+    told = report.name;
+    return false;
+  });
+  EXPECT_TRUE(absl::IsCancelled(synced)) << synced;
+  EXPECT_EQ(told, "pv1");
+  EXPECT_LT(Clock::System().Monotonic() - began, absl::Seconds(1)) << "a second is the time between two reports";
 }
 
 TEST_F(DataPlaneTest, ADamagedIndexNamesNoReplica) {

@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "control/app.h"
+#include "control/commands/sync_watch.h"
 #include "core/net/pki.h"
 #include "core/net/rpc_server.h"
 #include "nlohmann/json.hpp"
@@ -26,7 +29,8 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-// A primary whose volumes are the test's. Volumes named "stuck…" can't be synced.
+// A primary whose volumes are the test's. The volume "stuck" can't be synced; "endless…" are reported until the caller
+// gives up; "silent" isn't reported at all.
 class FakePrimary : public v1::Primary::Service {
  public:
   void Add(const std::string& name) {
@@ -55,6 +59,13 @@ class FakePrimary : public v1::Primary::Service {
       volume.mutable_guard()->set_since_nanoseconds(1'700'000'000'500'000'000);
     }
   }
+  // As which `name` is reported while it is synced.
+  void Fail(const std::string& name, const std::string& state, const std::string& error) {
+    const absl::MutexLock lock(&mutex_);
+    v1::VolumeStatus& volume = failing_[name];
+    volume.set_state(state);
+    volume.set_error(error);
+  }
   // What was approved: "<volume> <kind> <entries>"; empty: nothing.
   std::string Approved() const {
     const absl::MutexLock lock(&mutex_);
@@ -71,7 +82,7 @@ class FakePrimary : public v1::Primary::Service {
     *response = volumes_;
     return grpc::Status::OK;
   }
-  grpc::Status SyncVolume(grpc::ServerContext*, const v1::SyncVolumeRequest* request,
+  grpc::Status SyncVolume(grpc::ServerContext* context, const v1::SyncVolumeRequest* request,
                           grpc::ServerWriter<v1::SyncVolumeResponse>* writer) override {
     const absl::MutexLock lock(&mutex_);
     asked_for_published_ = request->published();
@@ -81,13 +92,16 @@ class FakePrimary : public v1::Primary::Service {
       }
     }
     if (request->volume() == "stuck") return {grpc::StatusCode::RESOURCE_EXHAUSTED, "no space at DR"};
+    while (request->volume() == "silent" && !context->IsCancelled()) absl::SleepFor(absl::Milliseconds(1));
     v1::SyncVolumeResponse response;
-    response.mutable_volume()->set_name(request->volume());
     response.mutable_volume()->set_state("replicating");
+    if (const auto failing = failing_.find(request->volume()); failing != failing_.end()) {
+      *response.mutable_volume() = failing->second;
+    }
+    response.mutable_volume()->set_name(request->volume());
     response.mutable_volume()->set_dirty_paths(7);
     writer->Write(response);
-    // Until the caller has given up.
-    while (request->volume() == "endless" && writer->Write(response)) continue;
+    while (request->volume().starts_with("endless") && writer->Write(response)) absl::SleepFor(absl::Milliseconds(1));
     response.set_done(true);
     response.mutable_volume()->set_sequence(42);
     writer->Write(response);
@@ -105,6 +119,7 @@ class FakePrimary : public v1::Primary::Service {
  private:
   mutable absl::Mutex mutex_;
   std::string approved_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, v1::VolumeStatus> failing_ ABSL_GUARDED_BY(mutex_);
   v1::ListVolumesResponse volumes_ ABSL_GUARDED_BY(mutex_);
   bool asked_for_published_ ABSL_GUARDED_BY(mutex_) = false;
 };
@@ -413,7 +428,7 @@ TEST_F(DrctlTest, SyncAllSaysWhichFailed) {
   EXPECT_EQ(volumes.at(0).at("result"), "synced");
   EXPECT_EQ(volumes.at(1).at("result"), "failed");
   EXPECT_THAT(volumes.at(1).at("error").get<std::string>(), HasSubstr("no space at DR"));
-  EXPECT_THAT(result.err, HasSubstr("volume stuck"));
+  EXPECT_THAT(result.err, HasSubstr("volume 'stuck': "));
   EXPECT_EQ(Drctl({"volumes", "sync", "stuck"}).code, 1);
 }
 
@@ -439,8 +454,93 @@ TEST_F(DrctlTest, ANameThatTwoPairsHaveNeedsThePair) {
 
 TEST_F(DrctlTest, SyncGivesUpAfterItsTimeout) {
   primary_.Add("endless");
-  EXPECT_EQ(Drctl({"volumes", "sync", "endless", "--timeout", "100ms"}).code, 4);
+  const Result result = Drctl({"volumes", "sync", "endless", "--timeout", "500ms"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.err,
+            "drctl: volume 'endless': no barrier within 0.5s: it is replicating, with 7 changed paths to go\n");
   EXPECT_EQ(Drctl({"volumes", "sync", "endless", "--timeout", "soon"}).code, 2);
+}
+
+TEST_F(DrctlTest, SyncOfAVolumeInErrorSaysWhyOnceAndFailsWhenTheTimeIsOver) {
+  primary_.Add("endless");
+  primary_.Fail("endless", "error", "DR's disk is full");
+  const Result result = Drctl({"volumes", "sync", "endless", "--timeout", "1s", "-o", "json"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_EQ(result.err,
+            "drctl: volume 'endless': still waiting: DR's disk is full\n"
+            "drctl: volume 'endless': no barrier within 1s: DR's disk is full\n");
+  EXPECT_EQ(json::parse(result.out).at("volumes").at(0).at("error"), "no barrier within 1s: DR's disk is full");
+}
+
+TEST_F(DrctlTest, AnErrorWhileSyncingStartsItsOwnLineOnATerminal) {
+  primary_.Add("web");
+  primary_.Fail("web", "error", "DR's disk is full");
+  const Result result = Drctl({"volumes", "sync", "web"}, true);
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_THAT(result.err, AllOf(HasSubstr("still waiting: DR's disk is full\n"), HasSubstr("7 changed paths to go")));
+}
+
+TEST_F(DrctlTest, SyncOfAVolumeWhosePrimaryCannotReachDrNamesThat) {
+  primary_.Add("endless");
+  primary_.Fail("endless", "connecting", "can't reach understudy-dr");
+  const Result result = Drctl({"volumes", "sync", "endless", "--timeout", "500ms"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, HasSubstr("volume 'endless': no barrier within 0.5s: can't reach understudy-dr\n"));
+  EXPECT_THAT(result.err, Not(HasSubstr("didn't answer")));
+}
+
+TEST_F(DrctlTest, SyncWithAPrimaryThatDoesNotAnswerIsUnreachable) {
+  primary_.Add("silent");
+  const Result result = Drctl({"volumes", "sync", "silent", "--timeout", "500ms"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, HasSubstr("understudy-primary"));
+  EXPECT_THAT(result.err, HasSubstr("didn't answer in time"));
+}
+
+PrimaryVolume ReportOf(const std::string& state, const std::string& error, uint64_t sequence) {
+  PrimaryVolume report;
+  report.state = state;
+  report.error = error;
+  report.sequence = sequence;
+  return report;
+}
+
+// What Explain makes of a sync whose timeout of 60 s is over.
+absl::Status AfterItsTime(const SyncWatch& watch) {
+  return watch.Explain(absl::DeadlineExceededError("didn't answer"), absl::Seconds(60), absl::Seconds(60));
+}
+
+TEST(SyncWatchTest, AnErrorStaysWhileThePrimaryTriesAgainAndIsToldOnce) {
+  SyncWatch watch;
+  EXPECT_EQ(watch.OnReport(ReportOf("error", "full", 7), absl::Seconds(57)), "full");
+  EXPECT_EQ(watch.OnReport(ReportOf("replicating", "", 7), absl::Seconds(58)), std::nullopt);
+  EXPECT_EQ(AfterItsTime(watch), absl::AbortedError("no barrier within 60s: full"));
+  EXPECT_EQ(watch.OnReport(ReportOf("error", "full", 7), absl::Seconds(58)), std::nullopt);
+  EXPECT_EQ(watch.OnReport(ReportOf("error", "immutable", 7), absl::Seconds(59)), "immutable");
+  EXPECT_EQ(AfterItsTime(watch), absl::AbortedError("no barrier within 60s: immutable"));
+}
+
+TEST(SyncWatchTest, AnErrorIsOverOnceDrAcknowledgesOrIsReachedAgain) {
+  for (const auto& [state, sequence] : {std::pair("error", 8), std::pair("connecting", 7)}) {
+    SyncWatch watch;
+    watch.OnReport(ReportOf(state, "trouble", 7), absl::Seconds(58));
+    watch.OnReport(ReportOf("replicating", "", static_cast<uint64_t>(sequence)), absl::Seconds(59));
+    EXPECT_EQ(AfterItsTime(watch),
+              absl::AbortedError("no barrier within 60s: it is replicating, with 0 changed paths to go"));
+  }
+}
+
+TEST(SyncWatchTest, APrimaryThatFellSilentDidNotAnswer) {
+  SyncWatch watch;
+  watch.OnReport(ReportOf("error", "full", 7), absl::Seconds(60) - kLongestSilence);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(AfterItsTime(watch)));
+}
+
+TEST(SyncWatchTest, OtherEndsKeepTheirReason) {
+  SyncWatch watch;
+  watch.OnReport(ReportOf("error", "full", 7), absl::Seconds(59));
+  const absl::Status refused = absl::FailedPreconditionError("held back");
+  EXPECT_EQ(watch.Explain(refused, absl::Seconds(60), absl::Seconds(60)), refused);
 }
 
 TEST_F(DrctlTest, GuardListSaysWhatIsHeldBack) {
@@ -479,13 +579,23 @@ TEST_F(DrctlTest, GuardApproveApprovesWhatWasShown) {
   EXPECT_EQ(Drctl({"guard", "approve", "web"}, true, &yes).code, 0);
   EXPECT_EQ(primary_.Approved(), "web deletion 600");
   primary_.Guard("web", 700, 1000);
-  const Result in_a_script = Drctl({"guard", "approve", "web"});
-  EXPECT_EQ(in_a_script.code, 0) << in_a_script.err;
-  EXPECT_THAT(in_a_script.err, HasSubstr("too much would go"));
-  EXPECT_EQ(primary_.Approved(), "web deletion 700");
   const Result unasked = Drctl({"guard", "approve", "web", "--yes", "-o", "json"});
   EXPECT_EQ(unasked.code, 0) << unasked.err;
   EXPECT_EQ(json::parse(unasked.out).at("approved").at("entries_gone"), 700);
+  EXPECT_EQ(primary_.Approved(), "web deletion 700");
+}
+
+TEST_F(DrctlTest, GuardApproveInAScriptNeedsYes) {
+  primary_.Add("web");
+  primary_.Guard("web", 600, 1000);
+  const Result shown = Drctl({"guard", "approve", "web"});
+  EXPECT_EQ(shown.code, 5);
+  EXPECT_THAT(shown.out, AllOf(HasSubstr("600 of 1000"), HasSubstr("too much would go")));
+  EXPECT_THAT(shown.err, HasSubstr("add --yes to approve it"));
+  const Result as_json = Drctl({"guard", "approve", "web", "-o", "json"});
+  EXPECT_EQ(as_json.code, 5);
+  EXPECT_EQ(json::parse(as_json.out).at("guards").at(0).at("entries_gone"), 600);
+  EXPECT_THAT(primary_.Approved(), IsEmpty());
 }
 
 TEST_F(DrctlTest, GuardApproveIsRefusedWhereNothingOrMoreIsHeldBack) {
