@@ -30,13 +30,7 @@ class Planner {
   absl::StatusOr<Plan> Run() {
     // Ascending, so where a folder came from is known before its entries are looked at.
     for (const auto& [key, change] : detector_.changes()) {
-      if (!change.stat.has_value()) continue;
-      const std::string path = model::PathOfKey(key);
-      if (HasFolders(path)) {
-        RETURN_IF_ERROR(FindOrigin(path, change));
-      } else {
-        plan_.look_again.push_back(path);
-      }
+      if (change.stat.has_value()) RETURN_IF_ERROR(FindOrigin(model::PathOfKey(key), change));
     }
     MoveOutOfMovedFolders();
     RETURN_IF_ERROR(GroupNames());
@@ -49,16 +43,6 @@ class Planner {
   }
 
  private:
-  // False: a folder above was gone when it was looked at, later than `path` was.
-  bool HasFolders(const std::string& path) const {
-    for (std::string_view folder = model::Parent(path); !folder.empty(); folder = model::Parent(folder)) {
-      const auto change = detector_.changes().find(model::Key(folder));
-      if (change == detector_.changes().end()) continue;
-      if (!change->second.stat.has_value() || !IsFolder(change->second.stat->kind)) return false;
-    }
-    return true;
-  }
-
   // The path before the commit of what stands at `path` after it, when only folders above it moved.
   std::string PathBefore(const std::string& path) const {
     for (std::string_view folder = model::Parent(path); !folder.empty(); folder = model::Parent(folder)) {

@@ -41,8 +41,6 @@ struct Plan {
   std::vector<Move> moves;            // likewise
   std::vector<PlannedEntry> entries;  // in ascending key order
   std::vector<PlannedLinks> links;
-  // Not planned: they went away with a folder above while the volume was looked at.
-  std::vector<std::string> look_again;
   std::vector<std::string> bereft;  // folders that lose an entry by a removal or a move; paths after the commit
   uint64_t replaced = 0;            // old entries whose names new or moved ones take
   [[nodiscard]] bool empty() const { return removals.empty() && moves.empty() && entries.empty(); }

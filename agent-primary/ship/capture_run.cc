@@ -55,9 +55,7 @@ class CaptureRun {
       if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
     }
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
-    result_.look_again.insert(result_.look_again.end(), plan_.look_again.begin(), plan_.look_again.end());
-    const bool whole =
-        !result_.more && !context_.lacks_entries && result_.unreadable.empty() && plan_.look_again.empty();
+    const bool whole = !result_.more && !context_.lacks_entries && result_.unreadable.empty();
     return builder_.Finish(/*completes_capture=*/whole);
   }
 
