@@ -8,12 +8,13 @@
 
 namespace understudy::dr {
 
-absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries) {
+absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries, Reserve kind) {
   struct statvfs space {};
   if (fstatvfs(fd, &space) != 0) return ErrnoStatus(errno, "ask for the free space");
   const uint64_t free = uint64_t{space.f_bavail} * space.f_frsize;
   const uint64_t whole = uint64_t{space.f_blocks} * space.f_frsize;
-  const uint64_t reserve = std::min(kFreeSpaceReserveBytes, whole / kFreeSpaceReserveDivisor);
+  const uint64_t reserve =
+      kind == Reserve::kOpen ? 0 : std::min(kFreeSpaceReserveBytes, whole / kFreeSpaceReserveDivisor);
   if (free < reserve || free - reserve < bytes) {
     return absl::ResourceExhaustedError(
         fmt::format("no space for the replica: {} bytes more and a reserve of {} are needed, {} are free: make room on "

@@ -12,8 +12,10 @@ namespace understudy::dr {
 inline constexpr uint64_t kFreeSpaceReserveBytes = 64 * 1024 * 1024;
 inline constexpr uint64_t kFreeSpaceReserveDivisor = 20;  // this part of the whole filesystem
 
+enum class Reserve { kKept, kOpen };  // kOpen: what is to be written may use the reserve
+
 // `bytes` and `entries` more on the filesystem of `fd`. RESOURCE_EXHAUSTED says how much is needed and how much there
 // is.
-[[nodiscard]] absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries);
+[[nodiscard]] absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries, Reserve reserve = Reserve::kKept);
 
 }  // namespace understudy::dr

@@ -193,11 +193,11 @@ class Preparer {
 };
 
 // A new name of a file may come to where an old one went away. As long as the mark is there, none has come.
-absl::Status MarkVacating(const WorkArea& work, const CommitPlan& plan, model::Sequence sequence) {
+absl::Status MarkVacating(const WorkArea& work, const CommitPlan& plan, const model::Commit& commit) {
   const bool needed =
       std::any_of(plan.sources.begin(), plan.sources.end(), [](const auto& at) { return at.second.several_names; });
-  if (!needed) return absl::OkStatus();
-  return work.staging().OpenPath(WorkArea::VacatingMark(sequence), O_WRONLY | O_CREAT, 0600).status();
+  if (!needed || !GivesNames(commit)) return absl::OkStatus();
+  return work.staging().OpenPath(WorkArea::VacatingMark(commit.sequence), O_WRONLY | O_CREAT, 0600).status();
 }
 
 }  // namespace
@@ -205,6 +205,12 @@ absl::Status MarkVacating(const WorkArea& work, const CommitPlan& plan, model::S
 bool PlacesStagedEntry(const model::Operation& operation) {
   return std::holds_alternative<model::Put>(operation) || std::holds_alternative<model::MakeDirectory>(operation) ||
          std::holds_alternative<model::MakeSymlink>(operation) || std::holds_alternative<model::MakeNode>(operation);
+}
+
+bool GivesNames(const model::Commit& commit) {
+  return std::any_of(commit.operations.begin(), commit.operations.end(), [](const model::Operation& operation) {
+    return std::holds_alternative<model::Attach>(operation) || std::holds_alternative<model::Link>(operation);
+  });
 }
 
 absl::StatusOr<PreparedCommit> PrepareCommit(const os::Root& replica, const WorkArea& work, const Staging& staging,
@@ -221,7 +227,7 @@ absl::StatusOr<PreparedCommit> PrepareCommit(const os::Root& replica, const Work
     preparer.set_index(index);
     RETURN_IF_ERROR(std::visit(preparer, commit.operations[index]));
   }
-  RETURN_IF_ERROR(MarkVacating(work, plan, commit.sequence));
+  RETURN_IF_ERROR(MarkVacating(work, plan, commit));
   return preparer.Take();
 }
 

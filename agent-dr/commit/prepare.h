@@ -19,6 +19,10 @@ namespace understudy::dr {
 // Whether an operation of pass 2 places what is in the staging folder (WorkArea::StagedEntry).
 [[nodiscard]] bool PlacesStagedEntry(const model::Operation& operation);
 
+// Whether an operation gives an entry that the replica has another name (Attach, Link). Only then can what comes to a
+// vacated name be taken for what was there.
+[[nodiscard]] bool GivesNames(const model::Commit& commit);
+
 struct PreparedCommit {
   std::map<size_t, PatchedFile> patches;                     // what the record has to know of each Patch
   std::map<size_t, std::vector<ContentRange>> kept_content;  // of files that are patched: what is kept of the old one

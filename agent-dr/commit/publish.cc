@@ -36,9 +36,9 @@ class Publisher {
     const std::string mark = WorkArea::VacatingMark(record_.commit.sequence);
     const absl::StatusOr<os::EntryStat> marked = os::StatAt(work_.staging().fd(), mark);
     if (!marked.ok() && !absl::IsNotFound(marked.status())) return marked.status();
-    vacating_ = marked.ok();
+    vacating_ = marked.ok() || !GivesNames(record_.commit);
     for (size_t index = 0; index < operations.size(); ++index) RETURN_IF_ERROR(Vacate(operations[index], index));
-    if (vacating_) {
+    if (marked.ok()) {
       RETURN_IF_ERROR(NextEffect());
       if (unlinkat(work_.staging().fd(), mark.c_str(), 0) != 0) return Failed("end pass 1 of", mark);
     }
@@ -263,7 +263,7 @@ class Publisher {
   std::optional<Parent> parent_;
   std::optional<os::Root> keeping_;  // where what is displaced goes; nullopt: nowhere
   std::optional<os::Root> kept_;     // what kept slots name
-  bool vacating_ = false;            // pass 1 isn't over, so no new name has come
+  bool vacating_ = false;            // no new name has come, as pass 1 isn't over or none comes at all
   size_t effects_ = 0;
 };
 

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
@@ -40,6 +39,16 @@ absl::Status MakeFolders(const os::Root& exported, std::string_view path) {
     }
   }
   return absl::OkStatus();
+}
+
+constexpr uint64_t kBytesOfKeptName = 32;  // in an undo folder, with what the filesystem's index of it takes
+
+// Whether nothing new is placed by it.
+bool BringsNothing(const model::Commit& commit) {
+  return std::all_of(commit.operations.begin(), commit.operations.end(), [](const model::Operation& operation) {
+    return std::holds_alternative<model::Remove>(operation) || std::holds_alternative<model::Detach>(operation) ||
+           std::holds_alternative<model::Attach>(operation) || std::holds_alternative<model::SetMetadata>(operation);
+  });
 }
 
 // Adds the time that it lives to a counter.
@@ -354,6 +363,14 @@ absl::Status Replica::CheckCommit(const model::Commit& commit) const {
 
 absl::Status Replica::CheckSpaceFor(const model::Commit& commit) {
   constexpr uint64_t kBlockBytes = 4096;
+  if (BringsNothing(commit)) {
+    // It may be what makes room. Only its undo record needs some: a folder with a name for each operation.
+    if (!settings_.points.KeepsAny()) return absl::OkStatus();
+    const uint64_t bytes = 2 * kBlockBytes + kBytesOfKeptName * commit.operations.size();
+    const absl::Status room = MakeRoom(bytes, 1, Reserve::kOpen);
+    leave_no_undo_ |= absl::IsResourceExhausted(room);
+    return absl::IsResourceExhausted(room) ? absl::OkStatus() : room;
+  }
   uint64_t bytes = 0;
   uint64_t entries = 0;
   for (const model::Operation& operation : commit.operations) {

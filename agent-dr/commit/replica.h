@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
+#include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/leftovers.h"
 #include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
@@ -155,12 +156,14 @@ class Replica {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Counts what the newest commit keeps.
   void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Gives up the `most` oldest undo records that nobody needs now; how many there were.
+  // Gives up the `most` oldest undo records that nobody needs now; how many there were. The newest commit's is given up
+  // only after all others, and once the commit is published: it is settled for that.
   absl::StatusOr<size_t> DropOldestUndo(size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // As CheckFreeSpace, at the expense of undo records.
-  absl::Status MakeRoom(uint64_t bytes, uint64_t entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve = Reserve::kKept)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // No session stages any more: what is worth it becomes a leftover, the rest goes, but for
   // what commit `kept` places (0: keeps nothing). Not to be called while a commit record may still need it.
   absl::Status EndStaging(model::Sequence kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);

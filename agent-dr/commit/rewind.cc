@@ -5,7 +5,6 @@
 #include <set>
 #include <utility>
 
-#include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/replica.h"
 #include "core/os/file_io.h"
 #include "core/wire/status_path.h"
@@ -96,12 +95,19 @@ void Replica::MeasureKept(model::Sequence sequence) {
 
 absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
   const model::Sequence newest = State().sequence;  // unsettled
+  const std::vector<UndoAbout> records = Undo();
   std::vector<model::Sequence> dropped;
-  for (const UndoAbout& about : Undo()) {
+  for (const UndoAbout& about : records) {
     if (dropped.size() == most || about.sequence >= std::min(newest, needed_from_)) break;
     dropped.push_back(about.sequence);
   }
-  if (dropped.empty()) return 0;
+  if (dropped.empty()) {
+    if (records.empty() || records.front().sequence >= needed_from_ || unpublished_.has_value()) return 0;
+    // Once it is settled no replay needs what it displaced, which may be all that there is to free.
+    RETURN_IF_ERROR(SettleLocked());
+    dropped.push_back(records.front().sequence);
+    std::erase_if(measured_, [&](const UndoAbout& about) { return about.sequence == dropped.front(); });
+  }
   probe_.points_given_up += dropped.size();
   RETURN_IF_ERROR(faults_.Reach(Step::kDrop, dropped.front()));
   RETURN_IF_ERROR(store_->DropUndo(dropped));
@@ -123,9 +129,9 @@ absl::StatusOr<size_t> Replica::DropOlderHalf() {
   return DropOldestUndo((Undo().size() + 1) / 2);
 }
 
-absl::Status Replica::MakeRoom(uint64_t bytes, uint64_t entries) {
+absl::Status Replica::MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve) {
   for (size_t count = 1;; count *= 2) {
-    absl::Status enough = CheckFreeSpace(folders_->work.staging().fd(), bytes, entries);
+    absl::Status enough = CheckFreeSpace(folders_->work.staging().fd(), bytes, entries, reserve);
     if (!absl::IsResourceExhausted(enough)) return enough;
     const absl::StatusOr<size_t> dropped = DropOldestUndo(count);
     if (!dropped.ok() || *dropped == 0) return enough;

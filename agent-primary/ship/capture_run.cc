@@ -42,6 +42,7 @@ class CaptureRun {
 
   absl::Status Run() {
     RETURN_IF_ERROR(AddMovesAndRemovals());
+    if (context_.removals_first && plan_.moves.empty()) RETURN_IF_ERROR(SubmitRemovals());
     for (const PlannedEntry& entry : plan_.entries) {
       if (entry.stat.kind != FileKind::kRegular && !entry.linked) RETURN_IF_ERROR(AddEntry(entry));
     }
@@ -79,6 +80,13 @@ class CaptureRun {
       builder_.Add(model::Remove{removal.path, removal.row.kind}, {RemoveRow{removal.path}});
     }
     return absl::OkStatus();
+  }
+
+  // Without moves a folder has its path before and after, and what comes to a name follows what went from it.
+  absl::Status SubmitRemovals() {
+    if (plan_.removals.empty()) return absl::OkStatus();
+    for (const std::string& path : plan_.bereft) RETURN_IF_ERROR(SettleFolder(path, nullptr));
+    return builder_.SubmitPart();
   }
 
   void AddMove(const std::string& from, const std::string& to) {

@@ -57,6 +57,9 @@ struct CaptureContext {
   // The replica lacks the present state of entries that couldn't be read before and that this batch doesn't look at: no
   // commit shows the volume as it is.
   bool lacks_entries = false;
+  // DR had no room for the capture before: what goes away is submitted ahead of what comes, as commits of its own, so
+  // that it makes room there. Has no effect on a plan with moves, which need what goes away in their commit.
+  bool removals_first = false;
 };
 
 // Returns when all that the batch led to is acknowledged, or held back by a guard. CANCELLED: `stop` was requested.

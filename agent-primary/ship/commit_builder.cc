@@ -67,16 +67,22 @@ void CommitBuilder::AddRefresh(std::vector<IndexChange> changes) {
 }
 
 absl::Status CommitBuilder::MakeRoom(uint64_t content_bytes) {
-  const size_t operations = disappear_.size() + appear_.size() + continue_.size() + settle_.size();
-  const bool full = operations + 1 > kMaxBuilderOperations ||
+  const bool full = operations() + 1 > kMaxBuilderOperations ||
                     message_bytes_ + content_bytes > kMaxBuilderMessageBytes || staged_bytes_ > kMaxBuilderStagedBytes;
-  return full && operations > 0 ? Submit(/*completes_capture=*/false) : absl::OkStatus();
+  return full ? SubmitPart() : absl::OkStatus();
+}
+
+absl::Status CommitBuilder::SubmitPart() {
+  return operations() > 0 ? Submit(/*completes_capture=*/false) : absl::OkStatus();
+}
+
+size_t CommitBuilder::operations() const {
+  return disappear_.size() + appear_.size() + continue_.size() + settle_.size();
 }
 
 absl::Status CommitBuilder::Finish(bool completes_capture) {
-  const bool nothing = disappear_.empty() && appear_.empty() && continue_.empty() && settle_.empty();
   const bool has_to_say = completes_capture && (submitted_any_ || !index_.state().complete);
-  if (nothing && !has_to_say) return index_.Refresh(std::exchange(refreshes_, {}));
+  if (operations() == 0 && !has_to_say) return index_.Refresh(std::exchange(refreshes_, {}));
   return Submit(completes_capture);
 }
 

@@ -36,6 +36,8 @@ class CommitBuilder {
 
   // Submits what is there if another operation with `content_bytes` would be too much; the capture goes on.
   [[nodiscard]] absl::Status MakeRoom(uint64_t content_bytes);
+  // Submits what is there in any case; the capture goes on.
+  [[nodiscard]] absl::Status SubmitPart();
   // Submits what is left; with `completes_capture` DR then has a state that the volume had. Without any operation only
   // the index learns, unless that completes the volume for the first time, or ends a capture of which a part was
   // submitted.
@@ -51,6 +53,7 @@ class CommitBuilder {
     model::Operation operation;
     std::vector<IndexChange> changes;
   };
+  [[nodiscard]] size_t operations() const;
   absl::Status Submit(bool completes_capture);
 
   const model::VolumeName& volume_;

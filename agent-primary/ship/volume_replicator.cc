@@ -168,6 +168,7 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   }
   session_open_ = false;
   if (absl::IsCancelled(status)) return status;
+  removals_first_ |= absl::IsResourceExhausted(status);
   if (absl::IsDataLoss(status)) {
     // DR's content isn't what the index says: it is compared as a whole at the next opening.
     spdlog::warn("volume={} {}; the replica is compared with the volume", name_, MessageOf(status));
@@ -308,7 +309,8 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
                               .stop = std::move(stop),
                               .leftovers = &leftovers_,
                               .labels = options_.labels,
-                              .lacks_entries = !unreadable_.empty()},
+                              .lacks_entries = !unreadable_.empty(),
+                              .removals_first = removals_first_},
                              batch)
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   const bool right_folder = result.ok() && !(result->held.has_value() && result->held->kind == kRootGuard);
@@ -318,6 +320,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     put_back();
     return result.status();
   }
+  removals_first_ = false;
   GoOnAfterGuard();
   for (const auto& kept : result->unreadable) {
     if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);

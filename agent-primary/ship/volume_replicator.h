@@ -137,6 +137,7 @@ class VolumeReplicator {
   bool unwatched_ = false;           // its folder wasn't there, or was another one
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
+  bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
 
   mutable absl::Mutex mutex_;

@@ -1,5 +1,6 @@
 // DR's filesystem is full: the last good state stays, the status says so, and replication goes on when space is back.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -36,8 +37,9 @@ void WriteRandom(const std::string& path, uint64_t size) {
 
 class FullDiskTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    auto disk = LoopMount::Make("ext4", kDiskMegabytes);
+  void SetUp() override { Start({}); }
+  void Start(const std::vector<std::string>& mkfs_options) {
+    auto disk = LoopMount::Make("ext4", kDiskMegabytes, mkfs_options);
     if (absl::IsUnimplemented(disk.status())) GTEST_SKIP() << disk.status();
     ASSERT_TRUE(disk.ok()) << disk.status();
     disk_ = *std::move(disk);
@@ -56,6 +58,19 @@ class FullDiskTest : public ::testing::Test {
   std::vector<std::string> Differences(const std::string& tree) {
     const auto differences = CompareTrees(tree, site_->Replica("web"));
     return differences.ok() ? *differences : std::vector<std::string>{differences.status().ToString()};
+  }
+  absl::Status WaitForRefusal(const std::string& text, nlohmann::json* refused = nullptr) {
+    return WaitFor("the status to say: " + text, absl::Seconds(60), [&] {
+      const nlohmann::json status = VolumeStatus();  // while it tries again there is no error
+      if (status.value("state", "") != "error") return false;
+      if (refused != nullptr) *refused = status;
+      return status.at("error").get<std::string>().find(text) != std::string::npos;
+    });
+  }
+  absl::Status WaitUntilEqual() {
+    return WaitFor("the replica to catch up", absl::Seconds(60), [&] {
+      return VolumeStatus().value("state", "") == "idle" && Differences(site_->Volume("web")).empty();
+    });
   }
   void Fill() {
     const uint64_t bytes = std::filesystem::space(disk_->Path()).free - kBytesLeftFree;
@@ -77,11 +92,8 @@ TEST_F(FullDiskTest, TheLastStateStaysAndReplicationGoesOnByItself) {
   const nlohmann::json good = VolumeStatus();
   Fill();
   WriteRandom(volume + "/large", kBytesThatDontFit);
-  nlohmann::json full;  // while it tries again there is no error
-  const absl::Status said = WaitFor("the status to say that there is no space", absl::Seconds(60), [&] {
-    full = VolumeStatus();
-    return full.value("state", "") == "error" && full.at("error").get<std::string>().find("space") != std::string::npos;
-  });
+  nlohmann::json full;
+  const absl::Status said = WaitForRefusal("space", &full);
   ASSERT_TRUE(said.ok()) << said << VolumeStatus() << site_->primary().Err();
   // Which volume needs how much, and how much there is.
   EXPECT_EQ(full.at("name"), "web");
@@ -96,11 +108,70 @@ TEST_F(FullDiskTest, TheLastStateStaysAndReplicationGoesOnByItself) {
   EXPECT_THAT(Differences(before), IsEmpty());
 
   std::filesystem::remove(disk_->Path() + "/filler");
-  const absl::Status equal = WaitFor("the replica to catch up", absl::Seconds(60), [&] {
-    return VolumeStatus().value("state", "") == "idle" && Differences(volume).empty();
-  });
+  const absl::Status equal = WaitUntilEqual();
   EXPECT_TRUE(equal.ok()) << equal << VolumeStatus();
   EXPECT_EQ(VolumeStatus().at("lag_seconds"), 0);
+}
+
+// What the user takes away at the primary makes room for what comes with it, though both are found by one look.
+TEST_F(FullDiskTest, RemovalsMakeRoomForWhatComesWithThem) {
+  constexpr int kFiles = 16;
+  constexpr uint64_t kFileBytes = 2 << 20;
+  const std::string volume = site_->Volume("web");
+  for (int i = 0; i < kFiles; ++i) WriteRandom(fmt::format("{}/old{}", volume, i), kFileBytes);
+  ASSERT_TRUE(site_->Sync("web").ok());
+  Fill();
+  WriteRandom(volume + "/large", kBytesThatDontFit);
+  const absl::Status refused = WaitForRefusal("no space");
+  ASSERT_TRUE(refused.ok()) << refused << VolumeStatus();
+  for (int i = 0; i < kFiles - 2; ++i) std::filesystem::remove(fmt::format("{}/old{}", volume, i));
+  const absl::Status equal = WaitUntilEqual();
+  EXPECT_TRUE(equal.ok()) << equal << VolumeStatus();
+}
+
+class FewInodesTest : public FullDiskTest {
+ protected:
+  static constexpr int kFiles = 150;
+  static constexpr int kMoreThanFit = 120;
+
+  void SetUp() override {
+    Start({"-N", "256"});
+    if (site_ == nullptr) return;
+    std::filesystem::create_directory(At("old"));
+    for (int i = 0; i < kFiles; ++i) Write(fmt::format("old/{}", i));
+    ASSERT_TRUE(site_->Sync("web").ok());
+  }
+  [[nodiscard]] std::string At(const std::string& path) const { return site_->Volume("web") + "/" + path; }
+  void Write(const std::string& path) { std::ofstream(At(path)) << path; }
+  void RemoveMost() {
+    for (int i = 0; i < kFiles * 2 / 3; ++i) std::filesystem::remove(At(fmt::format("old/{}", i)));
+  }
+};
+
+TEST_F(FewInodesTest, RemovalsMakeRoomForWhatComesWithThem) {
+  for (int i = 0; i < kMoreThanFit; ++i) Write(fmt::format("new{}", i));
+  const absl::Status refused = WaitForRefusal("no inodes");
+  ASSERT_TRUE(refused.ok()) << refused << VolumeStatus();
+  RemoveMost();
+  Write("late");
+  const absl::Status equal = WaitUntilEqual();
+  EXPECT_TRUE(equal.ok()) << equal << VolumeStatus();
+}
+
+// Then there is none for the undo record of the removal, nor for anything else that it might need.
+TEST_F(FewInodesTest, RemovalsGetThroughWithoutASingleInode) {
+  std::filesystem::create_hard_link(At("old/0"), At("name"));
+  ASSERT_TRUE(site_->Sync("web").ok());
+  int others = 0;
+  while (std::ofstream(fmt::format("{}/other{}", disk_->Path(), others)).is_open()) ++others;
+  ASSERT_GT(others, 0);
+  Write("new");
+  const absl::Status refused = WaitForRefusal("no inodes");
+  ASSERT_TRUE(refused.ok()) << refused << VolumeStatus();
+  RemoveMost();  // of the file with two names one
+  for (int i = 0; i < kFiles / 3; ++i) Write(fmt::format("new{}", i));
+  const absl::Status equal = WaitUntilEqual();
+  EXPECT_TRUE(equal.ok()) << equal << VolumeStatus();
 }
 
 }  // namespace

@@ -75,7 +75,8 @@ absl::Status Run(std::string program, std::vector<std::string> arguments) {
 LoopMount::LoopMount(std::string type, std::string folder)
     : type_(std::move(type)), folder_(std::move(folder)), image_(ImageIn(folder_)), path_(MountPointIn(folder_)) {}
 
-absl::StatusOr<std::unique_ptr<LoopMount>> LoopMount::Make(std::string_view type, uint64_t megabytes) {
+absl::StatusOr<std::unique_ptr<LoopMount>> LoopMount::Make(std::string_view type, uint64_t megabytes,
+                                                           const std::vector<std::string>& options) {
   if (geteuid() != 0) return absl::UnimplementedError("mounting a filesystem needs root");
   const std::string parent = ParentFolder();
   TakeAwayLeftovers(parent);
@@ -89,7 +90,10 @@ absl::StatusOr<std::unique_ptr<LoopMount>> LoopMount::Make(std::string_view type
       return ErrnoStatus(errno, "make " + mount->image_);
     }
   }
-  absl::Status made = Run(fmt::format("mkfs.{}", type), {"-q", mount->image_});
+  std::vector<std::string> arguments = {"-q"};
+  arguments.insert(arguments.end(), options.begin(), options.end());
+  arguments.push_back(mount->image_);
+  absl::Status made = Run(fmt::format("mkfs.{}", type), std::move(arguments));
   if (made.ok()) made = mount->Mount();
   if (!made.ok())
     return absl::UnimplementedError(fmt::format("no {} on a loop device here: {}", type, MessageOf(made)));

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/status.h"
 
@@ -17,9 +18,11 @@ namespace understudy::tests {
 class LoopMount {
  public:
   // Makes and mounts a filesystem of `megabytes` in a folder of its own below $TMPDIR, else /var/tmp; the file is
-  // sparse. `type` is ext4, xfs (from 300 MB) or btrfs (from 128 MB). First takes away what killed runs left behind.
-  // UNIMPLEMENTED: this machine can't (no root, no loop device, no mkfs); the message says which, for a skipped test.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<LoopMount>> Make(std::string_view type, uint64_t megabytes);
+  // sparse. `options` are for mkfs. `type` is ext4, xfs (from 300 MB) or btrfs (from 128 MB). First takes away what
+  // killed runs left behind. UNIMPLEMENTED: this machine can't (no root, no loop device, no mkfs); the message says
+  // which, for a skipped test.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<LoopMount>> Make(std::string_view type, uint64_t megabytes,
+                                                                       const std::vector<std::string>& options = {});
   // Unmounts, also while somebody still holds a file in it open; the loop device goes with the last of them.
   ~LoopMount();
   LoopMount(const LoopMount&) = delete;
