@@ -8,18 +8,18 @@
 
 namespace understudy::dr {
 
-absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries, Reserve kind) {
+absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries, Reserve reserve) {
   struct statvfs space {};
   if (fstatvfs(fd, &space) != 0) return ErrnoStatus(errno, "ask for the free space");
   const uint64_t free = uint64_t{space.f_bavail} * space.f_frsize;
   const uint64_t whole = uint64_t{space.f_blocks} * space.f_frsize;
-  const uint64_t reserve =
-      kind == Reserve::kOpen ? 0 : std::min(kFreeSpaceReserveBytes, whole / kFreeSpaceReserveDivisor);
-  if (free < reserve || free - reserve < bytes) {
+  const uint64_t spared =
+      reserve == Reserve::kOpen ? 0 : std::min(kFreeSpaceReserveBytes, whole / kFreeSpaceReserveDivisor);
+  if (free < spared || free - spared < bytes) {
     return absl::ResourceExhaustedError(
         fmt::format("no space for the replica: {} bytes more and a reserve of {} are needed, {} are free: make room on "
                     "its filesystem, and replication goes on by itself",
-                    bytes, reserve, free));
+                    bytes, spared, free));
   }
   // Filesystems that make inodes as they need them say 0 of how many there are.
   if (space.f_files != 0 && space.f_favail < entries) {
