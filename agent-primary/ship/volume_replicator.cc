@@ -326,10 +326,6 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
   CopyIndexState();
-  // Counting goes through the whole index, as the scan did. Should it fail, the next scan counts: what this one found
-  // out must not get lost over it.
-  absl::StatusOr<uint64_t> rows = absl::UnavailableError("not counted");
-  if (batch.whole_volume) rows = index_->CountRows();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   if (batch.whole_volume && !coverage_.ok()) {
@@ -364,7 +360,6 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
     publish_overdue_ = now + kPublishPatience;
   }
-  if (rows.ok() && *rows > 0) status_.files = *rows - 1;  // the volume's own folder is no file in it
   status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
   return absl::OkStatus();
 }
@@ -483,6 +478,7 @@ void VolumeReplicator::CopyIndexState() {
   status_.sequence = known.sequence;
   status_.epoch = known.epoch;
   status_.complete = known.complete;
+  status_.files = index_->entries();
 }
 
 uint64_t VolumeReplicator::RequestBarrier() {

@@ -61,6 +61,14 @@ TEST_F(CoverageTest, BarrierOfAPartlyWatchedVolumeLooksAtAllOfIt) {
   EXPECT_FALSE(DrHas("folder/third"));
 }
 
+TEST_F(CoverageTest, EntriesAreCountedWithoutAScan) {
+  EXPECT_EQ(replicator_->Status().files, 1u);
+  std::ofstream(dir_.File("web/folder/new")) << "hinted at";
+  replicator_->OnHint("folder/new", HintKind::kPath, /*at_once=*/true);
+  RunBarrier();
+  EXPECT_EQ(replicator_->Status().files, 2u);
+}
+
 TEST_F(CoverageTest, PartlyWatchedVolumeIsScannedEveryMinute) {
   const Clock& clock = Clock::System();
   while (replicator_->Status().dirty_paths > 0) RunBarrier();  // what is racily clean
