@@ -1,9 +1,6 @@
 #include "agent-dr/commit/held_content.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,11 +12,6 @@
 
 namespace understudy::dr {
 namespace {
-
-absl::Status SetSize(int file, uint64_t size) {
-  if (ftruncate(file, static_cast<off_t>(size)) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, "set the size of staged content");
-}
 
 // All from `begin` on becomes a hole.
 absl::Status CutData(int file, uint64_t begin, uint64_t size) {

@@ -124,7 +124,8 @@ absl::StatusOr<LeftoverAbout> ParseLeftoverAbout(std::string_view bytes) {
   if (!over_base && !bytes.starts_with(kWholeMagic)) return bad("is of another kind");
   const std::string_view told = bytes.substr(bytes.size() - kDigestBytes);
   if (BytesOf(delta::DigestOf(bytes.substr(0, bytes.size() - kDigestBytes))) != told) return bad("is torn");
-  LeftoverAbout about{.over_base = over_base};
+  LeftoverAbout about;
+  about.over_base = over_base;
   about.size = LittleEndian(bytes.substr(8, 8));
   if (LittleEndian(bytes.substr(16, 4)) != bytes.size() - kHeaderBytes - kDigestBytes) return bad("has a wrong length");
   about.path = bytes.substr(kHeaderBytes, bytes.size() - kHeaderBytes - kDigestBytes);

@@ -12,6 +12,7 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <thread>
 
 #include "agent-dr/commit/commit_engine.h"
 #include "agent-primary/ship/volume_replicator.h"
@@ -255,6 +256,50 @@ TEST_F(MirrorTest, RenamedFolderIsNotSentAgain) {
   std::filesystem::remove(Volume() + "/parent/new/small");
   ScanAndExpectEqual("renamed");
   EXPECT_EQ(replicator_->Status().content_bytes_sent, sent);
+}
+
+class CountingSink : public dr::LocalSink {
+ public:
+  using LocalSink::LocalSink;
+  absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
+                         const std::function<absl::Status(model::InventoryEntry)>& visit) override {
+    ++inventories_;
+    return LocalSink::Inventory(volume, with_digests, visit);
+  }
+  [[nodiscard]] int Inventories() const { return inventories_; }
+
+ private:
+  int inventories_ = 0;
+};
+
+// Looks that don't fit together are made again; the replica isn't compared for them.
+TEST_F(MirrorTest, FoldersThatTradePlacesWhileTheyAreLookedAt) {
+  for (const char* const folder : {"a", "m/b", "z"}) {
+    std::filesystem::create_directories(Volume() + "/" + folder + "/deep");
+    for (int i = 0; i < 20; ++i) std::ofstream(fmt::format("{}/{}/deep/{}", Volume(), folder, i)) << folder << i;
+  }
+  ScanAndExpectEqual("written");
+  {
+    const std::jthread trader([this](std::stop_token stop) {
+      std::mt19937_64 random(1);
+      const auto at = [&](const char* const path) { return Volume() + "/" + path; };
+      while (!stop.stop_requested()) {
+        renameat2(AT_FDCWD, at("a").c_str(), AT_FDCWD, at("m/b").c_str(), RENAME_EXCHANGE);
+        std::ofstream(fmt::format("{}/deep/{}", at(random() % 2 == 0 ? "a" : "m/b"), random() % 20)) << random();
+        renameat2(AT_FDCWD, at("m/b").c_str(), AT_FDCWD, at("z").c_str(), RENAME_EXCHANGE);
+      }
+    });
+    CountingSink counting(*engine_);
+    replicator_->ForgetSession();
+    for (int round = 0; round < 40; ++round) {
+      replicator_->OnOverflow();
+      const absl::Status status = replicator_->Run(counting, {});
+      ASSERT_TRUE(status.ok() || absl::IsDataLoss(status)) << status;
+    }
+    EXPECT_EQ(counting.Inventories(), 0);
+  }
+  replicator_->ForgetSession();
+  ScanAndExpectEqual("at rest");
 }
 
 TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
