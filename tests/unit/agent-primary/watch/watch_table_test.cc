@@ -56,6 +56,12 @@ TEST_F(WatchTableTest, AFolderThatArrivesNowhereIsForgottenABatchLater) {
   EXPECT_EQ(table_.size(), 2u);
 }
 
+TEST_F(WatchTableTest, AFolderThatWasReplacedAndArrivesNowhereIsForgottenToo) {
+  table_.PlaceBelow(1, "a", 4);
+  EXPECT_THAT(table_.ForgetOrphans(), IsEmpty());
+  EXPECT_THAT(table_.ForgetOrphans(), UnorderedElementsAre(2, 3));
+}
+
 TEST_F(WatchTableTest, WhatStoodInThePlaceIsAnOrphan) {
   table_.PlaceBelow(1, "a", 4);
   EXPECT_EQ(PathOf(4), "web:a");
