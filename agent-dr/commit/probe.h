@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/base/clock.h"
+
 namespace understudy::dr {
 
 // Counters since the start of the program; the agent exports them (agent-dr/service/metrics.cc).
@@ -17,6 +19,22 @@ struct Probe {
   std::atomic<uint64_t> trash_purged{0};         // deleted volumes whose data was removed for good
   std::atomic<uint64_t> durable_nanoseconds{0};  // spent until a commit was durable
   std::atomic<uint64_t> publish_nanoseconds{0};  // spent publishing
+};
+
+// Adds the time that it lives to a counter.
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::atomic<uint64_t>& nanoseconds)
+      : nanoseconds_(nanoseconds), begin_(Clock::System().Monotonic()) {}
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() {
+    nanoseconds_ += static_cast<uint64_t>(absl::ToInt64Nanoseconds(Clock::System().Monotonic() - begin_));
+  }
+
+ private:
+  std::atomic<uint64_t>& nanoseconds_;
+  const absl::Duration begin_;
 };
 
 }  // namespace understudy::dr

@@ -1,13 +1,11 @@
 #include "agent-dr/commit/replica.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
+#include "agent-dr/commit/admission.h"
 #include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
@@ -16,55 +14,9 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/random_id.h"
-#include "core/model/path.h"
 #include "core/os/file_io.h"
-#include "core/wire/validate.h"
 
 namespace understudy::dr {
-namespace {
-
-// The part of the replica's root below the export.
-std::string_view BelowExport(std::string_view root, std::string_view export_path) {
-  root.remove_prefix(std::min(root.size(), export_path.size()));
-  while (root.starts_with('/')) root.remove_prefix(1);
-  return root;
-}
-
-absl::Status MakeFolders(const os::Root& exported, std::string_view path) {
-  for (size_t end = 0; end < path.size();) {
-    end = std::min(path.find('/', end + 1), path.size());
-    ASSIGN_OR_RETURN(const os::ParentAndName place, exported.OpenParent(path.substr(0, end)));
-    if (mkdirat(place.folder.get(), place.name.c_str(), 0755) != 0 && errno != EEXIST) {
-      return ErrnoStatus(errno, fmt::format("make folder '{}'", Printable(path.substr(0, end))));
-    }
-  }
-  return absl::OkStatus();
-}
-
-constexpr uint64_t kBytesOfKeptName = 32;  // in an undo folder, with what the filesystem's index of it takes
-
-// Whether nothing new is placed by it.
-bool BringsNothing(const model::Commit& commit) {
-  return std::all_of(commit.operations.begin(), commit.operations.end(), [](const model::Operation& operation) {
-    return std::holds_alternative<model::Remove>(operation) || std::holds_alternative<model::Detach>(operation) ||
-           std::holds_alternative<model::Attach>(operation) || std::holds_alternative<model::SetMetadata>(operation);
-  });
-}
-
-// Adds the time that it lives to a counter.
-class Stopwatch {
- public:
-  explicit Stopwatch(std::atomic<uint64_t>& total) : total_(total), begin_(Clock::System().Monotonic()) {}
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-  ~Stopwatch() { total_ += static_cast<uint64_t>(absl::ToInt64Nanoseconds(Clock::System().Monotonic() - begin_)); }
-
- private:
-  std::atomic<uint64_t>& total_;
-  const absl::Duration begin_;
-};
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Replica>> Replica::Create(const model::VolumeSpec& spec, Place place,
                                                          const Settings& settings, FaultPoints& faults, Probe& probe) {
@@ -79,70 +31,24 @@ absl::StatusOr<std::unique_ptr<Replica>> Replica::Load(Place place, const Settin
                                                        Probe& probe) {
   std::unique_ptr<Replica> replica(new Replica(std::move(place), settings, faults, probe));
   absl::MutexLock lock(&replica->work_mutex_);
-  const absl::Status recovered = replica->SetUsable(replica->Recover());
+  const absl::Status recovered = replica->view_.SetUsable(replica->Recover());
   if (!replica->store_.has_value()) return recovered;
   return replica;
-}
-
-absl::Status Replica::Usable() const {
-  absl::MutexLock lock(&state_mutex_);
-  return usable_;
-}
-
-absl::Status Replica::SetUsable(absl::Status status) {
-  absl::MutexLock lock(&state_mutex_);
-  usable_ = std::move(status);
-  return usable_;
 }
 
 absl::Status Replica::CreateState(const model::VolumeSpec& spec) {
   ASSIGN_OR_RETURN(VolumeStore store, VolumeStore::Open(place_.state_folder));
   ASSIGN_OR_RETURN(const std::optional<StoredReplica> present, store.Load());
   if (present.has_value()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(place_.export_path));
-  const std::string_view below = BelowExport(spec.replica_root, place_.export_path);
-  RETURN_IF_ERROR(MakeFolders(exported, below));
-  ASSIGN_OR_RETURN(const os::Fd folder, exported.OpenPath(below, O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder.get(), ""));
+  // The folder has to be there for good before anything says that it is.
+  ASSIGN_OR_RETURN(const Identity made, MakeReplicaFolder(spec.replica_root, place_.export_path));
   StoredReplica replica;
   replica.state.volume = spec.name;
   replica.state.replica_id = RandomId();
   replica.state.epoch = std::max<model::Epoch>(1, spec.epoch);
   replica.state.root = spec.replica_root;
-  replica.root_folder = IdentityOf(stat);
-  // The folder has to be there for good before anything says that it is.
-  RETURN_IF_ERROR(os::SyncFilesystem(folder.get()));
+  replica.root_folder = made;
   return store.Create(replica);
-}
-
-absl::Status Replica::OpenFolders() {
-  folders_.reset();
-  const model::ReplicaState state = State();
-  const auto annotate = [&](const absl::Status& status) {
-    return Annotate(status, fmt::format("replica folder '{}'", Printable(state.root)));
-  };
-  const auto exported = os::Root::Open(place_.export_path);
-  if (!exported.ok()) return annotate(exported.status());
-  auto folder = exported->OpenPath(BelowExport(state.root, place_.export_path), O_RDONLY | O_DIRECTORY);
-  if (!folder.ok()) return annotate(folder.status());
-  const auto stat = os::StatAt(folder->get(), "");
-  if (!stat.ok()) return annotate(stat.status());
-  if (IdentityOf(*stat) != root_folder_) {
-    return absl::FailedPreconditionError(fmt::format(
-        "replica folder '{}' isn't the one that this replica was made with: mount its filesystem, or, if it was made "
-        "anew, take '{}' away while understudy-dr is stopped",
-        Printable(state.root), Printable(place_.state_folder)));
-  }
-  auto work = WorkArea::Open(place_.export_path, state.replica_id);
-  RETURN_IF_ERROR(work.status());
-  ASSIGN_OR_RETURN(const RenameDomain domain, RenameDomainOf(folder->get()));
-  if (work->domain() != domain) {
-    return absl::FailedPreconditionError(fmt::format(
-        "replica folder '{}' lies on another filesystem than its export '{}': list it as an export of its own",
-        Printable(state.root), Printable(place_.export_path)));
-  }
-  folders_ = std::make_unique<Folders>(os::Root(*std::move(folder)), *std::move(work));
-  return absl::OkStatus();
 }
 
 absl::Status Replica::Recover() {
@@ -155,9 +61,10 @@ absl::Status Replica::Recover() {
   ASSIGN_OR_RETURN(unpublished_, store.LoadRecord());
   store_ = std::move(store);
   root_folder_ = stored->root_folder;
-  SetState(stored->state);
+  view_.SetState(stored->state);
   RETURN_IF_ERROR(LoadUndo(stored->point));
-  RETURN_IF_ERROR(OpenFolders());
+  folders_.reset();
+  ASSIGN_OR_RETURN(folders_, ReplicaFolders::Open(place_, stored->state, root_folder_));
   if (unpublished_.has_value()) {
     if (unpublished_->work_folder != folders_->work.identity()) {
       return absl::FailedPreconditionError(fmt::format(
@@ -176,27 +83,12 @@ absl::Status Replica::Recover() {
   return absl::OkStatus();
 }
 
-void Replica::SetState(const model::ReplicaState& state) {
-  absl::MutexLock lock(&state_mutex_);
-  state_ = state;
-}
-
-std::vector<std::string> Replica::LeftoverPaths() const {
-  absl::MutexLock lock(&state_mutex_);
-  return leftovers_;
-}
-
-model::ReplicaState Replica::State() const {
-  absl::MutexLock lock(&state_mutex_);
-  return state_;
-}
-
 absl::Status Replica::AdoptEpoch(model::Epoch epoch) {
   model::ReplicaState state = State();
   if (epoch <= state.epoch) return absl::OkStatus();
   RETURN_IF_ERROR(store_->SetEpoch(epoch));
   state.epoch = epoch;
-  SetState(state);
+  view_.SetState(state);
   return absl::OkStatus();
 }
 
@@ -209,7 +101,7 @@ absl::StatusOr<Identity> Replica::Retire() {
   }
   session_ = 0;
   if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
-    const absl::Status recovered = SetUsable(Recover());
+    const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return absl::UnavailableError(recovered.message());
   }
   RETURN_IF_ERROR(SettleLocked());
@@ -244,16 +136,13 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
   }
   session_ = 0;
   if (must_recover_ || unpublished_.has_value()) {
-    const absl::Status recovered = SetUsable(Recover());
+    const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return Annotate(recovered, fmt::format("volume '{}'", spec.name));
   } else {
     RETURN_IF_ERROR(EndStaging(state.sequence));
   }
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
-  {
-    absl::MutexLock state_lock(&state_mutex_);
-    leftovers_ = folders_->leftovers.Paths();
-  }
+  view_.SetLeftoverPaths(folders_->leftovers.Paths());
   session_ = ++last_session_;
   return session_;
 }
@@ -262,6 +151,10 @@ absl::Status Replica::CheckSession(SessionToken token) const {
   if (token != 0 && token == session_) return absl::OkStatus();
   return absl::FailedPreconditionError(
       fmt::format("volume '{}' was opened anew, or failed before: open it again", State().volume));
+}
+
+bool Replica::HoldsWorkFolder() const {
+  return folders_->work.inside_export() && State().root == place_.export_path;
 }
 
 absl::Status Replica::Fail(absl::Status error) {
@@ -334,53 +227,14 @@ absl::Status Replica::StageEnd(SessionToken token, model::Slot slot) {
   return Stage(token, 0, [&](Staging& staging) { return staging.End(slot); });
 }
 
-absl::Status Replica::CheckCommit(const model::Commit& commit) const {
-  const model::ReplicaState state = State();
-  RETURN_IF_ERROR(wire::ValidateCommit(commit));
-  if (commit.volume != state.volume) {
-    return absl::InvalidArgumentError(
-        fmt::format("a commit of volume '{}' for volume '{}'", commit.volume, state.volume));
-  }
-  if (commit.epoch != state.epoch) {
-    return absl::FailedPreconditionError(
-        fmt::format("commit of epoch {} for volume '{}' at epoch {}", commit.epoch, state.volume, state.epoch));
-  }
-  if (commit.base_sequence != state.sequence) {
-    return absl::FailedPreconditionError(
-        fmt::format("commit on top of {} for volume '{}' at {}", commit.base_sequence, state.volume, state.sequence));
-  }
-  if (!folders_->work.inside_export() || state.root != place_.export_path) return absl::OkStatus();
-  for (const model::Operation& operation : commit.operations) {
-    const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
-    if (model::IsWithin(path, kWorkFolderName)) {
-      return absl::InvalidArgumentError(
-          fmt::format("'{}' is the work folder of understudy-dr, no part of the volume", Printable(path)));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Replica::CheckSpaceFor(const model::Commit& commit) {
-  constexpr uint64_t kBlockBytes = 4096;
-  if (BringsNothing(commit)) {
-    // It may be what makes room. Only its undo record needs some: a folder with a name for each operation.
-    if (!settings_.points.KeepsAny()) return absl::OkStatus();
-    const uint64_t bytes = 2 * kBlockBytes + kBytesOfKeptName * commit.operations.size();
-    const absl::Status room = MakeRoom(bytes, 1, Reserve::kOpen);
-    leave_no_undo_ |= absl::IsResourceExhausted(room);
-    return absl::IsResourceExhausted(room) ? absl::OkStatus() : room;
-  }
-  uint64_t bytes = 0;
-  uint64_t entries = 0;
-  for (const model::Operation& operation : commit.operations) {
-    if (!PlacesStagedEntry(operation)) continue;
-    ++entries;
-    bytes += kBlockBytes;  // of the entry; what is staged under a slot is there already
-    const auto* put = std::get_if<model::Put>(&operation);
-    if (put == nullptr || !std::holds_alternative<std::string>(put->content)) continue;
-    bytes += (put->size + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
-  }
-  return MakeRoom(bytes, entries);
+  const SpaceNeed need = SpaceNeedOf(commit);
+  if (!need.for_undo_alone) return MakeRoom(need.bytes, need.entries);
+  // Going back is worth less than what it may make room for.
+  if (!settings_.points.KeepsAny()) return absl::OkStatus();
+  const absl::Status room = MakeRoom(need.bytes, need.entries, Reserve::kOpen);
+  leave_no_undo_ |= absl::IsResourceExhausted(room);
+  return absl::IsResourceExhausted(room) ? absl::OkStatus() : room;
 }
 
 absl::StatusOr<Replica::ReadyCommit> Replica::MakeReady(model::Commit commit, const UndoRecord* run) {
@@ -454,7 +308,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
   ++probe_.commits;
   probe_.operations += ready.record.commit.operations.size();
   unpublished_ = std::move(ready.record);
-  SetState(next);
+  view_.SetState(next);
   return absl::OkStatus();
 }
 
@@ -465,7 +319,7 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
   // Only when the caller left it out, or it failed: then this says why.
   const absl::Status published = PublishLocked();
   if (!published.ok()) return Fail(Annotate(published, "the commit before couldn't be published"));
-  const absl::Status fits = CheckCommit(commit);
+  const absl::Status fits = CheckAdmission(commit, State(), HoldsWorkFolder());
   if (!fits.ok()) return Fail(fits);
   absl::StatusOr<ReadyCommit> ready = MakeReady(std::move(commit), nullptr);
   if (!ready.ok()) return Fail(ready.status());
@@ -497,8 +351,9 @@ absl::Status Replica::PublishLocked() {
   if (!published.ok()) {
     ++probe_.publish_failures;
     session_ = 0;
-    return SetUsable(Annotate(published, fmt::format("publish commit {} of volume '{}'", unpublished_->commit.sequence,
-                                                     unpublished_->commit.volume)));
+    return view_.SetUsable(Annotate(
+        published,
+        fmt::format("publish commit {} of volume '{}'", unpublished_->commit.sequence, unpublished_->commit.volume)));
   }
   model::ReplicaState state = State();
   state.published_sequence = unpublished_->commit.sequence;
@@ -508,7 +363,7 @@ absl::Status Replica::PublishLocked() {
   if (unpublished_->keeps) MeasureKept(unpublished_->commit.sequence);
   ran_ = unpublished_->runs;
   unpublished_.reset();
-  SetState(state);
+  view_.SetState(state);
   // Out of the replica they are already; what can't be taken apart now is tried again after the next commit.
   folders_->work.DiscardRemoved().IgnoreError();
   return absl::OkStatus();
@@ -526,8 +381,7 @@ absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Sta
     return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
   }
   RETURN_IF_ERROR(PublishLocked());
-  const bool holds_work = folders_->work.inside_export() && State().root == place_.export_path;
-  return ListInventory(folders_->root, holds_work ? kWorkFolderName : "", with_digests, visit);
+  return ListInventory(folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit);
 }
 
 }  // namespace understudy::dr

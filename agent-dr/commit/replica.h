@@ -15,17 +15,15 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
 #include "agent-dr/commit/free_space.h"
-#include "agent-dr/commit/leftovers.h"
 #include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
-#include "agent-dr/commit/staging.h"
+#include "agent-dr/commit/replica_folders.h"
+#include "agent-dr/commit/replica_view.h"
 #include "agent-dr/commit/volume_store.h"
-#include "agent-dr/commit/work_area.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/volume.h"
-#include "core/os/root.h"
 
 namespace understudy::dr {
 
@@ -33,10 +31,7 @@ using SessionToken = uint64_t;  // 0: none
 
 class Replica {
  public:
-  struct Place {
-    std::string state_folder;  // of this volume; exists
-    std::string export_path;   // holds the replica's root
-  };
+  using Place = ReplicaPlace;
   struct Settings {
     PointBounds points;
     const Clock* clock = &Clock::System();  // outlives the replica
@@ -52,13 +47,13 @@ class Replica {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, const Settings& settings,
                                                                      FaultPoints& faults, Probe& probe);
 
-  [[nodiscard]] model::ReplicaState State() const;
+  [[nodiscard]] model::ReplicaState State() const { return view_.State(); }
   // ReplicaState::leftovers as the newest Open found them; State() has none. As State(), it waits for nothing.
-  [[nodiscard]] std::vector<std::string> LeftoverPaths() const;
+  [[nodiscard]] std::vector<std::string> LeftoverPaths() const { return view_.LeftoverPaths(); }
 
   // Why commits can't be brought into the folder, as far as is known; OK when they can. Open tries again. As State(),
   // it waits for nothing.
-  [[nodiscard]] absl::Status Usable() const;
+  [[nodiscard]] absl::Status Usable() const { return view_.Usable(); }
 
   // As ReplicaSink::Open; finishes a commit that couldn't be published before.
   [[nodiscard]] absl::StatusOr<SessionToken> Open(const model::VolumeSpec& spec);
@@ -87,9 +82,9 @@ class Replica {
   [[nodiscard]] absl::Status Publish();
 
   // The states that Rewind can bring back, newest first. As State(), it waits for nothing.
-  [[nodiscard]] std::vector<Point> Points() const;
+  [[nodiscard]] std::vector<Point> Points() const { return view_.Points(); }
   // The state that the newest durable commit leads to.
-  [[nodiscard]] Point NewestPoint() const;
+  [[nodiscard]] Point NewestPoint() const { return view_.NewestPoint(); }
   // Takes the folder back to the state after commit `to`, by the undo records on the way there, each a commit of its
   // own with a new sequence; the states left on the way stay points. Ends the session; the primary's next opening has
   // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
@@ -112,25 +107,15 @@ class Replica {
     UndoChanges undo;
   };
 
-  // What is open while the replica's folder is reachable.
-  struct Folders {
-    os::Root root;
-    WorkArea work;
-    Leftovers leftovers;
-    Staging staging;
-    Folders(os::Root opened, WorkArea area)
-        : root(std::move(opened)), work(std::move(area)), leftovers(work), staging(root, work, leftovers) {}
-  };
-
   absl::Status CreateState(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Reads the durable state anew, opens the folders, and finishes or discards what is there.
   absl::Status Recover() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  absl::Status OpenFolders() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status SettleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  absl::Status CheckCommit(const model::Commit& commit) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Whether the work folder lies in the replica's own folder.
+  bool HoldsWorkFolder() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSpaceFor(const model::Commit& commit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Everything before the commit point. `run`: the undo record that the commit runs; nullptr: none.
   absl::StatusOr<ReadyCommit> MakeReady(model::Commit commit, const UndoRecord* run)
@@ -147,7 +132,6 @@ class Replica {
   // Reads the undo records; their kept entries are looked at once the unsettled commit is through.
   absl::Status LoadUndo(const Point& point) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status RecoverUndo() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  [[nodiscard]] std::vector<UndoAbout> Undo() const ABSL_LOCKS_EXCLUDED(state_mutex_);
   // Which undo records go with a commit.
   [[nodiscard]] std::vector<model::Sequence> BeyondBounds(bool chain_ends) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -169,18 +153,16 @@ class Replica {
   absl::Status EndStaging(model::Sequence kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Ends the session and its staging as far as that is safe.
   absl::Status Fail(absl::Status error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  void SetState(const model::ReplicaState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // What Usable says from now on; gives it back.
-  absl::Status SetUsable(absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   const Place place_;
   const Settings settings_;
   FaultPoints& faults_;
   Probe& probe_;
+  ReplicaView view_;
 
   absl::Mutex work_mutex_;
   std::optional<VolumeStore> store_ ABSL_GUARDED_BY(work_mutex_);
-  std::unique_ptr<Folders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable
+  std::unique_ptr<ReplicaFolders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable
   Identity root_folder_ ABSL_GUARDED_BY(work_mutex_);
   std::optional<CommitRecord> unpublished_ ABSL_GUARDED_BY(work_mutex_);  // durable, and not wholly in the folder
   // Staged content of the newest published commit's patches: until it is settled a replay may need it.
@@ -196,13 +178,6 @@ class Replica {
   bool retired_ ABSL_GUARDED_BY(work_mutex_) = false;
   SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
   SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
-
-  mutable absl::Mutex state_mutex_ ABSL_ACQUIRED_AFTER(work_mutex_);
-  model::ReplicaState state_ ABSL_GUARDED_BY(state_mutex_);
-  absl::Status usable_ ABSL_GUARDED_BY(state_mutex_);
-  std::vector<std::string> leftovers_ ABSL_GUARDED_BY(state_mutex_);
-  std::vector<UndoAbout> undo_ ABSL_GUARDED_BY(state_mutex_);  // ascending by sequence
-  Point point_ ABSL_GUARDED_BY(state_mutex_);
 };
 
 }  // namespace understudy::dr

@@ -11,37 +11,18 @@
 
 namespace understudy::dr {
 
-std::vector<UndoAbout> Replica::Undo() const {
-  absl::MutexLock lock(&state_mutex_);
-  return undo_;
-}
-
-std::vector<Point> Replica::Points() const {
-  std::vector<Point> points;
-  for (const UndoAbout& about : Undo()) points.push_back(about.point);
-  std::reverse(points.begin(), points.end());
-  return points;
-}
-
-Point Replica::NewestPoint() const {
-  absl::MutexLock lock(&state_mutex_);
-  return point_;
-}
-
 absl::Status Replica::LoadUndo(const Point& point) {
   ran_ = 0;
   needed_from_ = UINT64_MAX;
   measured_.clear();
   ASSIGN_OR_RETURN(std::vector<UndoAbout> records, store_->ListUndo());
-  absl::MutexLock lock(&state_mutex_);
-  point_ = point;
-  undo_ = std::move(records);
+  view_.SetPoints(point, std::move(records));
   return absl::OkStatus();
 }
 
 absl::Status Replica::RecoverUndo() {
   ran_ = 0;
-  const std::vector<UndoAbout> records = Undo();
+  const std::vector<UndoAbout> records = view_.Undo();
   std::set<model::Sequence> kept;
   for (const UndoAbout& about : records) kept.insert(about.sequence);
   RETURN_IF_ERROR(folders_->work.DropUndoFoldersBut(kept));
@@ -52,24 +33,17 @@ absl::Status Replica::RecoverUndo() {
 }
 
 std::vector<model::Sequence> Replica::BeyondBounds(bool chain_ends) const {
-  absl::MutexLock lock(&state_mutex_);
-  const size_t count = chain_ends ? undo_.size() : CountBeyond(undo_, settings_.points, settings_.clock->Now());
+  const std::vector<UndoAbout> undo = view_.Undo();
+  const size_t count = chain_ends ? undo.size() : CountBeyond(undo, settings_.points, settings_.clock->Now());
   std::vector<model::Sequence> beyond;
-  for (size_t i = 0; i < count; ++i) beyond.push_back(undo_[i].sequence);
+  for (size_t i = 0; i < count; ++i) beyond.push_back(undo[i].sequence);
   return beyond;
 }
 
 void Replica::NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo) {
   std::vector<model::Sequence> gone = undo.dropped;
   if (record.runs != 0) gone.push_back(record.runs);
-  {
-    absl::MutexLock lock(&state_mutex_);
-    point_ = point;
-    std::erase_if(undo_, [&](const UndoAbout& about) {
-      return std::find(gone.begin(), gone.end(), about.sequence) != gone.end();
-    });
-    if (undo.left.has_value()) undo_.push_back(undo.left->about);
-  }
+  view_.AddCommit(point, gone, undo.left.has_value() ? std::optional(undo.left->about) : std::nullopt);
   measured_.clear();
   leave_no_undo_ = false;
   std::vector<model::Sequence> folders = undo.dropped;
@@ -83,19 +57,13 @@ void Replica::NoteUndo(const CommitRecord& record, const Point& point, const Und
 void Replica::MeasureKept(model::Sequence sequence) {
   const absl::StatusOr<uint64_t> bytes = folders_->work.MeasureUndoFolder(sequence);
   if (!bytes.ok()) return;  // tried again by the next start
-  absl::MutexLock lock(&state_mutex_);
-  for (auto about = undo_.rbegin(); about != undo_.rend(); ++about) {
-    if (about->sequence != sequence || about->measured) continue;
-    about->point.held_bytes += *bytes;
-    about->measured = true;
-    measured_.push_back(*about);
-    return;
-  }
+  const std::optional<UndoAbout> measured = view_.Measured(sequence, *bytes);
+  if (measured.has_value()) measured_.push_back(*measured);
 }
 
 absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
   const model::Sequence newest = State().sequence;  // unsettled
-  const std::vector<UndoAbout> records = Undo();
+  const std::vector<UndoAbout> records = view_.Undo();
   std::vector<model::Sequence> dropped;
   for (const UndoAbout& about : records) {
     if (dropped.size() == most || about.sequence >= std::min(newest, needed_from_)) break;
@@ -111,10 +79,7 @@ absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
   probe_.points_given_up += dropped.size();
   RETURN_IF_ERROR(faults_.Reach(Step::kDrop, dropped.front()));
   RETURN_IF_ERROR(store_->DropUndo(dropped));
-  {
-    absl::MutexLock lock(&state_mutex_);
-    undo_.erase(undo_.begin(), undo_.begin() + static_cast<ptrdiff_t>(dropped.size()));
-  }
+  view_.DropOldest(dropped.size());
   for (const model::Sequence sequence : dropped) {
     RETURN_IF_ERROR(faults_.Reach(Step::kDrop, sequence));
     RETURN_IF_ERROR(folders_->work.DropUndoFolder(sequence));
@@ -126,7 +91,7 @@ absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
 }
 
 absl::StatusOr<size_t> Replica::DropOlderHalf() {
-  return DropOldestUndo((Undo().size() + 1) / 2);
+  return DropOldestUndo((view_.Undo().size() + 1) / 2);
 }
 
 absl::Status Replica::MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve) {
@@ -172,10 +137,10 @@ absl::Status Replica::Rewind(model::Sequence to) {
         absl::FailedPreconditionError(fmt::format("it is {} here, not a standby", model::ToString(State().state))));
   }
   if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
-    const absl::Status recovered = SetUsable(Recover());
+    const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return annotate(recovered);
   }
-  const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(Undo(), NewestPoint().sequence, to);
+  const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(view_.Undo(), NewestPoint().sequence, to);
   if (!path.ok()) return annotate(path.status());
   session_ = 0;
   absl::Status done = EndStaging(State().sequence);

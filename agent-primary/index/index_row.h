@@ -27,6 +27,11 @@ struct IndexRow {
   friend bool operator==(const IndexRow&, const IndexRow&) = default;
 };
 
+struct IndexEntry {
+  std::string path;
+  IndexRow row;
+};
+
 // No file has it: a row with it never equals what statx says, so the file is looked at again.
 inline constexpr int64_t kUnsettledCtime = INT64_MIN;
 // No file has it either: a row with it has no metadata that an entry could have.

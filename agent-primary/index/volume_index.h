@@ -12,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "agent-primary/index/entry_table.h"
 #include "agent-primary/index/guard_record.h"
 #include "agent-primary/index/index_row.h"
+#include "agent-primary/index/segment_table.h"
 #include "core/store/database.h"
 
 namespace understudy::primary {
@@ -29,25 +31,20 @@ struct IndexState {
   bool staged_complete = false;                    // whether that commit completes a capture
 };
 
-struct IndexEntry {
-  std::string path;
-  IndexRow row;
-};
-
 class VolumeIndex {
  public:
   // Made anew when there is no file. DATA_LOSS: the file is damaged; remove it, and the replica is compared anew.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<VolumeIndex>> Open(const std::string& file);
 
   [[nodiscard]] const IndexState& state() const { return state_; }
-  [[nodiscard]] absl::StatusOr<uint64_t> CountRows();
+  [[nodiscard]] absl::StatusOr<uint64_t> CountRows() { return rows_->CountRows(); }
   // How many entries there are but the root.
-  [[nodiscard]] uint64_t entries() const { return entries_; }
+  [[nodiscard]] uint64_t entries() const { return rows_->count(); }
   // How many there are below the folder `folder`, which isn't the root; without itself.
-  [[nodiscard]] absl::StatusOr<uint64_t> CountBelow(std::string_view folder);
+  [[nodiscard]] absl::StatusOr<uint64_t> CountBelow(std::string_view folder) { return rows_->CountBelow(folder); }
 
   // Content of all of them; goes through all rows.
-  [[nodiscard]] absl::StatusOr<uint64_t> CountBytes();
+  [[nodiscard]] absl::StatusOr<uint64_t> CountBytes() { return rows_->CountBytes(); }
 
   // What the guards remember; it outlasts Rebuild.
   [[nodiscard]] const GuardRecord& guard() const { return guard_; }
@@ -57,25 +54,39 @@ class VolumeIndex {
 
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view path);
   // Any entry with this inode number.
-  [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByInode(uint64_t inode);
+  [[nodiscard]] absl::StatusOr<std::optional<IndexEntry>> FindByInode(uint64_t inode) {
+    return rows_->FindByInode(inode);
+  }
   // All entries with this inode number, in key order.
-  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByInode(uint64_t inode);
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByInode(uint64_t inode) {
+    return rows_->ListByInode(inode);
+  }
   // All names of one file at DR (IndexRow::file, not 0), in key order.
-  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByFile(uint64_t file);
+  [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByFile(uint64_t file) { return rows_->ListByFile(file); }
   // A number for IndexRow::file that no row has and no call gave before.
-  [[nodiscard]] absl::StatusOr<uint64_t> NewFile();
+  [[nodiscard]] absl::StatusOr<uint64_t> NewFile() { return rows_->NewFile(); }
   // At most `limit` entries below the folder `folder` that come after `after_path` in key order; `after_path` "" is the
   // beginning. The row of `folder` itself isn't one of them.
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListBelow(std::string_view folder, std::string_view after_path,
-                                                                  size_t limit);
+                                                                  size_t limit) {
+    return rows_->ListBelow(folder, after_path, limit);
+  }
   // Paths of regular files of at least `min_size` bytes.
-  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size);
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size) {
+    return rows_->ListLarge(min_size);
+  }
   // Paths with kUnsettledCtime, at most `limit` of them: what the replica lacks of them isn't known.
-  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit);
-  [[nodiscard]] absl::StatusOr<std::optional<SegmentRecord>> FindSegment(uint64_t inode, uint64_t number);
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit) {
+    return rows_->ListUnsettled(limit);
+  }
+  [[nodiscard]] absl::StatusOr<std::optional<SegmentRecord>> FindSegment(uint64_t inode, uint64_t number) {
+    return segments_->Find(inode, number);
+  }
 
   // Of every segment record of the file, ascending.
-  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> ListSegmentDigests(uint64_t inode);
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> ListSegmentDigests(uint64_t inode) {
+    return segments_->ListDigests(inode);
+  }
 
   // Facts about the source alone (a new ctime, say), which no commit carries.
   [[nodiscard]] absl::Status Refresh(std::span<const IndexChange> changes);
@@ -96,30 +107,25 @@ class VolumeIndex {
   // content once.
   [[nodiscard]] absl::Status ForgetIdentities();
 
-  ~VolumeIndex();
+  VolumeIndex(const VolumeIndex&) = delete;
+  VolumeIndex& operator=(const VolumeIndex&) = delete;
 
  private:
-  struct Statements;
+  class Change;
   explicit VolumeIndex(store::Database database);
-  absl::Status Prepare();
   absl::Status LoadState();
-  absl::StatusOr<std::vector<IndexEntry>> List(store::Statement& statement);
   absl::Status SaveState(const IndexState& state);
   absl::Status Apply(const IndexChange& change);
-  absl::Status RemoveBelow(std::string_view key);
-  absl::Status Move(std::string_view from_key, const std::string& to_key);
-  absl::Status LoadGuard();
-  // Whether there is a row with this key.
+  // Removes the segments of the file with this key, unless it has another name or is inode `unless_inode`. Whether
+  // there is a row with this key.
   absl::StatusOr<bool> DropSegmentsOfKey(std::string_view key, uint64_t unless_inode);
   absl::Status RemoveKey(std::string_view key);
-  absl::Status CountEntries();
 
   store::Database database_;
-  std::unique_ptr<Statements> statements_;
+  std::optional<EntryTable> rows_;        // since Open
+  std::optional<SegmentTable> segments_;  // likewise
   IndexState state_;
   GuardRecord guard_;
-  uint64_t entries_ = 0;
-  uint64_t last_file_ = 0;  // that NewFile gave, or a row had; 0: not known yet
 };
 
 }  // namespace understudy::primary

@@ -25,6 +25,7 @@ namespace {
 constexpr uint32_t kFolderMask = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
                                  IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW |
                                  IN_EXCL_UNLINK;
+constexpr int kNoWatch = -1;
 constexpr size_t kBufferBytes = 256 * 1024;
 constexpr std::string_view kCookiePrefix = "cookie-";
 
@@ -86,17 +87,15 @@ absl::Status InotifySource::AddVolume(const model::VolumeName& volume, const std
   auto root = std::make_shared<const os::Root>(std::move(opened));
   {
     absl::MutexLock lock(&mutex_);
-    volumes_[volume] = Volume{.path = path, .root = root};
+    volumes_[volume] = Volume{.root = root};
   }
   return WatchTree(volume, *root, "");
 }
 
 void InotifySource::RemoveVolume(const model::VolumeName& volume) {
   absl::MutexLock lock(&mutex_);
-  const auto found = volumes_.find(volume);
-  if (found == volumes_.end()) return;
-  if (found->second.root_watch >= 0) Forget(found->second.root_watch, /*tell_kernel=*/true);
-  volumes_.erase(found);
+  volumes_.erase(volume);
+  Unwatch(table_.ForgetVolume(volume));
 }
 
 absl::Status InotifySource::Flush(absl::Duration timeout) {
@@ -126,51 +125,41 @@ absl::Status InotifySource::Flush(absl::Duration timeout) {
 
 size_t InotifySource::watch_count() const {
   absl::MutexLock lock(&mutex_);
-  return watches_.size();
+  return table_.size();
 }
 
-// ---- watches
+absl::StatusOr<int> InotifySource::WatchTop(const model::VolumeName& volume, const os::Root& root,
+                                            const std::string& path) {
+  if (path.empty()) return WatchOne(volume, root.fd(), "", kNoWatch);
+  std::optional<int> parent;
+  {
+    absl::MutexLock lock(&mutex_);
+    parent = table_.WatchOf(volume, model::Parent(path));
+  }
+  if (!parent.has_value()) return kNoWatch;  // moved away meanwhile
+  absl::StatusOr<os::ParentAndName> place = root.OpenParent(path);
+  if (absl::IsNotFound(place.status())) return kNoWatch;
+  RETURN_IF_ERROR(place.status());
+  return WatchOne(volume, place->folder.get(), place->name, *parent);
+}
 
 absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os::Root& root, const std::string& path) {
   // The watch of each folder between `path` and the walk's place, by depth.
   std::vector<std::pair<std::string, int>> chain;
-  int watch = -1;
-  uint64_t unwatched = 0;
-  absl::Status watched;
-  if (path.empty()) {
-    watched = WatchOne(volume, root.fd(), "", -1, &watch);
-  } else {
-    int parent = -1;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto found = volumes_.find(volume);
-      if (found == volumes_.end()) return absl::OkStatus();
-      parent = found->second.root_watch;
-      for (std::string_view rest = model::Parent(path); !rest.empty();) {
-        const size_t slash = rest.find('/');
-        const auto at = watches_.find(parent);
-        if (at == watches_.end()) return absl::OkStatus();
-        const auto child = at->second.children.find(rest.substr(0, slash));
-        if (child == at->second.children.end()) return absl::OkStatus();  // moved away meanwhile
-        parent = child->second;
-        rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash + 1);
-      }
-    }
-    absl::StatusOr<os::ParentAndName> place = root.OpenParent(path);
-    if (absl::IsNotFound(place.status())) return absl::OkStatus();
-    RETURN_IF_ERROR(place.status());
-    watched = WatchOne(volume, place->folder.get(), place->name, parent, &watch);
-  }
   // What can't be watched is counted, with what is below it.
   std::optional<std::string> dark;
-  if (absl::IsResourceExhausted(watched)) {
-    ++unwatched;
-    dark = path;
-  } else {
-    RETURN_IF_ERROR(watched);
-    if (watch < 0) return absl::OkStatus();  // gone again
-    chain.emplace_back(path, watch);
-  }
+  uint64_t unwatched = 0;
+  const auto note = [&](const std::string& folder, const absl::StatusOr<int>& watch) {
+    if (absl::IsResourceExhausted(watch.status())) {
+      ++unwatched;
+      dark = folder;
+      return absl::OkStatus();
+    }
+    if (watch.ok() && *watch != kNoWatch) chain.emplace_back(folder, *watch);
+    return watch.status();
+  };
+  RETURN_IF_ERROR(note(path, WatchTop(volume, root, path)));
+  if (chain.empty() && !dark.has_value()) return absl::OkStatus();  // gone again
   absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path);
   if (absl::IsNotFound(walk.status())) return absl::OkStatus();
   RETURN_IF_ERROR(walk.status());
@@ -183,18 +172,9 @@ absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os:
       continue;
     }
     while (chain.back().first != model::Parent(entry->path)) chain.pop_back();
-    watched = WatchOne(volume, entry->folder_fd, entry->name, chain.back().second, &watch);
-    if (absl::IsResourceExhausted(watched)) {
-      ++unwatched;
-      dark = entry->path;
-      continue;
-    }
-    RETURN_IF_ERROR(watched);
-    if (watch < 0) {
-      walk->SkipChildren();
-    } else {
-      chain.emplace_back(entry->path, watch);
-    }
+    const absl::StatusOr<int> watch = WatchOne(volume, entry->folder_fd, entry->name, chain.back().second);
+    RETURN_IF_ERROR(note(entry->path, watch));
+    if (watch.ok() && *watch == kNoWatch) walk->SkipChildren();
   }
   if (unwatched > 0) TellOfLimit(volume, unwatched);
   return absl::OkStatus();
@@ -246,106 +226,29 @@ void InotifySource::WatchTheRest() {
   }
 }
 
-// Sets *watch to -1 when the folder is gone.
-absl::Status InotifySource::WatchOne(const model::VolumeName& volume, int folder_fd, const std::string& name,
-                                     int parent, int* watch) {
+absl::StatusOr<int> InotifySource::WatchOne(const model::VolumeName& volume, int folder_fd, const std::string& name,
+                                            int parent) {
   // The lock is held over the call, so that an event of the new watch can't be handled before the watch is in the
   // table.
   absl::MutexLock lock(&mutex_);
-  *watch = -1;
-  const auto home = volumes_.find(volume);
-  if (home == volumes_.end()) return absl::OkStatus();  // removed meanwhile
-  if (parent >= 0 && !watches_.contains(parent)) return absl::OkStatus();
-  const int added = inotify_add_watch(inotify_.get(), MagicPath(folder_fd, name).c_str(), kFolderMask);
-  if (added < 0) {
-    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return absl::OkStatus();
+  if (!volumes_.contains(volume)) return kNoWatch;  // removed meanwhile
+  if (parent != kNoWatch && !table_.Contains(parent)) return kNoWatch;
+  const int watch = inotify_add_watch(inotify_.get(), MagicPath(folder_fd, name).c_str(), kFolderMask);
+  if (watch < 0) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return kNoWatch;
     return WatchError(errno, name);
   }
-  if (watches_.contains(added)) Detach(added);  // a folder that we know, at another place now
-  Watch& entry = watches_[added];
-  entry.volume = volume;
-  entry.parent = parent;
-  entry.name = name;
-  entry.seen = walks_;
-  if (parent >= 0) {
-    int& place = watches_[parent].children.try_emplace(name, added).first->second;
-    if (place != added) {
-      // Something else stood there; its own event will tell where it went, if it is still in the volume.
-      watches_[place].parent = -1;
-      orphans_.push_back(std::exchange(place, added));
-    }
+  if (parent == kNoWatch) {
+    table_.PlaceRoot(watch, volume);
   } else {
-    home->second.root_watch = added;
+    table_.PlaceBelow(parent, name, watch);
   }
-  *watch = added;
-  return absl::OkStatus();
+  return watch;
 }
 
-bool InotifySource::PathOf(int watch, std::string* path) const {
-  path->clear();
-  for (int at = watch;;) {
-    const auto found = watches_.find(at);
-    if (found == watches_.end()) return false;
-    if (found->second.parent < 0) {
-      const auto home = volumes_.find(found->second.volume);
-      return home != volumes_.end() && home->second.root_watch == at;  // an orphan has no parent either
-    }
-    *path = path->empty() ? found->second.name : fmt::format("{}/{}", found->second.name, *path);
-    at = found->second.parent;
-  }
+void InotifySource::Unwatch(const std::vector<int>& watches) {
+  for (const int watch : watches) inotify_rm_watch(inotify_.get(), watch);  // EINVAL: the kernel dropped it already
 }
-
-// Takes the folder out of its parent, with everything below it.
-void InotifySource::Detach(int watch) {
-  Watch& entry = watches_.at(watch);
-  if (entry.parent >= 0) {
-    const auto parent = watches_.find(entry.parent);
-    if (parent != watches_.end()) {
-      const auto child = parent->second.children.find(entry.name);
-      if (child != parent->second.children.end() && child->second == watch) parent->second.children.erase(child);
-    }
-  }
-  entry.parent = -1;
-}
-
-void InotifySource::Forget(int watch, bool tell_kernel) {
-  std::vector<int> pending = {watch};
-  if (watches_.contains(watch)) Detach(watch);
-  while (!pending.empty()) {
-    const int at = pending.back();
-    pending.pop_back();
-    const auto found = watches_.find(at);
-    if (found == watches_.end()) continue;
-    for (const auto& [name, child] : found->second.children) pending.push_back(child);
-    watches_.erase(found);
-    if (tell_kernel) inotify_rm_watch(inotify_.get(), at);  // EINVAL: the kernel dropped it already
-  }
-}
-
-// Folders that the walk after an overflow didn't meet: the events that told of their end were lost. One that moved on
-// before the walk has an event of its own waiting, and is watched again by it.
-void InotifySource::ForgetUnseen(const model::VolumeName& volume) {
-  absl::MutexLock lock(&mutex_);
-  std::vector<int> unseen;
-  for (const auto& [watch, entry] : watches_) {
-    if (entry.volume == volume && entry.seen < walks_) unseen.push_back(watch);
-  }
-  for (const int watch : unseen) Forget(watch, /*tell_kernel=*/true);
-}
-
-void InotifySource::ForgetOrphans() {
-  // A batch later the other half of the move would have come.
-  for (const int watch : old_orphans_) {
-    const auto found = watches_.find(watch);
-    if (found == watches_.end() || found->second.parent >= 0) continue;
-    const auto home = volumes_.find(found->second.volume);
-    if (home != volumes_.end() && home->second.root_watch == watch) continue;
-    Forget(watch, /*tell_kernel=*/true);
-  }
-  old_orphans_ = std::exchange(orphans_, {});
-}
-
-// ---- events
 
 void InotifySource::ReadEvents() {
   const Clock& clock = Clock::System();
@@ -379,7 +282,8 @@ bool InotifySource::ReadBatch() {
     at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
   }
   absl::MutexLock lock(&mutex_);
-  ForgetOrphans();
+  // A batch later the other half of a move would have come.
+  Unwatch(table_.ForgetOrphans());
   return true;
 }
 
@@ -400,53 +304,46 @@ void InotifySource::Handle(const inotify_event& event) {
   }
   if ((event.mask & IN_IGNORED) != 0) {
     absl::MutexLock lock(&mutex_);
-    Forget(event.wd, /*tell_kernel=*/false);
+    table_.Forget(event.wd);
     return;
   }
   HandleInFolder(event, name);
 }
 
 void InotifySource::HandleInFolder(const inotify_event& event, std::string_view name) {
-  model::VolumeName volume;
-  std::string folder;
-  bool root_moved = false;
+  std::optional<WatchTable::Place> folder;
   {
     absl::MutexLock lock(&mutex_);
-    const auto found = watches_.find(event.wd);
-    if (found == watches_.end() || !PathOf(event.wd, &folder)) return;  // outside the volume by now
-    volume = found->second.volume;
-    root_moved = found->second.parent < 0;
+    folder = table_.Find(event.wd);
   }
+  if (!folder.has_value()) return;  // outside the volume by now
   if (name.empty()) {
     // About the folder itself. Its parent told of a move or removal already, unless it is the root.
-    if (root_moved && (event.mask & (IN_MOVE_SELF | IN_DELETE_SELF)) != 0) {
-      sink_.OnOverflow(volume);
+    if (folder->path.empty() && (event.mask & (IN_MOVE_SELF | IN_DELETE_SELF)) != 0) {
+      sink_.OnOverflow(folder->volume);
     } else if ((event.mask & IN_ATTRIB) != 0) {
-      sink_.OnHint(volume, folder, HintKind::kPath, /*at_once=*/false);
+      sink_.OnHint(folder->volume, folder->path, HintKind::kPath, /*at_once=*/false);
     }
     return;
   }
-  const std::string path = model::Join(folder, name);
+  const std::string path = model::Join(folder->path, name);
   const bool is_folder = (event.mask & IN_ISDIR) != 0;
   if (is_folder && (event.mask & (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM)) != 0) {
-    HandleFolderMove(event, path);
+    HandleFolderMove(event, folder->volume, path);
     return;
   }
   const bool at_once = (event.mask & (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE)) != 0;
-  sink_.OnHint(volume, path, HintKind::kPath, at_once);
+  sink_.OnHint(folder->volume, path, HintKind::kPath, at_once);
 }
 
 // A folder came or went: `path` is its path in the volume.
-void InotifySource::HandleFolderMove(const inotify_event& event, const std::string& path) {
-  model::VolumeName volume;
+void InotifySource::HandleFolderMove(const inotify_event& event, const model::VolumeName& volume,
+                                     const std::string& path) {
   std::shared_ptr<const os::Root> root;
   {
     absl::MutexLock lock(&mutex_);
-    const auto parent = watches_.find(event.wd);
-    if (parent == watches_.end()) return;
-    volume = parent->second.volume;
     const auto home = volumes_.find(volume);
-    if (home == volumes_.end()) return;
+    if (home == volumes_.end() || !table_.Contains(event.wd)) return;
     root = home->second.root;
   }
   if ((event.mask & IN_MOVED_FROM) != 0) {
@@ -467,14 +364,7 @@ void InotifySource::HandleDeparture(int folder, const model::VolumeName& volume,
   const bool another_arrived = now.ok() && now->kind == model::FileKind::kDirectory;
   if (!another_arrived) {
     absl::MutexLock lock(&mutex_);
-    const auto parent = watches_.find(folder);
-    if (parent != watches_.end()) {
-      const auto child = parent->second.children.find(model::LeafName(path));
-      if (child != parent->second.children.end()) {
-        orphans_.push_back(child->second);
-        Detach(child->second);
-      }
-    }
+    table_.MovedAway(folder, model::LeafName(path));
   } else if (const absl::Status status = WatchTree(volume, root, path); !status.ok()) {
     spdlog::warn("volume={} {}", volume, MessageOf(status));
   }
@@ -486,7 +376,7 @@ void InotifySource::HandleOverflow() {
   {
     absl::MutexLock lock(&mutex_);
     ++overflows_begun_;
-    ++walks_;
+    table_.BeginWalk();
     for (const auto& [name, volume] : volumes_) all.emplace_back(name, volume.root);
   }
   spdlog::warn("inotify: its queue overflowed (sysctl fs.inotify.max_queued_events); every volume is scanned");
@@ -494,7 +384,10 @@ void InotifySource::HandleOverflow() {
     // Folders may have come, gone and moved unseen: a walk puts every watch back in its place.
     const absl::Status status = WatchTree(name, *root, "");
     if (status.ok()) {
-      ForgetUnseen(name);
+      // The events that told of the end of others were lost. A folder that moved on before the walk has an event of its
+      // own waiting, and is watched again by it.
+      absl::MutexLock lock(&mutex_);
+      Unwatch(table_.ForgetUnseen(name));
     } else {
       spdlog::warn("volume={} {}", name, MessageOf(status));
     }

@@ -10,12 +10,12 @@
 #include <memory>
 #include <string>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/watch/change_source.h"
+#include "agent-primary/watch/watch_table.h"
 #include "core/os/fd.h"
 #include "core/os/root.h"
 
@@ -39,18 +39,8 @@ class InotifySource : public ChangeSource {
 
  private:
   struct Volume {
-    std::string path;
     std::shared_ptr<const os::Root> root;
-    int root_watch = -1;
     bool covered = true;  // as the sink was told last
-  };
-  // One watched folder. Its path is its chain of parents, so that renaming a folder costs one entry.
-  struct Watch {
-    model::VolumeName volume;
-    int parent = -1;  // watch descriptor; -1 for a volume's root
-    std::string name;
-    std::map<std::string, int, std::less<>> children;
-    uint64_t seen = 0;  // the newest walk that met it (walks_)
   };
 
   InotifySource(os::Fd inotify, os::Fd stop_event, std::string cookie_folder, HintSink& sink,
@@ -60,7 +50,7 @@ class InotifySource : public ChangeSource {
   bool ReadBatch();
   void Handle(const inotify_event& event);
   void HandleInFolder(const inotify_event& event, std::string_view name);
-  void HandleFolderMove(const inotify_event& event, const std::string& path);
+  void HandleFolderMove(const inotify_event& event, const model::VolumeName& volume, const std::string& path);
   void HandleDeparture(int folder, const model::VolumeName& volume, const os::Root& root, const std::string& path);
   void HandleOverflow();
 
@@ -70,13 +60,13 @@ class InotifySource : public ChangeSource {
   void TellOfLimit(const model::VolumeName& volume, uint64_t unwatched) ABSL_LOCKS_EXCLUDED(mutex_);
   // Tries to watch what couldn't be watched before.
   void WatchTheRest() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status WatchOne(const model::VolumeName& volume, int folder_fd, const std::string& name, int parent,
-                        int* watch);
-  [[nodiscard]] bool PathOf(int watch, std::string* path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Forget(int watch, bool tell_kernel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ForgetUnseen(const model::VolumeName& volume) ABSL_LOCKS_EXCLUDED(mutex_);
-  void ForgetOrphans() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Detach(int watch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The folder `path` itself. -1: it is gone.
+  absl::StatusOr<int> WatchTop(const model::VolumeName& volume, const os::Root& root, const std::string& path)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The folder `name` of the folder of watch `parent`, or the volume's root when that is -1. -1: it is gone.
+  absl::StatusOr<int> WatchOne(const model::VolumeName& volume, int folder_fd, const std::string& name, int parent)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void Unwatch(const std::vector<int>& watches);
 
   const os::Fd inotify_;
   const os::Fd stop_event_;
@@ -88,12 +78,9 @@ class InotifySource : public ChangeSource {
 
   mutable absl::Mutex mutex_;
   std::map<model::VolumeName, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
-  std::unordered_map<int, Watch> watches_ ABSL_GUARDED_BY(mutex_);
-  std::vector<int> orphans_ ABSL_GUARDED_BY(mutex_);      // folders that were moved away, and not yet seen to arrive
-  std::vector<int> old_orphans_ ABSL_GUARDED_BY(mutex_);  // likewise, since the batch before
+  WatchTable table_ ABSL_GUARDED_BY(mutex_);
   uint64_t cookies_made_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t cookies_seen_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t walks_ ABSL_GUARDED_BY(mutex_) = 0;  // over every folder, after an overflow
   bool limit_told_ ABSL_GUARDED_BY(mutex_) = false;
   uint64_t overflows_begun_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t overflows_handled_ ABSL_GUARDED_BY(mutex_) = 0;

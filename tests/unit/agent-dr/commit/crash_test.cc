@@ -1,7 +1,6 @@
 // Whatever step of the commit protocol a crash ends, the next start shows the state before the commit or the one after
 // it, and an acknowledged commit is never lost. The crash is a real one: a process that ends at once.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <functional>
@@ -18,8 +17,6 @@ namespace {
 
 using model::FileKind;
 
-constexpr int kCrashed = 42;
-constexpr int kFailed = 43;
 constexpr int kAcknowledgedThenCrashed = 44;
 
 // Ends the process at the `at`-th step that is reached.
@@ -39,15 +36,6 @@ class CrashAt : public dr::FaultPoints {
   size_t reached_ = 0;
   bool acknowledged_ = false;
 };
-
-// Runs `body` in a process of its own; its exit code, 0 when it came to its end.
-int InProcess(const std::function<bool()>& body) {
-  const pid_t child = fork();
-  if (child == 0) _exit(body() ? 0 : kFailed);
-  int status = 0;
-  EXPECT_EQ(waitpid(child, &status, 0), child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 // Of a changing process that starts anew: it settles the commit before (publish once more, 3 folders' metadata,
 // settle).
@@ -135,6 +123,18 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
   if (!session->SubmitDurable(commit).ok()) return false;
   on_acknowledged();
   return session->Publish().ok();
+}
+
+// Starts until a start isn't ended any more, each getting one step further than the one before; how many were ended.
+size_t CrashAtEachStepOfTheRecovery(DrHost& host) {
+  size_t at = 0;
+  while (InProcess([&] {
+           CrashAt crash(at);
+           return host.Start(crash)->Problems().empty();
+         }) == kCrashed) {
+    ++at;
+  }
+  return at;
 }
 
 class CrashTest : public testing::Test {
@@ -279,15 +279,7 @@ TEST_F(CrashTest, AtEachStepOfTheRecoveryAsWell) {
     const int result = CrashDuringChange(host, at);
     if (result == 0) break;
     ASSERT_EQ(result, kAcknowledgedThenCrashed);
-    // Each start gets one step further than the one before.
-    size_t recovery_at = 0;
-    while (InProcess([&] {
-             CrashAt crash(recovery_at);
-             return host.Start(crash)->Problems().empty();
-           }) == kCrashed) {
-      ++recovery_at;
-    }
-    EXPECT_GT(recovery_at, 0u);
+    EXPECT_GT(CrashAtEachStepOfTheRecovery(host), 0u);
     ExpectBeforeOrAfter(host, true, at);
     if (HasFailure()) return;
   }
@@ -312,13 +304,7 @@ TEST_F(CrashTest, AtEachStepOfTheRecoveryOfARewind) {
     const int result = CrashDuringRewind(host, at);
     if (result == 0) break;
     ASSERT_EQ(result, kCrashed);
-    size_t recovery_at = 0;
-    while (InProcess([&] {
-             CrashAt crash(recovery_at);
-             return host.Start(crash)->Problems().empty();
-           }) == kCrashed) {
-      ++recovery_at;
-    }
+    CrashAtEachStepOfTheRecovery(host);
     std::set<model::Sequence> seen;
     ExpectAStateOnTheWay(host, at, seen);
     if (HasFailure()) return;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -52,6 +54,14 @@ std::vector<std::string> DrHost::KeptForUndo() const {
   }
   std::sort(kept.begin(), kept.end());
   return kept;
+}
+
+int InProcess(const std::function<bool()>& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body() ? 0 : kFailed);
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 model::Metadata Meta(uint32_t mode, int64_t mtime) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,6 +51,13 @@ class DrHost {
 
 // What the volume's folder shows: one line for each entry with all that a commit sets.
 [[nodiscard]] std::string Show(dr::CommitEngine& engine, const std::string& volume);
+
+// Exit codes of InProcess's processes.
+inline constexpr int kCrashed = 42;  // for a fault that ends one
+inline constexpr int kFailed = 43;   // `body` was false
+
+// Runs `body` in a process of its own; its exit code: 0 when it came to its end.
+int InProcess(const std::function<bool()>& body);
 
 // A commit on top of `state`.
 [[nodiscard]] model::Commit NextCommit(const model::ReplicaState& state, std::vector<model::Operation> operations);

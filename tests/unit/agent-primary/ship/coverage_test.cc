@@ -10,6 +10,7 @@
 #include "core/model/path.h"
 #include "tests/support/memory_sink.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent-primary/ship/run_to_barrier.h"
 
 namespace understudy::primary {
 namespace {
@@ -29,11 +30,8 @@ class CoverageTest : public ::testing::Test {
   }
 
   void RunBarrier() {
-    const uint64_t barrier = replicator_->RequestBarrier();
-    while (!replicator_->AwaitBarrier(barrier, /*published=*/true, absl::ZeroDuration())) {
-      const absl::Status status = replicator_->Run(sink_, {});
-      ASSERT_TRUE(status.ok()) << status;
-    }
+    const absl::Status status = RunToBarrier(*replicator_, sink_, /*published=*/true);
+    ASSERT_TRUE(status.ok()) << status;
   }
   bool DrHas(const std::string& path) { return replicas_.TreeOf("web").contains(model::Key(path)); }
 

@@ -16,6 +16,7 @@
 #include "tests/support/churn.h"
 #include "tests/support/memory_sink.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent-primary/ship/run_to_barrier.h"
 
 namespace understudy::primary {
 namespace {
@@ -80,14 +81,7 @@ class LargeGuardTest : public ::testing::Test {
   }
   std::string At(const std::string& path) const { return dir_.File("web/" + path); }
 
-  absl::Status Scan() {
-    replicator_->OnOverflow();
-    const uint64_t barrier = replicator_->RequestBarrier();
-    while (!replicator_->AwaitBarrier(barrier, /*published=*/false, absl::ZeroDuration())) {
-      RETURN_IF_ERROR(replicator_->Run(sink_, {}));
-    }
-    return absl::OkStatus();
-  }
+  absl::Status Scan() { return ScanToBarrier(*replicator_, sink_, /*published=*/false); }
 
   tests::TempDir dir_;
   AgreeingSink sink_;
@@ -144,11 +138,8 @@ class PlannedCountTest : public ::testing::TestWithParam<uint64_t> {
         VolumeReplicator::Open("web", Volume(), "/dr/web", dir_.File("web.db"),
                                {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System())
             .value();
-    const uint64_t barrier = replicator->RequestBarrier();
-    while (!replicator->AwaitBarrier(barrier, /*published=*/false, absl::ZeroDuration())) {
-      const absl::Status status = replicator->Run(sink_, {});
-      ASSERT_TRUE(status.ok()) << status;
-    }
+    const absl::Status status = RunToBarrier(*replicator, sink_, /*published=*/false);
+    ASSERT_TRUE(status.ok()) << status;
   }
 
   tests::TempDir dir_;

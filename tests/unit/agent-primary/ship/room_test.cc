@@ -14,6 +14,7 @@
 #include "core/os/root.h"
 #include "tests/support/memory_sink.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent-primary/ship/run_to_barrier.h"
 
 namespace understudy::primary {
 namespace {
@@ -65,14 +66,7 @@ class RoomTest : public ::testing::Test {
   std::string At(const std::string& path) const { return dir_.File("web/" + path); }
   void Write(const std::string& path) { std::ofstream(At(path)) << path; }
 
-  absl::Status Scan() {
-    replicator_->OnOverflow();
-    const uint64_t barrier = replicator_->RequestBarrier();
-    while (!replicator_->AwaitBarrier(barrier, /*published=*/false, absl::ZeroDuration())) {
-      RETURN_IF_ERROR(replicator_->Run(sink_, {}));
-    }
-    return absl::OkStatus();
-  }
+  absl::Status Scan() { return ScanToBarrier(*replicator_, sink_, /*published=*/false); }
   void ScanWithoutRoom() {
     replicas_.FailNextSubmit("web", absl::ResourceExhaustedError("no inodes"));
     EXPECT_TRUE(absl::IsResourceExhausted(Scan()));

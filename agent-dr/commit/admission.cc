@@ -1,0 +1,73 @@
+#include "agent-dr/commit/admission.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string>
+#include <variant>
+
+#include "agent-dr/commit/prepare.h"
+#include "agent-dr/commit/work_area.h"
+#include "core/base/log.h"
+#include "core/model/path.h"
+#include "core/wire/validate.h"
+
+namespace understudy::dr {
+namespace {
+
+constexpr uint64_t kBlockBytes = 4096;
+constexpr uint64_t kBytesOfKeptName = 32;  // in an undo folder, with what the filesystem's index of it takes
+
+// Whether nothing new is placed by it.
+bool BringsNothing(const model::Commit& commit) {
+  return std::all_of(commit.operations.begin(), commit.operations.end(), [](const model::Operation& operation) {
+    return std::holds_alternative<model::Remove>(operation) || std::holds_alternative<model::Detach>(operation) ||
+           std::holds_alternative<model::Attach>(operation) || std::holds_alternative<model::SetMetadata>(operation);
+  });
+}
+
+}  // namespace
+
+absl::Status CheckAdmission(const model::Commit& commit, const model::ReplicaState& state, bool holds_work_folder) {
+  RETURN_IF_ERROR(wire::ValidateCommit(commit));
+  if (commit.volume != state.volume) {
+    return absl::InvalidArgumentError(
+        fmt::format("a commit of volume '{}' for volume '{}'", commit.volume, state.volume));
+  }
+  if (commit.epoch != state.epoch) {
+    return absl::FailedPreconditionError(
+        fmt::format("commit of epoch {} for volume '{}' at epoch {}", commit.epoch, state.volume, state.epoch));
+  }
+  if (commit.base_sequence != state.sequence) {
+    return absl::FailedPreconditionError(
+        fmt::format("commit on top of {} for volume '{}' at {}", commit.base_sequence, state.volume, state.sequence));
+  }
+  if (!holds_work_folder) return absl::OkStatus();
+  for (const model::Operation& operation : commit.operations) {
+    const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
+    if (model::IsWithin(path, kWorkFolderName)) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' is the work folder of understudy-dr, no part of the volume", Printable(path)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+SpaceNeed SpaceNeedOf(const model::Commit& commit) {
+  if (BringsNothing(commit)) {
+    // A folder with a name for each operation.
+    return {2 * kBlockBytes + kBytesOfKeptName * commit.operations.size(), 1, /*for_undo_alone=*/true};
+  }
+  SpaceNeed need;
+  for (const model::Operation& operation : commit.operations) {
+    if (!PlacesStagedEntry(operation)) continue;
+    ++need.entries;
+    need.bytes += kBlockBytes;  // of the entry
+    const auto* put = std::get_if<model::Put>(&operation);
+    if (put == nullptr || !std::holds_alternative<std::string>(put->content)) continue;
+    need.bytes += (put->size + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+  }
+  return need;
+}
+
+}  // namespace understudy::dr
