@@ -1,6 +1,6 @@
 // replica_sink_contract.h: the promises of model::ReplicaSink, as tests that every implementation has to pass.
 //
-// A test program compiles replica_sink_contract.cc and says what it is about:
+// A test program compiles the *_contract.cc files, one for each subject, and says what it is about:
 //
 //   const MakeSinkBed kMemory = [] { return std::make_unique<MemoryBed>(); };
 //   INSTANTIATE_TEST_SUITE_P(Memory, ReplicaSinkContract, testing::Values(kMemory));
@@ -31,6 +31,17 @@ class SinkBed {
 
 using MakeSinkBed = std::function<std::unique_ptr<SinkBed>()>;
 
+// The words of the tests: entries as commits bring them, and their lines in ReplicaSinkContract::Listing.
+inline constexpr char kVolume[] = "vol";
+[[nodiscard]] model::Metadata Meta(uint32_t mode, int64_t mtime = 1'700'000'000, uint32_t nanoseconds = 123'456'789);
+[[nodiscard]] model::Put InlinePut(const std::string& path, const std::string& content, uint32_t mode = 0644);
+[[nodiscard]] model::Put StagedPut(const std::string& path, const std::string& content, model::Slot slot);
+[[nodiscard]] std::string DigestText(const model::Digest& digest);
+[[nodiscard]] std::string FileLine(const std::string& path, const std::string& content, uint32_t mode = 0644);
+[[nodiscard]] std::string FolderLine(const std::string& path, uint32_t mode = 0755);
+// Bytes that don't compress into one another by chance: each block says where it is.
+[[nodiscard]] std::string Pattern(size_t size, uint32_t seed);
+
 class ReplicaSinkContract : public testing::TestWithParam<MakeSinkBed> {
  protected:
   void SetUp() override {
@@ -38,12 +49,14 @@ class ReplicaSinkContract : public testing::TestWithParam<MakeSinkBed> {
     sink_ = bed_->Connect();
   }
 
-  // Opens "vol" and begins a commit on top of what it has.
+  // Opens kVolume and begins a commit on top of what it has.
   model::Commit Begin();
   // Submits it and waits until it is published.
   void MustSubmit(const model::Commit& commit);
   // One line for each entry: "path kind mode uid:gid mtime size digest|target|device xattrs", in key order.
   std::string Listing();
+  // Stages the whole content under the slot, for no particular path.
+  void StageWhole(model::Slot slot, const std::string& content);
 
   std::unique_ptr<SinkBed> bed_;
   std::unique_ptr<model::ReplicaSink> sink_;
