@@ -60,19 +60,17 @@ int CyclesOfRun(int kinds, int otherwise) {
   return (cycles + kinds - 1) / kinds;
 }
 
-absl::StatusOr<std::unique_ptr<FaultPair>> FaultPair::Make(std::string_view type, uint64_t seed) {
+absl::StatusOr<std::unique_ptr<FaultPair>> FaultPair::Start(std::string_view type, uint64_t seed) {
   std::unique_ptr<FaultPair> pair(new FaultPair(seed));
   ASSIGN_OR_RETURN(pair->primary_disk_, LoopMount::Make(type, kDiskMegabytes));
   ASSIGN_OR_RETURN(pair->dr_disk_, LoopMount::Make(type, kDiskMegabytes));
   ASSIGN_OR_RETURN(pair->site_,
                    Site::Make({.primary_folder = pair->primary_disk_->Path(), .dr_folder = pair->dr_disk_->Path()}));
   pair->workload_ = std::make_unique<Workload>(pair->site_->Volume(kVolume), pair->random_());
+  RETURN_IF_ERROR(pair->site_->StartDr());
+  RETURN_IF_ERROR(pair->site_->StartPrimary());
+  RETURN_IF_ERROR(pair->ExpectEqual());
   return pair;
-}
-
-absl::Status FaultPair::StartBoth() {
-  RETURN_IF_ERROR(site_->StartDr());
-  return site_->StartPrimary();
 }
 
 absl::Status FaultPair::Explain(const absl::Status& status) {

@@ -42,10 +42,9 @@ struct RoundEnd {
 // Not thread-safe. The volume is "web".
 class FaultPair {
  public:
-  // Both disks are of kind `type`. UNIMPLEMENTED: not on this machine.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<FaultPair>> Make(std::string_view type, uint64_t seed);
+  // Both disks are of kind `type`, both agents run, and their trees are equal. UNIMPLEMENTED: not on this machine.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<FaultPair>> Start(std::string_view type, uint64_t seed);
 
-  [[nodiscard]] absl::Status StartBoth();
   // Ends when the trees are equal after a barrier; INTERNAL names the differences, and what the agents said.
   [[nodiscard]] absl::Status ExpectEqual();
   // As DR answers.
