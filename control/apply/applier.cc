@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "absl/strings/match.h"
+#include "control/apply/ownership.h"
 #include "control/apply/transform.h"
 #include "core/base/log.h"
 #include "core/kube/resource.h"
@@ -14,36 +15,8 @@ using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
 
-const json& At(const json& object, std::string_view key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto value = object.find(key);
-  return value != object.end() ? *value : kNull;
-}
-
-std::string TextAt(const json& object, std::string_view key) {
-  const json& value = At(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
-
 std::string UidOf(const json& object) {
   return TextAt(At(object, "metadata"), "uid");
-}
-std::string PhaseOf(const json& object) {
-  return TextAt(At(object, "status"), "phase");
-}
-
-std::string SourceUidOf(const json& object) {
-  return TextAt(At(At(object, "metadata"), "annotations"), kSourceUidAnnotation);
-}
-
-bool IsOurs(const json& object) {
-  return TextAt(At(At(object, "metadata"), "labels"), kManagedByLabel) == kManagedByValue &&
-         !SourceUidOf(object).empty();
-}
-
-bool IsTerminating(const json& object) {
-  return !At(At(object, "metadata"), "deletionTimestamp").is_null();
 }
 
 absl::StatusOr<ObjectKey> KeyOf(const json& manifest) {
