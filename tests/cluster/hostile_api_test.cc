@@ -157,9 +157,12 @@ TEST_F(HostileApiTest, AMassDeletionThatIsSeenOneByOneIsHeldUntilItIsApproved) {
   for (int i = 0; i < 6; ++i) ASSERT_EQ(world_->Delete(kShop, NameOf(i)), absl::OkStatus());
   ExpectHeld("objects:PersistentVolumeClaim", 2);
   ExpectHeld("objects:PersistentVolume", 2);
-  const auto at_dr = world_->AtDr();
-  ASSERT_TRUE(at_dr.ok()) << at_dr.status();
-  EXPECT_EQ(at_dr->size(), 4U);
+  const auto half_is_left = [&] {
+    const auto at_dr = world_->AtDr();
+    return at_dr.ok() && at_dr->size() == 4;
+  };
+  EXPECT_EQ(WaitFor("half of them to be gone", kPatience, half_is_left), absl::OkStatus()) << world_->AtDr().status();
+  EXPECT_TRUE(std::filesystem::exists(world_->site().Replica("pv-" + NameOf(5)) + "/content"));
   EXPECT_EQ(world_->site().Drctl({"guard", "approve", "objects:PersistentVolume"}).exit_code, 5) << "nobody was asked";
   for (const char* guard : {"objects:PersistentVolumeClaim", "objects:PersistentVolume"}) {
     const ProcessResult approved = world_->site().Drctl({"guard", "approve", guard, "--yes"});
