@@ -26,7 +26,8 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::string_view kMagic = "USLEFT1\n";
+constexpr std::string_view kWholeMagic = "USLEFT1\n";
+constexpr std::string_view kOverBaseMagic = "USLEFB1\n";
 constexpr size_t kHeaderBytes = 8 + 8 + 4;
 constexpr uint64_t kMaxNumber = uint64_t{1} << 48;  // so that counting on never wraps
 constexpr size_t kDigestBytes = sizeof(model::Digest);
@@ -103,15 +104,10 @@ absl::StatusOr<std::vector<uint64_t>> ListAbouts(const os::Root& folder) {
   return numbers;
 }
 
-absl::Status SetSize(int file, uint64_t size) {
-  if (ftruncate(file, static_cast<off_t>(size)) == 0) return absl::OkStatus();
-  return ErrnoStatus(errno, "set the size of staged content");
-}
-
 }  // namespace
 
 std::string EncodeLeftoverAbout(const LeftoverAbout& about) {
-  std::string bytes(kMagic);
+  std::string bytes(about.over_base ? kOverBaseMagic : kWholeMagic);
   AppendLittleEndian(bytes, about.size, 8);
   AppendLittleEndian(bytes, about.path.size(), 4);
   bytes += about.path;
@@ -124,40 +120,18 @@ absl::StatusOr<LeftoverAbout> ParseLeftoverAbout(std::string_view bytes) {
     return absl::DataLossError(fmt::format("a leftover's sidecar {}", why));
   };
   if (bytes.size() < kHeaderBytes + kDigestBytes || bytes.size() > kMaxAboutBytes) return bad("has a wrong size");
-  if (!bytes.starts_with(kMagic)) return bad("is of another kind");
+  const bool over_base = bytes.starts_with(kOverBaseMagic);
+  if (!over_base && !bytes.starts_with(kWholeMagic)) return bad("is of another kind");
   const std::string_view told = bytes.substr(bytes.size() - kDigestBytes);
   if (BytesOf(delta::DigestOf(bytes.substr(0, bytes.size() - kDigestBytes))) != told) return bad("is torn");
   LeftoverAbout about;
+  about.over_base = over_base;
   about.size = LittleEndian(bytes.substr(8, 8));
   if (LittleEndian(bytes.substr(16, 4)) != bytes.size() - kHeaderBytes - kDigestBytes) return bad("has a wrong length");
   about.path = bytes.substr(kHeaderBytes, bytes.size() - kHeaderBytes - kDigestBytes);
   if (about.path.empty() || !model::ValidatePath(about.path).ok()) return bad("names no path of a volume");
   if (about.size < kMinLeftoverBytes || about.size > wire::kMaxFileBytes) return bad("has a size out of bounds");
   return about;
-}
-
-absl::StatusOr<std::vector<model::SegmentDigest>> CutToHeldSegments(int file, uint64_t size, size_t max_segments) {
-  RETURN_IF_ERROR(SetSize(file, size));
-  std::vector<model::SegmentDigest> segments;
-  std::string buffer(static_cast<size_t>(std::min(size, delta::kSegmentBytes)), '\0');
-  for (uint64_t offset = 0; offset < size;) {
-    ASSIGN_OR_RETURN(const std::optional<os::DataRange> data, os::NextData(file, offset));
-    if (!data.has_value() || data->begin >= size) break;
-    const uint64_t number = std::max(data->begin, offset) / delta::kSegmentBytes;
-    const uint64_t begin = number * delta::kSegmentBytes;
-    if (segments.size() == max_segments) {
-      RETURN_IF_ERROR(SetSize(file, begin));
-      RETURN_IF_ERROR(SetSize(file, size));
-      break;
-    }
-    const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, size - begin));
-    ASSIGN_OR_RETURN(const size_t got, os::ReadInto(file, begin, std::span(buffer).first(length)));
-    const std::string_view bytes = std::string_view(buffer).substr(0, got);
-    if (got < length) return absl::AbortedError("staged content was cut while it was read");
-    if (!delta::IsAllZeros(bytes)) segments.push_back({number, delta::DigestOf(bytes)});
-    offset = begin + length;
-  }
-  return segments;
 }
 
 absl::Status Leftovers::Load(absl::Time now) {
@@ -173,7 +147,7 @@ absl::Status Leftovers::Load(absl::Time now) {
     if (number > kMaxNumber || !about.ok() || !IsRegular(content)) continue;
     next_number_ = number + 1;
     sound.insert({AboutName(number), ContentName(number)});
-    Add({number, std::move(about->path), content->ctime_nanoseconds}, now);
+    Add({number, std::move(about->path), about->over_base, content->ctime_nanoseconds}, now);
   }
   return work_.DiscardLeftoversBut(sound);
 }
@@ -185,16 +159,17 @@ void Leftovers::Add(Entry entry, absl::Time now) {
   if (entries_.size() > wire::kMaxLeftovers) DropOldest();
 }
 
-absl::Status Leftovers::Describe(model::Slot slot, const std::string& path, uint64_t size) {
-  if (size < kMinLeftoverBytes) return absl::OkStatus();
-  DropPath(path);
+absl::Status Leftovers::Describe(model::Slot slot, const LeftoverAbout& about) {
+  if (about.size < kMinLeftoverBytes) return absl::OkStatus();
+  DropPath(about.path);
   described_.insert(slot);
-  return WriteAbout(work_.staging(), WorkArea::StagedAbout(slot), {path, size});
+  return WriteAbout(work_.staging(), WorkArea::StagedAbout(slot), about);
 }
 
-absl::StatusOr<os::Fd> Leftovers::TakeBack(model::Slot slot, const std::string& path, uint64_t size) {
+absl::StatusOr<os::Fd> Leftovers::TakeBack(model::Slot slot, const LeftoverAbout& about) {
+  const std::string& path = about.path;
   const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.path == path; });
-  if (entry == entries_.end()) {
+  if (entry == entries_.end() || entry->over_base != about.over_base) {
     return absl::NotFoundError(fmt::format("nothing was staged for '{}' before", Printable(path)));
   }
   const std::string content = ContentName(entry->number);
@@ -205,7 +180,9 @@ absl::StatusOr<os::Fd> Leftovers::TakeBack(model::Slot slot, const std::string& 
   }
   // The sidecar first: a crash in between finds the content with one of the two.
   described_.insert(slot);
-  RETURN_IF_ERROR(WriteAbout(work_.staging(), WorkArea::StagedAbout(slot), {path, std::max(size, kMinLeftoverBytes)}));
+  LeftoverAbout described = about;
+  described.size = std::max(about.size, kMinLeftoverBytes);
+  RETURN_IF_ERROR(WriteAbout(work_.staging(), WorkArea::StagedAbout(slot), described));
   RETURN_IF_ERROR(Move(work_.leftover(), content, work_.staging(), WorkArea::StagedContent(slot)));
   Unlink(work_.leftover(), AboutName(entry->number));
   entries_.erase(entry);
@@ -230,7 +207,7 @@ absl::Status Leftovers::Keep(absl::Time now) {
     const uint64_t number = next_number_++;
     RETURN_IF_ERROR(Move(staging, about_name, work_.leftover(), AboutName(number)));
     RETURN_IF_ERROR(Move(staging, content_name, work_.leftover(), ContentName(number)));
-    Add({number, std::move(about->path), absl::ToUnixNanos(now)}, now);
+    Add({number, std::move(about->path), about->over_base, absl::ToUnixNanos(now)}, now);
   }
   return absl::OkStatus();
 }

@@ -26,18 +26,14 @@ inline constexpr absl::Duration kLeftoverLifetime = absl::Hours(24 * 7);
 
 // What a sidecar says.
 struct LeftoverAbout {
-  std::string path;   // in the volume
-  uint64_t size = 0;  // of the whole content, in bytes
+  std::string path;        // in the volume
+  uint64_t size = 0;       // of the whole content, in bytes
+  bool over_base = false;  // it holds only what differs from the replica's file
   friend bool operator==(const LeftoverAbout&, const LeftoverAbout&) = default;
 };
 [[nodiscard]] std::string EncodeLeftoverAbout(const LeftoverAbout& about);
 // DATA_LOSS: torn, of another kind, or out of bounds.
 [[nodiscard]] absl::StatusOr<LeftoverAbout> ParseLeftoverAbout(std::string_view bytes);
-
-// Gives `file` the size `size` and returns the digests of its segments that aren't all zeros, at most `max_segments`;
-// what lies past those becomes zeros.
-[[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> CutToHeldSegments(int file, uint64_t size,
-                                                                                  size_t max_segments);
 
 class Leftovers {
  public:
@@ -48,9 +44,9 @@ class Leftovers {
   [[nodiscard]] absl::Status Load(absl::Time now);
 
   // Content for `path` begins under `slot`: it is worth keeping from now on, and an earlier one for that path no more.
-  [[nodiscard]] absl::Status Describe(model::Slot slot, const std::string& path, uint64_t size);
-  // Moves the content for `path` back into the staging folder, described. NOT_FOUND: there is none that can be used.
-  [[nodiscard]] absl::StatusOr<os::Fd> TakeBack(model::Slot slot, const std::string& path, uint64_t size);
+  [[nodiscard]] absl::Status Describe(model::Slot slot, const LeftoverAbout& about);
+  // Moves such content back into the staging folder, described. NOT_FOUND: there is none that can be used.
+  [[nodiscard]] absl::StatusOr<os::Fd> TakeBack(model::Slot slot, const LeftoverAbout& about);
   // The content under `slot` isn't worth keeping any more.
   void Undescribe(model::Slot slot);
 
@@ -72,6 +68,7 @@ class Leftovers {
   struct Entry {
     uint64_t number;
     std::string path;
+    bool over_base;
     int64_t left_at_nanoseconds;  // when it was moved here, Unix time
   };
 

@@ -309,8 +309,7 @@ absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionTo
                                                                        const std::string& base_path) {
   absl::StatusOr<std::vector<model::SegmentDigest>> held;
   const absl::Status done = Stage(token, 0, [&](Staging& staging) {
-    // Only content without a base is kept.
-    held = base_path.empty() ? staging.Resume(slot, path, size) : absl::NotFoundError("content with a base");
+    held = staging.Resume(slot, path, size, base_path);
     return absl::IsNotFound(held.status()) ? absl::OkStatus() : held.status();
   });
   RETURN_IF_ERROR(done);

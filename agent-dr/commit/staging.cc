@@ -9,6 +9,7 @@
 
 #include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/held_content.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/delta/rsync_segment.h"
@@ -54,6 +55,7 @@ absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t 
   RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
   RETURN_IF_ERROR(CheckFree(slot));
   Unfinished begun;
+  begun.path = path;
   begun.content.size = size;
   begun.content.has_base = !base_path.empty();
   begun.content.base_path = base_path;
@@ -63,21 +65,24 @@ absl::Status Staging::Begin(model::Slot slot, const std::string& path, uint64_t 
   if (ftruncate(begun.file.get(), static_cast<off_t>(size)) != 0) {
     return ErrnoStatus(errno, "set the size of staged content");
   }
-  if (!begun.content.has_base) RETURN_IF_ERROR(leftovers_.Describe(slot, path, size));
+  if (!begun.content.has_base) RETURN_IF_ERROR(leftovers_.Describe(slot, {path, size}));
   unfinished_.emplace(slot, std::move(begun));
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<model::SegmentDigest>> Staging::Resume(model::Slot slot, const std::string& path,
-                                                                  uint64_t size) {
-  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, ""));
+                                                                  uint64_t size, const std::string& base_path) {
+  RETURN_IF_ERROR(wire::ValidateStageBegin(slot, path, size, base_path));
   RETURN_IF_ERROR(CheckFree(slot));
   Unfinished begun;
+  begun.path = path;
   begun.content.size = size;
+  begun.content.has_base = !base_path.empty();
+  begun.content.base_path = base_path;
   begun.resumed = true;
-  ASSIGN_OR_RETURN(begun.file, leftovers_.TakeBack(slot, path, size));
-  absl::StatusOr<std::vector<model::SegmentDigest>> segments =
-      CutToHeldSegments(begun.file.get(), size, wire::kMaxResumedSegments);
+  if (begun.content.has_base) RETURN_IF_ERROR(OpenBase(base_path, begun));
+  ASSIGN_OR_RETURN(begun.file, leftovers_.TakeBack(slot, {path, size, begun.content.has_base}));
+  absl::StatusOr<std::vector<model::SegmentDigest>> segments = FindHeld(begun);
   if (!segments.ok()) {
     // Kept, it would fail each session that goes on with it.
     leftovers_.Undescribe(slot);
@@ -86,6 +91,33 @@ absl::StatusOr<std::vector<model::SegmentDigest>> Staging::Resume(model::Slot sl
   }
   unfinished_.emplace(slot, std::move(begun));
   return segments;
+}
+
+absl::StatusOr<std::vector<model::SegmentDigest>> Staging::FindHeld(Unfinished& slot) const {
+  const uint64_t size = slot.content.size;
+  if (!slot.content.has_base) return CutToHeldSegments(slot.file.get(), size, wire::kMaxResumedSegments);
+  ASSIGN_OR_RETURN(HeldOverBase held, CutToHeldOverBase(slot.file.get(), slot.base.get(), slot.base_size, size,
+                                                        wire::kMaxResumedSegments));
+  slot.held = std::move(held.ranges);
+  return std::move(held.segments);
+}
+
+absl::Status Staging::TakeHeldBefore(Unfinished& slot, uint64_t offset) {
+  for (; slot.next_held < slot.held.size() && slot.held[slot.next_held].offset < offset; ++slot.next_held) {
+    RETURN_IF_ERROR(Note(slot, slot.held[slot.next_held]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Staging::ReplaceHeld(Unfinished& slot, uint64_t offset, uint64_t length) {
+  constexpr uint64_t kSegment = delta::kSegmentBytes;
+  RETURN_IF_ERROR(TakeHeldBefore(slot, offset / kSegment * kSegment));
+  const uint64_t end = (offset + length + kSegment - 1) / kSegment * kSegment;
+  for (; slot.next_held < slot.held.size() && slot.held[slot.next_held].offset < end; ++slot.next_held) {
+    const ContentRange& range = slot.held[slot.next_held];
+    RETURN_IF_ERROR(ZeroRange(slot.file.get(), range.offset, range.length));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t offset, uint64_t length) {
@@ -101,18 +133,24 @@ absl::StatusOr<Staging::Unfinished*> Staging::Range(model::Slot slot, uint64_t o
                                                   length, offset, begun.content.size));
   }
   begun.filled_to = offset + length;
+  RETURN_IF_ERROR(ReplaceHeld(begun, offset, length));
   return &begun;
 }
 
 absl::Status Staging::Data(model::Slot slot, uint64_t offset, std::string_view data) {
   RETURN_IF_ERROR(wire::ValidateStageData(slot, offset, data));
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, offset, data.size()));
-  return Annotate(Write(*begun, offset, data), fmt::format("stage slot {}", slot));
+  return Annotate(Write(slot, *begun, offset, data), fmt::format("stage slot {}", slot));
 }
 
-absl::Status Staging::Write(Unfinished& slot, uint64_t offset, std::string_view data) const {
+absl::Status Staging::Write(model::Slot number, Unfinished& slot, uint64_t offset, std::string_view data) {
   RETURN_IF_ERROR(CheckFreeSpace(work_.staging().fd(), data.size(), 0));
   RETURN_IF_ERROR(os::WriteAt(slot.file.get(), offset, data));
+  const bool was_worth_keeping = slot.bytes_staged >= kMinLeftoverBytes;
+  slot.bytes_staged += data.size();
+  if (slot.content.has_base && !slot.resumed && !was_worth_keeping && slot.bytes_staged >= kMinLeftoverBytes) {
+    RETURN_IF_ERROR(leftovers_.Describe(number, {slot.path, slot.content.size, /*over_base=*/true}));
+  }
   return Note(slot, {.offset = offset, .length = data.size()});
 }
 
@@ -149,10 +187,10 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
   if (delta::DigestOf(*patched) != delta.digest) {
     return BaseMismatch(base_path, fmt::format("the delta at {} gives other bytes there", delta.offset));
   }
-  if (begun->content.ranges.size() > kFineContentRanges) return Write(*begun, delta.offset, *patched);
+  if (begun->content.ranges.size() > kFineContentRanges) return Write(slot, *begun, delta.offset, *patched);
   for (const ContentRange& range : ChangedBlocks(base, *patched, delta.offset)) {
     const std::string_view data = std::string_view(*patched).substr(range.offset - delta.offset, range.length);
-    RETURN_IF_ERROR(Annotate(Write(*begun, range.offset, data), fmt::format("stage slot {}", slot)));
+    RETURN_IF_ERROR(Annotate(Write(slot, *begun, range.offset, data), fmt::format("stage slot {}", slot)));
   }
   return absl::OkStatus();
 }
@@ -160,6 +198,7 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
 absl::Status Staging::End(model::Slot slot) {
   const auto found = unfinished_.find(slot);
   if (found == unfinished_.end()) return absl::InvalidArgumentError(fmt::format("slot {} wasn't begun", slot));
+  RETURN_IF_ERROR(TakeHeldBefore(found->second, found->second.content.size));
   finished_.emplace(slot, std::move(found->second.content));
   unfinished_.erase(found);
   return absl::OkStatus();

@@ -45,7 +45,7 @@ class Staging {
   // Goes on with the leftover for `path`, as ReplicaSink::StageResume. NOT_FOUND: there is none, or it can't be read;
   // nothing was begun then. Otherwise as Begin.
   [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> Resume(model::Slot slot, const std::string& path,
-                                                                         uint64_t size);
+                                                                         uint64_t size, const std::string& base_path);
   [[nodiscard]] absl::Status Data(model::Slot slot, uint64_t offset, std::string_view data);
   [[nodiscard]] absl::Status Hole(model::Slot slot, uint64_t offset, uint64_t length);
   // DATA_LOSS, about the base's path: the base isn't what the delta was made against.
@@ -61,18 +61,29 @@ class Staging {
  private:
   struct Unfinished {
     StagedContent content;
+    std::string path;
     os::Fd file;
     os::Fd base;  // invalid when there is none
     uint64_t base_size = 0;
-    uint64_t filled_to = 0;  // the next range begins here or later
-    bool resumed = false;    // what isn't filled may be anything but zeros
+    uint64_t filled_to = 0;     // the next range begins here or later
+    uint64_t bytes_staged = 0;  // in this session
+    bool resumed = false;       // what isn't filled may be anything but zeros
+    // With a base: what an earlier session staged, ascending, each within one segment; and how much of it was taken
+    // over or dropped.
+    std::vector<ContentRange> held = {};
+    size_t next_held = 0;
   };
 
   // That it can be begun.
   [[nodiscard]] absl::Status CheckFree(model::Slot slot) const;
   [[nodiscard]] absl::StatusOr<Unfinished*> Range(model::Slot slot, uint64_t offset, uint64_t length);
   [[nodiscard]] absl::Status OpenBase(const std::string& path, Unfinished& slot) const;
-  [[nodiscard]] absl::Status Write(Unfinished& slot, uint64_t offset, std::string_view data) const;
+  [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> FindHeld(Unfinished& slot) const;
+  // What is held before `offset` is what the content has there.
+  [[nodiscard]] static absl::Status TakeHeldBefore(Unfinished& slot, uint64_t offset);
+  // The range is staged now, so what is held in its segments is of no use; what is held before them stays.
+  [[nodiscard]] static absl::Status ReplaceHeld(Unfinished& slot, uint64_t offset, uint64_t length);
+  [[nodiscard]] absl::Status Write(model::Slot number, Unfinished& slot, uint64_t offset, std::string_view data);
   [[nodiscard]] static absl::Status Note(Unfinished& slot, ContentRange range);
 
   const os::Root& replica_;

@@ -1,5 +1,6 @@
 #include "agent-primary/capture/change_detector.h"
 
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -58,6 +59,12 @@ void ChangeDetector::Add(const std::string& path, std::optional<IndexRow> row, s
   truncated_ |= changes_.size() >= kMaxChangesPerCapture;
 }
 
+void ChangeDetector::Meet(const std::string& path, const os::EntryStat& stat) {
+  if (stat.kind != model::FileKind::kDirectory) return;
+  const uint64_t hash = std::hash<std::string>()(path);
+  torn_ |= folders_met_.try_emplace({stat.filesystem, stat.inode}, hash).first->second != hash;
+}
+
 absl::StatusOr<std::string> ChangeDetector::TopmostNew(const std::string& path) {
   for (size_t slash = path.find('/'); slash != std::string::npos; slash = path.find('/', slash + 1)) {
     std::string folder = path.substr(0, slash);
@@ -70,6 +77,12 @@ absl::StatusOr<std::string> ChangeDetector::TopmostNew(const std::string& path) 
 absl::StatusOr<std::optional<IndexEntry>> ChangeDetector::FindByIdentity(const os::EntryStat& stat) const {
   const bool folder = stat.kind == model::FileKind::kDirectory;
   if (!moves_ || !(folder || (stat.kind == model::FileKind::kRegular && stat.link_count == 1))) return std::nullopt;
+  if (folder) {
+    // A folder that was renamed while it was captured may be in the index twice: then its inode doesn't tell.
+    ASSIGN_OR_RETURN(std::vector<IndexEntry> known, index_.ListByInode(stat.inode));
+    if (known.size() != 1 || known[0].row.kind != stat.kind) return std::nullopt;
+    return std::move(known[0]);
+  }
   ASSIGN_OR_RETURN(std::optional<IndexEntry> entry, index_.FindByInode(stat.inode));
   if (entry.has_value() && entry->row.kind != stat.kind) entry.reset();
   return entry;
@@ -134,6 +147,7 @@ absl::Status ChangeDetector::LookAtOne(const std::string& path) {
   std::optional<os::EntryStat> stat;
   if (found.ok()) stat = *found;
   if (!row.has_value() && !stat.has_value()) return absl::OkStatus();
+  if (stat.has_value()) Meet(top, *stat);
   const bool same_folder =
       row.has_value() && row->kind == model::FileKind::kDirectory && IsFolder(stat) && row->inode == stat->inode;
   if (IsFolder(stat) && !same_folder) return LookBelowOne(top);
@@ -149,6 +163,7 @@ absl::Status ChangeDetector::LookBelowOne(const std::string& path) {
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(stat.status());
+  Meet(path, *stat);
   Add(path, row, *stat);
   if (stat->kind != model::FileKind::kDirectory) return absl::OkStatus();
   moved_folders_.push_back(path);
@@ -191,6 +206,7 @@ absl::Status ChangeDetector::Compare(const std::string& path, const std::string&
       RETURN_IF_ERROR(cursor.SkipBelow(gone));
       continue;
     }
+    Meet(found->path, found->stat);
     const std::optional<IndexRow> row = order == 0 ? std::optional(known->row) : std::nullopt;
     const std::string known_path = order == 0 ? known->path : std::string();
     // The rows that a moved folder brings along belong to their own paths, not to the new ones.

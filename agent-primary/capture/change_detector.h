@@ -7,8 +7,10 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "agent-primary/index/volume_index.h"
 #include "core/os/root.h"
 
@@ -60,6 +62,9 @@ class ChangeDetector {
   }
   // kMaxChangesPerCapture was reached: there may be more.
   [[nodiscard]] bool truncated() const { return truncated_; }
+  // A folder was met at two paths, because it or one above it was renamed between the looks at them: they don't fit
+  // together, and no moves can be concluded from them.
+  [[nodiscard]] bool torn() const { return torn_; }
 
  private:
   absl::Status LookAtOne(const std::string& path);
@@ -71,6 +76,7 @@ class ChangeDetector {
   absl::Status Compare(const std::string& path, const std::string& source);
   absl::StatusOr<bool> WasMovedHere(const std::string& path, const os::EntryStat& stat);
   void Add(const std::string& path, std::optional<IndexRow> row, std::optional<os::EntryStat> stat);
+  void Meet(const std::string& path, const os::EntryStat& stat);
 
   const os::Root& root_;
   VolumeIndex& index_;
@@ -80,7 +86,9 @@ class ChangeDetector {
   // Paths before the move, and the innermost moved folder that lacked them.
   std::map<std::string, std::string> gone_from_moved_;
   std::vector<std::string> moved_folders_;  // met, but not yet compared with where they came from
+  absl::flat_hash_map<std::pair<uint64_t, uint64_t>, uint64_t> folders_met_;  // path's hash by filesystem and inode
   bool truncated_ = false;
+  bool torn_ = false;
 };
 
 }  // namespace understudy::primary

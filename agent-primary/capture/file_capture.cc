@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <span>
+#include <utility>
 
 #include "core/delta/content_digest.h"
 #include "core/delta/rsync_segment.h"
@@ -61,11 +62,12 @@ class LargeCapture {
     if (!incremental_) {
       ASSIGN_OR_RETURN(stage, NeedsSending());
       file_.segment_changes.push_back(TruncateSegments{inode(), 0});
-      if (stage) RETURN_IF_ERROR(Begin());
     } else if (request_.base->row.inode != inode()) {
       file_.segment_changes.push_back(CopySegments{request_.base->row.inode, inode()});
     }
     send_ = stage;
+    if (send_) RETURN_IF_ERROR(GoOnWithLeftover());
+    if (send_ && !incremental_) RETURN_IF_ERROR(Begin());
     file_.extends_base = incremental_;
     file_.rung = incremental_ ? "rsync" : "whole";
     for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
@@ -87,21 +89,25 @@ class LargeCapture {
     return *digest != request_.base->row.content;
   }
 
+  std::string BasePath() const { return incremental_ ? request_.base->path : std::string(); }
+
+  // Before the first segment is looked at: each that is held and isn't wanted has to be staged once more.
+  absl::Status GoOnWithLeftover() {
+    if (request_.leftovers == nullptr || request_.leftovers->erase(request_.path) == 0) return absl::OkStatus();
+    absl::StatusOr<std::vector<model::SegmentDigest>> held =
+        request_.sink.StageResume(request_.volume, request_.slot, request_.path, file_.stat.size, BasePath());
+    if (absl::IsNotFound(held.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(held.status());
+    held_ = *std::move(held);
+    begun_ = true;
+    return absl::OkStatus();
+  }
+
   absl::Status Begin() {
-    if (file_.content_changed) return absl::OkStatus();
     file_.content_changed = true;
     file_.content = request_.slot;
-    if (!incremental_ && request_.leftovers != nullptr && request_.leftovers->erase(request_.path) > 0) {
-      absl::StatusOr<std::vector<model::SegmentDigest>> held = request_.sink.StageResume(
-          request_.volume, request_.slot, request_.path, file_.stat.size, /*base_path=*/std::string());
-      if (held.ok()) {
-        held_ = *std::move(held);
-        return absl::OkStatus();
-      }
-      if (!absl::IsNotFound(held.status())) return held.status();
-    }
-    return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, file_.stat.size,
-                                    incremental_ ? request_.base->path : std::string());
+    if (std::exchange(begun_, true)) return absl::OkStatus();
+    return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, file_.stat.size, BasePath());
   }
 
   // What is staged of the segment `number` already. Asked in ascending order.
@@ -123,24 +129,30 @@ class LargeCapture {
     if (bytes.empty()) return AddZeros(number, offset, length, known);
     const model::Digest digest = delta::DigestOf(bytes);
     digest_.AddSegmentDigest(number, digest);
-    if (known.has_value() && known->digest == digest) return absl::OkStatus();
+    const std::optional<model::Digest> held = Held(number);
+    if (known.has_value() && known->digest == digest) {
+      return held.has_value() && held != digest ? SendDelta(offset, bytes, digest, *known) : absl::OkStatus();
+    }
     ASSIGN_OR_RETURN(std::string signature, delta::MakeSignature(bytes));
     file_.segment_changes.push_back(PutSegment{inode(), {number, digest, std::move(signature)}});
     if (!send_) return absl::OkStatus();
     RETURN_IF_ERROR(Begin());
-    if (known.has_value()) {
-      ASSIGN_OR_RETURN(std::string patch, delta::MakeDelta(known->signature, bytes));
-      if (static_cast<double>(patch.size()) < kWorthwhileDeltaShare * static_cast<double>(length)) {
-        file_.bytes_sent += patch.size();
-        return request_.sink.StageDelta(request_.volume, request_.slot, {offset, length, std::move(patch), digest});
-      }
-    }
-    const std::optional<model::Digest> held = Held(number);
     if (held == digest) {
       file_.bytes_resumed += length;
       return absl::OkStatus();
     }
-    return SendRaw(offset, bytes, /*onto_zeros=*/!known.has_value() && !held.has_value());
+    if (known.has_value()) return SendDelta(offset, bytes, digest, *known);
+    return SendRaw(offset, bytes, /*onto_zeros=*/!held.has_value());
+  }
+
+  absl::Status SendDelta(uint64_t offset, std::string_view bytes, const model::Digest& digest,
+                         const SegmentRecord& known) {
+    ASSIGN_OR_RETURN(std::string patch, delta::MakeDelta(known.signature, bytes));
+    if (static_cast<double>(patch.size()) >= kWorthwhileDeltaShare * static_cast<double>(bytes.size())) {
+      return SendRaw(offset, bytes, /*onto_zeros=*/false);
+    }
+    file_.bytes_sent += patch.size();
+    return request_.sink.StageDelta(request_.volume, request_.slot, {offset, bytes.size(), std::move(patch), digest});
   }
 
   // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
@@ -161,10 +173,12 @@ class LargeCapture {
   }
 
   absl::Status AddZeros(uint64_t number, uint64_t offset, size_t length, const std::optional<SegmentRecord>& known) {
-    if (Held(number).has_value()) return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
-    if (!known.has_value()) return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
-    file_.segment_changes.push_back(RemoveSegment{inode(), number});
-    RETURN_IF_ERROR(Begin());
+    if (known.has_value()) {
+      file_.segment_changes.push_back(RemoveSegment{inode(), number});
+      RETURN_IF_ERROR(Begin());
+    } else if (!Held(number).has_value()) {
+      return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
+    }
     return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
   }
 
@@ -192,7 +206,7 @@ class LargeCapture {
       file_.segment_changes.push_back(TruncateSegments{inode(), SegmentCount(file_.stat.size)});
       if (file_.digest != request_.base->row.content) RETURN_IF_ERROR(Begin());  // only its size differs
     }
-    if (!file_.content_changed) return absl::OkStatus();
+    if (!begun_) return absl::OkStatus();
     return request_.sink.StageEnd(request_.volume, request_.slot);
   }
 
@@ -206,6 +220,7 @@ class LargeCapture {
   size_t next_held_ = 0;
   bool incremental_ = false;
   bool send_ = true;
+  bool begun_ = false;  // the slot is in use at DR, by this file
 };
 
 absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& file) {

@@ -69,6 +69,9 @@ struct CaptureContext {
 // What the deletion guard holds back, for people.
 [[nodiscard]] GuardFinding DescribeHeld(const model::VolumeName& volume, const HeldDeletion& held);
 
+// Of the root guard: the volume's folder can't be opened, for `reason`.
+[[nodiscard]] GuardFinding DescribeMissingFolder(const absl::Status& reason);
+
 // Takes the folder at `root` for the volume's from now on, whichever was before; on disk when it returns OK.
 // FAILED_PRECONDITION: it isn't the folder `seen`.
 [[nodiscard]] absl::Status TakeRoot(VolumeIndex& index, const os::Root& root, const std::optional<RootIdentity>& seen);

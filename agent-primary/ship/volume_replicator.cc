@@ -14,9 +14,6 @@ namespace {
 
 constexpr absl::Duration kFirstRetry = absl::Milliseconds(200);
 constexpr absl::Duration kLongestRetry = absl::Seconds(15);
-// A volume that is held back is looked at so often, and after a hint; but a look takes a tenth of the time at most.
-constexpr absl::Duration kGuardRecheck = absl::Minutes(1);
-constexpr int kGuardPauseFactor = 10;
 // What was acknowledged longer ago and isn't known to be published calls for a new session: opening one publishes, or
 // says why not.
 constexpr absl::Duration kPublishPatience = absl::Seconds(10);
@@ -26,6 +23,8 @@ constexpr size_t kMaxUnreadableKept = 1000;
 // A volume that no hint covers is scanned so often, but no more than a tenth of the time.
 constexpr absl::Duration kUncoveredRescan = absl::Minutes(1);
 constexpr int kUncoveredScanShare = 10;
+// So many refusals one after the other aren't the doing of a look at moving folders.
+constexpr int kRefusalsToCompare = 3;
 // More than so many unsettled entries are found by a scan.
 constexpr size_t kMaxUnsettledPaths = 10'000;
 
@@ -53,14 +52,6 @@ IndexRow RowOf(const model::InventoryEntry& entry) {
   if (entry.digest.has_value()) row.content = *entry.digest;
   if (entry.kind == model::FileKind::kSymlink) row.content = delta::DigestOf(entry.symlink_target);
   return row;
-}
-
-GuardFinding DescribeMissing(const absl::Status& reason) {
-  return {
-      .kind = kRootGuard,
-      .reason = fmt::format("the volume's folder isn't there ({}): is its filesystem mounted? Nothing is replicated "
-                            "until it is back",
-                            MessageOf(reason))};
 }
 
 }  // namespace
@@ -164,26 +155,37 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   if (status.ok()) status = CaptureOnce(sink, std::move(stop));
   if (status.ok() || held_back_) {
     failures_in_a_row_ = 0;
+    refusals_in_a_row_ = 0;
     return status;
   }
   session_open_ = false;
   if (absl::IsCancelled(status)) return status;
   removals_first_ |= absl::IsResourceExhausted(status);
   if (absl::IsDataLoss(status)) {
-    // DR's content isn't what the index says: it is compared as a whole at the next opening.
-    spdlog::warn("volume={} {}; the replica is compared with the volume", name_, MessageOf(status));
-    IndexState unknown;
-    unknown.epoch = index_->state().epoch;
-    if (absl::Status forgotten = index_->Rebuild(unknown, [](VolumeIndex&) { return absl::OkStatus(); });
-        !forgotten.ok()) {
-      status = forgotten;
-    }
+    if (absl::Status doubted = DoubtIndex(status); !doubted.ok()) status = doubted;
   }
   absl::MutexLock lock(&mutex_);
   status_.state = absl::IsUnavailable(status) ? ReplicationState::kConnecting : ReplicationState::kError;
   status_.error = std::string(MessageOf(status));
   not_before_ = clock_.Monotonic() + RetryDelay(failures_in_a_row_++);
   return status;
+}
+
+// DR refused what doesn't fit what it holds, and changed nothing. A look at a volume whose folders were renamed
+// meanwhile can lead to that, and the next one doesn't; else the index is wrong about DR, and the replica is compared
+// as a whole at the next opening.
+absl::Status VolumeReplicator::DoubtIndex(const absl::Status& refusal) {
+  if (++refusals_in_a_row_ < kRefusalsToCompare) {
+    spdlog::info("volume={} {}; looking at the volume again", name_, MessageOf(refusal));
+    absl::MutexLock lock(&mutex_);
+    dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
+    return absl::OkStatus();
+  }
+  spdlog::warn("volume={} {}; the replica is compared with the volume", name_, MessageOf(refusal));
+  refusals_in_a_row_ = 0;
+  IndexState unknown;
+  unknown.epoch = index_->state().epoch;
+  return index_->Rebuild(unknown, [](VolumeIndex&) { return absl::OkStatus(); });
 }
 
 void VolumeReplicator::ForgetSession() {
@@ -260,64 +262,24 @@ absl::Status VolumeReplicator::LookAtUnsettled() {
 
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
   ApplyApproval();
-  const absl::Duration began = clock_.Monotonic();
-  DirtyBatch batch;
-  uint64_t barrier = 0;
-  bool barrier_waits = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    const absl::Duration now = clock_.Monotonic();
-    barrier = barrier_requested_;
-    barrier_waits = BarrierWaits();
-    const bool sees_all = coverage_.ok();
-    if (now >= next_rescan_ || (barrier_waits && !sees_all)) {
-      dirty_.AddWholeVolume(now, /*hinted=*/false);
-      next_rescan_ = now + (sees_all ? options_.rescan_interval : std::min(options_.rescan_interval, kUncoveredRescan));
-    }
-    batch = dirty_.Take(now, /*all=*/barrier_waits);
-    oldest_in_flight_ = batch.oldest_hint;
-    status_.state = batch.whole_volume ? ReplicationState::kScanning : ReplicationState::kReplicating;
-    status_.error.clear();
+  Look look = TakeDirty();
+  if (absl::Status added = AddLargeFiles(look); !added.ok()) {
+    PutBack(look.batch);
+    return added;
   }
-  const auto put_back = [&] {
-    absl::MutexLock lock(&mutex_);
-    dirty_.Restore(batch);
-    oldest_in_flight_.reset();
-  };
-  if (barrier_waits && !batch.whole_volume) {
-    // Writes to large files can come without any hint (an NFS server's by handle, mmap).
-    absl::StatusOr<std::vector<std::string>> large = index_->ListLarge(kMaxInlineContentBytes + 1);
-    if (!large.ok()) {
-      put_back();
-      return large.status();
-    }
-    for (std::string& path : *large) batch.paths.push_back({std::move(path), false});
-  }
-  ForgetUnreadable(batch);
+  ForgetUnreadable(look.batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
-    return Hold(batch, barrier, began, DescribeMissing(root.status()));
+    return Hold(look, DescribeMissingFolder(root.status()));
   }
   absl::StatusOr<CaptureResult> result =
-      root.ok() ? RunCapture({.volume = name_,
-                              .root = *root,
-                              .index = *index_,
-                              .sink = sink,
-                              .strategy = options_.strategy,
-                              .guard = options_.guard,
-                              .now_nanoseconds = absl::ToUnixNanos(clock_.Now()),
-                              .stop = std::move(stop),
-                              .leftovers = &leftovers_,
-                              .labels = options_.labels,
-                              .lacks_entries = !unreadable_.empty(),
-                              .removals_first = removals_first_},
-                             batch)
+      root.ok() ? Capture(look.batch, *root, sink, std::move(stop))
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   const bool right_folder = result.ok() && !(result->held.has_value() && result->held->kind == kRootGuard);
   if (right_folder && unwatched_) WatchAgain();
-  if (result.ok() && result->held.has_value()) return Hold(batch, barrier, began, *std::move(result->held));
+  if (result.ok() && result->held.has_value()) return Hold(look, *std::move(result->held));
   if (!result.ok()) {
-    put_back();
+    PutBack(look.batch);
     return result.status();
   }
   removals_first_ = false;
@@ -326,14 +288,68 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
   CopyIndexState();
+  Settle(look, *result);
+  SetPublished(sink.Published(name_));
+  return absl::OkStatus();
+}
+
+VolumeReplicator::Look VolumeReplicator::TakeDirty() {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
-  if (batch.whole_volume && !coverage_.ok()) {
-    next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - began));
+  Look look{.began = now, .barrier = barrier_requested_, .barrier_waits = BarrierWaits()};
+  const bool sees_all = coverage_.ok();
+  if (now >= next_rescan_ || (look.barrier_waits && !sees_all)) {
+    dirty_.AddWholeVolume(now, /*hinted=*/false);
+    next_rescan_ = now + (sees_all ? options_.rescan_interval : std::min(options_.rescan_interval, kUncoveredRescan));
+  }
+  look.batch = dirty_.Take(now, /*all=*/look.barrier_waits);
+  oldest_in_flight_ = look.batch.oldest_hint;
+  status_.state = look.batch.whole_volume ? ReplicationState::kScanning : ReplicationState::kReplicating;
+  status_.error.clear();
+  return look;
+}
+
+void VolumeReplicator::PutBack(const DirtyBatch& batch) {
+  absl::MutexLock lock(&mutex_);
+  dirty_.Restore(batch);
+  oldest_in_flight_.reset();
+}
+
+// For a barrier: writes to large files can come without any hint (an NFS server's by handle, mmap).
+absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
+  if (!look.barrier_waits || look.batch.whole_volume) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge(kMaxInlineContentBytes + 1));
+  for (std::string& path : large) look.batch.paths.push_back({std::move(path), false});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch, const os::Root& root,
+                                                        model::ReplicaSink& sink, std::stop_token stop) {
+  return RunCapture({.volume = name_,
+                     .root = root,
+                     .index = *index_,
+                     .sink = sink,
+                     .strategy = options_.strategy,
+                     .guard = options_.guard,
+                     .now_nanoseconds = absl::ToUnixNanos(clock_.Now()),
+                     .stop = std::move(stop),
+                     .leftovers = &leftovers_,
+                     .labels = options_.labels,
+                     .lacks_entries = !unreadable_.empty(),
+                     .removals_first = removals_first_},
+                    batch);
+}
+
+// What a capture that succeeded leads to: what is looked at again, whether the barrier is passed, what is shown.
+void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  if (look.batch.whole_volume && !coverage_.ok()) {
+    next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
   oldest_in_flight_.reset();
-  for (const std::string& path : result->look_again) dirty_.AddRecheck(path, now);
-  for (const auto& [path, why] : result->unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
+  for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);
+  for (const auto& [path, why] : result.unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
   if (!unreadable_.empty()) {
     const auto& [path, why] = *unreadable_.begin();
     status_.error = fmt::format(
@@ -341,125 +357,24 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
         "first is '{}': {}",
         unreadable_.size(), Printable(path), why);
   }
-  if (result->more) {
+  if (result.more) {
     DirtyBatch rest;
     rest.whole_volume = true;
-    rest.oldest_hint = batch.oldest_hint;
+    rest.oldest_hint = look.batch.oldest_hint;
     dirty_.Restore(rest);
-  } else if (barrier_waits && !unreadable_.empty()) {
+  } else if (look.barrier_waits && !unreadable_.empty()) {
     not_before_ = now + kUnreadableRetry;  // it waits for these, too
-  } else if (barrier_waits) {
-    barrier_passed_ = barrier;
+  } else if (look.barrier_waits) {
+    barrier_passed_ = look.barrier;
     barrier_sequence_ = index_->state().sequence;
   }
   status_.state = dirty_.NextDue().has_value() ? ReplicationState::kReplicating : ReplicationState::kIdle;
-  status_.commits += result->commits;
-  status_.content_bytes_sent += result->content_bytes_sent;
-  if (!result->rung.empty()) status_.strategy = std::string(result->rung);
-  if (result->commits > 0) {
-    status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
-    publish_overdue_ = now + kPublishPatience;
-  }
-  status_.published_sequence = std::max(status_.published_sequence, sink.Published(name_));
-  return absl::OkStatus();
-}
-
-// Nothing of the batch was submitted; it is looked at again.
-absl::Status VolumeReplicator::Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began,
-                                    GuardFinding finding) {
-  held_back_ = true;
-  unwatched_ |= finding.kind == kRootGuard;
-  const absl::Status refusal = absl::FailedPreconditionError(finding.reason);
-  absl::MutexLock lock(&mutex_);
-  const absl::Duration now = clock_.Monotonic();
-  dirty_.Restore(batch);
-  oldest_in_flight_.reset();
-  barrier_refused_ = std::max(barrier_refused_, barrier);
-  guard_recheck_ = now + kGuardRecheck;
-  guard_pause_ = std::clamp(kGuardPauseFactor * (now - began), options_.times.max_delay, kGuardRecheck);
-  const bool known = status_.guard.has_value() && status_.guard->kind == finding.kind;
-  if (!known) spdlog::error("volume={} held back: {}", name_, finding.reason);
-  if (finding.since_nanoseconds == 0) {
-    finding.since_nanoseconds = known ? status_.guard->since_nanoseconds : absl::ToUnixNanos(clock_.Now());
-  }
-  status_.guard = std::move(finding);
-  return refusal;
-}
-
-void VolumeReplicator::GoOnAfterGuard() {
-  std::optional<GuardFinding> guard;
-  {
-    absl::MutexLock lock(&mutex_);
-    guard = std::exchange(status_.guard, std::nullopt);
-  }
-  if (guard.has_value()) spdlog::info("volume={} not held back any more", name_);
-}
-
-void VolumeReplicator::HoldWithoutFolder(const absl::Status& reason) {
-  unwatched_ = true;
-  absl::MutexLock lock(&mutex_);
-  status_.guard = DescribeMissing(reason);
-  status_.guard->since_nanoseconds = absl::ToUnixNanos(clock_.Now());
-}
-
-void VolumeReplicator::WatchAgain() {
-  unwatched_ = false;
-  if (options_.rewatch) options_.rewatch(name_);
-  // What changed while nobody watched.
-  absl::MutexLock lock(&mutex_);
-  dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
-}
-
-void VolumeReplicator::ApplyApproval() {
-  std::optional<Approval> approval;
-  uint64_t number = 0;
-  {
-    absl::MutexLock lock(&mutex_);
-    approval = std::exchange(approval_, std::nullopt);
-    number = approvals_requested_;
-  }
-  if (!approval.has_value()) return;
-  absl::Status outcome = Approve(*approval);
-  if (outcome.ok()) {
-    spdlog::info("volume={} approved: what the {} guard held back", name_, approval->kind);
-    GoOnAfterGuard();
-  }
-  absl::MutexLock lock(&mutex_);
-  // An approval ends with a look at everything.
-  if (outcome.ok()) dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
-  approvals_done_ = number;
-  approval_outcome_ = std::move(outcome);
-}
-
-absl::Status VolumeReplicator::Approve(const Approval& approval) {
-  if (approval.kind == kRootGuard) {
-    absl::StatusOr<os::Root> root = os::Root::Open(path_);
-    if (!root.ok())
-      return absl::FailedPreconditionError(fmt::format("there is no folder to take: {}", MessageOf(root.status())));
-    return TakeRoot(*index_, *root, approval.root);
-  }
-  GuardRecord record = index_->guard();
-  RETURN_IF_ERROR(ApproveDeletion(record, approval.entries_gone));
-  return index_->SaveGuard(record, store::Durability::kFull);
-}
-
-absl::StatusOr<uint64_t> VolumeReplicator::RequestApproval(const std::string& kind, uint64_t entries_gone) {
-  absl::MutexLock lock(&mutex_);
-  if (!status_.guard.has_value() || status_.guard->kind != kind) {
-    return absl::FailedPreconditionError(
-        fmt::format("volume '{}' isn't held back by the guard '{}'; `drctl guard list` shows what is", name_, kind));
-  }
-  approval_ = Approval{kind, entries_gone, status_.guard->root};
-  return ++approvals_requested_;
-}
-
-absl::Status VolumeReplicator::AwaitApproval(uint64_t approval, absl::Duration timeout) {
-  absl::MutexLock lock(&mutex_);
-  const auto done = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return approvals_done_ >= approval; };
-  if (mutex_.AwaitWithTimeout(absl::Condition(&done), timeout)) return approval_outcome_;
-  if (approvals_requested_ == approval) approval_.reset();
-  return absl::UnavailableError(
-      fmt::format("volume '{}' is busy, or has no connection to DR: nothing was approved; try again", name_));
+  status_.commits += result.commits;
+  status_.content_bytes_sent += result.content_bytes_sent;
+  if (!result.rung.empty()) status_.strategy = std::string(result.rung);
+  if (result.commits == 0) return;
+  status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
+  publish_overdue_ = now + kPublishPatience;
 }
 
 // What the batch looks at again anyway.

@@ -109,13 +109,28 @@ class VolumeReplicator {
     std::optional<RootIdentity> root;
   };
 
+  // What one run looks at, and the barrier that was asked for when it began.
+  struct Look {
+    DirtyBatch batch{};
+    absl::Duration began;
+    uint64_t barrier = 0;
+    bool barrier_waits = false;
+  };
+
   VolumeReplicator(const model::VolumeName& name, std::string path, std::string replica_root,
                    std::unique_ptr<VolumeIndex> index, const ReplicatorOptions& options, const Clock& clock);
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
   absl::Status LookAtUnsettled();
+  absl::Status DoubtIndex(const absl::Status& refusal);
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
-  absl::Status Hold(const DirtyBatch& batch, uint64_t barrier, absl::Duration began, GuardFinding finding);
+  Look TakeDirty();
+  void PutBack(const DirtyBatch& batch);
+  absl::Status AddLargeFiles(Look& look);
+  absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, const os::Root& root, model::ReplicaSink& sink,
+                                        std::stop_token stop);
+  void Settle(const Look& look, const CaptureResult& result);
+  absl::Status Hold(const Look& look, GuardFinding finding);
   void GoOnAfterGuard();
   void WatchAgain();
   void ApplyApproval();
@@ -137,6 +152,7 @@ class VolumeReplicator {
   bool unwatched_ = false;           // its folder wasn't there, or was another one
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
+  int refusals_in_a_row_ = 0;                      // DATA_LOSS
   bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
 

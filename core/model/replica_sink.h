@@ -32,7 +32,8 @@ class ReplicaSink {
   [[nodiscard]] virtual absl::Status StageBegin(const VolumeName& volume, Slot slot, const std::string& path,
                                                 uint64_t size, const std::string& base_path) = 0;
   // As StageBegin, but what an earlier session staged for `path` is the beginning. The segments that it holds already
-  // come back, in ascending order; each may be staged once more. Those that don't come back are the base's, or zeros.
+  // come back, in ascending order, as they will be; each may be staged once more (with a delta that changes nothing it
+  // is the base's again). Those that don't come back are the base's, or zeros.
   // NOT_FOUND: there is nothing (any more) that fits; the session goes on, and StageBegin is the way.
   [[nodiscard]] virtual absl::StatusOr<std::vector<SegmentDigest>> StageResume(const VolumeName& volume, Slot slot,
                                                                                const std::string& path, uint64_t size,

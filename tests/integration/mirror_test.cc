@@ -12,6 +12,7 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <thread>
 
 #include "agent-dr/commit/commit_engine.h"
 #include "agent-primary/ship/volume_replicator.h"
@@ -109,10 +110,10 @@ class NoCommits : public dr::LocalSink {
   absl::Status Submit(const model::Commit&) override { return absl::UnavailableError("injected: the link is cut"); }
 };
 
-void WriteSegments(const std::string& path, int first, int count) {
+void WriteSegments(const std::string& path, int first, int count, uint64_t seed = 0) {
   std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
   file.seekp(static_cast<std::streamoff>(first) * 4 * 1024 * 1024);
-  std::mt19937_64 random(static_cast<uint64_t>(first));
+  std::mt19937_64 random(static_cast<uint64_t>(first) + seed);
   for (int word = 0; word < count * 4 * 1024 * 1024 / 8; ++word) {
     const uint64_t value = random();
     file.write(reinterpret_cast<const char*>(&value), sizeof(value));
@@ -173,6 +174,67 @@ TEST_F(MirrorTest, ALargeFileThatChangesMeanwhileGoesOnWhereItStopped) {
   }
 }
 
+// What is changed of a file that DR has already.
+class PatchCutTest : public MirrorTest {
+ protected:
+  static constexpr uint64_t kSegment = 4 * 1024 * 1024;
+
+  // DR has eight segments; six are written anew, and the link is cut when it has carried four and a half of them.
+  void CutPatch() {
+    std::ofstream(image_).close();
+    WriteSegments(image_, 0, 8);
+    ScanAndExpectEqual("written");
+    WriteSegments(image_, 0, 6, 1000);
+    replicator_->ForgetSession();
+    replicator_->OnOverflow();
+    CutLink cut(*engine_, 4 * kSegment + kSegment / 2);
+    ASSERT_TRUE(absl::IsUnavailable(replicator_->Run(cut, {})));
+  }
+  // How much is sent until the replica is equal, after DR's agent was started anew.
+  uint64_t GoOn(const std::string& when) {
+    StartEngine();
+    replicator_->ForgetSession();
+    const uint64_t before = replicator_->Status().content_bytes_sent;
+    ScanAndExpectEqual(when);
+    return replicator_->Status().content_bytes_sent - before;
+  }
+
+  const std::string image_ = Volume() + "/image";
+};
+
+TEST_F(PatchCutTest, GoesOnWhereItStopped) {
+  CutPatch();
+  const uint64_t sent = GoOn("it went on");
+  EXPECT_GE(sent, kSegment);
+  EXPECT_LE(sent, 2 * kSegment);
+}
+
+TEST_F(PatchCutTest, WhatIsStagedAndIsNotWantedAnyMoreIsTakenOut) {
+  for (const bool grows : {true, false}) {
+    CutPatch();
+    WriteSegments(image_, 0, 1);        // as DR has it
+    WriteSegments(image_, 2, 1, 2000);  // and something else
+    const int fd = open(image_.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_EQ(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, kSegment, kSegment), 0);
+    const uint64_t size = grows ? 9 * kSegment + 12345 : 4 * kSegment + 12345;
+    ASSERT_EQ(ftruncate(fd, static_cast<off_t>(size)), 0);
+    close(fd);
+    const uint64_t sent = GoOn(grows ? "it grew" : "it shrank");
+    EXPECT_GE(sent, kSegment);
+    EXPECT_LE(sent, grows ? 3 * kSegment + 20'000 : kSegment + 40'000);
+    std::filesystem::remove(image_);
+    ScanAndExpectEqual("removed");
+  }
+}
+
+TEST_F(PatchCutTest, NothingOfItIsLeftWhenTheFileIsAsItWas) {
+  CutPatch();
+  WriteSegments(image_, 0, 8);
+  EXPECT_LE(GoOn("as it was"), 20'000u);
+  WriteSegments(image_, 5, 1, 3000);
+  ScanAndExpectEqual("changed once more");
+}
+
 TEST_F(MirrorTest, UnchangedVolumeMakesNoCommit) {
   std::ofstream(Volume() + "/a") << "a";
   std::filesystem::create_directories(Volume() + "/b/c");
@@ -194,6 +256,50 @@ TEST_F(MirrorTest, RenamedFolderIsNotSentAgain) {
   std::filesystem::remove(Volume() + "/parent/new/small");
   ScanAndExpectEqual("renamed");
   EXPECT_EQ(replicator_->Status().content_bytes_sent, sent);
+}
+
+class CountingSink : public dr::LocalSink {
+ public:
+  using LocalSink::LocalSink;
+  absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
+                         const std::function<absl::Status(model::InventoryEntry)>& visit) override {
+    ++inventories_;
+    return LocalSink::Inventory(volume, with_digests, visit);
+  }
+  [[nodiscard]] int Inventories() const { return inventories_; }
+
+ private:
+  int inventories_ = 0;
+};
+
+// Looks that don't fit together are made again; the replica isn't compared for them.
+TEST_F(MirrorTest, FoldersThatTradePlacesWhileTheyAreLookedAt) {
+  for (const char* const folder : {"a", "m/b", "z"}) {
+    std::filesystem::create_directories(Volume() + "/" + folder + "/deep");
+    for (int i = 0; i < 20; ++i) std::ofstream(fmt::format("{}/{}/deep/{}", Volume(), folder, i)) << folder << i;
+  }
+  ScanAndExpectEqual("written");
+  {
+    const std::jthread trader([this](std::stop_token stop) {
+      std::mt19937_64 random(1);
+      const auto at = [&](const char* const path) { return Volume() + "/" + path; };
+      while (!stop.stop_requested()) {
+        renameat2(AT_FDCWD, at("a").c_str(), AT_FDCWD, at("m/b").c_str(), RENAME_EXCHANGE);
+        std::ofstream(fmt::format("{}/deep/{}", at(random() % 2 == 0 ? "a" : "m/b"), random() % 20)) << random();
+        renameat2(AT_FDCWD, at("m/b").c_str(), AT_FDCWD, at("z").c_str(), RENAME_EXCHANGE);
+      }
+    });
+    CountingSink counting(*engine_);
+    replicator_->ForgetSession();
+    for (int round = 0; round < 40; ++round) {
+      replicator_->OnOverflow();
+      const absl::Status status = replicator_->Run(counting, {});
+      ASSERT_TRUE(status.ok() || absl::IsDataLoss(status)) << status;
+    }
+    EXPECT_EQ(counting.Inventories(), 0);
+  }
+  replicator_->ForgetSession();
+  ScanAndExpectEqual("at rest");
 }
 
 TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {

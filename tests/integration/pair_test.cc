@@ -161,6 +161,23 @@ class ResumeTest : public PairTest {
   uint64_t BeginImage() {
     WriteImage(site_->File("disk.img"), kImageBytes, kImageBytes);
     std::filesystem::rename(site_->File("disk.img"), site_->Volume("web") + "/disk.img");
+    return WaitUntilStaged();
+  }
+  // All of an image that DR has is written anew, while the primary's agent is down.
+  uint64_t BeginRewrite() {
+    BeginImage();
+    ExpectEqual();
+    EXPECT_EQ(site_->primary().Stop().exit_code, 0);
+    std::fstream image(site_->Volume("web") + "/disk.img", std::ios::binary | std::ios::in | std::ios::out);
+    std::mt19937_64 random(1);
+    std::vector<uint64_t> block(kImageBytes / sizeof(uint64_t));
+    for (uint64_t& word : block) word = random();
+    image.write(reinterpret_cast<const char*>(block.data()), static_cast<std::streamsize>(kImageBytes));
+    image.close();
+    EXPECT_TRUE(site_->StartPrimary().ok());
+    return WaitUntilStaged();
+  }
+  uint64_t WaitUntilStaged() {
     uint64_t staged = 0;
     const absl::Status under_way = WaitFor("DR to stage 64 MiB", absl::Seconds(120), [&] {
       staged = Staged();
@@ -197,6 +214,24 @@ TEST_F(ResumeTest, ALargeFileGoesOnWhereAKilledPrimaryLeftIt) {
   site_->primary().Kill();
   ASSERT_FALSE(std::filesystem::exists(site_->Replica("web") + "/disk.img")) << "it was across already";
   ASSERT_TRUE(site_->StartPrimary().ok());
+  ExpectResumed(staged);
+}
+
+TEST_F(ResumeTest, ARewrittenFileGoesOnWhereAKilledPrimaryLeftIt) {
+  MakeSite();
+  StartBoth();
+  const uint64_t staged = BeginRewrite();
+  site_->primary().Kill();
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  ExpectResumed(staged);
+}
+
+TEST_F(ResumeTest, ARewrittenFileGoesOnWhereAKilledDrLeftIt) {
+  MakeSite();
+  StartBoth();
+  const uint64_t staged = BeginRewrite();
+  site_->dr().Kill();
+  ASSERT_TRUE(site_->StartDr().ok());
   ExpectResumed(staged);
 }
 

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <string>
 
+#include "agent-dr/commit/held_content.h"
 #include "core/delta/content_digest.h"
 #include "core/wire/limits.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
@@ -141,19 +142,70 @@ TEST_F(LeftoversTest, NothingThatFitsIsNotFoundAndTheSessionGoesOn) {
   LeavePart(*engine);
   dr::Session session = Open(*engine);
   EXPECT_TRUE(absl::IsNotFound(session.StageResume(0, "other", kSize, "").status()));
-  EXPECT_TRUE(absl::IsNotFound(session.StageResume(0, "image", kSize, "base").status()));
   ASSERT_TRUE(session.StageBegin(0, "image", kSize, "").ok());
   Stage(session, 0, content_, 0, kSize);
   ExpectCommits(session, content_, 0);
 }
 
-TEST_F(LeftoversTest, SmallContentAndContentWithABaseAreNotKept) {
+TEST_F(LeftoversTest, ContentOverABaseIsToldAsItWillBe) {
+  const std::string base = content_.substr(0, 2 * kSegment + 1000);
+  std::string next = content_;
+  for (char& byte : next) byte = static_cast<char>(byte ^ 0x55);
+  {
+    const auto engine = host_.Start();
+    dr::Session session = Open(*engine);
+    ASSERT_TRUE(session.StageBegin(0, "image", base.size(), "").ok());
+    Stage(session, 0, base, 0, base.size());
+    ExpectCommits(session, base, 0);
+    ASSERT_TRUE(session.StageBegin(0, "image", kSize, "image").ok());
+    // The second half of the first segment, and from the middle of the second one past the base's end.
+    Stage(session, 0, next, kSegment / 2, kSegment);
+    Stage(session, 0, next, kSegment + kSegment / 2, kSize);
+  }
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  EXPECT_THAT(session.State().leftovers, ElementsAre("image"));
+  EXPECT_TRUE(absl::IsNotFound(session.StageResume(1, "image", kSize, "").status())) << "it isn't whole";
+  const auto held = session.StageResume(2, "image", kSize, "image");
+  ASSERT_TRUE(held.ok()) << held.status();
+  const std::string first = base.substr(0, kSegment / 2) + next.substr(kSegment / 2, kSegment / 2);
+  const std::string second = base.substr(kSegment, kSegment / 2) + next.substr(kSegment + kSegment / 2, kSegment / 2);
+  EXPECT_THAT(*held, ElementsAre(model::SegmentDigest{0, delta::DigestOf(first)},
+                                 model::SegmentDigest{1, delta::DigestOf(second)},
+                                 model::SegmentDigest{2, delta::DigestOf(next.substr(2 * kSegment))}));
+  // What is held of the second segment makes way for what is staged in it now, however little that is.
+  ASSERT_TRUE(session.StageData(2, kSegment + 4096, "new").ok());
+  std::string wanted = first + base.substr(kSegment, kSegment) + next.substr(2 * kSegment);
+  wanted.replace(kSegment + 4096, 3, "new");
+  ASSERT_TRUE(session.StageEnd(2).ok());
+  const model::Patch patch{"image", Meta(0600), wanted.size(), delta::DigestOfContent(wanted), 2};
+  ASSERT_TRUE(session.SubmitDurable(NextCommit(session.State(), {patch})).ok());
+  ASSERT_TRUE(session.Publish().ok());
+  std::ifstream file(host_.RootOf("vol") + "/image", std::ios::binary);
+  EXPECT_TRUE(std::string(std::istreambuf_iterator<char>(file), {}) == wanted);
+  EXPECT_THAT(Open(*engine).State().leftovers, IsEmpty());
+}
+
+TEST_F(LeftoversTest, OverABaseSegmentsPastTheBoundAreSentAgain) {
+  for (const char* const name : {"content", "base"}) std::ofstream(host_.File(name), std::ios::binary) << content_;
+  const os::Fd file(open(host_.File("content").c_str(), O_RDWR | O_CLOEXEC));
+  const os::Fd base(open(host_.File("base").c_str(), O_RDONLY | O_CLOEXEC));
+  for (const size_t bound : {2, 9}) {
+    const auto held = dr::CutToHeldOverBase(file.get(), base.get(), kSize, kSize, bound);
+    ASSERT_TRUE(held.ok()) << held.status();
+    EXPECT_EQ(held->segments.size(), 2u);
+    EXPECT_EQ(held->ranges.size(), 2u);
+  }
+}
+
+TEST_F(LeftoversTest, SmallContentAndFewBytesOverABaseAreNotKept) {
   const auto engine = host_.Start();
   dr::Session session = Open(*engine);
   ASSERT_TRUE(session.SubmitDurable(NextCommit(session.State(), {InlinePut("base", "b")})).ok());
   ASSERT_TRUE(session.Publish().ok());
   ASSERT_TRUE(session.StageBegin(0, "small", dr::kMinLeftoverBytes - 1, "").ok());
   ASSERT_TRUE(session.StageBegin(1, "patched", kSize, "base").ok());
+  Stage(session, 1, content_, 0, dr::kMinLeftoverBytes - wire::kMaxStageBytes);
   EXPECT_THAT(Open(*engine).State().leftovers, IsEmpty());
   EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
 }
@@ -248,6 +300,8 @@ TEST_F(LeftoversTest, ASidecarKeepsToItsBounds) {
   const auto round = parsed(good.path, good.size);
   ASSERT_TRUE(round.ok()) << round.status();
   EXPECT_EQ(*round, good);
+  const dr::LeftoverAbout over_base{good.path, good.size, true};
+  EXPECT_EQ(*dr::ParseLeftoverAbout(dr::EncodeLeftoverAbout(over_base)), over_base);
   for (const char* path : {"", "/abs", "../up", "a//b"}) EXPECT_FALSE(parsed(path, kSize).ok()) << path;
   EXPECT_FALSE(parsed("image", dr::kMinLeftoverBytes - 1).ok());
   EXPECT_FALSE(parsed("image", ~uint64_t{0}).ok());
