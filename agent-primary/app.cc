@@ -10,6 +10,8 @@
 
 #include "agent-primary/intake/cluster_intake.h"
 #include "agent-primary/rules/action_runner.h"
+#include "agent-primary/rules/object_keeper.h"
+#include "agent-primary/service/object_control.h"
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
@@ -29,6 +31,8 @@ namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kHealthInterval = absl::Seconds(1);
+constexpr absl::Duration kIdentityTimeout = absl::Seconds(10);
+constexpr char kObjectGuardFile[] = "object_guard.db";
 // Of grpc.health.v1.Health: SERVING while DR is connected and every volume replicates.
 constexpr char kReplicationHealth[] = "understudy.v1.Replication";
 constexpr char kPrimaryHealth[] = "understudy.v1.Primary";
@@ -71,6 +75,62 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
   };
 }
 
+// The cluster's storage objects, taken in and brought to DR.
+class ObjectPlane : public ObjectControl {
+ public:
+  // Errors as of the kubeconfig and of the guard's file. `plane` must outlive it.
+  static absl::StatusOr<std::unique_ptr<ObjectPlane>> Make(const config::PrimaryConfig& config,
+                                                           const net::ChannelSpec& peer, DataPlane& plane) {
+    const config::PrimaryKubernetes& kubernetes = *config.kubernetes;
+    absl::StatusOr<kube::ClusterAccess> access =
+        kubernetes.cluster.in_cluster
+            ? kube::LoadInCluster()
+            : kube::LoadKubeconfig(kubernetes.cluster.kubeconfig.string(), kubernetes.cluster.context);
+    RETURN_IF_ERROR(access.status());
+    std::unique_ptr<ObjectPlane> objects(new ObjectPlane(*std::move(access)));
+    ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
+    objects->catalog_ = std::make_unique<wire::CatalogClient>(std::move(channel));
+    ASSIGN_OR_RETURN(objects->keeper_,
+                     ObjectKeeper::Open((config.state_dir / kObjectGuardFile).string(),
+                                        {.max_delete_fraction = config.guard.max_delete_fraction,
+                                         .min_objects = config.guard.min_objects},
+                                        [client = &objects->identity_client_] { return kube::ClusterUid(*client); }));
+    ActionRunnerOptions options;
+    options.keeper = objects->keeper_.get();
+    objects->runner_ = std::make_unique<ActionRunner>(plane, *objects->catalog_, options);
+    objects->intake_ = std::make_unique<ClusterIntake>(
+        objects->cluster_, kubernetes.namespaces, *objects->runner_, kube::ListWatchOptions{},
+        [keeper = objects->keeper_.get()](model::ObjectKind kind) { return keeper->Doubts(kind); });
+    return objects;
+  }
+
+  void RunActions(std::stop_token stop) { runner_->Run(std::move(stop)); }
+  void RunIntake(std::stop_token stop) { intake_->Run(std::move(stop)); }
+
+  ObjectsReport Report() const override {
+    ObjectsReport report{.actions = runner_->Status(), .following_errors = {}, .guards = keeper_->Reports()};
+    for (const KindStatus& kind : intake_->Status()) {
+      if (kind.error.empty()) continue;
+      report.following_errors.push_back(fmt::format("{}: {}", model::ToString(kind.kind), kind.error));
+    }
+    return report;
+  }
+  absl::Status ApproveGuard(const std::string& guard_kind, uint64_t gone) override {
+    return runner_->ApproveGuard(guard_kind, gone);
+  }
+
+ private:
+  explicit ObjectPlane(const kube::ClusterAccess& access)
+      : cluster_(access), identity_client_(access, {.request_timeout = kIdentityTimeout}) {}
+
+  kube::Client cluster_;
+  kube::Client identity_client_;  // an answer that doesn't come keeps deletions waiting
+  std::unique_ptr<wire::CatalogClient> catalog_;
+  std::unique_ptr<ObjectKeeper> keeper_;
+  std::unique_ptr<ActionRunner> runner_;
+  std::unique_ptr<ClusterIntake> intake_;
+};
+
 }  // namespace
 
 struct PrimaryAgent::Parts {
@@ -80,16 +140,11 @@ struct PrimaryAgent::Parts {
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
 
-  // With Kubernetes only.
-  std::unique_ptr<kube::Client> cluster;
-  std::unique_ptr<wire::CatalogClient> catalog;
-  std::unique_ptr<ActionRunner> runner;
-  std::unique_ptr<ClusterIntake> intake;
+  std::unique_ptr<ObjectPlane> objects;  // with Kubernetes only
 
   std::stop_source stop;
   std::vector<std::thread> threads;
 
-  absl::Status StartIntake(const config::PrimaryKubernetes& config, const net::ChannelSpec& peer);
   absl::Status Replicating() const;
   void WatchHealth(std::stop_token token);
 };
@@ -109,7 +164,10 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
-  parts->service = MakePrimaryService(*parts->plane, config.peer.address);
+  if (config.kubernetes.has_value()) {
+    ASSIGN_OR_RETURN(parts->objects, ObjectPlane::Make(config, peer, *parts->plane));
+  }
+  parts->service = MakePrimaryService(*parts->plane, config.peer.address, parts->objects.get());
   ASSIGN_OR_RETURN(parts->server,
                    net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
   parts->server->SetServing(kPrimaryHealth, true);
@@ -117,28 +175,17 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
 
   const auto registry = telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion()));
   ASSIGN_OR_RETURN(parts->metrics, telemetry::MetricsServer::Start(
-                                       config.metrics_listen, std::make_shared<PrimaryProbe>(registry, *parts->plane),
+                                       config.metrics_listen,
+                                       std::make_shared<PrimaryProbe>(registry, *parts->plane, parts->objects.get()),
                                        [raw = parts.get()] { return raw->Replicating(); }));
   std::unique_ptr<PrimaryAgent> agent(new PrimaryAgent(std::move(parts)));
   Parts& started = *agent->parts_;
-  if (config.kubernetes.has_value()) RETURN_IF_ERROR(started.StartIntake(*config.kubernetes, peer));
+  if (started.objects != nullptr) {
+    started.threads.emplace_back([&started] { started.objects->RunActions(started.stop.get_token()); });
+    started.threads.emplace_back([&started] { started.objects->RunIntake(started.stop.get_token()); });
+  }
   started.threads.emplace_back([&started] { started.WatchHealth(started.stop.get_token()); });
   return agent;
-}
-
-absl::Status PrimaryAgent::Parts::StartIntake(const config::PrimaryKubernetes& config, const net::ChannelSpec& peer) {
-  absl::StatusOr<kube::ClusterAccess> access =
-      config.cluster.in_cluster ? kube::LoadInCluster()
-                                : kube::LoadKubeconfig(config.cluster.kubeconfig.string(), config.cluster.context);
-  RETURN_IF_ERROR(access.status());
-  cluster = std::make_unique<kube::Client>(*std::move(access));
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
-  catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
-  runner = std::make_unique<ActionRunner>(*plane, *catalog);
-  intake = std::make_unique<ClusterIntake>(*cluster, config.namespaces, *runner);
-  threads.emplace_back([this] { runner->Run(stop.get_token()); });
-  threads.emplace_back([this] { intake->Run(stop.get_token()); });
-  return absl::OkStatus();
 }
 
 absl::Status PrimaryAgent::Parts::Replicating() const {
@@ -148,12 +195,10 @@ absl::Status PrimaryAgent::Parts::Replicating() const {
       return absl::UnavailableError(fmt::format("volume '{}': {}", volume.name, volume.status.error));
     }
   }
-  if (intake == nullptr) return absl::OkStatus();
-  for (const KindStatus& kind : intake->Status()) {
-    if (!kind.error.empty()) {
-      return absl::UnavailableError(fmt::format("{}: {}", model::ToString(kind.kind), kind.error));
-    }
-  }
+  if (objects == nullptr) return absl::OkStatus();
+  const ObjectsReport report = objects->Report();
+  if (!report.following_errors.empty()) return absl::UnavailableError(report.following_errors.front());
+  if (!report.guards.empty()) return absl::FailedPreconditionError(report.guards.front().reason);
   return absl::OkStatus();
 }
 
@@ -193,8 +238,7 @@ void PrimaryAgent::Stop() {
   // The lanes end their captures where they are: what isn't acknowledged is captured again.
   parts_->server.reset();
   parts_->service.reset();
-  parts_->intake.reset();
-  parts_->runner.reset();
+  parts_->objects.reset();
   parts_->plane.reset();
 }
 

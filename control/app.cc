@@ -21,6 +21,7 @@ namespace {
 struct Options {
   std::string config_file = config::kControlConfigFile;
   OutputFormat format = OutputFormat::kTable;
+  StatusOptions status;
   VolumeSelection show;
   SyncOptions sync;
   std::string sync_timeout;
@@ -114,7 +115,10 @@ class CommandLine {
   void AddStatus() {
     CLI::App* const status =
         Add(app_, "status", "show all pairs and volumes", "drctl --config control.yaml status -o json");
-    DoesWithConfig(status, [this](const auto& config) { return RunStatus(console_, options_.format, config); });
+    status->add_flag("!--no-objects", options_.status.objects,
+                     "don't compare the DR cluster's storage objects with what they should be");
+    DoesWithConfig(
+        status, [this](const auto& config) { return RunStatus(console_, options_.format, config, options_.status); });
   }
 
   void AddVolumes() {
@@ -196,7 +200,7 @@ class CommandLine {
 
   void AddGuard() {
     CLI::App* const guard =
-        Add(app_, "guard", "volumes that are held back because a mistake at the primary is likely", "drctl guard list");
+        Add(app_, "guard", "what is held back because a mistake at the primary is likely", "drctl guard list");
     guard->require_subcommand(1);
 
     CLI::App* const list = Add(*guard, "list", "list what is held back, and why", "drctl guard list -o json");
@@ -206,8 +210,10 @@ class CommandLine {
     });
 
     CLI::App* const approve = Add(*guard, "approve", "let what is held back happen at DR: no more than was shown",
-                                  "drctl guard approve web\n  drctl guard approve web --yes");
-    approve->add_option("VOLUME", options_.approve.selection.name, "the volume's name")->required();
+                                  "drctl guard approve web\n  drctl guard approve objects:PersistentVolume --yes");
+    approve
+        ->add_option("NAME", options_.approve.selection.name, "as guard list shows it: a volume, or a guard on objects")
+        ->required();
     approve->add_option("--pair", options_.approve.selection.pair, "only in this pair");
     approve->add_flag("--yes", options_.approve.yes,
                       "don't ask; without this and without a terminal, only what would be approved is shown");

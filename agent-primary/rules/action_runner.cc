@@ -28,6 +28,7 @@ int RankOf(const Action& action) {
 // One removal that does what both would: with different uids, of whatever is there.
 void MergeRemoval(std::optional<Action>& into, Action removal) {
   if (into && into->uid != removal.uid) removal.uid.clear();
+  if (into) removal.admitted = removal.admitted && into->admitted;
   into = std::move(removal);
 }
 
@@ -62,9 +63,17 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
       held_.erase(event.key);
     } else {
       live_[event.key.kind].insert(event.key);
+      concluded_.erase(event.key);
     }
   }
+  if (options_.keeper != nullptr && event.type != model::EventType::kDeleted) options_.keeper->NoteLive(event.key);
   Action action = Decide(event);
+  if (event.concluded && action.kind == Action::Kind::kDelete) {
+    // One list's deletions are judged together, once all of it is known.
+    absl::MutexLock lock(&mutex_);
+    concluded_[action.key] = {.key = action.key, .uid = action.uid, .resource = action.resource};
+    return;
+  }
   switch (action.kind) {
     case Action::Kind::kIgnore:
       spdlog::debug("{} {}", ToString(action.key), action.reason);
@@ -86,9 +95,12 @@ void ActionRunner::OnSynced(model::ObjectKind kind, const std::set<model::Object
   absl::MutexLock lock(&mutex_);
   live_[kind] = keys;
   synced_.insert(kind);
-  const bool all = synced_.contains(model::ObjectKind::kPersistentVolume) &&
-                   synced_.contains(model::ObjectKind::kPersistentVolumeClaim);
-  if (all && !counters_.reconciled) queue_.Add(std::nullopt, kRemovalRank);
+  if (ListsAreComplete()) queue_.Add(std::nullopt, kRemovalRank);
+}
+
+bool ActionRunner::ListsAreComplete() const {
+  return synced_.contains(model::ObjectKind::kPersistentVolume) &&
+         synced_.contains(model::ObjectKind::kPersistentVolumeClaim);
 }
 
 ActionRunnerStatus ActionRunner::Status() const {
@@ -162,6 +174,7 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
     std::optional<Action>& slot = work.removal ? work.removal : work.newest;
     action = *std::exchange(slot, std::nullopt);
     work.running = running;
+    work.removing = action.kind == Action::Kind::kDelete;
     if (const auto waiting = waiting_.find(action.volume); waiting != waiting_.end()) {
       waiting->second.erase(key);
       if (waiting->second.empty()) waiting_.erase(waiting);
@@ -176,6 +189,7 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
   absl::MutexLock lock(&mutex_);
   Work& work = work_.at(key);
   work.running.reset();
+  work.removing = false;
   const bool is_removal = action.kind == Action::Kind::kDelete;
   const bool superseded = !is_removal && !work.Empty();
   if (!status.ok() && !superseded) {
@@ -206,7 +220,7 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
   }
 }
 
-absl::Status ActionRunner::Execute(const Action& action, std::stop_token stop) {
+absl::Status ActionRunner::Execute(Action& action, std::stop_token stop) {
   switch (action.kind) {
     case Action::Kind::kSyncVolume:
       return SyncVolume(action, stop);
@@ -250,9 +264,30 @@ absl::Status ActionRunner::SyncClaim(const Action& action, std::stop_token stop)
   return Put(action, volume.source, *volume.place);
 }
 
-absl::Status ActionRunner::Remove(const Action& action) {
+absl::Status ActionRunner::Remove(Action& action) {
+  if (!action.admitted) {
+    ASSIGN_OR_RETURN(action.admitted, AdmitRemoval(action));
+    if (!action.admitted) return absl::OkStatus();
+  }
   RETURN_IF_ERROR(RemoveEntry(action));
   return DiscardData(action);
+}
+
+// False: it isn't to happen, or not now: then the keeper remembers it.
+absl::StatusOr<bool> ActionRunner::AdmitRemoval(const Action& action) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto announced = announced_.find(action.key);
+    if (announced != announced_.end() && !action.uid.empty() && announced->second != action.uid) {
+      spdlog::info("{}: the deletion of an earlier object of that name comes late, and is passed over",
+                   ToString(action.key));
+      return false;
+    }
+  }
+  if (options_.keeper == nullptr) return true;
+  RETURN_IF_ERROR(options_.keeper->CheckCluster());
+  if (!options_.keeper->KnowsWhatIsAtDr()) RETURN_IF_ERROR(ListOwnEntries().status());
+  return options_.keeper->Admit({.key = action.key, .uid = action.uid, .resource = action.resource});
 }
 
 absl::Status ActionRunner::DiscardData(const Action& action) {
@@ -274,6 +309,7 @@ absl::Status ActionRunner::RemoveEntry(const Action& action) {
     known_volumes_.erase(action.key.name);
   }
   RETURN_IF_ERROR(catalog_.Delete(action.key, action.uid));
+  if (options_.keeper != nullptr) options_.keeper->NoteRemoved(action.key);
   spdlog::info("{} is gone from the primary, and from DR's catalog", ToString(action.key));
   absl::MutexLock lock(&mutex_);
   announced_.erase(action.key);
@@ -289,6 +325,7 @@ absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, co
                                 .replica_path = place.replica_path,
                                 .server = source.server,
                                 .observed_at = action.observed_at}));
+  if (options_.keeper != nullptr) options_.keeper->NotePut(action.key);
   absl::MutexLock lock(&mutex_);
   ++counters_.put;
   if (std::exchange(announced_[action.key], action.uid) == action.uid) return absl::OkStatus();
@@ -318,41 +355,124 @@ void ActionRunner::WorkOnReconciliation() {
 }
 
 absl::Status ActionRunner::Reconcile() {
-  ASSIGN_OR_RETURN(const std::vector<model::CatalogEntry> volumes, catalog_.List(model::ObjectKind::kPersistentVolume));
-  ASSIGN_OR_RETURN(const std::vector<model::CatalogEntry> claims,
-                   catalog_.List(model::ObjectKind::kPersistentVolumeClaim));
-  std::set<std::string> others;
-  for (const model::CatalogEntry& entry : volumes) {
-    const std::optional<NfsSource> source = NfsSourceOf(entry.resource);
-    if (!source || !volumes_.Locate(source->server, source->path)) others.insert(entry.key.name);
-  }
+  if (options_.keeper != nullptr) RETURN_IF_ERROR(options_.keeper->CheckCluster());
+  ASSIGN_OR_RETURN(const OwnEntries own, ListOwnEntries());
   // Claims first: while a PersistentVolume is in the catalog, it says whose its claim is.
-  for (const model::CatalogEntry& entry : claims) {
-    if (!others.contains(entry.volume)) RETURN_IF_ERROR(DeleteIfGone(entry));
-  }
-  for (const model::CatalogEntry& entry : volumes) {
-    if (!others.contains(entry.key.name)) RETURN_IF_ERROR(DeleteIfGone(entry));
+  for (const model::ObjectKind kind :
+       {model::ObjectKind::kPersistentVolumeClaim, model::ObjectKind::kVolumeSnapshot,
+        model::ObjectKind::kVolumeSnapshotContent, model::ObjectKind::kPersistentVolume}) {
+    RETURN_IF_ERROR(DeleteMissing(kind, own.at(kind)));
   }
   return absl::OkStatus();
 }
 
-absl::Status ActionRunner::DeleteIfGone(const model::CatalogEntry& entry) {
-  {
-    // What is put into the catalog was live before: what the list returned and isn't live now has gone.
-    absl::MutexLock lock(&mutex_);
-    if (live_[entry.key.kind].contains(entry.key)) return absl::OkStatus();
+absl::StatusOr<ActionRunner::OwnEntries> ActionRunner::ListOwnEntries() {
+  OwnEntries own;
+  std::set<std::string> others;
+  ASSIGN_OR_RETURN(std::vector<model::CatalogEntry> volumes, catalog_.List(model::ObjectKind::kPersistentVolume));
+  for (model::CatalogEntry& entry : volumes) {
+    const std::optional<NfsSource> source = NfsSourceOf(entry.resource);
+    if (source && volumes_.Locate(source->server, source->path)) {
+      own[model::ObjectKind::kPersistentVolume].push_back(std::move(entry));
+    } else {
+      others.insert(entry.key.name);
+    }
   }
-  Action removal{.kind = Action::Kind::kDelete, .key = entry.key, .uid = entry.uid};
-  RETURN_IF_ERROR(RemoveEntry(removal));
-  if (entry.key.kind != model::ObjectKind::kPersistentVolume) return absl::OkStatus();
-  removal.volume = entry.key.name;
-  removal.source = NfsSourceOf(entry.resource).value_or(NfsSource{});
-  // The entry is gone, so a later comparison wouldn't find it: from here on it is tried like any other action.
+  own.try_emplace(model::ObjectKind::kPersistentVolume);
+  for (const model::ObjectKind kind : {model::ObjectKind::kPersistentVolumeClaim, model::ObjectKind::kVolumeSnapshot,
+                                       model::ObjectKind::kVolumeSnapshotContent}) {
+    ASSIGN_OR_RETURN(own[kind], catalog_.List(kind));
+    std::erase_if(own[kind], [&](const model::CatalogEntry& entry) { return others.contains(entry.volume); });
+  }
+  if (options_.keeper == nullptr) return own;
   absl::MutexLock lock(&mutex_);
-  if (stopped_ || live_[entry.key.kind].contains(entry.key)) return absl::OkStatus();
-  Work& work = work_[entry.key];
+  for (const auto& [kind, entries] : own) {
+    std::set<model::ObjectKey> keys;
+    for (const model::CatalogEntry& entry : entries) keys.insert(entry.key);
+    // What was put while the catalog was read.
+    for (const auto& [key, uid] : announced_) {
+      if (key.kind == kind) keys.insert(key);
+    }
+    std::erase_if(keys,
+                  [this](const model::ObjectKey& key) ABSL_NO_THREAD_SAFETY_ANALYSIS { return BeingRemoved(key); });
+    options_.keeper->SetAtDr(kind, std::move(keys));
+  }
+  return own;
+}
+
+// Whether the guard has let its removal pass already.
+bool ActionRunner::BeingRemoved(const model::ObjectKey& key) const {
+  const auto work = work_.find(key);
+  if (work == work_.end()) return false;
+  return work->second.removing || (work->second.removal && work->second.removal->admitted);
+}
+
+ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
+  Missing missing;
+  const std::set<model::ObjectKey>& live = live_[kind];
+  std::set<model::ObjectKey> in_catalog;
+  // What is put into the catalog was live before: what the list returned and isn't live now has gone.
+  for (const model::CatalogEntry& entry : entries) {
+    in_catalog.insert(entry.key);
+    const auto work = work_.find(entry.key);
+    const bool under_way = work != work_.end() && (work->second.removal || work->second.removing);
+    if (live.contains(entry.key) || under_way) continue;
+    missing.at_dr.push_back({entry.key, entry.uid, entry.resource});
+  }
+  for (const auto& [key, deletion] : concluded_) {
+    if (key.kind != kind || live.contains(key) || in_catalog.contains(key)) continue;
+    // A replica may be on its way although its object isn't at DR yet.
+    const std::optional<NfsSource> source = NfsSourceOf(deletion.resource);
+    const bool has_data = kind == model::ObjectKind::kPersistentVolume && source &&
+                          volumes_.Locate(source->server, source->path).has_value();
+    (has_data ? missing.at_dr : missing.elsewhere).push_back(deletion);
+  }
+  return missing;
+}
+
+absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
+  Missing missing;
+  bool list_is_empty = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!synced_.contains(kind)) return absl::OkStatus();  // not served, or not listed yet
+    missing = MissingOf(kind, entries);
+    list_is_empty = live_[kind].empty();
+  }
+  if (options_.keeper != nullptr) {
+    ASSIGN_OR_RETURN(missing.at_dr, options_.keeper->AdmitMissing(kind, std::move(missing.at_dr), list_is_empty));
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(concluded_, [kind](const auto& deletion) { return deletion.first.kind == kind; });
+  }
+  for (const ObjectDeletion& deletion : missing.at_dr) BeginRemoval(deletion);
+  for (const ObjectDeletion& deletion : missing.elsewhere) BeginRemoval(deletion);
+  return absl::OkStatus();
+}
+
+// Doesn't wait for room: workers call it.
+void ActionRunner::BeginRemoval(const ObjectDeletion& deletion) {
+  Action removal{.kind = Action::Kind::kDelete, .key = deletion.key, .uid = deletion.uid, .admitted = true};
+  if (deletion.key.kind == model::ObjectKind::kPersistentVolume) {
+    removal.volume = deletion.key.name;
+    removal.source = NfsSourceOf(deletion.resource).value_or(NfsSource{});
+  }
+  absl::MutexLock lock(&mutex_);
+  if (stopped_ || live_[deletion.key.kind].contains(deletion.key)) return;
+  Work& work = work_[deletion.key];
+  work.newest.reset();
   MergeRemoval(work.removal, std::move(removal));
-  Enqueue(entry.key, work);
+  if (work.running) work.running->request_stop();
+  Enqueue(deletion.key, work);
+}
+
+absl::Status ActionRunner::ApproveGuard(const std::string& guard_kind, uint64_t gone) {
+  if (options_.keeper == nullptr) return absl::FailedPreconditionError("no guard holds an object back");
+  ASSIGN_OR_RETURN(const std::vector<ObjectDeletion> approved, options_.keeper->Approve(guard_kind, gone));
+  for (const ObjectDeletion& deletion : approved) BeginRemoval(deletion);
+  absl::MutexLock lock(&mutex_);
+  if (ListsAreComplete()) queue_.Add(std::nullopt, kRemovalRank);
   return absl::OkStatus();
 }
 

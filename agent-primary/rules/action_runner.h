@@ -2,8 +2,9 @@
 // leaves the catalog first, then its data goes to DR's trash.
 //
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
-// ends the one under way, and no object has two at once. What fails is tried again with growing pauses for as long as
-// the object is there; one object's trouble doesn't hold up another's. A claim waits for its PersistentVolume.
+// ends the one under way, and no object has two at once. Deletions pass the guard first (object_keeper.h). What fails
+// is tried again with growing pauses for as long as the object is there; one object's trouble doesn't hold up
+// another's. A claim waits for its PersistentVolume.
 #pragma once
 
 #include <map>
@@ -17,6 +18,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/rules/event_sink.h"
+#include "agent-primary/rules/object_keeper.h"
 #include "agent-primary/rules/rules.h"
 #include "agent-primary/rules/volume_actions.h"
 #include "core/base/clock.h"
@@ -30,6 +32,7 @@ struct ActionRunnerOptions {
   int workers = 32;              // a worker waits with its volume's first replication, which may take hours
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
+  ObjectKeeper* keeper = nullptr;  // must outlive the runner; nullptr: no deletion is held back
 };
 
 struct ObjectProblem {
@@ -43,7 +46,7 @@ struct ActionRunnerStatus {
   uint64_t put = 0;
   uint64_t deleted = 0;
   uint64_t failures = 0;
-  bool reconciled = false;              // what was deleted while the agent was down has been found and deleted at DR
+  bool reconciled = false;              // what was deleted while the agent was down has been found
   std::vector<ObjectProblem> problems;  // of objects that are being tried again or held; at most kMaxProblems
 };
 
@@ -61,11 +64,14 @@ class ActionRunner : public EventSink {
 
   void OnEvent(const model::ObjectEvent& event) override;
   // When both PersistentVolumes and claims are synced: entries of DR's catalog that are gone from the cluster are
-  // deleted there, if they belong to this pair: a PersistentVolume by its place, a claim by its PersistentVolume.
+  // deleted there, if they belong to this pair (a PersistentVolume by its place, any other by its PersistentVolume) and
+  // the guard lets all of them pass.
   void OnSynced(model::ObjectKind kind, const std::set<model::ObjectKey>& keys) override;
 
   // Thread-safe.
   [[nodiscard]] ActionRunnerStatus Status() const;
+  // As ObjectKeeper::Approve; what was held back is under way when it returns. Thread-safe.
+  [[nodiscard]] absl::Status ApproveGuard(const std::string& guard_kind, uint64_t gone);
 
  private:
   // What is left to do for one object: the removal of what was there first, then the newest state.
@@ -73,6 +79,7 @@ class ActionRunner : public EventSink {
     std::optional<Action> removal;
     std::optional<Action> newest;
     std::shared_ptr<std::stop_source> running;  // set while a worker has it
+    bool removing = false;                      // and what it has is a removal
     std::string problem;
     [[nodiscard]] bool Empty() const { return !removal && !newest; }
   };
@@ -89,17 +96,32 @@ class ActionRunner : public EventSink {
   void WorkOn(std::stop_token stop, int worst_rank);
   void WorkOnObject(const model::ObjectKey& key, std::stop_token stop);
   void Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped);
-  [[nodiscard]] absl::Status Execute(const Action& action, std::stop_token stop);
+  // Notes in `action` what mustn't be asked again when it is tried again.
+  [[nodiscard]] absl::Status Execute(Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncVolume(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncClaim(const Action& action, std::stop_token stop);
-  [[nodiscard]] absl::Status Remove(const Action& action);
+  [[nodiscard]] absl::Status Remove(Action& action);
+  [[nodiscard]] absl::StatusOr<bool> AdmitRemoval(const Action& action);
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
   void SetVolume(const std::string& name, Volume volume);
   void WorkOnReconciliation();
   [[nodiscard]] absl::Status Reconcile();
-  [[nodiscard]] absl::Status DeleteIfGone(const model::CatalogEntry& entry);
+  // This pair's part of DR's catalog, by kind; the keeper knows it then.
+  using OwnEntries = std::map<model::ObjectKind, std::vector<model::CatalogEntry>>;
+  [[nodiscard]] absl::StatusOr<OwnEntries> ListOwnEntries();
+  [[nodiscard]] absl::Status DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries);
+  // Neither in the newest list, nor being removed.
+  struct Missing {
+    std::vector<ObjectDeletion> at_dr;      // in the catalog, or with a replica on its way
+    std::vector<ObjectDeletion> elsewhere;  // DR never had it
+  };
+  [[nodiscard]] Missing MissingOf(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool ListsAreComplete() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool BeingRemoved(const model::ObjectKey& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginRemoval(const ObjectDeletion& deletion);
 
   VolumeActions& volumes_;
   model::CatalogWriter& catalog_;
@@ -115,6 +137,7 @@ class ActionRunner : public EventSink {
   std::map<std::string, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);  // claims by PersistentVolume
   std::map<model::ObjectKind, std::set<model::ObjectKey>> live_ ABSL_GUARDED_BY(mutex_);
   std::set<model::ObjectKind> synced_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, ObjectDeletion> concluded_ ABSL_GUARDED_BY(mutex_);  // from lists, to be judged
   ActionRunnerStatus counters_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -42,9 +42,36 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   return message;
 }
 
+v1::Guard ToProto(const ObjectGuardReport& report) {
+  v1::Guard guard;
+  guard.set_kind(report.kind);
+  guard.set_reason(report.reason);
+  guard.set_entries_gone(report.gone);
+  guard.set_entries_before(report.before);
+  guard.set_since_nanoseconds(report.since_nanoseconds);
+  return guard;
+}
+
+v1::ObjectsStatus ToProto(const ObjectsReport& report) {
+  v1::ObjectsStatus message;
+  message.set_pending(report.actions.pending);
+  message.set_waiting(report.actions.waiting);
+  message.set_reconciled(report.actions.reconciled);
+  for (const ObjectProblem& problem : report.actions.problems) {
+    v1::ObjectProblem& added = *message.add_problems();
+    added.set_kind(std::string(model::ToString(problem.key.kind)));
+    added.set_namespace_name(problem.key.namespace_name);
+    added.set_name(problem.key.name);
+    added.set_message(problem.message);
+  }
+  for (const std::string& error : report.following_errors) message.add_following_errors(error);
+  return message;
+}
+
 class PrimaryService : public v1::Primary::Service {
  public:
-  PrimaryService(DataPlane& plane, std::string peer_address) : plane_(plane), peer_address_(std::move(peer_address)) {}
+  PrimaryService(DataPlane& plane, std::string peer_address, ObjectControl* objects)
+      : plane_(plane), peer_address_(std::move(peer_address)), objects_(objects) {}
 
   grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest* request,
                            v1::ListVolumesResponse* response) override {
@@ -58,6 +85,10 @@ class PrimaryService : public v1::Primary::Service {
     response->set_peer_connected(connection.ok());
     response->set_peer_error(std::string(MessageOf(connection)));
     response->set_peer_address(peer_address_);
+    if (objects_ == nullptr) return grpc::Status::OK;
+    const ObjectsReport objects = objects_->Report();
+    *response->mutable_objects() = ToProto(objects);
+    for (const ObjectGuardReport& guard : objects.guards) *response->add_object_guards() = ToProto(guard);
     return grpc::Status::OK;
   }
 
@@ -80,6 +111,9 @@ class PrimaryService : public v1::Primary::Service {
 
   grpc::Status ApproveGuard(grpc::ServerContext*, const v1::ApproveGuardRequest* request,
                             v1::ApproveGuardResponse* response) override {
+    if (request->volume().empty() && objects_ != nullptr) {
+      return net::ToGrpcStatus(objects_->ApproveGuard(request->kind(), request->entries_gone()));
+    }
     const absl::Status fit = CheckApproval(*request);
     if (!fit.ok()) return net::ToGrpcStatus(fit);
     const absl::StatusOr<VolumeReport> report =
@@ -103,12 +137,13 @@ class PrimaryService : public v1::Primary::Service {
 
   DataPlane& plane_;
   const std::string peer_address_;
+  ObjectControl* const objects_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address) {
-  return std::make_unique<PrimaryService>(plane, std::move(peer_address));
+std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address, ObjectControl* objects) {
+  return std::make_unique<PrimaryService>(plane, std::move(peer_address), objects);
 }
 
 }  // namespace understudy::primary

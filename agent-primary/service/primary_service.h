@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
 
 namespace grpc {
@@ -12,7 +13,9 @@ class Service;
 
 namespace understudy::primary {
 
-// `plane` must outlive the service. `peer_address` is for messages.
-[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address);
+// `plane` and `objects` must outlive the service; `objects` is nullptr when no cluster's objects are taken in.
+// `peer_address` is for messages.
+[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address,
+                                                                ObjectControl* objects);
 
 }  // namespace understudy::primary

@@ -14,6 +14,11 @@
 namespace understudy::control {
 namespace {
 
+GuardView FromWire(const v1::Guard& wire) {
+  return {wire.kind(), wire.reason(), wire.entries_gone(), wire.entries_before(),
+          absl::FromUnixNanos(wire.since_nanoseconds())};
+}
+
 PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   PrimaryVolume volume;
   volume.name = wire.name();
@@ -35,11 +40,20 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   }
   volume.origin = wire.origin();
   volume.complete = wire.complete();
-  if (wire.has_guard()) {
-    volume.guard = GuardView{wire.guard().kind(), wire.guard().reason(), wire.guard().entries_gone(),
-                             wire.guard().entries_before(), absl::FromUnixNanos(wire.guard().since_nanoseconds())};
-  }
+  if (wire.has_guard()) volume.guard = FromWire(wire.guard());
   return volume;
+}
+
+ObjectsView FromWire(const v1::ObjectsStatus& wire) {
+  ObjectsView view{.pending = wire.pending(),
+                   .waiting = wire.waiting(),
+                   .reconciled = wire.reconciled(),
+                   .problems = {},
+                   .following_errors = {wire.following_errors().begin(), wire.following_errors().end()}};
+  for (const v1::ObjectProblem& problem : wire.problems()) {
+    view.problems.push_back({problem.kind(), problem.namespace_name(), problem.name(), problem.message()});
+  }
+  return view;
 }
 
 DrReplica FromWire(const v1::ReplicaState& wire) {
@@ -68,6 +82,17 @@ constexpr char kDrProgram[] = "understudy-dr";
 struct PrimaryClient::Stub {
   std::string address;
   std::unique_ptr<v1::Primary::Stub> rpc;
+
+  absl::Status Approve(const std::string& volume, const GuardView& guard, v1::ApproveGuardResponse& response) const {
+    grpc::ClientContext context;
+    SetTimeout(context, kApprovalTimeout);
+    v1::ApproveGuardRequest request;
+    request.set_volume(volume);
+    request.set_kind(guard.kind);
+    request.set_entries_gone(guard.entries_gone);
+    const grpc::Status status = rpc->ApproveGuard(&context, request, &response);
+    return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, address);
+  }
 };
 
 absl::StatusOr<PrimaryClient> PrimaryClient::Create(const std::string& address, const net::TlsFiles& tls) {
@@ -90,20 +115,20 @@ absl::StatusOr<PrimaryVolumes> PrimaryClient::ListVolumes() const {
   result.peer_connected = response.peer_connected();
   result.peer_error = response.peer_error();
   result.peer_address = response.peer_address();
+  for (const v1::Guard& guard : response.object_guards()) result.object_guards.push_back(FromWire(guard));
+  if (response.has_objects()) result.objects = FromWire(response.objects());
   return result;
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::ApproveGuard(const std::string& volume, const GuardView& guard) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kApprovalTimeout);
-  v1::ApproveGuardRequest request;
-  request.set_volume(volume);
-  request.set_kind(guard.kind);
-  request.set_entries_gone(guard.entries_gone);
   v1::ApproveGuardResponse response;
-  const grpc::Status status = stub_->rpc->ApproveGuard(&context, request, &response);
-  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  RETURN_IF_ERROR(stub_->Approve(volume, guard, response));
   return FromWire(response.volume());
+}
+
+absl::Status PrimaryClient::ApproveObjectGuard(const GuardView& guard) const {
+  v1::ApproveGuardResponse response;
+  return stub_->Approve("", guard, response);
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,

@@ -16,9 +16,9 @@ namespace understudy::control {
 
 inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
 
-// Why a volume is held back.
+// Why a volume is held back, or deletions of storage objects are.
 struct GuardView {
-  std::string kind;    // deletion or root
+  std::string kind;    // deletion or root; of storage objects: "objects:" and their kind, or cluster
   std::string reason;  // with what to do
   uint64_t entries_gone = 0;
   uint64_t entries_before = 0;
@@ -47,11 +47,30 @@ struct PrimaryVolume {
   std::optional<GuardView> guard;
 };
 
+// A storage object that isn't yet as it should be.
+struct ObjectProblemView {
+  std::string kind;
+  std::string namespace_name;
+  std::string name;
+  std::string message;
+};
+
+// How the primary cluster's storage objects come to DR's catalog.
+struct ObjectsView {
+  uint64_t pending = 0;  // objects with something left to do
+  uint64_t waiting = 0;  // of them, claims whose PersistentVolume isn't across
+  bool reconciled = false;
+  std::vector<ObjectProblemView> problems;
+  std::vector<std::string> following_errors;
+};
+
 struct PrimaryVolumes {
   std::vector<PrimaryVolume> volumes;
   bool peer_connected = false;
   std::string peer_error;
   std::string peer_address;
+  std::vector<GuardView> object_guards;  // that hold something back
+  std::optional<ObjectsView> objects;    // nullopt: no cluster's objects are taken in
 };
 
 // A volume as understudy-dr sees it.
@@ -77,6 +96,8 @@ class PrimaryClient {
   [[nodiscard]] absl::StatusOr<PrimaryVolumes> ListVolumes() const;
   // Lets what `guard` holds back happen, and no more. FAILED_PRECONDITION: by now it is more, or nothing.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> ApproveGuard(const std::string& volume, const GuardView& guard) const;
+  // The same for one of object_guards.
+  [[nodiscard]] absl::Status ApproveObjectGuard(const GuardView& guard) const;
   // Returns when everything written before the call is durable at DR, and shown by the replica's folder if `published`;
   // DEADLINE_EXCEEDED after `timeout`. `on_progress` is called about once a second.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,

@@ -13,8 +13,13 @@
 
 namespace understudy::control {
 
-// Everything that is known, also when an agent can't be reached; kUnreachable then.
-[[nodiscard]] ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config);
+struct StatusOptions {
+  bool objects = true;  // compare DR's storage objects with the catalogs, when a DR cluster is configured
+};
+// Everything that is known, also when an agent can't be reached; kUnreachable then. That the DR cluster can't be
+// reached is shown, and is no failure.
+[[nodiscard]] ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                 const StatusOptions& options);
 
 [[nodiscard]] ExitCode RunVolumesList(const Console& console, OutputFormat format, const config::ControlConfig& config);
 

@@ -17,11 +17,6 @@
 namespace understudy::control {
 namespace {
 
-absl::StatusOr<kube::ClusterAccess> AccessTo(const config::ClusterConfig& cluster) {
-  if (cluster.in_cluster) return kube::LoadInCluster();
-  return kube::LoadKubeconfig(cluster.kubeconfig.native(), cluster.context);
-}
-
 FollowerOptions OptionsFor(const config::ControlConfig& config, const config::PairConfig& pair) {
   FollowerOptions options;
   options.pair = pair.name;
@@ -32,6 +27,11 @@ FollowerOptions OptionsFor(const config::ControlConfig& config, const config::Pa
 }
 
 }  // namespace
+
+absl::StatusOr<kube::ClusterAccess> AccessTo(const config::ClusterConfig& cluster) {
+  if (cluster.in_cluster) return kube::LoadInCluster();
+  return kube::LoadKubeconfig(cluster.kubeconfig.native(), cluster.context);
+}
 
 struct StandbyService::Parts {
   // Each outlives what comes after it.

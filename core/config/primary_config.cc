@@ -125,6 +125,11 @@ void GuardConfig::Describe(Visitor& v) {
   v.Count({.key = "min_files",
            .doc = "with fewer entries gone than this it isn't held back, unless nothing is left of 64 MiB or more"},
           min_files, 1, kMaxMinFiles);
+  v.Count(
+      {.key = "min_objects",
+       .doc = "deletions of Kubernetes objects are held back when more than `max_delete_fraction` of a kind, and at "
+              "least so many, are gone within an hour; or when a list of the cluster is empty"},
+      min_objects, 1, kMaxMinFiles);
 }
 
 void PrimaryKubernetes::Describe(Visitor& v) {

@@ -59,6 +59,7 @@ struct CaptureConfig {
 struct GuardConfig {
   double max_delete_fraction = 0.5;
   uint64_t min_files = 100;
+  uint64_t min_objects = 5;
   void Describe(Visitor& v);
 };
 

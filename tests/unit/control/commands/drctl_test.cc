@@ -59,6 +59,18 @@ class FakePrimary : public v1::Primary::Service {
       volume.mutable_guard()->set_since_nanoseconds(1'700'000'000'500'000'000);
     }
   }
+  // A guard on storage objects.
+  void GuardObjects(const std::string& kind, uint64_t gone, uint64_t before) {
+    const absl::MutexLock lock(&mutex_);
+    v1::Guard& guard = *volumes_.add_object_guards();
+    guard.set_kind(kind);
+    guard.set_reason("nearly all would go");
+    guard.set_entries_gone(gone);
+    guard.set_entries_before(before);
+    guard.set_since_nanoseconds(1'700'000'000'500'000'000);
+    volumes_.mutable_objects()->set_pending(2);
+    volumes_.mutable_objects()->add_following_errors("PersistentVolume: forbidden");
+  }
   // As which `name` is reported while it is synced.
   void Fail(const std::string& name, const std::string& state, const std::string& error) {
     const absl::MutexLock lock(&mutex_);
@@ -583,6 +595,29 @@ TEST_F(DrctlTest, GuardApproveApprovesWhatWasShown) {
   EXPECT_EQ(unasked.code, 0) << unasked.err;
   EXPECT_EQ(json::parse(unasked.out).at("approved").at("entries_gone"), 700);
   EXPECT_EQ(primary_.Approved(), "web deletion 700");
+}
+
+TEST_F(DrctlTest, AGuardOnStorageObjectsIsShownAndApprovedByItsKind) {
+  primary_.Add("web");
+  primary_.GuardObjects("objects:PersistentVolume", 6, 8);
+  primary_.GuardObjects("cluster", 0, 0);
+  const json guards = json::parse(Drctl({"guard", "list", "-o", "json"}).out).at("guards");
+  ASSERT_EQ(guards.size(), 2u);
+  EXPECT_EQ(guards.at(0).at("name"), "objects:PersistentVolume");
+  EXPECT_EQ(guards.at(0).at("entries_gone"), 6);
+  EXPECT_EQ(guards.at(1).at("name"), "cluster");
+  EXPECT_THAT(Drctl({"status"}).out, AllOf(HasSubstr("pair local: nearly all would go"),
+                                           HasSubstr("can't be followed: PersistentVolume: forbidden")));
+  const json primary = json::parse(Drctl({"status", "-o", "json"}).out).at("pairs").at(0).at("primary");
+  EXPECT_EQ(primary.at("object_guards").at(0).at("entries_before"), 8);
+  EXPECT_EQ(primary.at("objects").at("pending"), 2);
+  EXPECT_EQ(Drctl({"guard", "approve", "objects:PersistentVolume"}).code, 5);
+  EXPECT_EQ(Drctl({"guard", "approve", "objects:PersistentVolumeClaim", "--yes"}).code, 5);
+  EXPECT_THAT(primary_.Approved(), IsEmpty());
+  EXPECT_EQ(Drctl({"guard", "approve", "objects:PersistentVolume", "--yes"}).code, 0);
+  EXPECT_EQ(primary_.Approved(), " objects:PersistentVolume 6");
+  EXPECT_EQ(Drctl({"guard", "approve", "cluster", "--yes"}).code, 0);
+  EXPECT_EQ(primary_.Approved(), " cluster 0");
 }
 
 TEST_F(DrctlTest, GuardApproveInAScriptNeedsYes) {
