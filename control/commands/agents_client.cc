@@ -209,6 +209,20 @@ absl::StatusOr<DrReplica> ReplicaClient::RestoreTrash(const std::string& id) con
   return FromWire(response.replica());
 }
 
+absl::StatusOr<std::optional<uint64_t>> ReplicaClient::FileSize(const std::string& volume,
+                                                                const std::string& path) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kQueryTimeout);
+  v1::StatEntryRequest request;
+  request.set_volume(volume);
+  request.set_path(path);
+  v1::StatEntryResponse response;
+  const grpc::Status status = stub_->rpc->StatEntry(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
+  if (!response.found() || !response.regular()) return std::nullopt;
+  return response.size_bytes();
+}
+
 absl::Status ReplicaClient::PurgeTrash(const std::string& id) const {
   grpc::ClientContext context;
   SetTimeout(context, kQueryTimeout);

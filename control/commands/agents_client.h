@@ -116,6 +116,10 @@ class ReplicaClient {
   ~ReplicaClient();
 
   [[nodiscard]] absl::StatusOr<std::vector<DrReplica>> ListReplicas() const;
+  // Of the regular file at `path` of the replica, with all acknowledged commits in it; nullopt: there is none.
+  // FAILED_PRECONDITION: there is no such replica.
+  [[nodiscard]] absl::StatusOr<std::optional<uint64_t>> FileSize(const std::string& volume,
+                                                                 const std::string& path) const;
 
   // Ascending by id.
   [[nodiscard]] absl::StatusOr<std::vector<model::TrashEntry>> ListTrash() const;

@@ -5,6 +5,8 @@
 #include <thread>
 
 #include "control/apply/applier.h"
+#include "control/apply/snapshot_check.h"
+#include "control/commands/agents_client.h"
 #include "control/commands/server_filter.h"
 #include "core/base/log.h"
 #include "core/kube/access.h"
@@ -36,6 +38,8 @@ struct StandbyService::Parts {
   struct Pair {
     std::string name;
     std::unique_ptr<model::CatalogReader> catalog;
+    std::unique_ptr<ReplicaClient> replicas;
+    std::unique_ptr<SnapshotCheck> snapshots;
     std::unique_ptr<Follower> follower;
     std::jthread thread;
   };
@@ -59,8 +63,13 @@ absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const conf
     ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
     auto catalog =
         std::make_unique<ServerFilter>(std::make_unique<wire::CatalogClient>(std::move(channel)), pair.server_names);
-    auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier);
-    parts->pairs.push_back({pair.name, std::move(catalog), std::move(follower), {}});
+    ASSIGN_OR_RETURN(ReplicaClient client, ReplicaClient::Create(pair.dr, tls));
+    auto replicas = std::make_unique<ReplicaClient>(std::move(client));
+    auto snapshots = std::make_unique<ArchiveCheck>(
+        [raw = replicas.get()](const std::string& volume, const std::string& path) { return raw->FileSize(volume, path); });
+    auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier, *snapshots);
+    parts->pairs.push_back(
+        {pair.name, std::move(catalog), std::move(replicas), std::move(snapshots), std::move(follower), {}});
   }
   for (Parts::Pair& pair : parts->pairs) {
     pair.thread =

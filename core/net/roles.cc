@@ -29,6 +29,7 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Replica/ListTrash", kControlPlane},
     {"/understudy.v1.Replica/PurgeTrash", kControlPlane},
     {"/understudy.v1.Replica/RestoreTrash", kControlPlane},
+    {"/understudy.v1.Replica/StatEntry", kControlPlane},
     {"/understudy.v1.Replication/DiscardVolume", kPrimaryAgent},
     {"/understudy.v1.Replication/Handshake", kPrimaryAgent},
     {"/understudy.v1.Replication/Inventory", kPrimaryAgent},
