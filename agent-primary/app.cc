@@ -8,10 +8,7 @@
 #include <thread>
 #include <utility>
 
-#include "agent-primary/intake/cluster_intake.h"
-#include "agent-primary/rules/action_runner.h"
-#include "agent-primary/rules/object_keeper.h"
-#include "agent-primary/service/object_control.h"
+#include "agent-primary/object_plane.h"
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
@@ -20,19 +17,15 @@
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/daemon/version.h"
-#include "core/kube/access.h"
 #include "core/net/channel.h"
 #include "core/net/rpc_server.h"
 #include "core/telemetry/metrics_server.h"
-#include "core/wire/catalog_client.h"
 
 namespace understudy::primary {
 namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kHealthInterval = absl::Seconds(1);
-constexpr absl::Duration kIdentityTimeout = absl::Seconds(10);
-constexpr char kObjectGuardFile[] = "object_guard.db";
 // Of grpc.health.v1.Health: SERVING while DR is connected and every volume replicates.
 constexpr char kReplicationHealth[] = "understudy.v1.Replication";
 constexpr char kPrimaryHealth[] = "understudy.v1.Primary";
@@ -75,62 +68,6 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
   };
 }
 
-// The cluster's storage objects, taken in and brought to DR.
-class ObjectPlane : public ObjectControl {
- public:
-  // Errors as of the kubeconfig and of the guard's file. `plane` must outlive it.
-  static absl::StatusOr<std::unique_ptr<ObjectPlane>> Make(const config::PrimaryConfig& config,
-                                                           const net::ChannelSpec& peer, DataPlane& plane) {
-    const config::PrimaryKubernetes& kubernetes = *config.kubernetes;
-    absl::StatusOr<kube::ClusterAccess> access =
-        kubernetes.cluster.in_cluster
-            ? kube::LoadInCluster()
-            : kube::LoadKubeconfig(kubernetes.cluster.kubeconfig.string(), kubernetes.cluster.context);
-    RETURN_IF_ERROR(access.status());
-    std::unique_ptr<ObjectPlane> objects(new ObjectPlane(*std::move(access)));
-    ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
-    objects->catalog_ = std::make_unique<wire::CatalogClient>(std::move(channel));
-    ASSIGN_OR_RETURN(objects->keeper_,
-                     ObjectKeeper::Open((config.state_dir / kObjectGuardFile).string(),
-                                        {.max_delete_fraction = config.guard.max_delete_fraction,
-                                         .min_objects = config.guard.min_objects},
-                                        [client = &objects->identity_client_] { return kube::ClusterUid(*client); }));
-    ActionRunnerOptions options;
-    options.keeper = objects->keeper_.get();
-    objects->runner_ = std::make_unique<ActionRunner>(plane, *objects->catalog_, options);
-    objects->intake_ = std::make_unique<ClusterIntake>(
-        objects->cluster_, kubernetes.namespaces, *objects->runner_, kube::ListWatchOptions{},
-        [keeper = objects->keeper_.get()](model::ObjectKind kind) { return keeper->Doubts(kind); });
-    return objects;
-  }
-
-  void RunActions(std::stop_token stop) { runner_->Run(std::move(stop)); }
-  void RunIntake(std::stop_token stop) { intake_->Run(std::move(stop)); }
-
-  ObjectsReport Report() const override {
-    ObjectsReport report{.actions = runner_->Status(), .following_errors = {}, .guards = keeper_->Reports()};
-    for (const KindStatus& kind : intake_->Status()) {
-      if (kind.error.empty()) continue;
-      report.following_errors.push_back(fmt::format("{}: {}", model::ToString(kind.kind), kind.error));
-    }
-    return report;
-  }
-  absl::Status ApproveGuard(const std::string& guard_kind, uint64_t gone) override {
-    return runner_->ApproveGuard(guard_kind, gone);
-  }
-
- private:
-  explicit ObjectPlane(const kube::ClusterAccess& access)
-      : cluster_(access), identity_client_(access, {.request_timeout = kIdentityTimeout}) {}
-
-  kube::Client cluster_;
-  kube::Client identity_client_;  // an answer that doesn't come keeps deletions waiting
-  std::unique_ptr<wire::CatalogClient> catalog_;
-  std::unique_ptr<ObjectKeeper> keeper_;
-  std::unique_ptr<ActionRunner> runner_;
-  std::unique_ptr<ClusterIntake> intake_;
-};
-
 }  // namespace
 
 struct PrimaryAgent::Parts {
@@ -140,11 +77,12 @@ struct PrimaryAgent::Parts {
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
 
-  std::unique_ptr<ObjectPlane> objects;  // with Kubernetes only
+  std::unique_ptr<ObjectPlane> objects;  // where object events are taken in only
 
   std::stop_source stop;
   std::vector<std::thread> threads;
 
+  absl::Status StartMetrics(const config::PrimaryConfig& config);
   absl::Status Replicating() const;
   void WatchHealth(std::stop_token token);
 };
@@ -164,28 +102,33 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
-  if (config.kubernetes.has_value()) {
-    ASSIGN_OR_RETURN(parts->objects, ObjectPlane::Make(config, peer, *parts->plane));
+  if (config.kubernetes || config.webhook) {
+    ASSIGN_OR_RETURN(parts->objects, ObjectPlane::Open(config, peer, *parts->plane));
   }
-  parts->service = MakePrimaryService(*parts->plane, config.peer.address, parts->objects.get());
+  parts->service = MakePrimaryService({.plane = *parts->plane,
+                                       .objects = parts->objects.get(),
+                                       .events = parts->objects ? &parts->objects->events() : nullptr,
+                                       .peer_address = config.peer.address});
   ASSIGN_OR_RETURN(parts->server,
                    net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
   parts->server->SetServing(kPrimaryHealth, true);
   parts->server->SetServing(kReplicationHealth, false);
 
-  const auto registry = telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion()));
-  ASSIGN_OR_RETURN(parts->metrics, telemetry::MetricsServer::Start(
-                                       config.metrics_listen,
-                                       std::make_shared<PrimaryProbe>(registry, *parts->plane, parts->objects.get()),
-                                       [raw = parts.get()] { return raw->Replicating(); }));
   std::unique_ptr<PrimaryAgent> agent(new PrimaryAgent(std::move(parts)));
   Parts& started = *agent->parts_;
-  if (started.objects != nullptr) {
-    started.threads.emplace_back([&started] { started.objects->RunActions(started.stop.get_token()); });
-    started.threads.emplace_back([&started] { started.objects->RunIntake(started.stop.get_token()); });
-  }
+  if (started.objects != nullptr) RETURN_IF_ERROR(started.objects->Start(config));
+  RETURN_IF_ERROR(started.StartMetrics(config));
   started.threads.emplace_back([&started] { started.WatchHealth(started.stop.get_token()); });
   return agent;
+}
+
+absl::Status PrimaryAgent::Parts::StartMetrics(const config::PrimaryConfig& config) {
+  auto probe = std::make_shared<PrimaryProbe>(
+      telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion())), *plane, objects.get(),
+      objects != nullptr ? objects->MakeProbe() : nullptr);
+  ASSIGN_OR_RETURN(metrics, telemetry::MetricsServer::Start(config.metrics_listen, std::move(probe),
+                                                            [this] { return Replicating(); }));
+  return absl::OkStatus();
 }
 
 absl::Status PrimaryAgent::Parts::Replicating() const {
@@ -232,6 +175,7 @@ std::string PrimaryAgent::StatusLine() {
 void PrimaryAgent::Stop() {
   parts_->stop.request_stop();
   parts_->metrics.reset();
+  if (parts_->objects != nullptr) parts_->objects->Stop();
   for (std::thread& thread : parts_->threads) thread.join();
   parts_->threads.clear();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);

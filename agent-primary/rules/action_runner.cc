@@ -20,15 +20,20 @@ absl::Status WaitsForVolume(const std::string& volume) {
   return absl::FailedPreconditionError(fmt::format("waits for PersistentVolume {}", volume));
 }
 
+constexpr char kReplaced[] = "a newer event of the object took its place";
+constexpr char kHeldBack[] = "a guard holds it back: `drctl guard list` says why";
+
 int RankOf(const Action& action) {
   if (action.kind == Action::Kind::kDelete) return kRemovalRank;
   return action.kind == Action::Kind::kSyncVolume ? kVolumeRank : kClaimRank;
 }
 
-// One removal that does what both would: with different uids, of whatever is there.
+// One removal that does what both would: with different uids, of whatever is there. It speaks for the event of the one
+// that was there already only if it has none itself.
 void MergeRemoval(std::optional<Action>& into, Action removal) {
   if (into && into->uid != removal.uid) removal.uid.clear();
   if (into) removal.admitted = removal.admitted && into->admitted;
+  if (into && removal.event_id.empty()) removal.event_id = into->event_id;
   into = std::move(removal);
 }
 
@@ -56,6 +61,7 @@ void ActionRunner::Run(std::stop_token stop) {
 }
 
 void ActionRunner::OnEvent(const model::ObjectEvent& event) {
+  std::string replaced;  // an event
   {
     absl::MutexLock lock(&mutex_);
     if (event.type == model::EventType::kDeleted) {
@@ -63,15 +69,17 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
       held_.erase(event.key);
     } else {
       live_[event.key.kind].insert(event.key);
-      concluded_.erase(event.key);
+      if (const auto concluded = concluded_.extract(event.key)) replaced = concluded.mapped().event_id;
     }
   }
+  Tell(replaced, ActionResult::kIgnored, kReplaced);
   if (options_.keeper != nullptr && event.type != model::EventType::kDeleted) options_.keeper->NoteLive(event.key);
   Action action = Decide(event);
   if (event.concluded && action.kind == Action::Kind::kDelete) {
     // One list's deletions are judged together, once all of it is known.
     absl::MutexLock lock(&mutex_);
-    concluded_[action.key] = {.key = action.key, .uid = action.uid, .resource = action.resource};
+    concluded_[action.key] = {
+        .key = action.key, .uid = action.uid, .resource = action.resource, .event_id = action.event_id};
     return;
   }
   switch (action.kind) {
@@ -82,10 +90,10 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
           !NfsSourceOf(event.resource)) {
         SetVolume(action.volume, {});
       }
-      return;
+      return Tell(action.event_id, ActionResult::kIgnored, action.reason);
     case Action::Kind::kHold:
       Hold(action);
-      return;
+      return Tell(action.event_id, ActionResult::kHeld, action.reason);
     default:
       Submit(std::move(action));
   }
@@ -127,22 +135,49 @@ void ActionRunner::Hold(const Action& action) {
   spdlog::warn("{} is held: {}", ToString(action.key), reason);
 }
 
+void ActionRunner::Tell(const std::string& event_id, ActionResult result, std::string_view reason) const {
+  if (options_.observer != nullptr && !event_id.empty()) options_.observer->OnResult(event_id, result, reason);
+}
+
 void ActionRunner::Submit(Action action) {
+  std::vector<std::string> replaced;  // events
+  const std::string event_id = action.event_id;
+  {
+    absl::MutexLock lock(&mutex_);
+    Enter(std::move(action), replaced);
+  }
+  TellReplaced(replaced, event_id);
+}
+
+void ActionRunner::TellReplaced(const std::vector<std::string>& replaced, const std::string& by) const {
+  for (const std::string& event_id : replaced) {
+    if (event_id != by) Tell(event_id, ActionResult::kIgnored, kReplaced);
+  }
+}
+
+void ActionRunner::Enter(Action action, std::vector<std::string>& replaced) {
   const model::ObjectKey key = action.key;
   const auto has_room = [this, &key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopped_ || work_.size() < options_.max_objects || work_.contains(key);
   };
-  absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&has_room));
   if (stopped_) return;
+  if (action.kind == Action::Kind::kDelete) return EnterRemoval(std::move(action), replaced);
   Work& work = work_[key];
-  if (action.kind == Action::Kind::kDelete) {
-    work.newest.reset();
-    MergeRemoval(work.removal, std::move(action));
-    if (work.running) work.running->request_stop();
-  } else {
-    work.newest = std::move(action);
-  }
+  if (work.newest) replaced.push_back(work.newest->event_id);
+  work.newest = std::move(action);
+  Enqueue(key, work);
+}
+
+void ActionRunner::EnterRemoval(Action action, std::vector<std::string>& replaced) {
+  const model::ObjectKey key = action.key;
+  Work& work = work_[key];
+  if (work.newest) replaced.push_back(work.newest->event_id);
+  // Whose event is told of then is MergeRemoval's to say.
+  if (work.removal && !action.event_id.empty()) replaced.push_back(work.removal->event_id);
+  work.newest.reset();
+  MergeRemoval(work.removal, std::move(action));
+  if (work.running) work.running->request_stop();
   Enqueue(key, work);
 }
 
@@ -181,20 +216,40 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
     }
   }
   const std::stop_callback pass_on(stop, [&running] { running->request_stop(); });
-  const absl::Status status = Execute(action, running->get_token());
-  Finish(key, action, status, stop.stop_requested());
+  const absl::StatusOr<ActionResult> result = Execute(action, running->get_token());
+  Finish(key, action, result, stop.stop_requested());
 }
 
-void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped) {
-  absl::MutexLock lock(&mutex_);
+void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, const absl::StatusOr<ActionResult>& result,
+                          bool stopped) {
+  const absl::Status& status = result.status();
+  // While the key is still held, so that nobody tells of a later try first.
+  if (status.ok()) {
+    Tell(action.event_id, *result, action.reason);
+  } else if (!stopped) {
+    Tell(action.event_id, ActionResult::kRetrying, MessageOf(status));
+  }
+  bool replaced = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    replaced = Settle(key, action, status, stopped);
+  }
+  if (!status.ok() && replaced) Tell(action.event_id, ActionResult::kIgnored, kReplaced);
+}
+
+bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped) {
   Work& work = work_.at(key);
   work.running.reset();
   work.removing = false;
   const bool is_removal = action.kind == Action::Kind::kDelete;
   const bool superseded = !is_removal && !work.Empty();
+  bool replaced = superseded;
   if (!status.ok() && !superseded) {
     if (is_removal) {
       Action again = action;
+      // A later deletion came meanwhile: what is left to do is that one's.
+      replaced = work.removal && !work.removal->event_id.empty() && work.removal->event_id != action.event_id;
+      if (replaced) again.event_id = work.removal->event_id;
       MergeRemoval(work.removal, std::move(again));
     } else {
       work.newest = action;
@@ -218,14 +273,17 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
     work.problem = message;
     queue_.Failed(key, RankOf(action));
   }
+  return replaced;
 }
 
-absl::Status ActionRunner::Execute(Action& action, std::stop_token stop) {
+absl::StatusOr<ActionResult> ActionRunner::Execute(Action& action, std::stop_token stop) {
   switch (action.kind) {
     case Action::Kind::kSyncVolume:
-      return SyncVolume(action, stop);
+      RETURN_IF_ERROR(SyncVolume(action, stop));
+      return ActionResult::kDone;
     case Action::Kind::kSyncClaim:
-      return SyncClaim(action, stop);
+      RETURN_IF_ERROR(SyncClaim(action, stop));
+      return ActionResult::kDone;
     case Action::Kind::kDelete:
       return Remove(action);
     default:
@@ -264,30 +322,36 @@ absl::Status ActionRunner::SyncClaim(const Action& action, std::stop_token stop)
   return Put(action, volume.source, *volume.place);
 }
 
-absl::Status ActionRunner::Remove(Action& action) {
+absl::StatusOr<ActionResult> ActionRunner::Remove(Action& action) {
   if (!action.admitted) {
-    ASSIGN_OR_RETURN(action.admitted, AdmitRemoval(action));
-    if (!action.admitted) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const ActionResult admitted, AdmitRemoval(action));
+    if (admitted != ActionResult::kDone) return admitted;
+    action.admitted = true;
   }
   RETURN_IF_ERROR(RemoveEntry(action));
-  return DiscardData(action);
+  RETURN_IF_ERROR(DiscardData(action));
+  return ActionResult::kDone;
 }
 
-// False: it isn't to happen, or not now: then the keeper remembers it.
-absl::StatusOr<bool> ActionRunner::AdmitRemoval(const Action& action) {
+absl::StatusOr<ActionResult> ActionRunner::AdmitRemoval(Action& action) {
   {
     absl::MutexLock lock(&mutex_);
     const auto announced = announced_.find(action.key);
     if (announced != announced_.end() && !action.uid.empty() && announced->second != action.uid) {
-      spdlog::info("{}: the deletion of an earlier object of that name comes late, and is passed over",
-                   ToString(action.key));
-      return false;
+      action.reason = "is the deletion of an earlier object of that name, and comes late";
+      spdlog::info("{} {}", ToString(action.key), action.reason);
+      return ActionResult::kIgnored;
     }
   }
-  if (options_.keeper == nullptr) return true;
+  if (options_.keeper == nullptr) return ActionResult::kDone;
   RETURN_IF_ERROR(options_.keeper->CheckCluster());
   if (!options_.keeper->KnowsWhatIsAtDr()) RETURN_IF_ERROR(ListOwnEntries().status());
-  return options_.keeper->Admit({.key = action.key, .uid = action.uid, .resource = action.resource});
+  ASSIGN_OR_RETURN(
+      const bool admitted,
+      options_.keeper->Admit(
+          {.key = action.key, .uid = action.uid, .resource = action.resource, .event_id = action.event_id}));
+  if (!admitted) action.reason = kHeldBack;
+  return admitted ? ActionResult::kDone : ActionResult::kHeld;
 }
 
 absl::Status ActionRunner::DiscardData(const Action& action) {
@@ -417,7 +481,11 @@ ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std:
     const auto work = work_.find(entry.key);
     const bool under_way = work != work_.end() && (work->second.removal || work->second.removing);
     if (live.contains(entry.key) || under_way) continue;
-    missing.at_dr.push_back({entry.key, entry.uid, entry.resource});
+    const auto concluded = concluded_.find(entry.key);
+    missing.at_dr.push_back({.key = entry.key,
+                             .uid = entry.uid,
+                             .resource = entry.resource,
+                             .event_id = concluded == concluded_.end() ? "" : concluded->second.event_id});
   }
   for (const auto& [key, deletion] : concluded_) {
     if (key.kind != kind || live.contains(key) || in_catalog.contains(key)) continue;
@@ -430,6 +498,23 @@ ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std:
   return missing;
 }
 
+// Whether the rules let the deletion of an object happen that no event told of.
+bool ActionRunner::MayDelete(const ObjectDeletion& deletion) const {
+  if (options_.observer == nullptr || !deletion.event_id.empty()) return true;
+  return options_.observer->MayDelete({.key = deletion.key, .uid = deletion.uid, .resource = deletion.resource});
+}
+
+ActionRunner::Told ActionRunner::TakeConcluded(model::ObjectKind kind) {
+  Told told;
+  absl::MutexLock lock(&mutex_);
+  std::erase_if(concluded_, [&](const auto& deletion) {
+    if (deletion.first.kind != kind) return false;
+    told[deletion.first] = deletion.second.event_id;
+    return true;
+  });
+  return told;
+}
+
 absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
   Missing missing;
   bool list_is_empty = false;
@@ -439,32 +524,48 @@ absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vect
     missing = MissingOf(kind, entries);
     list_is_empty = live_[kind].empty();
   }
+  std::erase_if(missing.at_dr, [this](const ObjectDeletion& deletion) { return !MayDelete(deletion); });
+  std::set<model::ObjectKey> asked;
+  for (const ObjectDeletion& deletion : missing.at_dr) asked.insert(deletion.key);
   if (options_.keeper != nullptr) {
     ASSIGN_OR_RETURN(missing.at_dr, options_.keeper->AdmitMissing(kind, std::move(missing.at_dr), list_is_empty));
   }
-  {
-    absl::MutexLock lock(&mutex_);
-    std::erase_if(concluded_, [kind](const auto& deletion) { return deletion.first.kind == kind; });
+  Told left = TakeConcluded(kind);
+  for (const std::vector<ObjectDeletion>* const deletions : {&missing.at_dr, &missing.elsewhere}) {
+    for (const ObjectDeletion& deletion : *deletions) {
+      left.erase(deletion.key);
+      BeginRemoval(deletion);
+    }
   }
-  for (const ObjectDeletion& deletion : missing.at_dr) BeginRemoval(deletion);
-  for (const ObjectDeletion& deletion : missing.elsewhere) BeginRemoval(deletion);
+  for (const auto& [key, event_id] : left) {
+    const bool held = asked.contains(key);
+    Tell(event_id, held ? ActionResult::kHeld : ActionResult::kIgnored, held ? kHeldBack : kReplaced);
+  }
   return absl::OkStatus();
 }
 
 // Doesn't wait for room: workers call it.
 void ActionRunner::BeginRemoval(const ObjectDeletion& deletion) {
-  Action removal{.kind = Action::Kind::kDelete, .key = deletion.key, .uid = deletion.uid, .admitted = true};
+  Action removal{.kind = Action::Kind::kDelete,
+                 .key = deletion.key,
+                 .uid = deletion.uid,
+                 .admitted = true,
+                 .event_id = deletion.event_id};
   if (deletion.key.kind == model::ObjectKind::kPersistentVolume) {
     removal.volume = deletion.key.name;
     removal.source = NfsSourceOf(deletion.resource).value_or(NfsSource{});
   }
-  absl::MutexLock lock(&mutex_);
-  if (stopped_ || live_[deletion.key.kind].contains(deletion.key)) return;
-  Work& work = work_[deletion.key];
-  work.newest.reset();
-  MergeRemoval(work.removal, std::move(removal));
-  if (work.running) work.running->request_stop();
-  Enqueue(deletion.key, work);
+  std::vector<std::string> replaced;  // events
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopped_) return;
+    if (live_[deletion.key.kind].contains(deletion.key)) {
+      replaced.push_back(deletion.event_id);
+    } else {
+      EnterRemoval(std::move(removal), replaced);
+    }
+  }
+  TellReplaced(replaced, deletion.event_id);
 }
 
 absl::Status ActionRunner::ApproveGuard(const std::string& guard_kind, uint64_t gone) {

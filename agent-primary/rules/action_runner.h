@@ -17,6 +17,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "agent-primary/rules/action_observer.h"
 #include "agent-primary/rules/event_sink.h"
 #include "agent-primary/rules/object_keeper.h"
 #include "agent-primary/rules/rules.h"
@@ -32,7 +33,8 @@ struct ActionRunnerOptions {
   int workers = 32;              // a worker waits with its volume's first replication, which may take hours
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
-  ObjectKeeper* keeper = nullptr;  // must outlive the runner; nullptr: no deletion is held back
+  ObjectKeeper* keeper = nullptr;      // must outlive the runner; nullptr: no deletion is held back
+  ActionObserver* observer = nullptr;  // must outlive the runner; may be null
 };
 
 struct ObjectProblem {
@@ -90,18 +92,31 @@ class ActionRunner : public EventSink {
   };
   using Task = std::optional<model::ObjectKey>;  // nullopt: the reconciliation
 
+  // Tells the observer, if there is one and an event led to it. Without the mutex.
+  void Tell(const std::string& event_id, ActionResult result, std::string_view reason) const;
   void Submit(Action action);
+  // Adds to `replaced` the events whose place it takes.
+  void Enter(Action action, std::vector<std::string>& replaced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EnterRemoval(Action action, std::vector<std::string>& replaced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `replaced` are events; `by` is the one that takes their place.
+  void TellReplaced(const std::vector<std::string>& replaced, const std::string& by) const;
   void Enqueue(const model::ObjectKey& key, const Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hold(const Action& action);
   void WorkOn(std::stop_token stop, int worst_rank);
   void WorkOnObject(const model::ObjectKey& key, std::stop_token stop);
-  void Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped);
-  // Notes in `action` what mustn't be asked again when it is tried again.
-  [[nodiscard]] absl::Status Execute(Action& action, std::stop_token stop);
+  void Finish(const model::ObjectKey& key, const Action& action, const absl::StatusOr<ActionResult>& result,
+              bool stopped);
+  // Whether a newer event of the object takes the place of the action's.
+  [[nodiscard]] bool Settle(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What became of it. Notes in `action` why, and what mustn't be asked again when it is tried again.
+  [[nodiscard]] absl::StatusOr<ActionResult> Execute(Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncVolume(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncClaim(const Action& action, std::stop_token stop);
-  [[nodiscard]] absl::Status Remove(Action& action);
-  [[nodiscard]] absl::StatusOr<bool> AdmitRemoval(const Action& action);
+  [[nodiscard]] absl::StatusOr<ActionResult> Remove(Action& action);
+  // kDone: it may happen. Else it isn't to happen, or not now (then the keeper remembers it); the action's reason says
+  // why.
+  [[nodiscard]] absl::StatusOr<ActionResult> AdmitRemoval(Action& action);
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
@@ -119,6 +134,10 @@ class ActionRunner : public EventSink {
   };
   [[nodiscard]] Missing MissingOf(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool MayDelete(const ObjectDeletion& deletion) const;
+  // Takes what was concluded of `kind`, by the events that told it.
+  using Told = std::map<model::ObjectKey, std::string>;
+  [[nodiscard]] Told TakeConcluded(model::ObjectKind kind);
   [[nodiscard]] bool ListsAreComplete() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] bool BeingRemoved(const model::ObjectKey& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginRemoval(const ObjectDeletion& deletion);

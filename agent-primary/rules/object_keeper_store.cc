@@ -14,7 +14,8 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "CREATE TABLE hold(kind TEXT PRIMARY KEY, entries_before INTEGER NOT NULL, list_is_empty INTEGER NOT NULL,"
     "  since_nanoseconds INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE held(kind TEXT NOT NULL, namespace_name TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,"
-    "  resource TEXT NOT NULL, approved INTEGER NOT NULL, PRIMARY KEY(kind, namespace_name, name)) WITHOUT ROWID;",
+    "  resource TEXT NOT NULL, event_id TEXT NOT NULL, approved INTEGER NOT NULL,"
+    "  PRIMARY KEY(kind, namespace_name, name)) WITHOUT ROWID;",
 };
 
 }  // namespace
@@ -53,7 +54,7 @@ absl::Status ObjectKeeperStore::ReadRows(Contents& contents) {
                             .since_nanoseconds = holds.Integer(3)};
   }
   ASSIGN_OR_RETURN(store::Statement held,
-                   database_.Prepare("SELECT kind, namespace_name, name, uid, resource, approved FROM held"));
+                   database_.Prepare("SELECT kind, namespace_name, name, uid, resource, event_id, approved FROM held"));
   while (true) {
     ASSIGN_OR_RETURN(const bool found, held.Step());
     if (!found) return absl::OkStatus();
@@ -63,7 +64,8 @@ absl::Status ObjectKeeperStore::ReadRows(Contents& contents) {
     deletion.key.name = held.String(2);
     deletion.uid = held.String(3);
     deletion.resource = held.String(4);
-    (held.Integer(5) != 0 ? contents.approved : contents.held).push_back(std::move(deletion));
+    deletion.event_id = held.String(5);
+    (held.Integer(6) != 0 ? contents.approved : contents.held).push_back(std::move(deletion));
   }
 }
 
@@ -97,10 +99,11 @@ absl::Status ObjectKeeperStore::WriteHold(model::ObjectKind kind, const std::opt
 
 absl::Status ObjectKeeperStore::WriteHeld(const ObjectDeletion& deletion) {
   ASSIGN_OR_RETURN(store::Statement write,
-                   database_.Prepare("INSERT OR REPLACE INTO held(kind, namespace_name, name, uid, resource, approved)"
-                                     " VALUES(?, ?, ?, ?, ?, 0)"));
+                   database_.Prepare("INSERT OR REPLACE INTO held(kind, namespace_name, name, uid, resource, event_id,"
+                                     " approved) VALUES(?, ?, ?, ?, ?, ?, 0)"));
   write.BindText(1, model::ToString(deletion.key.kind)).BindText(2, deletion.key.namespace_name);
-  return write.BindText(3, deletion.key.name).BindText(4, deletion.uid).BindText(5, deletion.resource).Run();
+  write.BindText(3, deletion.key.name).BindText(4, deletion.uid).BindText(5, deletion.resource);
+  return write.BindText(6, deletion.event_id).Run();
 }
 
 absl::Status ObjectKeeperStore::SetCounts(model::ObjectKind kind, const GuardRecord& counts) {

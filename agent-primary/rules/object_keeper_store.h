@@ -19,6 +19,7 @@ struct ObjectDeletion {
   model::ObjectKey key;
   std::string uid;       // at the primary; empty: whatever DR holds
   std::string resource;  // the last state that is known, JSON
+  std::string event_id = {};  // of the event that told of it; empty when none did
   friend bool operator==(const ObjectDeletion&, const ObjectDeletion&) = default;
 };
 

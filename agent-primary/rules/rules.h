@@ -33,6 +33,7 @@ struct Action {
   NfsSource source = {};    // of kSyncVolume, and of kDelete of a PersistentVolume; else empty
   std::string reason = {};
   bool admitted = false;  // of kDelete: the guard on deletions has let it pass
+  std::string event_id = {};  // of the event that led to it; empty when none did
 };
 
 // Never fails: an event that can't be understood is ignored, with the reason.

@@ -69,10 +69,6 @@ void AddObjectMetrics(const ObjectsReport& report, std::vector<MetricFamily>& fa
     family.metric.push_back(std::move(metric));
   }
   families.push_back(std::move(family));
-  families.push_back({"understudy_objects_pending",
-                      "Storage objects with something left to do before DR's catalog is as the cluster.",
-                      MetricType::Gauge,
-                      {MakeMetric(MetricType::Gauge, static_cast<double>(report.actions.pending))}});
 }
 
 }  // namespace
@@ -105,6 +101,9 @@ std::vector<MetricFamily> PrimaryProbe::Collect() const {
                       MetricType::Gauge,
                       {MakeMetric(MetricType::Gauge, plane_.Connection().ok() ? 1.0 : 0.0)}});
   if (objects_ != nullptr) AddObjectMetrics(objects_->Report(), families);
+  if (more_ != nullptr) {
+    for (MetricFamily& family : more_->Collect()) families.push_back(std::move(family));
+  }
   return families;
 }
 

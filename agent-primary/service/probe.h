@@ -12,12 +12,13 @@
 
 namespace understudy::primary {
 
-// The volumes' metrics, and the storage objects' when they are taken in, after those of `registry`. `plane` and
-// `objects` must outlive it; `objects` may be nullptr. Thread-safe.
+// The volumes' metrics after those of `registry`; when storage objects are taken in, those of their guards and of
+// `more`. `plane` and `objects` must outlive it; `objects` and `more` may be null. Thread-safe.
 class PrimaryProbe : public prometheus::Collectable {
  public:
-  PrimaryProbe(std::shared_ptr<prometheus::Registry> registry, const DataPlane& plane, const ObjectControl* objects)
-      : registry_(std::move(registry)), plane_(plane), objects_(objects) {}
+  PrimaryProbe(std::shared_ptr<prometheus::Registry> registry, const DataPlane& plane, const ObjectControl* objects,
+               std::shared_ptr<prometheus::Collectable> more)
+      : registry_(std::move(registry)), plane_(plane), objects_(objects), more_(std::move(more)) {}
 
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -25,6 +26,7 @@ class PrimaryProbe : public prometheus::Collectable {
   const std::shared_ptr<prometheus::Registry> registry_;
   const DataPlane& plane_;
   const ObjectControl* const objects_;
+  const std::shared_ptr<prometheus::Collectable> more_;
 };
 
 }  // namespace understudy::primary
