@@ -193,7 +193,12 @@ absl::StatusOr<ListResult> Client::List(const Resource& resource, std::string_vi
     }
     result.resource_version = StringAt(*metadata, "resourceVersion");
     next = StringAt(*metadata, "continue");
-    if (next.empty()) return result;
+    if (!next.empty()) continue;
+    // Without a way to the rest, a list that says there is one (through a broken proxy, say) is none.
+    if (const auto rest = metadata->find("remainingItemCount"); rest != metadata->end() && *rest > 0) {
+      return absl::UnavailableError(fmt::format("GET {}{}: the list ends although items remain", access_.server, path));
+    }
+    return result;
   }
 }
 
@@ -228,6 +233,13 @@ absl::Status Client::Watch(const Resource& resource, std::string_view namespace_
 absl::StatusOr<json> Client::Apply(const Resource& resource, std::string_view namespace_name, std::string_view name,
                                    const json& object) const {
   const std::string path = fmt::format("{}?fieldManager={}", ObjectPath(resource, namespace_name, name), kFieldManager);
+  return Call("PATCH", path, "application/apply-patch+yaml", object.dump());
+}
+
+absl::StatusOr<json> Client::TryApply(const Resource& resource, std::string_view namespace_name, std::string_view name,
+                                      const json& object) const {
+  const std::string path =
+      fmt::format("{}?dryRun=All&fieldManager={}", ObjectPath(resource, namespace_name, name), kFieldManager);
   return Call("PATCH", path, "application/apply-patch+yaml", object.dump());
 }
 
