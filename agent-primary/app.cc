@@ -10,6 +10,7 @@
 
 #include "agent-primary/intake/cluster_intake.h"
 #include "agent-primary/rules/action_runner.h"
+#include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
@@ -76,6 +77,7 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
 struct PrimaryAgent::Parts {
   std::unique_ptr<VolumeDiscarder> discarder;
   std::unique_ptr<DataPlane> plane;
+  std::unique_ptr<ProtectedVolumes> protected_volumes;
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
@@ -109,7 +111,10 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
-  parts->service = MakePrimaryService(*parts->plane, config.peer.address);
+  ASSIGN_OR_RETURN(parts->protected_volumes,
+                   ProtectedVolumes::Open((config.state_dir / "protected.db").string(), *parts->plane));
+  RETURN_IF_ERROR(parts->protected_volumes->RegisterAll());
+  parts->service = MakePrimaryService(*parts->plane, *parts->protected_volumes, config.peer.address);
   ASSIGN_OR_RETURN(parts->server,
                    net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
   parts->server->SetServing(kPrimaryHealth, true);
@@ -134,7 +139,7 @@ absl::Status PrimaryAgent::Parts::StartIntake(const config::PrimaryKubernetes& c
   cluster = std::make_unique<kube::Client>(*std::move(access));
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
   catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
-  runner = std::make_unique<ActionRunner>(*plane, *catalog);
+  runner = std::make_unique<ActionRunner>(*protected_volumes, *catalog);
   intake = std::make_unique<ClusterIntake>(*cluster, config.namespaces, *runner);
   threads.emplace_back([this] { runner->Run(stop.get_token()); });
   threads.emplace_back([this] { intake->Run(stop.get_token()); });
@@ -195,6 +200,7 @@ void PrimaryAgent::Stop() {
   parts_->service.reset();
   parts_->intake.reset();
   parts_->runner.reset();
+  parts_->protected_volumes.reset();
   parts_->plane.reset();
 }
 

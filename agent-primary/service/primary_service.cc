@@ -5,7 +5,9 @@
 
 #include <utility>
 
+#include "core/model/path.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/limits.h"
 #include "understudy/v1/primary.grpc.pb.h"
 
 namespace understudy::primary {
@@ -44,7 +46,8 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
 
 class PrimaryService : public v1::Primary::Service {
  public:
-  PrimaryService(DataPlane& plane, std::string peer_address) : plane_(plane), peer_address_(std::move(peer_address)) {}
+  PrimaryService(DataPlane& plane, ProtectedVolumes& protected_volumes, std::string peer_address)
+      : plane_(plane), protected_(protected_volumes), peer_address_(std::move(peer_address)) {}
 
   grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest* request,
                            v1::ListVolumesResponse* response) override {
@@ -89,7 +92,39 @@ class PrimaryService : public v1::Primary::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ProtectVolume(grpc::ServerContext*, const v1::ProtectVolumeRequest* request,
+                             v1::ProtectVolumeResponse* response) override {
+    const absl::Status fit = CheckSource(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    const absl::Status registered =
+        protected_.Protect(request->name(), {.server = request->server(), .path = request->path()});
+    if (!registered.ok()) return net::ToGrpcStatus(registered);
+    for (const VolumeReport& report : plane_.Report()) {
+      if (report.name == request->name()) *response->mutable_volume() = ToProto(report);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ReleaseVolume(grpc::ServerContext*, const v1::ReleaseVolumeRequest* request,
+                             v1::ReleaseVolumeResponse*) override {
+    const absl::Status fit = CheckSource(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    return net::ToGrpcStatus(
+        protected_.Release(request->name(), {.server = request->server(), .path = request->path()}));
+  }
+
  private:
+  // Of a ProtectVolumeRequest or a ReleaseVolumeRequest.
+  template <class Request>
+  static absl::Status CheckSource(const Request& request) {
+    RETURN_IF_ERROR(model::ValidateVolumeName(request.name()));
+    const bool server_fits = !request.server().empty() && request.server().size() <= wire::kMaxServerBytes;
+    const bool path_fits = request.path().starts_with('/') && request.path().size() <= wire::kMaxReplicaRootBytes &&
+                           model::ValidatePath(request.path().substr(1)).ok();
+    if (server_fits && path_fits) return absl::OkStatus();
+    return absl::InvalidArgumentError("a volume's source is the name of an NFS server and an absolute path on it");
+  }
+
   static absl::Status CheckApproval(const v1::ApproveGuardRequest& request) {
     RETURN_IF_ERROR(model::ValidateVolumeName(request.volume()));
     if (request.kind() == kDeletionGuard || request.kind() == kRootGuard) return absl::OkStatus();
@@ -102,13 +137,15 @@ class PrimaryService : public v1::Primary::Service {
   }
 
   DataPlane& plane_;
+  ProtectedVolumes& protected_;
   const std::string peer_address_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address) {
-  return std::make_unique<PrimaryService>(plane, std::move(peer_address));
+std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, ProtectedVolumes& protected_volumes,
+                                                  std::string peer_address) {
+  return std::make_unique<PrimaryService>(plane, protected_volumes, std::move(peer_address));
 }
 
 }  // namespace understudy::primary

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/ship/data_plane.h"
 
 namespace grpc {
@@ -12,7 +13,9 @@ class Service;
 
 namespace understudy::primary {
 
-// `plane` must outlive the service. `peer_address` is for messages.
-[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address);
+// `plane` and `protected_volumes`, which registers its volumes, must outlive the service. `peer_address` is for
+// messages.
+[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, ProtectedVolumes& protected_volumes,
+                                                                std::string peer_address);
 
 }  // namespace understudy::primary

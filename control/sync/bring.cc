@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/cord.h"
 #include "control/apply/diff.h"
 #include "core/base/backoff.h"
 #include "core/base/log.h"
@@ -20,7 +21,7 @@ using nlohmann::json;
 constexpr const char* kSkipPayload = "understudy.io/skip";
 
 absl::Status Skip(std::string_view why) {
-  absl::Status status = absl::FailedPreconditionError(why);
+  absl::Status status = absl::FailedPreconditionError(absl::string_view(why.data(), why.size()));
   status.SetPayload(kSkipPayload, absl::Cord());
   return status;
 }
