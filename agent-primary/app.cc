@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "agent-primary/object_plane.h"
+#include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
@@ -73,6 +74,7 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
 struct PrimaryAgent::Parts {
   std::unique_ptr<VolumeDiscarder> discarder;
   std::unique_ptr<DataPlane> plane;
+  std::unique_ptr<ProtectedVolumes> protected_volumes;
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
@@ -102,10 +104,14 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
+  ASSIGN_OR_RETURN(parts->protected_volumes,
+                   ProtectedVolumes::Open((config.state_dir / "protected.db").string(), *parts->plane));
+  RETURN_IF_ERROR(parts->protected_volumes->RegisterAll());
   if (config.kubernetes || config.webhook) {
-    ASSIGN_OR_RETURN(parts->objects, ObjectPlane::Open(config, peer, *parts->plane));
+    ASSIGN_OR_RETURN(parts->objects, ObjectPlane::Open(config, peer, *parts->protected_volumes));
   }
   parts->service = MakePrimaryService({.plane = *parts->plane,
+                                       .protected_volumes = *parts->protected_volumes,
                                        .objects = parts->objects.get(),
                                        .events = parts->objects ? &parts->objects->events() : nullptr,
                                        .peer_address = config.peer.address});
@@ -183,6 +189,7 @@ void PrimaryAgent::Stop() {
   parts_->server.reset();
   parts_->service.reset();
   parts_->objects.reset();
+  parts_->protected_volumes.reset();
   parts_->plane.reset();
 }
 

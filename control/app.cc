@@ -31,6 +31,9 @@ struct Options {
   std::string guard_pair;
   ApproveOptions approve;
   EventsTailOptions events;
+  SyncRunOptions sync_run;
+  SyncReportOptions sync_report;
+  ApplyOptions apply;
   std::filesystem::path pki_folder;
   bool pki_force = false;
   PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
@@ -66,6 +69,8 @@ class CommandLine {
     AddTrash();
     AddGuard();
     AddEvents();
+    AddSync();
+    AddApply();
     AddServe();
     AddPki();
     AddConfig();
@@ -239,9 +244,52 @@ class CommandLine {
         tail, [this](const auto& config) { return RunEventsTail(console_, options_.format, config, options_.events); });
   }
 
+  void AddSync() {
+    CLI::App* const sync =
+        Add(app_, "sync", "the scheduled sync: data and storage objects of whole namespaces, to DR", "drctl sync run");
+    sync->require_subcommand(1);
+
+    CLI::App* const run = Add(*sync, "run", "make a run now, and print its report",
+                              "drctl sync run --dry-run\n  drctl sync run --namespace shop --namespace bank -o json");
+    run->add_flag("--dry-run", options_.sync_run.dry_run,
+                  "show what would be brought across and deleted; change nothing");
+    run->add_option("--namespace", options_.sync_run.namespaces,
+                    "only this one of the configured namespaces; may be given several times")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    DoesWithConfig(
+        run, [this](const auto& config) { return RunSyncRun(console_, options_.format, config, options_.sync_run); });
+
+    CLI::App* const list = Add(*sync, "list", "list the newest runs", "drctl sync list -o json");
+    DoesWithConfig(list, [this](const auto& config) { return RunSyncList(console_, options_.format, config); });
+
+    CLI::App* const report =
+        Add(*sync, "report", "print the report of a run", "drctl sync report --format html > report.html");
+    report->add_option("RUN", options_.sync_report.run, "as sync list shows it (default: the newest that has ended)");
+    const std::map<std::string, ReportFormat> formats = {
+        {"text", ReportFormat::kText}, {"json", ReportFormat::kJson}, {"html", ReportFormat::kHtml}};
+    report->add_option("--format", options_.sync_report.format, "text, json or html")
+        ->transform(CLI::CheckedTransformer(formats).description(""));
+    DoesWithConfig(report, [this](const auto& config) {
+      return RunSyncReport(console_, options_.format, config, options_.sync_report);
+    });
+  }
+
+  void AddApply() {
+    CLI::App* const apply =
+        Add(app_, "apply", "bring what the catalogs hold to the DR cluster, once", "drctl apply --dry-run --diff");
+    CLI::Option* const dry_run = apply->add_flag("--dry-run", options_.apply.dry_run,
+                                                 "ask the DR cluster what would become of it; change nothing");
+    apply->add_flag("--diff", options_.apply.diff, "show each change as a diff")->needs(dry_run);
+    apply->add_option("--pair", options_.apply.pair, "only of this pair");
+    DoesWithConfig(apply,
+                   [this](const auto& config) { return RunApply(console_, options_.format, config, options_.apply); });
+  }
+
   void AddServe() {
-    CLI::App* const serve = Add(app_, "serve", "follow the catalogs and keep the DR cluster's storage objects ready",
-                                "drctl --config /etc/understudy/control.yaml serve");
+    CLI::App* const serve =
+        Add(app_, "serve", "keep the DR cluster's storage objects ready, and run the scheduled sync",
+            "drctl --config /etc/understudy/control.yaml serve");
     DoesWithConfig(serve, [this](const auto& config) { return RunServe(console_, config); });
   }
 

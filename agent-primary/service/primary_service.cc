@@ -7,7 +7,9 @@
 #include <atomic>
 #include <utility>
 
+#include "core/model/path.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/limits.h"
 #include "understudy/v1/primary.grpc.pb.h"
 
 namespace understudy::primary {
@@ -96,6 +98,7 @@ class PrimaryService : public v1::Primary::Service {
  public:
   explicit PrimaryService(PrimaryServiceParts parts)
       : plane_(parts.plane),
+        protected_(parts.protected_volumes),
         objects_(parts.objects),
         events_(parts.events),
         peer_address_(std::move(parts.peer_address)) {}
@@ -165,6 +168,27 @@ class PrimaryService : public v1::Primary::Service {
     return net::ToGrpcStatus(sent);
   }
 
+  grpc::Status ProtectVolume(grpc::ServerContext*, const v1::ProtectVolumeRequest* request,
+                             v1::ProtectVolumeResponse* response) override {
+    const absl::Status fit = CheckSource(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    const absl::Status registered =
+        protected_.Protect(request->name(), {.server = request->server(), .path = request->path()});
+    if (!registered.ok()) return net::ToGrpcStatus(registered);
+    for (const VolumeReport& report : plane_.Report()) {
+      if (report.name == request->name()) *response->mutable_volume() = ToProto(report);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ReleaseVolume(grpc::ServerContext*, const v1::ReleaseVolumeRequest* request,
+                             v1::ReleaseVolumeResponse*) override {
+    const absl::Status fit = CheckSource(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    return net::ToGrpcStatus(
+        protected_.Release(request->name(), {.server = request->server(), .path = request->path()}));
+  }
+
  private:
   absl::Status SendEvents(const grpc::ServerContext& context, uint32_t limit, bool follow,
                           grpc::ServerWriter<v1::ListEventsResponse>& writer) const {
@@ -181,6 +205,17 @@ class PrimaryService : public v1::Primary::Service {
     }
   }
 
+  // Of a ProtectVolumeRequest or a ReleaseVolumeRequest.
+  template <class Request>
+  static absl::Status CheckSource(const Request& request) {
+    RETURN_IF_ERROR(model::ValidateVolumeName(request.name()));
+    const bool server_fits = !request.server().empty() && request.server().size() <= wire::kMaxServerBytes;
+    const bool path_fits = request.path().starts_with('/') && request.path().size() <= wire::kMaxReplicaRootBytes &&
+                           model::ValidatePath(request.path().substr(1)).ok();
+    if (server_fits && path_fits) return absl::OkStatus();
+    return absl::InvalidArgumentError("a volume's source is the name of an NFS server and an absolute path on it");
+  }
+
   static absl::Status CheckApproval(const v1::ApproveGuardRequest& request) {
     RETURN_IF_ERROR(model::ValidateVolumeName(request.volume()));
     if (request.kind() == kDeletionGuard || request.kind() == kRootGuard) return absl::OkStatus();
@@ -193,6 +228,7 @@ class PrimaryService : public v1::Primary::Service {
   }
 
   DataPlane& plane_;
+  ProtectedVolumes& protected_;
   ObjectControl* const objects_;
   EventLog* const events_;
   const std::string peer_address_;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "agent-primary/intake/event_log.h"
+#include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
 
@@ -20,6 +21,7 @@ inline constexpr uint32_t kMaxListedEvents = 10'000;
 // What the service works on; all of it must outlive the service.
 struct PrimaryServiceParts {
   DataPlane& plane;
+  ProtectedVolumes& protected_volumes;  // registers plane's volumes
   ObjectControl* objects = nullptr;  // nullptr: this agent takes in no storage objects
   EventLog* events = nullptr;        // likewise
   std::string peer_address;          // for messages

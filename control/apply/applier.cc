@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "absl/strings/match.h"
+#include "control/apply/diff.h"
 #include "control/apply/ownership.h"
 #include "control/apply/transform.h"
 #include "core/base/log.h"
@@ -27,15 +28,6 @@ absl::StatusOr<ObjectKey> KeyOf(const json& manifest) {
 
 absl::StatusOr<json> Get(const kube::Client& client, const ObjectKey& key) {
   return client.Get(kube::ResourceOf(key.kind), key.namespace_name, key.name);
-}
-
-// Whether everything that `wanted` says stands in `present` with the same value; the API server adds defaults.
-bool Holds(const json& present, const json& wanted) {
-  if (!wanted.is_object()) return present == wanted;
-  for (const auto& [name, value] : wanted.items()) {
-    if (!Holds(At(present, name), value)) return false;
-  }
-  return true;
 }
 
 // Whether `manifest` asks for something that the API server doesn't change in place. What it may change (capacity,

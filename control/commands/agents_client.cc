@@ -89,6 +89,8 @@ void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
 constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
 // The primary waits for the volume's lane up to 30 s.
 constexpr absl::Duration kApprovalTimeout = absl::Seconds(40);
+// Watching a large volume's folders, and moving one to the trash, take their time.
+constexpr absl::Duration kRegistrationTimeout = absl::Minutes(2);
 constexpr char kPrimaryProgram[] = "understudy-primary";
 constexpr char kDrProgram[] = "understudy-dr";
 
@@ -147,9 +149,11 @@ absl::Status PrimaryClient::ApproveObjectGuard(const GuardView& guard) const {
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,
-                                                  const std::function<void(const PrimaryVolume&)>& on_progress) const {
+                                                  const std::function<void(const PrimaryVolume&)>& on_progress,
+                                                  std::stop_token stop) const {
   grpc::ClientContext context;
   SetTimeout(context, timeout);
+  const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
   v1::SyncVolumeRequest request;
   request.set_volume(volume);
   request.set_published(published);
@@ -181,6 +185,31 @@ absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
   v1::ListEventsResponse response;
   while (reader->Read(&response)) on_event(FromWire(response.event()));
   const grpc::Status status = reader->Finish();
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, const kube::NfsSource& source) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kRegistrationTimeout);
+  v1::ProtectVolumeRequest request;
+  request.set_name(volume);
+  request.set_server(source.server);
+  request.set_path(source.path);
+  v1::ProtectVolumeResponse response;
+  const grpc::Status status = stub_->rpc->ProtectVolume(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return FromWire(response.volume());
+}
+
+absl::Status PrimaryClient::Release(const std::string& volume, const kube::NfsSource& source) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kRegistrationTimeout);
+  v1::ReleaseVolumeRequest request;
+  request.set_name(volume);
+  request.set_server(source.server);
+  request.set_path(source.path);
+  v1::ReleaseVolumeResponse response;
+  const grpc::Status status = stub_->rpc->ReleaseVolume(&context, request, &response);
   return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 

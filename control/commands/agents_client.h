@@ -4,11 +4,13 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "core/base/status.h"
+#include "core/kube/nfs_source.h"
 #include "core/model/trash.h"
 #include "core/net/tls_files.h"
 
@@ -115,9 +117,15 @@ class PrimaryClient {
   // The same for one of object_guards.
   [[nodiscard]] absl::Status ApproveObjectGuard(const GuardView& guard) const;
   // Returns when everything written before the call is durable at DR, and shown by the replica's folder if `published`;
-  // DEADLINE_EXCEEDED after `timeout`. `on_progress` is called about once a second.
+  // DEADLINE_EXCEEDED after `timeout`, CANCELLED by `stop`. `on_progress` is called about once a second.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,
-                                                   const std::function<void(const PrimaryVolume&)>& on_progress) const;
+                                                   const std::function<void(const PrimaryVolume&)>& on_progress,
+                                                   std::stop_token stop = {}) const;
+  // Has the directory replicated as `volume`, if it isn't already. NOT_FOUND: it isn't on that host.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Protect(const std::string& volume, const kube::NfsSource& source) const;
+  // The volume was deleted for good: its data goes to DR's trash. NOT_FOUND: it isn't on that host.
+  // FAILED_PRECONDITION: DR keeps the data in place.
+  [[nodiscard]] absl::Status Release(const std::string& volume, const kube::NfsSource& source) const;
   // The newest `limit` events, oldest first; with `follow`, then each that comes or changes, until the agent ends.
   // FAILED_PRECONDITION: it takes in none.
   [[nodiscard]] absl::Status ListEvents(uint32_t limit, bool follow,

@@ -104,7 +104,36 @@ struct PkiIssueOptions {
 // Writes the reference pages of all configuration files into `folder`.
 [[nodiscard]] ExitCode RunConfigReference(const Console& console, const std::filesystem::path& folder);
 
-// Serves until a signal stops it: follows each pair's catalog and keeps the DR cluster's storage objects ready.
+struct SyncRunOptions {
+  bool dry_run = false;
+  std::vector<std::string> namespaces;  // empty: all that are configured
+};
+// One run of the scheduled sync; its report is printed, kept and sent. The report's exit code; kRefused while another
+// run is under way.
+[[nodiscard]] ExitCode RunSyncRun(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                  const SyncRunOptions& options);
+
+[[nodiscard]] ExitCode RunSyncList(const Console& console, OutputFormat format, const config::ControlConfig& config);
+
+enum class ReportFormat { kText, kJson, kHtml };
+struct SyncReportOptions {
+  std::string run;  // empty: the newest
+  ReportFormat format = ReportFormat::kText;
+};
+[[nodiscard]] ExitCode RunSyncReport(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const SyncReportOptions& options);
+
+struct ApplyOptions {
+  bool dry_run = false;
+  bool diff = false;  // of each object that would change; with dry_run only
+  std::string pair;   // empty: all
+};
+// Brings what the catalogs hold to the DR cluster once. kPartial when some objects couldn't be.
+[[nodiscard]] ExitCode RunApply(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                const ApplyOptions& options);
+
+// Serves until a signal stops it: follows each pair's catalog, keeps the DR cluster's storage objects ready, and runs
+// the scheduled sync.
 [[nodiscard]] ExitCode RunServe(const Console& console, const config::ControlConfig& config);
 
 }  // namespace understudy::control

@@ -7,6 +7,7 @@
 #include "control/apply/applier.h"
 #include "control/apply/snapshot_check.h"
 #include "control/commands/agents_client.h"
+#include "control/commands/clusters.h"
 #include "control/commands/server_filter.h"
 #include "core/base/log.h"
 #include "core/kube/access.h"
@@ -20,18 +21,11 @@ namespace {
 FollowerOptions OptionsFor(const config::ControlConfig& config, const config::PairConfig& pair) {
   FollowerOptions options;
   options.pair = pair.name;
-  options.transform.dr_server = pair.dr_server;
-  options.transform.storage_class_map = config.storage_class_map;
-  options.transform.kept_annotations = config.keep_annotations;
+  options.transform = TransformOptionsOf(config, pair.dr_server);
   return options;
 }
 
 }  // namespace
-
-absl::StatusOr<kube::ClusterAccess> AccessTo(const config::ClusterConfig& cluster) {
-  if (cluster.in_cluster) return kube::LoadInCluster();
-  return kube::LoadKubeconfig(cluster.kubeconfig.native(), cluster.context);
-}
 
 struct StandbyService::Parts {
   // Each outlives what comes after it.
@@ -52,11 +46,7 @@ struct StandbyService::Parts {
 };
 
 absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const config::ControlConfig& config) {
-  if (!config.clusters.dr) {
-    return absl::InvalidArgumentError(
-        "no DR cluster to serve: write clusters: {dr: {kubeconfig: FILE}} in the configuration");
-  }
-  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(*config.clusters.dr));
+  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(config.clusters.dr, "dr"));
   auto parts = std::make_unique<Parts>(std::move(access));
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   for (const config::PairConfig& pair : config.pairs) {

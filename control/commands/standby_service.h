@@ -9,11 +9,8 @@
 #include "control/serve/follower.h"
 #include "core/base/status.h"
 #include "core/config/control_config.h"
-#include "core/kube/access.h"
 
 namespace understudy::control {
-
-[[nodiscard]] absl::StatusOr<kube::ClusterAccess> AccessTo(const config::ClusterConfig& cluster);
 
 // Works from Start until it is destroyed; thread-safe.
 class StandbyService {

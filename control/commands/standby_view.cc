@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "control/commands/clusters.h"
 #include "control/commands/server_filter.h"
-#include "control/commands/standby_service.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/kube/access.h"
@@ -27,8 +27,8 @@ constexpr std::array kKinds = {model::ObjectKind::kPersistentVolume, model::Obje
 using Entries = std::vector<model::CatalogEntry>;
 
 // A kind that the cluster doesn't know is none of it.
-absl::StatusOr<PresentObjects> ListCluster(const config::ClusterConfig& cluster, std::stop_token stop) {
-  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(cluster));
+absl::StatusOr<PresentObjects> ListCluster(const std::optional<config::ClusterConfig>& cluster, std::stop_token stop) {
+  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(cluster, "dr"));
   const kube::Client client(std::move(access), {.request_timeout = kStandbyTimeout});
   PresentObjects present;
   for (const model::ObjectKind kind : kKinds) {
@@ -71,7 +71,7 @@ StandbyViews GatherStandby(const config::ControlConfig& config) {
   for (const config::PairConfig& pair : config.pairs) {
     catalogs[pair.name] = std::async(std::launch::async, [&config, &pair] { return ListCatalog(config, pair); });
   }
-  const absl::StatusOr<PresentObjects> present = ListCluster(*config.clusters.dr, ending.get_token());
+  const absl::StatusOr<PresentObjects> present = ListCluster(config.clusters.dr, ending.get_token());
   for (auto& [pair, asked] : catalogs) {
     const absl::StatusOr<Entries> wanted = asked.get();
     if (!present.ok()) {

@@ -3,6 +3,7 @@
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
 #include "control/commands/standby_view.h"
+#include "control/commands/sync_view.h"
 
 namespace understudy::control {
 namespace {
@@ -41,7 +42,10 @@ ExitCode RunStatus(const Console& console, OutputFormat format, const config::Co
   if (!overview->volumes.empty()) text += "\n" + VolumesTable(overview->volumes);
   if (const std::string objects = StandbyText(standby); !objects.empty()) text += "\n" + objects;
   if (const std::string held_back = HeldBackLines(*overview); !held_back.empty()) text += "\n" + held_back;
-  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}}, text);
+  Document sync = SyncDocument(config);
+  if (const std::string line = SyncLine(sync); !line.empty()) text += "\n" + line;
+  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}, {"sync", std::move(sync)}},
+        text);
   return Finish(console, *overview);
 }
 

@@ -274,6 +274,13 @@ absl::StatusOr<json> Client::Apply(const Resource& resource, std::string_view na
   return Call("PATCH", path, "application/apply-patch+yaml", object.dump());
 }
 
+absl::StatusOr<json> Client::TryApply(const Resource& resource, std::string_view namespace_name, std::string_view name,
+                                      const json& object) const {
+  const std::string path =
+      fmt::format("{}?dryRun=All&fieldManager={}", ObjectPath(resource, namespace_name, name), kFieldManager);
+  return Call("PATCH", path, "application/apply-patch+yaml", object.dump());
+}
+
 absl::StatusOr<json> Client::Patch(const Resource& resource, std::string_view namespace_name, std::string_view name,
                                    PatchType type, const json& patch) const {
   const std::string path = fmt::format("{}?fieldManager={}", ObjectPath(resource, namespace_name, name), kFieldManager);

@@ -84,6 +84,9 @@ class Client {
   // Server-side apply as kFieldManager, never forced. ABORTED: another manager owns a field with another value.
   [[nodiscard]] absl::StatusOr<nlohmann::json> Apply(const Resource& resource, std::string_view namespace_name,
                                                      std::string_view name, const nlohmann::json& object) const;
+  // What Apply would return; changes nothing.
+  [[nodiscard]] absl::StatusOr<nlohmann::json> TryApply(const Resource& resource, std::string_view namespace_name,
+                                                        std::string_view name, const nlohmann::json& object) const;
   [[nodiscard]] absl::StatusOr<nlohmann::json> Patch(const Resource& resource, std::string_view namespace_name,
                                                      std::string_view name, PatchType type,
                                                      const nlohmann::json& patch) const;

@@ -59,6 +59,16 @@ std::string ApiProxy::ClusterUid() const {
   return cluster_uid_;
 }
 
+void ApiProxy::SetChange(Change change) {
+  absl::MutexLock lock(&mutex_);
+  change_ = std::move(change);
+}
+
+ApiProxy::Change ApiProxy::CurrentChange() const {
+  absl::MutexLock lock(&mutex_);
+  return change_;
+}
+
 net::HttpRequest ApiProxy::Upstream(const TestRequest& request, const std::string& target) const {
   net::HttpRequest upstream;
   upstream.method = request.method;
@@ -86,8 +96,9 @@ void ApiProxy::Pass(const TestRequest& request, TestReply& reply) {
   const Mode mode = mode_;
   std::string target = request.target;
   if (mode == Mode::kFirstPageOnly) target = std::regex_replace(target, std::regex("limit=[0-9]+"), "limit=2");
-  const absl::StatusOr<net::HttpResponse> answer = client_.Send(Upstream(request, target), stop_.get_token());
+  absl::StatusOr<net::HttpResponse> answer = client_.Send(Upstream(request, target), stop_.get_token());
   if (!answer.ok()) return reply.BreakOff();
+  if (const Change change = CurrentChange()) change(request, *answer);
   std::string body = answer->body;
   json parsed = json::parse(body, nullptr, /*allow_exceptions=*/false);
   if (answer->status == 200 && IsList(request) && parsed.is_object()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -37,6 +38,10 @@ class ApiProxy {
 
   // From the next byte on. All but kSilent break off the connections there are, so that watches are begun anew.
   void SetMode(Mode mode);
+  // Looks at the API server's answer to a request that isn't a watch, and may change it.
+  using Change = std::function<void(const TestRequest& request, net::HttpResponse& response)>;
+  // From now on; nullptr: answers pass as they are.
+  void SetChange(Change change);
   // The uid of namespace kube-system that clients see; empty: the real one.
   void SetClusterUid(const std::string& uid);
   // Lists of a collection that were answered.
@@ -48,6 +53,7 @@ class ApiProxy {
   void Watch(const net::HttpRequest& upstream, TestReply& reply);
   [[nodiscard]] net::HttpRequest Upstream(const TestRequest& request, const std::string& target) const;
   [[nodiscard]] std::string ClusterUid() const;
+  [[nodiscard]] Change CurrentChange() const;
 
   const std::string url_;
   const std::string ca_file_;
@@ -57,6 +63,7 @@ class ApiProxy {
   std::atomic<int> lists_ = 0;
   mutable absl::Mutex mutex_;
   std::string cluster_uid_ ABSL_GUARDED_BY(mutex_);
+  Change change_ ABSL_GUARDED_BY(mutex_);
   std::stop_source stop_;
   std::unique_ptr<HttpTestServer> server_;  // ends first
 };

@@ -256,6 +256,60 @@ keep_annotations: []
   EXPECT_THAT(config->keep_annotations, IsEmpty());
 }
 
+constexpr char kSmallestControl[] = "tls: {ca: a, cert: b, key: c}\npairs: [{name: x, primary: p:1, dr: d:1}]\n";
+
+TEST_F(ConfigTest, TheScheduledSyncIsRead) {
+  const auto plain = LoadControlConfig(Write(kSmallestControl));
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_TRUE(plain->schedule.enabled);
+  EXPECT_EQ(plain->schedule.cron, "0 * * * *");
+  EXPECT_EQ(plain->schedule.time_zone, "UTC");
+  EXPECT_EQ(plain->stale.max_fraction, 0.25);
+  EXPECT_FALSE(plain->clusters.primary.has_value());
+  const auto config = LoadControlConfig(Write(std::string(kSmallestControl) + R"(
+clusters: {primary: {kubeconfig: primary.kubeconfig}, dr: {kubeconfig: dr.kubeconfig}}
+namespaces: [shop, bank]
+state_dir: state
+schedule: {cron: "30 2 * * *", time_zone: Europe/Berlin, enabled: false}
+sync: {parallelism: 2, volume_timeout: 10m}
+stale: {enabled: false, max_fraction: 0.1, min_objects: 1}
+notify:
+  email: {smtp_url: "smtp://mail:587", user: u, password_file: secret, from: a@example.com, to: [b@example.com], when: always}
+  webhooks: [{url: "https://hook/x", token_file: token, hmac_secret_file: hmac}]
+)"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->clusters.primary->kubeconfig, folder_ / "primary.kubeconfig");
+  EXPECT_THAT(config->namespaces, ElementsAre("shop", "bank"));
+  EXPECT_EQ(config->state_dir, folder_ / "state");
+  EXPECT_EQ(config->schedule.cron, "30 2 * * *");
+  EXPECT_EQ(config->sync.volume_timeout, absl::Minutes(10));
+  EXPECT_EQ(config->notify.email->starttls, StartTls::kRequired);
+  EXPECT_EQ(config->notify.email->when, MailWhen::kAlways);
+  EXPECT_EQ(config->notify.webhooks.at(0).token_file, folder_ / "token");
+}
+
+TEST_F(ConfigTest, NotificationsThatCantWorkOrLeakAreRefused) {
+  const auto error = [this](const std::string& notify) {
+    return std::string(
+        MessageOf(LoadControlConfig(Write(std::string(kSmallestControl) + "notify: {" + notify + "}\n")).status()));
+  };
+  const std::string email = "email: {smtp_url: 'smtp://m:25', from: a@b, to: [c@d]";
+  EXPECT_EQ(error(email + "}"), "");
+  EXPECT_THAT(error(email + ", user: u}"), HasSubstr("belong together"));
+  EXPECT_THAT(error(email + ", user: u, password_file: p, starttls: off}"), HasSubstr("unencrypted"));
+  EXPECT_THAT(error(email + ", user: u, password_file: p, starttls: optional}"), HasSubstr("unencrypted"));
+  EXPECT_THAT(error("email: {smtp_url: 'http://m', from: a@b, to: [c@d]}"), HasSubstr("notify.email.smtp_url"));
+  EXPECT_THAT(error("email: {smtp_url: 'smtp://u:p@m', from: a@b, to: [c@d]}"), HasSubstr("without a user"));
+  EXPECT_THAT(error("email: {smtp_url: 'smtp://m', from: a@b, to: []}"), HasSubstr("notify.email.to"));
+  for (const char* const wrong : {"'a'", "'@b'", "'a@'", "'a b@c'", "'<a@b>'", "\"a@b\\r\\nX: y\"", "'a@b@c'"}) {
+    EXPECT_THAT(error("email: {smtp_url: 'smtp://m', to: [c@d], from: " + std::string(wrong) + "}"),
+                HasSubstr("write a bare mail address"))
+        << wrong;
+  }
+  EXPECT_THAT(error("webhooks: [{url: 'ftp://x'}]"), HasSubstr("notify.webhooks[0].url"));
+  EXPECT_THAT(error("webhooks: [{url: 'https://x'}, {url: 'https://x'}]"), HasSubstr("keep one"));
+}
+
 TEST_F(ConfigTest, ControlPairsNeedDifferentNames) {
   const auto config =
       LoadControlConfig(Write("tls: {ca: a, cert: b, key: c}\npairs:\n- {name: x, primary: p:1, dr: d:1}\n- {name: x, "
