@@ -67,7 +67,7 @@ absl::Status DeliverMail(const config::EmailConfig& config, const std::string& i
   return net::SendMail(message, std::move(stop));
 }
 
-absl::Status DeliverToWebhook(const config::WebhookConfig& config, const std::string& id, const Report& report,
+absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::string& id, const Report& report,
                               std::stop_token stop) {
   net::HttpRequest request;
   request.method = "POST";
@@ -97,7 +97,7 @@ std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Rep
   if (config.email && (config.email->when == config::MailWhen::kAlways || HasProblems(report))) {
     targets.emplace_back(kEmailTarget);
   }
-  for (const config::WebhookConfig& webhook : config.webhooks) targets.push_back(webhook.url);
+  for (const config::ReportWebhook& webhook : config.webhooks) targets.push_back(webhook.url);
   return targets;
 }
 
@@ -113,7 +113,7 @@ std::string SignatureOf(const std::string& secret, const std::string& body) {
 absl::Status Notifier::Deliver(const std::string& target, const std::string& id, const Report& report,
                                std::stop_token stop) {
   if (target == kEmailTarget && config_.email) return DeliverMail(*config_.email, id, report, std::move(stop));
-  for (const config::WebhookConfig& webhook : config_.webhooks) {
+  for (const config::ReportWebhook& webhook : config_.webhooks) {
     if (webhook.url == target) return DeliverToWebhook(webhook, id, report, std::move(stop));
   }
   return absl::NotFoundError(fmt::format("the configuration doesn't name {} any more", target));

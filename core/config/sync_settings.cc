@@ -95,7 +95,7 @@ void EmailConfig::Describe(Visitor& v) {
   v.Choice({.key = "when", .doc = "after every run, or only after those with failures or alerts"}, when);
 }
 
-void WebhookConfig::Describe(Visitor& v) {
+void ReportWebhook::Describe(Visitor& v) {
   v.Text({.key = "url", .doc = "where the report is posted to, as JSON", .required = true}, url, CheckWebUrl);
   v.Path({.key = "ca",
           .doc = "certificates of the authorities that the server is trusted by (PEM)",

@@ -56,7 +56,7 @@ struct EmailConfig {
   void Describe(Visitor& v);
 };
 
-struct WebhookConfig {
+struct ReportWebhook {
   std::string url;
   std::filesystem::path ca;  // empty: the system's authorities
   std::filesystem::path token_file;
@@ -66,7 +66,7 @@ struct WebhookConfig {
 
 struct NotifyConfig {
   std::optional<EmailConfig> email;
-  std::vector<WebhookConfig> webhooks;
+  std::vector<ReportWebhook> webhooks;
   void Describe(Visitor& v);
 };
 
