@@ -67,9 +67,9 @@ absl::StatusOr<std::unique_ptr<ObjectPlane>> ObjectPlane::Open(const config::Pri
   options.keeper = objects->keeper_.get();
   options.observer = objects->recorder_.get();
   objects->runner_ = std::make_unique<ActionRunner>(volumes, *objects->catalog_, options);
-  objects->pipeline_ = std::make_unique<EventPipeline>(*objects->events_, *objects->rules_, *objects->runner_,
-                                                       objects->forwarder_.get(),
-                                                       EventPipeline::Options{.retell = IsPostedOnly(config)});
+  objects->pipeline_ =
+      std::make_unique<EventPipeline>(*objects->events_, *objects->rules_, *objects->runner_, objects->forwarder_.get(),
+                                      EventPipeline::Options{.retell = IsPostedOnly(config)});
   if (objects->cluster_ != nullptr) {
     objects->intake_ = std::make_unique<ClusterIntake>(
         objects->cluster_->client, config.kubernetes->namespaces, *objects->pipeline_, kube::ListWatchOptions{},

@@ -70,7 +70,7 @@ void AddActions(const ActionRunnerStatus& status, std::vector<MetricFamily>& fam
   families.push_back(Single("understudy_objects_pending",
                             "Storage objects with something left to do before DR's catalog is as the cluster.",
                             MetricType::Gauge, static_cast<double>(status.pending)));
-  families.push_back(Single("understudy_actions_waiting", "Claims whose PersistentVolume isn't across.",
+  families.push_back(Single("understudy_actions_waiting", "Claims and snapshots whose data isn't across.",
                             MetricType::Gauge, static_cast<double>(status.waiting)));
   families.push_back(Single("understudy_actions_failures_total", "Tries that failed.", MetricType::Counter,
                             static_cast<double>(status.failures)));

@@ -10,22 +10,9 @@
 namespace understudy::primary {
 namespace {
 
-// Deletions come first and have a worker of their own: they never wait for data.
-constexpr int kRemovalRank = 0;
-constexpr int kVolumeRank = 1;
-constexpr int kClaimRank = 2;
-
-// Says that a claim's PersistentVolume isn't across: no failure, the volume's outcome wakes it.
-absl::Status WaitsForVolume(const std::string& volume) {
-  return absl::FailedPreconditionError(fmt::format("waits for PersistentVolume {}", volume));
-}
-
-constexpr char kReplaced[] = "a newer event of the object took its place";
-constexpr char kHeldBack[] = "a guard holds it back: `drctl guard list` says why";
-
-int RankOf(const Action& action) {
-  if (action.kind == Action::Kind::kDelete) return kRemovalRank;
-  return action.kind == Action::Kind::kSyncVolume ? kVolumeRank : kClaimRank;
+// Says that the data of a claim or a snapshot isn't across: no failure, its outcome wakes it.
+absl::Status WaitsFor(const model::ObjectKey& data) {
+  return absl::FailedPreconditionError(fmt::format("waits for {}", ToString(data)));
 }
 
 // One removal that does what both would: with different uids, of whatever is there. It speaks for the event of the one
@@ -48,6 +35,11 @@ ActionRunner::ActionRunner(VolumeActions& volumes, model::CatalogWriter& catalog
 
 ActionRunner::~ActionRunner() = default;
 
+int ActionRunner::RankOf(const Action& action) {
+  if (action.kind == Action::Kind::kDelete) return kRemovalRank;
+  return action.kind == Action::Kind::kSyncVolume ? kVolumeRank : kClaimRank;
+}
+
 void ActionRunner::Run(std::stop_token stop) {
   const std::stop_callback release_senders(stop, [this] {
     absl::MutexLock lock(&mutex_);
@@ -66,7 +58,6 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
     absl::MutexLock lock(&mutex_);
     if (event.type == model::EventType::kDeleted) {
       live_[event.key.kind].erase(event.key);
-      held_.erase(event.key);
     } else {
       live_[event.key.kind].insert(event.key);
       if (const auto concluded = concluded_.extract(event.key)) replaced = concluded.mapped().event_id;
@@ -85,15 +76,8 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
   switch (action.kind) {
     case Action::Kind::kIgnore:
       spdlog::debug("{} {}", ToString(action.key), action.reason);
-      // Its claims needn't wait for it.
-      if (!action.volume.empty() && action.key.kind == model::ObjectKind::kPersistentVolume &&
-          !NfsSourceOf(event.resource)) {
-        SetVolume(action.volume, {});
-      }
+      if (action.never_replicated) SetVolume(DataKeyOf(action), {});
       return Tell(action.event_id, ActionResult::kIgnored, action.reason);
-    case Action::Kind::kHold:
-      Hold(action);
-      return Tell(action.event_id, ActionResult::kHeld, action.reason);
     default:
       Submit(std::move(action));
   }
@@ -107,32 +91,34 @@ void ActionRunner::OnSynced(model::ObjectKind kind, const std::set<model::Object
 }
 
 bool ActionRunner::ListsAreComplete() const {
-  return synced_.contains(model::ObjectKind::kPersistentVolume) &&
-         synced_.contains(model::ObjectKind::kPersistentVolumeClaim);
+  return IsListed(model::ObjectKind::kPersistentVolume);
+}
+
+// With what it is bound to; a kind that isn't served never is.
+bool ActionRunner::IsListed(model::ObjectKind kind) const {
+  switch (kind) {
+    case model::ObjectKind::kPersistentVolume:
+    case model::ObjectKind::kPersistentVolumeClaim:
+      return synced_.contains(model::ObjectKind::kPersistentVolume) &&
+             synced_.contains(model::ObjectKind::kPersistentVolumeClaim);
+    case model::ObjectKind::kVolumeSnapshot:
+    case model::ObjectKind::kVolumeSnapshotContent:
+      return synced_.contains(model::ObjectKind::kVolumeSnapshot) &&
+             synced_.contains(model::ObjectKind::kVolumeSnapshotContent);
+  }
+  AbortOnBrokenInvariant("known ObjectKind", __FILE__, __LINE__);
 }
 
 ActionRunnerStatus ActionRunner::Status() const {
   absl::MutexLock lock(&mutex_);
   ActionRunnerStatus status = counters_;
   status.pending = work_.size();
-  for (const auto& [volume, claims] : waiting_) status.waiting += claims.size();
+  for (const auto& [data, waiting] : waiting_) status.waiting += waiting.size();
   for (const auto& [key, work] : work_) {
     if (status.problems.size() >= kMaxProblems) return status;
     if (!work.problem.empty()) status.problems.push_back({.key = key, .message = work.problem});
   }
-  for (const auto& [key, reason] : held_) {
-    if (status.problems.size() >= kMaxProblems) return status;
-    status.problems.push_back({.key = key, .message = reason});
-  }
   return status;
-}
-
-void ActionRunner::Hold(const Action& action) {
-  absl::MutexLock lock(&mutex_);
-  std::string& reason = held_[action.key];
-  if (reason == action.reason) return;
-  reason = action.reason;
-  spdlog::warn("{} is held: {}", ToString(action.key), reason);
 }
 
 void ActionRunner::Tell(const std::string& event_id, ActionResult result, std::string_view reason) const {
@@ -210,7 +196,7 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
     action = *std::exchange(slot, std::nullopt);
     work.running = running;
     work.removing = action.kind == Action::Kind::kDelete;
-    if (const auto waiting = waiting_.find(action.volume); waiting != waiting_.end()) {
+    if (const auto waiting = waiting_.find(DataKeyOf(action)); waiting != waiting_.end()) {
       waiting->second.erase(key);
       if (waiting->second.empty()) waiting_.erase(waiting);
     }
@@ -263,7 +249,7 @@ bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, con
       Enqueue(key, work);
     }
     queue_.Done(key);
-  } else if (waiting_.contains(action.volume) && waiting_.at(action.volume).contains(key)) {
+  } else if (Waits(key, action)) {
     queue_.Done(key);
   } else {
     ++counters_.failures;
@@ -274,6 +260,11 @@ bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, con
     queue_.Failed(key, RankOf(action));
   }
   return replaced;
+}
+
+bool ActionRunner::Waits(const model::ObjectKey& key, const Action& action) const {
+  const auto waiting = waiting_.find(DataKeyOf(action));
+  return waiting != waiting_.end() && waiting->second.contains(key);
 }
 
 absl::StatusOr<ActionResult> ActionRunner::Execute(Action& action, std::stop_token stop) {
@@ -296,13 +287,13 @@ absl::Status ActionRunner::SyncVolume(const Action& action, std::stop_token stop
   if (!place) {
     spdlog::debug("{} is on {}:{}, which this pair doesn't protect", ToString(action.key), action.source.server,
                   Printable(action.source.path));
-    SetVolume(action.volume, {.source = action.source, .place = std::nullopt});
+    SetVolume(DataKeyOf(action), {.source = action.source, .place = std::nullopt});
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(volumes_.Register(action.volume, *place));
   RETURN_IF_ERROR(volumes_.SyncToBarrier(action.volume, stop));
   RETURN_IF_ERROR(Put(action, action.source, *place));
-  SetVolume(action.volume, {.source = action.source, .place = place});
+  SetVolume(DataKeyOf(action), {.source = action.source, .place = place});
   return absl::OkStatus();
 }
 
@@ -310,10 +301,11 @@ absl::Status ActionRunner::SyncClaim(const Action& action, std::stop_token stop)
   Volume volume;
   {
     absl::MutexLock lock(&mutex_);
-    const auto known = known_volumes_.find(action.volume);
+    const model::ObjectKey data = DataKeyOf(action);
+    const auto known = known_volumes_.find(data);
     if (known == known_volumes_.end()) {
-      waiting_[action.volume].insert(action.key);
-      return WaitsForVolume(action.volume);
+      waiting_[data].insert(action.key);
+      return WaitsFor(data);
     }
     volume = known->second;
   }
@@ -355,7 +347,7 @@ absl::StatusOr<ActionResult> ActionRunner::AdmitRemoval(Action& action) {
 }
 
 absl::Status ActionRunner::DiscardData(const Action& action) {
-  if (action.key.kind != model::ObjectKind::kPersistentVolume) return absl::OkStatus();
+  if (!HasData(action.key.kind)) return absl::OkStatus();
   const std::optional<VolumePlace> place = volumes_.Locate(action.source.server, action.source.path);
   if (!place) return absl::OkStatus();
   const absl::Status discarded = volumes_.Discard(action.key.name, *place);
@@ -366,11 +358,11 @@ absl::Status ActionRunner::DiscardData(const Action& action) {
 }
 
 absl::Status ActionRunner::RemoveEntry(const Action& action) {
-  if (action.key.kind == model::ObjectKind::kPersistentVolume) {
-    // First of all: who deleted the PersistentVolume may delete the data next, and DR is to keep it.
-    RETURN_IF_ERROR(volumes_.Unregister(action.key.name));
+  if (HasData(action.key.kind)) {
+    // First of all: who deleted the object may delete the data next, and DR is to keep it.
+    if (!IsOthersVolume(action.key)) RETURN_IF_ERROR(volumes_.Unregister(action.key.name));
     absl::MutexLock lock(&mutex_);
-    known_volumes_.erase(action.key.name);
+    known_volumes_.erase(action.key);
   }
   RETURN_IF_ERROR(catalog_.Delete(action.key, action.uid));
   if (options_.keeper != nullptr) options_.keeper->NoteRemoved(action.key);
@@ -379,6 +371,16 @@ absl::Status ActionRunner::RemoveEntry(const Action& action) {
   announced_.erase(action.key);
   ++counters_.deleted;
   return absl::OkStatus();
+}
+
+// A PersistentVolume and a VolumeSnapshotContent of one name: only one of them can be the volume of that name.
+bool ActionRunner::IsOthersVolume(const model::ObjectKey& key) const {
+  model::ObjectKey other = key;
+  other.kind = key.kind == model::ObjectKind::kPersistentVolume ? model::ObjectKind::kVolumeSnapshotContent
+                                                                : model::ObjectKind::kPersistentVolume;
+  absl::MutexLock lock(&mutex_);
+  const auto known = known_volumes_.find(other);
+  return known != known_volumes_.end() && known->second.place.has_value();
 }
 
 absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
@@ -397,184 +399,12 @@ absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, co
   return absl::OkStatus();
 }
 
-void ActionRunner::SetVolume(const std::string& name, Volume volume) {
+void ActionRunner::SetVolume(const model::ObjectKey& data, Volume volume) {
   absl::MutexLock lock(&mutex_);
-  known_volumes_[name] = std::move(volume);
-  const auto waiting = waiting_.find(name);
+  known_volumes_[data] = std::move(volume);
+  const auto waiting = waiting_.find(data);
   if (waiting == waiting_.end()) return;
   for (const model::ObjectKey& claim : waiting->second) queue_.Add(claim, kClaimRank);
-}
-
-void ActionRunner::WorkOnReconciliation() {
-  const absl::Status status = Reconcile();
-  absl::MutexLock lock(&mutex_);
-  if (status.ok()) {
-    counters_.reconciled = true;
-    queue_.Done(std::nullopt);
-    return;
-  }
-  ++counters_.failures;
-  spdlog::debug("DR's catalog can't be compared with the cluster yet: {}", MessageOf(status));
-  queue_.Failed(std::nullopt, kRemovalRank);
-}
-
-absl::Status ActionRunner::Reconcile() {
-  if (options_.keeper != nullptr) RETURN_IF_ERROR(options_.keeper->CheckCluster());
-  ASSIGN_OR_RETURN(const OwnEntries own, ListOwnEntries());
-  // Claims first: while a PersistentVolume is in the catalog, it says whose its claim is.
-  for (const model::ObjectKind kind :
-       {model::ObjectKind::kPersistentVolumeClaim, model::ObjectKind::kVolumeSnapshot,
-        model::ObjectKind::kVolumeSnapshotContent, model::ObjectKind::kPersistentVolume}) {
-    RETURN_IF_ERROR(DeleteMissing(kind, own.at(kind)));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<ActionRunner::OwnEntries> ActionRunner::ListOwnEntries() {
-  OwnEntries own;
-  std::set<std::string> others;
-  ASSIGN_OR_RETURN(std::vector<model::CatalogEntry> volumes, catalog_.List(model::ObjectKind::kPersistentVolume));
-  for (model::CatalogEntry& entry : volumes) {
-    const std::optional<NfsSource> source = NfsSourceOf(entry.resource);
-    if (source && volumes_.Locate(source->server, source->path)) {
-      own[model::ObjectKind::kPersistentVolume].push_back(std::move(entry));
-    } else {
-      others.insert(entry.key.name);
-    }
-  }
-  own.try_emplace(model::ObjectKind::kPersistentVolume);
-  for (const model::ObjectKind kind : {model::ObjectKind::kPersistentVolumeClaim, model::ObjectKind::kVolumeSnapshot,
-                                       model::ObjectKind::kVolumeSnapshotContent}) {
-    ASSIGN_OR_RETURN(own[kind], catalog_.List(kind));
-    std::erase_if(own[kind], [&](const model::CatalogEntry& entry) { return others.contains(entry.volume); });
-  }
-  if (options_.keeper == nullptr) return own;
-  absl::MutexLock lock(&mutex_);
-  for (const auto& [kind, entries] : own) {
-    std::set<model::ObjectKey> keys;
-    for (const model::CatalogEntry& entry : entries) keys.insert(entry.key);
-    // What was put while the catalog was read.
-    for (const auto& [key, uid] : announced_) {
-      if (key.kind == kind) keys.insert(key);
-    }
-    std::erase_if(keys,
-                  [this](const model::ObjectKey& key) ABSL_NO_THREAD_SAFETY_ANALYSIS { return BeingRemoved(key); });
-    options_.keeper->SetAtDr(kind, std::move(keys));
-  }
-  return own;
-}
-
-// Whether the guard has let its removal pass already.
-bool ActionRunner::BeingRemoved(const model::ObjectKey& key) const {
-  const auto work = work_.find(key);
-  if (work == work_.end()) return false;
-  return work->second.removing || (work->second.removal && work->second.removal->admitted);
-}
-
-ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
-  Missing missing;
-  const std::set<model::ObjectKey>& live = live_[kind];
-  std::set<model::ObjectKey> in_catalog;
-  // What is put into the catalog was live before: what the list returned and isn't live now has gone.
-  for (const model::CatalogEntry& entry : entries) {
-    in_catalog.insert(entry.key);
-    const auto work = work_.find(entry.key);
-    const bool under_way = work != work_.end() && (work->second.removal || work->second.removing);
-    if (live.contains(entry.key) || under_way) continue;
-    const auto concluded = concluded_.find(entry.key);
-    missing.at_dr.push_back({.key = entry.key,
-                             .uid = entry.uid,
-                             .resource = entry.resource,
-                             .event_id = concluded == concluded_.end() ? "" : concluded->second.event_id});
-  }
-  for (const auto& [key, deletion] : concluded_) {
-    if (key.kind != kind || live.contains(key) || in_catalog.contains(key)) continue;
-    // A replica may be on its way although its object isn't at DR yet.
-    const std::optional<NfsSource> source = NfsSourceOf(deletion.resource);
-    const bool has_data = kind == model::ObjectKind::kPersistentVolume && source &&
-                          volumes_.Locate(source->server, source->path).has_value();
-    (has_data ? missing.at_dr : missing.elsewhere).push_back(deletion);
-  }
-  return missing;
-}
-
-// Whether the rules let the deletion of an object happen that no event told of.
-bool ActionRunner::MayDelete(const ObjectDeletion& deletion) const {
-  if (options_.observer == nullptr || !deletion.event_id.empty()) return true;
-  return options_.observer->MayDelete({.key = deletion.key, .uid = deletion.uid, .resource = deletion.resource});
-}
-
-ActionRunner::Told ActionRunner::TakeConcluded(model::ObjectKind kind) {
-  Told told;
-  absl::MutexLock lock(&mutex_);
-  std::erase_if(concluded_, [&](const auto& deletion) {
-    if (deletion.first.kind != kind) return false;
-    told[deletion.first] = deletion.second.event_id;
-    return true;
-  });
-  return told;
-}
-
-absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
-  Missing missing;
-  bool list_is_empty = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!synced_.contains(kind)) return absl::OkStatus();  // not served, or not listed yet
-    missing = MissingOf(kind, entries);
-    list_is_empty = live_[kind].empty();
-  }
-  std::erase_if(missing.at_dr, [this](const ObjectDeletion& deletion) { return !MayDelete(deletion); });
-  std::set<model::ObjectKey> asked;
-  for (const ObjectDeletion& deletion : missing.at_dr) asked.insert(deletion.key);
-  if (options_.keeper != nullptr) {
-    ASSIGN_OR_RETURN(missing.at_dr, options_.keeper->AdmitMissing(kind, std::move(missing.at_dr), list_is_empty));
-  }
-  Told left = TakeConcluded(kind);
-  for (const std::vector<ObjectDeletion>* const deletions : {&missing.at_dr, &missing.elsewhere}) {
-    for (const ObjectDeletion& deletion : *deletions) {
-      left.erase(deletion.key);
-      BeginRemoval(deletion);
-    }
-  }
-  for (const auto& [key, event_id] : left) {
-    const bool held = asked.contains(key);
-    Tell(event_id, held ? ActionResult::kHeld : ActionResult::kIgnored, held ? kHeldBack : kReplaced);
-  }
-  return absl::OkStatus();
-}
-
-// Doesn't wait for room: workers call it.
-void ActionRunner::BeginRemoval(const ObjectDeletion& deletion) {
-  Action removal{.kind = Action::Kind::kDelete,
-                 .key = deletion.key,
-                 .uid = deletion.uid,
-                 .admitted = true,
-                 .event_id = deletion.event_id};
-  if (deletion.key.kind == model::ObjectKind::kPersistentVolume) {
-    removal.volume = deletion.key.name;
-    removal.source = NfsSourceOf(deletion.resource).value_or(NfsSource{});
-  }
-  std::vector<std::string> replaced;  // events
-  {
-    absl::MutexLock lock(&mutex_);
-    if (stopped_) return;
-    if (live_[deletion.key.kind].contains(deletion.key)) {
-      replaced.push_back(deletion.event_id);
-    } else {
-      EnterRemoval(std::move(removal), replaced);
-    }
-  }
-  TellReplaced(replaced, deletion.event_id);
-}
-
-absl::Status ActionRunner::ApproveGuard(const std::string& guard_kind, uint64_t gone) {
-  if (options_.keeper == nullptr) return absl::FailedPreconditionError("no guard holds an object back");
-  ASSIGN_OR_RETURN(const std::vector<ObjectDeletion> approved, options_.keeper->Approve(guard_kind, gone));
-  for (const ObjectDeletion& deletion : approved) BeginRemoval(deletion);
-  absl::MutexLock lock(&mutex_);
-  if (ListsAreComplete()) queue_.Add(std::nullopt, kRemovalRank);
-  return absl::OkStatus();
 }
 
 }  // namespace understudy::primary

@@ -4,7 +4,7 @@
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
 // ends the one under way, and no object has two at once. Deletions pass the guard first (object_keeper.h). What fails
 // is tried again with growing pauses for as long as the object is there; one object's trouble doesn't hold up
-// another's. A claim waits for its PersistentVolume.
+// another's. A claim waits for its PersistentVolume, a snapshot for its VolumeSnapshotContent.
 #pragma once
 
 #include <map>
@@ -44,12 +44,12 @@ struct ObjectProblem {
 
 struct ActionRunnerStatus {
   size_t pending = 0;  // objects with something left to do, waiting claims included
-  size_t waiting = 0;  // claims whose PersistentVolume isn't across
+  size_t waiting = 0;  // claims and snapshots whose data isn't across
   uint64_t put = 0;
   uint64_t deleted = 0;
   uint64_t failures = 0;
   bool reconciled = false;              // what was deleted while the agent was down has been found
-  std::vector<ObjectProblem> problems;  // of objects that are being tried again or held; at most kMaxProblems
+  std::vector<ObjectProblem> problems;  // of objects that are being tried again; at most kMaxProblems
 };
 
 class ActionRunner : public EventSink {
@@ -66,8 +66,8 @@ class ActionRunner : public EventSink {
 
   void OnEvent(const model::ObjectEvent& event) override;
   // When both PersistentVolumes and claims are synced: entries of DR's catalog that are gone from the cluster are
-  // deleted there, if they belong to this pair (a PersistentVolume by its place, any other by its PersistentVolume) and
-  // the guard lets all of them pass.
+  // deleted there, if they belong to this pair (what has data by its place, any other by what has its data) and the
+  // guard lets all of them pass; those of snapshots and their contents when both of these are synced, too.
   void OnSynced(model::ObjectKind kind, const std::set<model::ObjectKey>& keys) override;
 
   // Thread-safe.
@@ -76,6 +76,14 @@ class ActionRunner : public EventSink {
   [[nodiscard]] absl::Status ApproveGuard(const std::string& guard_kind, uint64_t gone);
 
  private:
+  // Deletions come first and have a worker of their own: they never wait for data.
+  static constexpr int kRemovalRank = 0;
+  static constexpr int kVolumeRank = 1;
+  static constexpr int kClaimRank = 2;
+  // What the observer is told.
+  static constexpr char kReplaced[] = "a newer event of the object took its place";
+  static constexpr char kHeldBack[] = "a guard holds it back: `drctl guard list` says why";
+
   // What is left to do for one object: the removal of what was there first, then the newest state.
   struct Work {
     std::optional<Action> removal;
@@ -85,13 +93,14 @@ class ActionRunner : public EventSink {
     std::string problem;
     [[nodiscard]] bool Empty() const { return !removal && !newest; }
   };
-  // A PersistentVolume whose outcome is known.
+  // What has data, when its outcome is known.
   struct Volume {
     NfsSource source;
     std::optional<VolumePlace> place;  // nullopt: not this pair's
   };
   using Task = std::optional<model::ObjectKey>;  // nullopt: the reconciliation
 
+  [[nodiscard]] static int RankOf(const Action& action);
   // Tells the observer, if there is one and an event led to it. Without the mutex.
   void Tell(const std::string& event_id, ActionResult result, std::string_view reason) const;
   void Submit(Action action);
@@ -101,7 +110,6 @@ class ActionRunner : public EventSink {
   // `replaced` are events; `by` is the one that takes their place.
   void TellReplaced(const std::vector<std::string>& replaced, const std::string& by) const;
   void Enqueue(const model::ObjectKey& key, const Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Hold(const Action& action);
   void WorkOn(std::stop_token stop, int worst_rank);
   void WorkOnObject(const model::ObjectKey& key, std::stop_token stop);
   void Finish(const model::ObjectKey& key, const Action& action, const absl::StatusOr<ActionResult>& result,
@@ -117,15 +125,19 @@ class ActionRunner : public EventSink {
   // kDone: it may happen. Else it isn't to happen, or not now (then the keeper remembers it); the action's reason says
   // why.
   [[nodiscard]] absl::StatusOr<ActionResult> AdmitRemoval(Action& action);
+  [[nodiscard]] bool Waits(const model::ObjectKey& key, const Action& action) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool IsOthersVolume(const model::ObjectKey& key) const;
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
-  void SetVolume(const std::string& name, Volume volume);
+  void SetVolume(const model::ObjectKey& data, Volume volume);
   void WorkOnReconciliation();
   [[nodiscard]] absl::Status Reconcile();
   // This pair's part of DR's catalog, by kind; the keeper knows it then.
   using OwnEntries = std::map<model::ObjectKind, std::vector<model::CatalogEntry>>;
   [[nodiscard]] absl::StatusOr<OwnEntries> ListOwnEntries();
+  [[nodiscard]] absl::Status ListOwn(model::ObjectKind with_data, model::ObjectKind without, OwnEntries& own);
   [[nodiscard]] absl::Status DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries);
   // Neither in the newest list, nor being removed.
   struct Missing {
@@ -139,6 +151,7 @@ class ActionRunner : public EventSink {
   using Told = std::map<model::ObjectKey, std::string>;
   [[nodiscard]] Told TakeConcluded(model::ObjectKind kind);
   [[nodiscard]] bool ListsAreComplete() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool IsListed(model::ObjectKind kind) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] bool BeingRemoved(const model::ObjectKey& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginRemoval(const ObjectDeletion& deletion);
 
@@ -150,10 +163,10 @@ class ActionRunner : public EventSink {
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<model::ObjectKey, Work> work_ ABSL_GUARDED_BY(mutex_);
-  std::map<model::ObjectKey, std::string> held_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Volume> known_volumes_ ABSL_GUARDED_BY(mutex_);
-  std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);          // uid that the log said is at DR
-  std::map<std::string, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);  // claims by PersistentVolume
+  std::map<model::ObjectKey, Volume> known_volumes_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);  // uid that the log said is at DR
+  // Claims and snapshots by what has their data.
+  std::map<model::ObjectKey, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKind, std::set<model::ObjectKey>> live_ ABSL_GUARDED_BY(mutex_);
   std::set<model::ObjectKind> synced_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKey, ObjectDeletion> concluded_ ABSL_GUARDED_BY(mutex_);  // from lists, to be judged

@@ -17,8 +17,8 @@ namespace understudy::primary {
 // An object that is gone from the cluster.
 struct ObjectDeletion {
   model::ObjectKey key;
-  std::string uid;       // at the primary; empty: whatever DR holds
-  std::string resource;  // the last state that is known, JSON
+  std::string uid;            // at the primary; empty: whatever DR holds
+  std::string resource;       // the last state that is known, JSON
   std::string event_id = {};  // of the event that told of it; empty when none did
   friend bool operator==(const ObjectDeletion&, const ObjectDeletion&) = default;
 };

@@ -24,7 +24,9 @@ StandbyObject JudgeStandby(const model::CatalogEntry& wanted, const nlohmann::js
   const auto is = [&](StandbyPhase phase, std::string reason) {
     return StandbyObject{.key = wanted.key, .phase = phase, .reason = std::move(reason)};
   };
-  if (present == nullptr) return is(StandbyPhase::kPending, "isn't there yet");
+  if (present == nullptr) {
+    return {.key = wanted.key, .phase = StandbyPhase::kPending, .reason = "isn't there yet", .is_absent = true};
+  }
   if (!IsOurs(*present)) {
     return is(StandbyPhase::kFailed, "an object of that name is there that isn't Understudy's: rename or delete it");
   }

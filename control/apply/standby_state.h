@@ -21,7 +21,8 @@ enum class StandbyPhase {
 struct StandbyObject {
   model::ObjectKey key;
   StandbyPhase phase = StandbyPhase::kApplied;
-  std::string reason;  // empty when applied
+  std::string reason;      // empty when applied
+  bool is_absent = false;  // there is no object of that name at DR
 };
 
 struct StandbyState {

@@ -60,7 +60,7 @@ struct ObjectProblemView {
 // How the primary cluster's storage objects come to DR's catalog.
 struct ObjectsView {
   uint64_t pending = 0;  // objects with something left to do
-  uint64_t waiting = 0;  // of them, claims whose PersistentVolume isn't across
+  uint64_t waiting = 0;  // of them, claims and snapshots whose data isn't across
   bool reconciled = false;
   std::vector<ObjectProblemView> problems;
   std::vector<std::string> following_errors;

@@ -23,9 +23,8 @@ class GrpcPairAgents : public PairAgents {
         primary_(std::move(primary)),
         replicas_(std::move(replicas)),
         catalog_(std::move(catalog)),
-        snapshots_([this](const std::string& volume, const std::string& path) {
-          return replicas_.FileSize(volume, path);
-        }) {}
+        snapshots_(
+            [this](const std::string& volume, const std::string& path) { return replicas_.FileSize(volume, path); }) {}
 
   const std::string& name() const override { return pair_.name; }
   const std::vector<std::string>& server_names() const override { return pair_.server_names; }

@@ -55,8 +55,10 @@ absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const conf
         std::make_unique<ServerFilter>(std::make_unique<wire::CatalogClient>(std::move(channel)), pair.server_names);
     ASSIGN_OR_RETURN(ReplicaClient client, ReplicaClient::Create(pair.dr, tls));
     auto replicas = std::make_unique<ReplicaClient>(std::move(client));
-    auto snapshots = std::make_unique<ArchiveCheck>(
-        [raw = replicas.get()](const std::string& volume, const std::string& path) { return raw->FileSize(volume, path); });
+    auto snapshots =
+        std::make_unique<ArchiveCheck>([raw = replicas.get()](const std::string& volume, const std::string& path) {
+          return raw->FileSize(volume, path);
+        });
     auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier, *snapshots);
     parts->pairs.push_back(
         {pair.name, std::move(catalog), std::move(replicas), std::move(snapshots), std::move(follower), {}});

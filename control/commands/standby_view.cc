@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <future>
 #include <stop_token>
@@ -9,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "control/apply/snapshot_check.h"
+#include "control/commands/agents_client.h"
 #include "control/commands/clusters.h"
 #include "control/commands/server_filter.h"
 #include "core/base/log.h"
@@ -44,6 +47,24 @@ absl::StatusOr<PresentObjects> ListCluster(const std::optional<config::ClusterCo
   return present;
 }
 
+// What isn't at DR because its archive isn't, is told so. Stops asking when DR's agent doesn't answer.
+void ExplainSnapshots(const config::ControlConfig& config, const config::PairConfig& pair, const Entries& wanted,
+                      StandbyState& state) {
+  const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
+  const absl::StatusOr<ReplicaClient> replicas = ReplicaClient::Create(pair.dr, tls);
+  if (!replicas.ok()) return;
+  ArchiveCheck archives(
+      [&replicas](const std::string& volume, const std::string& path) { return replicas->FileSize(volume, path); });
+  for (StandbyObject& object : state.problems) {
+    if (object.key.kind != model::ObjectKind::kVolumeSnapshotContent || !object.is_absent) continue;
+    const auto entry = std::find_if(wanted.begin(), wanted.end(),
+                                    [&object](const model::CatalogEntry& each) { return each.key == object.key; });
+    const absl::Status at_dr = archives.Check(*entry);
+    if (absl::IsFailedPrecondition(at_dr)) object.reason = std::string(MessageOf(at_dr));
+    if (!at_dr.ok() && !absl::IsFailedPrecondition(at_dr)) return;
+  }
+}
+
 absl::StatusOr<Entries> ListCatalog(const config::ControlConfig& config, const config::PairConfig& pair) {
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
@@ -72,14 +93,16 @@ StandbyViews GatherStandby(const config::ControlConfig& config) {
     catalogs[pair.name] = std::async(std::launch::async, [&config, &pair] { return ListCatalog(config, pair); });
   }
   const absl::StatusOr<PresentObjects> present = ListCluster(config.clusters.dr, ending.get_token());
-  for (auto& [pair, asked] : catalogs) {
-    const absl::StatusOr<Entries> wanted = asked.get();
+  for (const config::PairConfig& pair : config.pairs) {
+    const absl::StatusOr<Entries> wanted = catalogs.at(pair.name).get();
     if (!present.ok()) {
-      views.emplace(pair, Annotate(present.status(), "the DR cluster"));
+      views.emplace(pair.name, Annotate(present.status(), "the DR cluster"));
     } else if (!wanted.ok()) {
-      views.emplace(pair, wanted.status());
+      views.emplace(pair.name, wanted.status());
     } else {
-      views.emplace(pair, CompareStandby(*wanted, *present));
+      StandbyState state = CompareStandby(*wanted, *present);
+      ExplainSnapshots(config, pair, *wanted, state);
+      views.emplace(pair.name, std::move(state));
     }
   }
   return views;

@@ -87,10 +87,7 @@ absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest&
   options.bring.volume_timeout = config.sync.volume_timeout;
   options.bring.transform = TransformOptionsOf(config, "");
   options.stale = {config.stale.enabled, config.stale.max_fraction, config.stale.min_objects};
-  RunParts run{.primary = parts_->primary_reader,
-               .dr = parts_->dr_reader,
-               .applier = parts_->applier,
-               .pairs = {}};
+  RunParts run{.primary = parts_->primary_reader, .dr = parts_->dr_reader, .applier = parts_->applier, .pairs = {}};
   for (const std::unique_ptr<PairAgents>& pair : parts_->pairs) run.pairs.push_back(pair.get());
   return RunAndRecord(lease, options, run, state, config.notify, std::move(stop), on_progress);
 }

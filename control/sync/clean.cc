@@ -18,7 +18,16 @@ using model::ObjectKind;
 // A volume is bound until its claim, whose finalizer waits for its users, is gone.
 constexpr int kDeleteAttempts = 12;
 
-// Which pair's catalog holds a volume's entry.
+// The folder that holds an object's data; nullopt: it has none of its own, or not on NFS.
+std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry) {
+  const nlohmann::json resource = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
+  if (entry.key.kind == ObjectKind::kPersistentVolume) return kube::NfsSourceOf(resource);
+  if (entry.key.kind != ObjectKind::kVolumeSnapshotContent) return std::nullopt;
+  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(resource);
+  return snapshot ? std::optional(snapshot->folder) : std::nullopt;
+}
+
+// Which pair's catalog holds the entry of what has data.
 struct VolumeEntry {
   PairAgents* pair = nullptr;
   model::CatalogEntry entry;
@@ -52,9 +61,11 @@ class Cleaner {
   // While the catalogs still have them. An agent that can't be asked fails what is on it later.
   void LearnVolumes() {
     for (PairAgents* const pair : parts_.pairs) {
-      const auto entries = pair->catalog().List(ObjectKind::kPersistentVolume);
-      if (!entries.ok()) continue;
-      for (const model::CatalogEntry& entry : *entries) volumes_[entry.key] = {pair, entry};
+      for (const ObjectKind kind : {ObjectKind::kPersistentVolume, ObjectKind::kVolumeSnapshotContent}) {
+        const auto entries = pair->catalog().List(kind);
+        if (!entries.ok()) continue;
+        for (const model::CatalogEntry& entry : *entries) volumes_[entry.key] = {pair, entry};
+      }
     }
   }
 
@@ -68,7 +79,7 @@ class Cleaner {
     } else if (*deleted == DeleteOutcome::kLeftAlone) {
       result.outcome = Outcome::kSkipped;
       result.reason = "is left alone: by now it isn't what Understudy made";
-    } else if (object.key.kind == ObjectKind::kPersistentVolume) {
+    } else {
       DiscardData(object, result);
     }
     result.took = parts_.clock.Monotonic() - began;
@@ -95,8 +106,7 @@ class Cleaner {
     const auto& [pair, entry] = found->second;
     result.pair = pair->name();
     result.volume = entry.volume;
-    const nlohmann::json resource = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
-    const std::optional<kube::NfsSource> source = kube::NfsSourceOf(resource);
+    const std::optional<kube::NfsSource> source = DataSourceOf(entry);
     if (!source || entry.volume.empty()) return;
     const absl::Status released = pair->Release(entry.volume, *source);
     result.reason = released.ok() ? "its data is in DR's trash, or DR had none of it"

@@ -9,6 +9,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/memory_volumes.h"
+#include "tests/support/recording_observer.h"
 #include "tests/support/wait.h"
 
 namespace understudy::primary {
@@ -298,53 +299,6 @@ TEST_F(ActionRunnerTest, SendersWaitWhenTooMuchIsLeftToDoAndAreLetGoAtTheEnd) {
   sender.join();
 }
 
-TEST_F(ActionRunnerTest, AHeldSnapshotIsAProblemUntilItGoes) {
-  Start();
-  const ObjectKey key{ObjectKind::kVolumeSnapshot, "shop", "s"};
-  runner_.OnEvent({.type = EventType::kAdded,
-                   .key = key,
-                   .resource = R"({"metadata":{"uid":"u"},"status":{"readyToUse":true}})",
-                   .event_id = "",
-                   .observed_at = {}});
-  ASSERT_EQ(runner_.Status().problems.size(), 1U);
-  EXPECT_EQ(runner_.Status().problems[0].key, key);
-  EXPECT_FALSE(catalog_.Find(key));
-  runner_.OnEvent({.type = EventType::kDeleted,
-                   .key = key,
-                   .resource = R"({"metadata":{"uid":"u"}})",
-                   .event_id = "",
-                   .observed_at = {}});
-  ExpectIdle();
-  EXPECT_TRUE(runner_.Status().problems.empty());
-}
-
-// What was told of each event, in order.
-class RecordingObserver : public ActionObserver {
- public:
-  void OnResult(const std::string& event_id, ActionResult result, std::string_view reason) override {
-    absl::MutexLock lock(&mutex_);
-    results_[event_id].push_back(result);
-    reasons_[event_id] = std::string(reason);
-  }
-  bool MayDelete(const model::CatalogEntry& entry) override { return entry.key.name != "kept"; }
-
-  std::vector<ActionResult> Results(const std::string& event_id) const {
-    absl::MutexLock lock(&mutex_);
-    const auto found = results_.find(event_id);
-    return found == results_.end() ? std::vector<ActionResult>() : found->second;
-  }
-  std::string Reason(const std::string& event_id) const {
-    absl::MutexLock lock(&mutex_);
-    const auto found = reasons_.find(event_id);
-    return found == reasons_.end() ? std::string() : found->second;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  std::map<std::string, std::vector<ActionResult>> results_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::string> reasons_ ABSL_GUARDED_BY(mutex_);
-};
-
 class ActionObserverTest : public ActionRunnerTest {
  protected:
   static model::ObjectEvent Named(model::ObjectEvent event, const std::string& event_id) {
@@ -364,7 +318,7 @@ class ActionObserverTest : public ActionRunnerTest {
     });
   }
 
-  RecordingObserver observer_;
+  tests::RecordingObserver observer_;
   std::optional<ActionRunner> observed_;
   std::jthread thread_;
 };

@@ -8,6 +8,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/memory_volumes.h"
+#include "tests/support/recording_observer.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 
@@ -76,7 +77,8 @@ class GuardedRunnerTest : public testing::Test {
                     ActionRunnerOptions{.workers = 3,
                                         .retry_first = absl::Milliseconds(1),
                                         .retry_longest = absl::Milliseconds(5),
-                                        .keeper = keeper_.get()});
+                                        .keeper = keeper_.get(),
+                                        .observer = &observer_});
     thread_ = std::jthread([this](std::stop_token stop) { runner_->Run(stop); });
   }
   // As an agent that ends and starts anew.
@@ -110,6 +112,12 @@ class GuardedRunnerTest : public testing::Test {
   void ExpectIdle() {
     Expect("nothing left to do", [this] { return runner_->Status().pending == 0; });
   }
+  void ExpectLast(const std::string& event_id, ActionResult result) {
+    Expect(event_id, [&] {
+      const std::vector<ActionResult> results = observer_.Results(event_id);
+      return !results.empty() && results.back() == result;
+    });
+  }
   void ExpectHeld(const std::string& kind, uint64_t gone) {
     Expect(std::to_string(gone) + " of " + kind + " to be held", [&] {
       for (const ObjectGuardReport& report : keeper_->Reports()) {
@@ -133,6 +141,7 @@ class GuardedRunnerTest : public testing::Test {
   }
 
   tests::TempDir folder_;
+  tests::RecordingObserver observer_;
   tests::MemoryVolumes volumes_;
   tests::MemoryCatalog catalog_;
   absl::Mutex mutex_;
@@ -230,8 +239,40 @@ TEST_F(GuardedRunnerTest, AKindThatWasGoneAndComesBackEmptyDeletesNothing) {
                           .observed_at = {}}),
             absl::OkStatus());
   runner_->OnSynced(ObjectKind::kVolumeSnapshot, {});
+  runner_->OnSynced(ObjectKind::kVolumeSnapshotContent, {});
   ExpectHeld("objects:VolumeSnapshot", 1);
   EXPECT_TRUE(catalog_.Has(snapshot));
+}
+
+TEST_F(GuardedRunnerTest, EventsOfDeletionsThatAreHeldAreToldOfAsHeldThenAsDone) {
+  const auto named = [](ObjectEvent event) {
+    event.event_id = (event.concluded ? "listed-" : "seen-") + event.key.name;
+    return event;
+  };
+  for (int i = 0; i < 5; ++i) runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, i)));
+  ExpectHeld("objects:PersistentVolume", 1);
+  ExpectLast("seen-pv0", ActionResult::kDone);
+  ExpectLast("seen-pv4", ActionResult::kHeld);
+  EXPECT_THAT(observer_.Reason("seen-pv4"), testing::HasSubstr("drctl guard list"));
+  for (int i = 4; i < kVolumes; ++i) runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, i, true)));
+  Synced(0);
+  ExpectHeld("objects:PersistentVolume", 4);
+  ExpectLast("listed-pv7", ActionResult::kHeld);
+  // After a restart the events are known by what the keeper wrote down.
+  Restart();
+  ASSERT_EQ(runner_->ApproveGuard("objects:PersistentVolume", 4), absl::OkStatus());
+  ExpectLast("listed-pv7", ActionResult::kDone);
+  EXPECT_EQ(VolumesInCatalog(), 0);
+}
+
+TEST_F(GuardedRunnerTest, WhatAListLacksAndIsBackIsToldOfAsReplaced) {
+  ObjectEvent gone = VolumeEvent(EventType::kDeleted, 0, true);
+  gone.event_id = "gone";
+  runner_->OnEvent(gone);
+  runner_->OnEvent(VolumeEvent(EventType::kAdded, 0));
+  ExpectLast("gone", ActionResult::kIgnored);
+  ExpectIdle();
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
 }
 
 TEST_F(GuardedRunnerTest, AnotherPairsVolumesAreNotCounted) {

@@ -271,6 +271,23 @@ TEST_F(RunTest, ASnapshotIsAppliedOnceItsArchiveIsAtDr) {
   EXPECT_EQ(entry->replica_path, "/replica/nightly");
 }
 
+TEST_F(RunTest, ASnapshotThatIsGoneAtThePrimaryGoesAtDrAndItsArchiveIsInTheTrash) {
+  for (const char* const name : {"db", "web", "mail"}) Make(name);
+  for (const char* const name : {"nightly", "weekly", "monthly"}) MakeSnapshot(name);
+  for (const char* const name : {"nightly", "weekly", "monthly"}) {
+    east_.SetArchive(std::string("content-") + name, true);
+  }
+  ASSERT_EQ(Run().exit_code, ExitCode::kDone);
+  // As the run's transformation leaves them at DR.
+  primary_.Remove(SnapshotKey("nightly"));
+  primary_.Remove(ContentKey("content-nightly"));
+  const Report report = Run();
+  ExpectOutcome(report, SnapshotKey("nightly"), Outcome::kCleaned);
+  ExpectOutcome(report, ContentKey("content-nightly"), Outcome::kCleaned);
+  EXPECT_EQ(east_.Trashed(), std::set<std::string>{"content-nightly"});
+  EXPECT_TRUE(dr_.Has(SnapshotKey("weekly")));
+}
+
 TEST_F(RunTest, ASnapshotOfAnotherDriverIsSkipped) {
   MakeSnapshot("nightly");
   json content = *primary_.Get(ContentKey("content-nightly"));
