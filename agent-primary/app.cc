@@ -191,11 +191,12 @@ absl::Status PrimaryAgent::Parts::StartWebhook(const config::WebhookConfig& conf
   options.max_body_bytes = config.max_body;
   if (config.tls) options.tls = net::HttpServerTls{config.tls->cert, config.tls->key};
   options.namespaces = {config.namespaces.begin(), config.namespaces.end()};
-  ASSIGN_OR_RETURN(webhook,
-                   WebhookIntake::Start(options, [this](const model::ObjectEvent& event) -> absl::StatusOr<bool> {
-                     ASSIGN_OR_RETURN(const EventPipeline::Accepted accepted, pipeline->Accept(event));
-                     return accepted.repeated;
-                   }));
+  const auto accept = [this](const model::ObjectEvent& event) -> absl::StatusOr<bool> {
+    const absl::StatusOr<EventPipeline::Accepted> accepted = pipeline->Accept(event);
+    RETURN_IF_ERROR(accepted.status());
+    return accepted->repeated;
+  };
+  ASSIGN_OR_RETURN(webhook, WebhookIntake::Start(options, accept));
   spdlog::info("the webhook listens on port {}", webhook->port());
   return absl::OkStatus();
 }
