@@ -29,6 +29,12 @@ absl::Duration RetryAfterOf(const net::HttpResponse& response) {
   return absl::Seconds(seconds);
 }
 
+net::HttpTls TlsOf(const ForwarderTarget& target) {
+  net::HttpTls tls;
+  tls.ca_file = target.ca_file;
+  return tls;
+}
+
 }  // namespace
 
 ForwardVerdict JudgeStatus(int http_status) {
@@ -50,8 +56,7 @@ ForwardVerdict JudgeStatus(int http_status) {
 }
 
 struct Forwarder::Target {
-  explicit Target(const ForwarderTarget& described)
-      : target(described), client(net::HttpTls{.ca_file = target.ca_file}) {
+  explicit Target(const ForwarderTarget& described) : target(described), client(TlsOf(target)) {
     if (!target.token_file.empty()) token.emplace(target.token_file);
     if (!target.hmac_secret_file.empty()) hmac_secret.emplace(target.hmac_secret_file);
     status.name = target.name;

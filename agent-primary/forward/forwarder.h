@@ -31,9 +31,9 @@ inline constexpr int kMaxRefusals = 3;                       // of one event by 
 struct ForwarderTarget {
   std::string name;
   std::string url;
-  std::string token_file;        // empty: no token
-  std::string hmac_secret_file;  // empty: not signed
-  std::string ca_file;           // empty: the system's authorities
+  std::string token_file = {};        // empty: no token
+  std::string hmac_secret_file = {};  // empty: not signed
+  std::string ca_file = {};           // empty: the system's authorities
 };
 
 struct ForwarderOptions {

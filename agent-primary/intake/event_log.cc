@@ -181,7 +181,8 @@ absl::StatusOr<EventLog::Appended> EventLog::Find(std::string_view event_id) {
 absl::StatusOr<std::string> EventLog::WhyOutOfOrder(const model::ObjectEvent& event, const std::string& uid) {
   ASSIGN_OR_RETURN(Statement query,
                    database_.Prepare("SELECT type, uid FROM event WHERE kind = ? AND namespace_name = ? AND name = ?"
-                                     " ORDER BY id DESC LIMIT 1"));
+                                     // What came out of order itself says nothing.
+                                     " AND NOT (outcome = 'ignored' AND matched = 0) ORDER BY id DESC LIMIT 1"));
   query.BindText(1, model::ToString(event.key.kind)).BindText(2, event.key.namespace_name).BindText(3, event.key.name);
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found || uid.empty()) return std::string();

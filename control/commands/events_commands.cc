@@ -20,8 +20,11 @@ ExitCode Fail(const Console& console, const absl::Status& status) {
   return ExitCodeFor(status);
 }
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3S%Ez", time, absl::UTCTimeZone());
+// As wide for every time.
+constexpr char kTimeOfTable[] = "%Y-%m-%dT%H:%M:%E3S%Ez";
+
+std::string TimeText(absl::Time time, const char* format = absl::RFC3339_full) {
+  return absl::FormatTime(format, time, absl::UTCTimeZone());
 }
 
 Document OrNull(const std::string& text) {
@@ -57,9 +60,12 @@ std::string OutcomeText(const EventView& event) {
 }
 
 std::vector<std::string> RowOf(const std::string& pair, const EventView& event) {
-  return {TimeText(event.observed_at), pair,
-          Printable(event.type),       ObjectText(event),
-          Printable(event.source),     event.rule.empty() ? "-" : Printable(event.rule),
+  return {TimeText(event.observed_at, kTimeOfTable),
+          pair,
+          Printable(event.type),
+          ObjectText(event),
+          Printable(event.source),
+          event.rule.empty() ? "-" : Printable(event.rule),
           OutcomeText(event)};
 }
 

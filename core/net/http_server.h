@@ -26,8 +26,8 @@ struct HttpServerTls {
 };
 
 struct HttpServerOptions {
-  std::string listen;  // host:port with an address, or a name that resolves; port 0 takes any
-  std::optional<HttpServerTls> tls;
+  std::string listen = {};  // host:port with an address, or a name that resolves; port 0 takes any
+  std::optional<HttpServerTls> tls = std::nullopt;
   size_t max_header_bytes = 16 * 1024;
   size_t max_body_bytes = size_t{1} << 20;
   int max_connections = 64;

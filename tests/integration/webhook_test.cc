@@ -38,7 +38,9 @@ class WebhookAgentTest : public ::testing::Test {
     std::filesystem::create_directories(site_->Volume("pv1"));
     std::ofstream(site_->Volume("pv1") + "/file") << "content";
     std::ofstream(site_->File("token")) << "t0ken\n";
-    client_.emplace(net::HttpTls{.ca_file = site_->File("pki/ca.crt")});
+    net::HttpTls trust;
+    trust.ca_file = site_->File("pki/ca.crt");
+    client_.emplace(trust);
     const net::TlsFiles tls{site_->File("pki/ca.crt"), site_->File("pki/control.crt"), site_->File("pki/control.key")};
     auto channel =
         net::MakeChannel({fmt::format("127.0.0.1:{}", site_->dr_port()), tls, net::Role::kControl, net::Role::kDr});

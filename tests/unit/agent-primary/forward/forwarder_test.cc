@@ -204,7 +204,7 @@ TEST_F(ForwarderTest, AFullQueueLosesItsOldestAndCountsThem) {
   EXPECT_EQ(forwarder_->Status().at(0).dropped, 2u);
   EXPECT_THAT(Results(), ElementsAre("e1 eda failed 0", "e2 eda failed 0"));
   Stop();
-  options_.queue = {.max_events = 100, .max_bytes = 3000};
+  options_.queue = {.max_events = 100, .max_bytes = 1000};
   Start({{.name = "eda", .url = "http://127.0.0.1:1/"}}, /*run=*/false);
   Enqueue(Event(6, 2500));
   EXPECT_EQ(forwarder_->Status().at(0).queued, 1u) << "bytes count, too";

@@ -160,6 +160,8 @@ TEST_F(EventLogTest, WhatTheWebhookTellsOutOfOrderIsNotDone) {
   Append(VolumeEvent(EventType::kDeleted, "a", 2, "old"));
   Append(VolumeEvent(EventType::kModified, "a", 3, "old"));
   EXPECT_EQ(Logged("MODIFIED-old-3").outcome, EventOutcome::kIgnored) << "it was deleted before";
+  Append(VolumeEvent(EventType::kModified, "a", 7, "old"));
+  EXPECT_EQ(Logged("MODIFIED-old-7").outcome, EventOutcome::kIgnored) << "the one before says nothing";
   Append(VolumeEvent(EventType::kAdded, "b", 4, "new"));
   Append(VolumeEvent(EventType::kDeleted, "b", 5, "older"));
   EXPECT_EQ(Logged("DELETED-older-5").outcome, EventOutcome::kIgnored) << "another one stands";

@@ -171,6 +171,8 @@ TEST_F(HttpServerTest, ConnectionsAreBounded) {
 TEST_F(HttpServerTest, ItEndsWhilePeersAreConnected) {
   Start();
   Peer silent(server_->port());
+  ASSERT_TRUE(silent.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  EXPECT_THAT(silent.ReadSome(), StartsWith("HTTP/1.1 200"));
   Peer half(server_->port());
   ASSERT_TRUE(half.Send("POST / HTTP/1.1\r\nContent-Le"));
   server_.reset();
