@@ -104,7 +104,11 @@ ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std:
 // Whether the rules let the deletion of an object happen that no event told of.
 bool ActionRunner::MayDelete(const ObjectDeletion& deletion) const {
   if (options_.observer == nullptr || !deletion.event_id.empty()) return true;
-  return options_.observer->MayDelete({.key = deletion.key, .uid = deletion.uid, .resource = deletion.resource});
+  model::CatalogEntry entry;
+  entry.key = deletion.key;
+  entry.uid = deletion.uid;
+  entry.resource = deletion.resource;
+  return options_.observer->MayDelete(entry);
 }
 
 ActionRunner::Told ActionRunner::TakeConcluded(model::ObjectKind kind) {

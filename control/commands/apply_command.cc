@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <ostream>
+#include <set>
 #include <thread>
 
 #include "control/apply/applier.h"
 #include "control/apply/diff.h"
+#include "control/apply/snapshot_check.h"
 #include "control/apply/transform.h"
+#include "control/commands/agents_client.h"
 #include "control/commands/clusters.h"
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
@@ -83,6 +86,7 @@ class Changer {
   Applied Do(const Item& item) {
     absl::StatusOr<Applied> done = Change(item);
     if (done.ok()) return *std::move(done);
+    if (item.entry.key.kind == ObjectKind::kVolumeSnapshotContent) absent_contents_.insert(item.entry.key.name);
     return {.action = absl::IsFailedPrecondition(done.status()) ? "not-ready" : "failed",
             .message = std::string(MessageOf(done.status())),
             .diff = {},
@@ -93,6 +97,7 @@ class Changer {
   absl::StatusOr<Applied> Change(const Item& item) {
     const model::ObjectKey& key = item.entry.key;
     ASSIGN_OR_RETURN(const json manifest, Transform(item.entry, TransformOptionsOf(config_, item.pair->dr_server)));
+    RETURN_IF_ERROR(CheckSnapshot(item));
     const kube::Resource& resource = kube::ResourceOf(key.kind);
     absl::StatusOr<json> present = client_.Get(resource, key.namespace_name, key.name);
     const bool absent = absl::IsNotFound(present.status());
@@ -111,6 +116,20 @@ class Changer {
       if (!absent && WithoutServerFields(*present) == WithoutServerFields(after)) applied.action = "none";
     }
     return applied;
+  }
+
+  // A content is applied when its archive is at DR, a snapshot when its content is.
+  absl::Status CheckSnapshot(const Item& item) const {
+    if (item.entry.key.kind == ObjectKind::kVolumeSnapshot && absent_contents_.contains(item.entry.volume)) {
+      return absl::FailedPreconditionError(fmt::format("waits for VolumeSnapshotContent {}", item.entry.volume));
+    }
+    if (item.entry.key.kind != ObjectKind::kVolumeSnapshotContent) return absl::OkStatus();
+    const net::TlsFiles tls{config_.tls.ca, config_.tls.cert, config_.tls.key};
+    ASSIGN_OR_RETURN(const ReplicaClient replicas, ReplicaClient::Create(item.pair->dr, tls));
+    return ArchiveCheck([&replicas](const std::string& volume, const std::string& path) {
+             return replicas.FileSize(volume, path);
+           })
+        .Check(item.entry);
   }
 
   absl::Status Apply(const json& manifest) {
@@ -151,6 +170,7 @@ class Changer {
   KubeApplier applier_;
   const config::ControlConfig& config_;
   const ApplyOptions& options_;
+  std::set<std::string> absent_contents_;  // whose own turn ended otherwise
 };
 
 Document ToDocument(const Item& item, const Applied& applied) {

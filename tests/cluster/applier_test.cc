@@ -280,7 +280,7 @@ TEST_F(ApplierClusterTest, SnapshotsOfTheNfsDriverAreMadeFromWhatIsThere) {
   CatalogEntry content;
   content.key = {ObjectKind::kVolumeSnapshotContent, "", "content-1"};
   content.uid = "uid-3";
-  content.replica_path = "/replicas/snaps";
+  content.replica_path = "/replicas/snaps/s";
   content.resource = R"({"spec":{"driver":"nfs.csi.k8s.io","volumeSnapshotRef":{"namespace":"shop","name":"nightly"}},
                          "status":{"snapshotHandle":"nfs1#export/snaps#s#s#pvc-1"}})";
   CatalogEntry snapshot;

@@ -65,7 +65,10 @@ absl::Status ClusterSite::StartAgents(const Options& options) {
   site.server_names = {"nfs1"};
   site.more_primary_settings = fmt::format("kubernetes: {{kubeconfig: {}, namespaces: [{}]}}\n{}", kubeconfig,
                                            fmt::join(options.namespaces, ", "), options.more_primary_settings);
-  site.more_control_settings = fmt::format("clusters: {{dr: {{kubeconfig: {}}}}}\n", dr_->Kubeconfig());
+  const std::string to_primary = fmt::format("primary: {{kubeconfig: {}}}, ", kubeconfig);
+  site.more_control_settings =
+      fmt::format("state_dir: state-control\nschedule: {{enabled: false}}\nclusters: {{{}dr: {{kubeconfig: {}}}}}\n",
+                  options.sync_on_demand ? to_primary : "", dr_->Kubeconfig());
   ASSIGN_OR_RETURN(site_, Site::Make(site));
   RETURN_IF_ERROR(site_->StartDr());
   RETURN_IF_ERROR(site_->StartPrimary());

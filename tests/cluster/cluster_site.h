@@ -28,6 +28,7 @@ class ClusterSite {
     std::vector<std::string> namespaces = {"shop"};
     std::string primary_kubeconfig = {};     // the agent's; empty: straight to the primary cluster
     std::string more_primary_settings = {};  // YAML
+    bool sync_on_demand = false;             // drctl sync run works; nothing is scheduled
   };
 
   // Starts both clusters; their namespaces are there. FAILED_PRECONDITION: as of Cluster::Start.
