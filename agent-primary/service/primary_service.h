@@ -22,9 +22,9 @@ inline constexpr uint32_t kMaxListedEvents = 10'000;
 struct PrimaryServiceParts {
   DataPlane& plane;
   ProtectedVolumes& protected_volumes;  // registers plane's volumes
-  ObjectControl* objects = nullptr;  // nullptr: this agent takes in no storage objects
-  EventLog* events = nullptr;        // likewise
-  std::string peer_address;          // for messages
+  ObjectControl* objects = nullptr;     // nullptr: this agent takes in no storage objects
+  EventLog* events = nullptr;           // likewise
+  std::string peer_address;             // for messages
 };
 
 [[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(PrimaryServiceParts parts);

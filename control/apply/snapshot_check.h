@@ -24,8 +24,8 @@ class SnapshotCheck {
 };
 
 // The size of a regular file of a replica, nullopt when there is none: ReplicaClient::FileSize.
-using FileSizeAtDr = std::function<absl::StatusOr<std::optional<uint64_t>>(const std::string& volume,
-                                                                           const std::string& path)>;
+using FileSizeAtDr =
+    std::function<absl::StatusOr<std::optional<uint64_t>>(const std::string& volume, const std::string& path)>;
 
 class ArchiveCheck : public SnapshotCheck {
  public:

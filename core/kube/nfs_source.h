@@ -29,8 +29,8 @@ struct NfsSnapshot {
 };
 inline constexpr std::string_view kSnapshotEndings[] = {".tar.gz", ".tar"};
 
-// Of `status.snapshotHandle`, or of `spec.source.snapshotHandle` of a pre-provisioned one: "server#baseDir#name#name#src".
-// nullopt: another driver's, no handle yet, or a path that leads upwards.
+// Of `status.snapshotHandle`, or of `spec.source.snapshotHandle` of a pre-provisioned one:
+// "server#baseDir#name#name#src". nullopt: another driver's, no handle yet, or a path that leads upwards.
 [[nodiscard]] std::optional<NfsSnapshot> NfsSnapshotOf(const nlohmann::json& snapshot_content);
 
 // The key of `object` that is `wanted` (in lower case) in any case; end() when there is none.

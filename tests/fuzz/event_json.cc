@@ -1,8 +1,8 @@
 // What is posted to the webhook: whatever it is, it is refused or read, and what was read is written and read back as
 // the same event.
-#include <cstdint>
-
 #include "core/kube/event_json.h"
+
+#include <cstdint>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using understudy::kube::ParseEventJson;

@@ -19,15 +19,17 @@ class ArchiveCheckTest : public ::testing::Test {
     entry.key = {model::ObjectKind::kVolumeSnapshotContent, "", "content-1"};
     entry.volume = "content-1";
     entry.replica_path = "/replicas/snap-1";
-    entry.resource = nlohmann::json{{"spec", {{"driver", "nfs.csi.k8s.io"}}}, {"status", {{"snapshotHandle", handle}}}}.dump();
+    entry.resource =
+        nlohmann::json{{"spec", {{"driver", "nfs.csi.k8s.io"}}}, {"status", {{"snapshotHandle", handle}}}}.dump();
     return entry;
   }
   absl::Status Check(const std::string& handle = "nfs1#export#snap-1#snap-1#pvc-1") {
-    ArchiveCheck check([this](const std::string& volume, const std::string& path) -> absl::StatusOr<std::optional<uint64_t>> {
-      if (!error_.ok()) return error_;
-      const auto file = files_.find(volume + ":" + path);
-      return file == files_.end() ? std::nullopt : std::optional(file->second);
-    });
+    ArchiveCheck check(
+        [this](const std::string& volume, const std::string& path) -> absl::StatusOr<std::optional<uint64_t>> {
+          if (!error_.ok()) return error_;
+          const auto file = files_.find(volume + ":" + path);
+          return file == files_.end() ? std::nullopt : std::optional(file->second);
+        });
     return check.Check(Content(handle));
   }
 

@@ -56,8 +56,7 @@ CatalogEntry SnapshotEntry(const std::string& name, const std::string& content) 
   CatalogEntry entry;
   entry.key = {ObjectKind::kVolumeSnapshot, "shop", name};
   entry.uid = "vs-" + name;
-  entry.resource =
-      json{{"spec", json::object()}, {"status", {{"boundVolumeSnapshotContentName", content}}}}.dump();
+  entry.resource = json{{"spec", json::object()}, {"status", {{"boundVolumeSnapshotContentName", content}}}}.dump();
   entry.volume = content;
   return entry;
 }

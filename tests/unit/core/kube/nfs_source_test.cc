@@ -15,8 +15,7 @@ TEST(NfsSnapshot, IsAnArchiveInAFolderOfItsOwn) {
   EXPECT_EQ(NfsSnapshotOf(Content("nfs1#export/a#snap-1#snap-1#pvc-1")),
             (NfsSnapshot{{"nfs1", "/export/a/snap-1"}, "pvc-1"}));
   EXPECT_EQ(NfsSnapshotOf(Content("nfs1##snap-1#snap-1#sub/pvc-1")), (NfsSnapshot{{"nfs1", "/snap-1"}, "sub/pvc-1"}));
-  const json provisioned = {{"spec",
-                             {{"driver", "nfs.csi.k8s.io"}, {"source", {{"snapshotHandle", "n#e#s#s#p"}}}}}};
+  const json provisioned = {{"spec", {{"driver", "nfs.csi.k8s.io"}, {"source", {{"snapshotHandle", "n#e#s#s#p"}}}}}};
   EXPECT_EQ(NfsSnapshotOf(provisioned), (NfsSnapshot{{"n", "/e/s"}, "p"}));
 }
 

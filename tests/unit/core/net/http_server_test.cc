@@ -130,10 +130,7 @@ TEST_F(HttpServerTest, WhatIsTooLargeOrNoHttpIsRefused) {
 }
 
 TEST_F(HttpServerTest, APeerThatTricklesIsCutOffHoweverItTrickles) {
-  Start({.listen = "",
-         .tls = std::nullopt,
-         .request_timeout = absl::Seconds(1),
-         .idle_timeout = absl::Seconds(1)});
+  Start({.listen = "", .tls = std::nullopt, .request_timeout = absl::Seconds(1), .idle_timeout = absl::Seconds(1)});
   Peer half_open(server_->port());
   EXPECT_THAT(half_open.ReadToEnd(), IsEmpty()) << "it never said a word";
   Peer head(server_->port());
