@@ -220,6 +220,11 @@ class Pass {
 
 ExitCode RunApply(const Console& console, OutputFormat format, const config::ControlConfig& config,
                   const ApplyOptions& options) {
+  // What is applied is printed; it needn't be logged, too.
+  if (const absl::Status log = SetUpLog("error"); !log.ok()) {
+    PrintError(console, log);
+    return ExitCodeFor(log);
+  }
   const absl::StatusOr<config::ControlConfig> narrowed = OnlyPair(config, options.pair);
   const absl::StatusOr<kube::ClusterAccess> access =
       narrowed.ok() ? AccessTo(narrowed->clusters.dr, "dr") : narrowed.status();

@@ -71,6 +71,8 @@ class StopOnSignal {
 
 ExitCode RunSyncRun(const Console& console, OutputFormat format, const config::ControlConfig& config,
                     const SyncRunOptions& options) {
+  // The report says everything; what is logged mustn't stand between its lines.
+  if (const absl::Status log = SetUpLog("error"); !log.ok()) return Fail(console, log);
   const StopOnSignal stop;
   const absl::StatusOr<std::unique_ptr<SyncEngine>> engine = SyncEngine::Create(config);
   if (!engine.ok()) return Fail(console, engine.status());

@@ -10,6 +10,7 @@
 #include "control/apply/applier.h"
 #include "control/commands/clusters.h"
 #include "control/commands/pair_agents.h"
+#include "control/report/render.h"
 #include "control/sync/kube_reader.h"
 #include "control/sync/scheduler.h"
 #include "core/base/log.h"

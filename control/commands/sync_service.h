@@ -17,7 +17,7 @@ namespace understudy::control {
 
 struct SyncRequest {
   bool dry_run = false;
-  std::vector<std::string> namespaces;  // of those that are configured; empty: all of them
+  std::vector<std::string> namespaces = {};  // of those that are configured; empty: all of them
   Trigger trigger = Trigger::kManual;
   bool made_up = false;
 };

@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "absl/time/clock.h"
 #include "control/sync/cron.h"
+#include "control/sync/scheduler.h"
 
 namespace understudy::control {
 namespace {
@@ -26,7 +25,7 @@ Document NextRun(const config::ControlConfig& config, SyncState& state) {
   if (!schedule.ok()) return nullptr;
   const absl::StatusOr<std::optional<absl::Time>> kept_until = state.ScheduleKeptUntil();
   if (!kept_until.ok() || !*kept_until) return nullptr;
-  return TimeText(std::min(schedule->Next(**kept_until), schedule->Next(absl::Now())));
+  return TimeText(schedule->Next(AfterSettingTheClock(**kept_until, absl::Now())));
 }
 
 }  // namespace

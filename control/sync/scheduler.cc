@@ -11,14 +11,18 @@ namespace {
 // The wall clock may be set meanwhile, so it is looked at now and then.
 constexpr absl::Duration kLongestSleep = absl::Seconds(15);
 constexpr absl::Duration kBusyRetry = absl::Seconds(2);
+// Less than this, and a run that was due in between isn't made twice.
+constexpr absl::Duration kClockSlack = absl::Minutes(5);
 
 }  // namespace
 
 Due DueAt(const CronSchedule& schedule, absl::Time kept_until, absl::Time now) {
   const absl::Time first = schedule.Next(kept_until);
-  // A clock that was set back far doesn't keep the schedule waiting until then.
-  const absl::Time next = schedule.Next(now);
-  return {.now = first <= now, .next = std::min(first, next)};
+  return {.now = first <= now, .next = first};
+}
+
+absl::Time AfterSettingTheClock(absl::Time kept_until, absl::Time now) {
+  return kept_until > now + kClockSlack ? now : kept_until;
 }
 
 void Scheduler::Run(std::stop_token stop) {
@@ -40,7 +44,7 @@ void Scheduler::Run(std::stop_token stop) {
 absl::Status Scheduler::Step(absl::Time began, std::stop_token stop) {
   ASSIGN_OR_RETURN(const std::optional<absl::Time> kept_until, state_.ScheduleKeptUntil());
   const absl::Time now = clock_.Now();
-  if (!kept_until) return state_.SetScheduleKeptUntil(now);
+  if (!kept_until || AfterSettingTheClock(*kept_until, now) != *kept_until) return state_.SetScheduleKeptUntil(now);
   const Due due = DueAt(schedule_, *kept_until, now);
   SetNext(due.next);
   if (!due.now) {

@@ -21,6 +21,8 @@ struct Due {
   absl::Time next;
 };
 [[nodiscard]] Due DueAt(const CronSchedule& schedule, absl::Time kept_until, absl::Time now);
+// `kept_until`, or `now` when the clock was set back so far that the schedule would stand still meanwhile. Pure.
+[[nodiscard]] absl::Time AfterSettingTheClock(absl::Time kept_until, absl::Time now);
 
 class Scheduler {
  public:

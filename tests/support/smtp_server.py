@@ -1,16 +1,15 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """A real SMTP server for tests: STARTTLS and sign-in, or neither.
 
 smtp_server.py FOLDER [CERTIFICATE KEY USER PASSWORD]: writes the port it listens on into FOLDER/port, and each mail that
 it takes into FOLDER/<n>.eml. With a certificate it takes mail only from who speaks TLS and signed in. Runs until killed.
 """
+import asyncio
 import os
 import ssl
 import sys
-import threading
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult
+from aiosmtpd.smtp import SMTP, AuthResult
 
 
 def write_whole(path, data):
@@ -41,16 +40,16 @@ def main():
 
         def check(server, session, envelope, mechanism, data):
             good = data.login == user.encode() and data.password == password.encode()
-            return AuthResult(success=good)
+            return AuthResult(success=good, handled=False)
 
         options = {"tls_context": context, "require_starttls": True, "auth_required": True, "authenticator": check}
-    controller = Controller(Keeper(folder), hostname="127.0.0.1", port=0, **options)
-    # The controller connects to the port that it was given to see that it serves; the system chooses ours.
-    controller._trigger_server = lambda: None
-    controller.start()
-    port = controller.server.sockets[0].getsockname()[1]
+    keeper = Keeper(folder)
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(
+        loop.create_server(lambda: SMTP(keeper, hostname="localhost", loop=loop, **options), "127.0.0.1", 0))
+    port = server.sockets[0].getsockname()[1]
     write_whole(os.path.join(folder, "port"), str(port).encode())
-    threading.Event().wait()
+    loop.run_forever()
 
 
 main()

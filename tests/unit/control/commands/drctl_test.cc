@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -325,6 +326,25 @@ TEST_F(DrctlTest, StatusHasTheDocumentedShape) {
   EXPECT_EQ(volume.at("strategy"), "rsync");
   EXPECT_EQ(volume.at("last_acknowledged"), "2023-11-14T22:13:20.5+00:00");
   EXPECT_EQ(volume.at("replica").at("state"), "standby");
+  EXPECT_EQ(document.at("sync"), nullptr);
+}
+
+TEST_F(DrctlTest, StatusTellsOfTheScheduledSyncAndMakesNoState) {
+  WriteConfig("pairs: [" + Pair("local") + "]\nclusters: {primary: {kubeconfig: nowhere}}\nstate_dir: state\n");
+  const json sync = json::parse(Drctl({"status", "-o", "json"}).out).at("sync");
+  EXPECT_EQ(sync.at("cron"), "0 * * * *");
+  EXPECT_EQ(sync.at("last_run"), nullptr);
+  EXPECT_THAT(Drctl({"status"}).out, HasSubstr("scheduled sync: no run yet"));
+  EXPECT_EQ(json::parse(Drctl({"sync", "list", "-o", "json"}).out).at("runs").size(), 0u);
+  EXPECT_EQ(Drctl({"sync", "report"}).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("state")));
+}
+
+TEST_F(DrctlTest, ACronExpressionIsCheckedWithTheConfiguration) {
+  WriteConfig("pairs: [" + Pair("local") + "]\nschedule: {cron: '61 * * * *'}\n");
+  const Result result = RunTool({"config", "check", folder_.File("control.yaml")});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("schedule: minute: '61'"));
 }
 
 TEST_F(DrctlTest, StatusAsATable) {

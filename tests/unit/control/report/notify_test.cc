@@ -56,7 +56,7 @@ class MailServerTest : public NotifyTest {
  protected:
   // Skips the test where the server's package is missing.
   void StartServer(bool secure) {
-    const auto there = tests::RunProcess({.program = "python3", .arguments = {"-c", "import aiosmtpd"}});
+    const auto there = tests::RunProcess({.program = "/usr/bin/python3", .arguments = {"-c", "import aiosmtpd"}});
     if (!there.ok() || there->exit_code != 0) GTEST_SKIP() << "python3-aiosmtpd isn't installed";
     std::filesystem::create_directory(folder_.File("mail"));
     std::vector<std::string> arguments = {tests::SourcePath("tests/support/smtp_server.py"), folder_.File("mail")};
@@ -69,7 +69,7 @@ class MailServerTest : public NotifyTest {
       for (const char* const more : {"pki/dr.crt", "pki/dr.key"}) arguments.push_back(folder_.File(more));
       arguments.insert(arguments.end(), {"understudy", "open sesame"});
     }
-    auto server = tests::Process::Start({.program = "python3", .arguments = arguments});
+    auto server = tests::Process::Start({.program = "/usr/bin/python3", .arguments = arguments});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     ASSERT_EQ(tests::WaitFor("the mail server", absl::Seconds(60),
@@ -173,7 +173,7 @@ TEST_F(NotifyTest, AnAnswerThatIsntGoodIsAnError) {
 }
 
 TEST_F(NotifyTest, MailGoesOutOnlyForProblemsUnlessAlwaysIsAsked) {
-  config::NotifyConfig config{.email = config::EmailConfig{}, .webhooks = {{.url = "https://hook"}}};
+  config::NotifyConfig config{.email = config::EmailConfig{}, .webhooks = {{"https://hook", "", "", ""}}};
   Report report = Sample();
   EXPECT_THAT(TargetsOf(config, report), ElementsAre("https://hook"));
   report.alerts = {"look at this"};
