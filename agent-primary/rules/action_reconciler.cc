@@ -162,16 +162,15 @@ void ActionRunner::BeginRemoval(const ObjectDeletion& deletion) {
     removal.volume = deletion.key.name;
     removal.source = DataSourceOf(deletion.key.kind, deletion.resource).value_or(NfsSource{});
   }
+  bool is_back = false;
   std::vector<std::string> replaced;  // events
   {
     absl::MutexLock lock(&mutex_);
     if (stopped_) return;
-    if (live_[deletion.key.kind].contains(deletion.key)) {
-      replaced.push_back(deletion.event_id);
-    } else {
-      EnterRemoval(std::move(removal), replaced);
-    }
+    is_back = live_[deletion.key.kind].contains(deletion.key);
+    if (!is_back) EnterRemoval(std::move(removal), replaced);
   }
+  if (is_back) Tell(deletion.event_id, ActionResult::kIgnored, kReplaced);
   TellReplaced(replaced, deletion.event_id);
 }
 
