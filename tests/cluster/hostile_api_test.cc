@@ -79,11 +79,9 @@ class HostileApiTest : public testing::Test {
     }
   }
   std::string Metrics() {
-    const absl::StatusOr<net::HttpResponse> page = net::HttpClient({}).Send(
-        {.url = fmt::format("http://127.0.0.1:{}/metrics", world_->site().primary_metrics_port()),
-         .headers = {},
-         .body = "",
-         .bearer_token = ""});
+    net::HttpRequest request;
+    request.url = fmt::format("http://127.0.0.1:{}/metrics", world_->site().primary_metrics_port());
+    const absl::StatusOr<net::HttpResponse> page = net::HttpClient({}).Send(request);
     return page.ok() ? page->body : std::string(MessageOf(page.status()));
   }
 

@@ -16,6 +16,12 @@ using nlohmann::json;
 constexpr char kExpired[] = R"({"kind":"Status","code":410,"reason":"Expired","message":"too old resource version"})";
 constexpr char kBroken[] = R"({"kind":"Status","code":500,"reason":"InternalError","message":"etcd is away"})";
 
+net::HttpTls TrustIn(const std::string& ca_file) {
+  net::HttpTls tls;
+  tls.ca_file = ca_file;
+  return tls;
+}
+
 bool IsWatch(const TestRequest& request) {
   return request.target.find("watch=true") != std::string::npos;
 }
@@ -27,11 +33,11 @@ bool IsList(const TestRequest& request) {
 }  // namespace
 
 ApiProxy::ApiProxy(const Cluster& cluster)
-    : url_(cluster.Url()), ca_file_(cluster.CaFile()), client_(net::HttpTls{.ca_file = cluster.CaFile()}) {
+    : url_(cluster.Url()), ca_file_(cluster.CaFile()), client_(TrustIn(ca_file_)) {
   const std::string pki = std::filesystem::path(ca_file_).parent_path().string();
   server_ =
       std::make_unique<HttpTestServer>([this](const TestRequest& request, TestReply& reply) { Serve(request, reply); },
-                                       HttpTestServer::Tls{pki + "/server.crt", pki + "/server.crt.key"});
+                                       HttpTestServer::Tls{pki + "/server.crt", pki + "/server.key"});
   std::ofstream(Kubeconfig()) << fmt::format(
       "apiVersion: v1\nkind: Config\ncurrent-context: proxy\n"
       "clusters: [{{name: proxy, cluster: {{server: \"{}\", certificate-authority: {}}}}}]\n"
