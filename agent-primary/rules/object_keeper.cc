@@ -156,6 +156,9 @@ absl::StatusOr<std::vector<ObjectDeletion>> ObjectKeeper::AdmitMissing(model::Ob
   for (ObjectDeletion& deletion : missing) {
     const bool approved = account.approved.contains(deletion.key);
     if (!approved) account.at_dr.insert(deletion.key);
+    // A later list tells of no event.
+    const auto held = account.held.find(deletion.key);
+    if (deletion.event_id.empty() && held != account.held.end()) deletion.event_id = held->second.event_id;
     if (approved) {
       admitted.push_back(std::move(deletion));
     } else {
