@@ -73,6 +73,10 @@ watch: {backend: inotify, quiet_period: 50ms, max_delay: 5s, rescan_interval: 2h
 capture: {strategy: rsync}
 guard: {max_delete_fraction: 0.25, min_files: 7}
 kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
+webhook: {listen: "127.0.0.1:1", token_file: token, hmac_secret_file: secret, max_body: 2MiB, tls: {cert: c, key: k}}
+forward:
+  - {name: eda, url: "https://eda:5000/endpoint", token_file: t, hmac_secret_file: h, ca: ca.crt}
+  - url: http://127.0.0.1:5001
 )"));
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->listen, "[::1]:1");
@@ -91,6 +95,47 @@ kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
   EXPECT_EQ(config->kubernetes->cluster.kubeconfig, folder_ / "kube.yaml");
   EXPECT_EQ(config->kubernetes->cluster.context, "admin");
   EXPECT_THAT(config->kubernetes->namespaces, ElementsAre("shop"));
+  ASSERT_TRUE(config->webhook.has_value());
+  EXPECT_EQ(config->webhook->listen, "127.0.0.1:1");
+  EXPECT_EQ(config->webhook->token_file, folder_ / "token");
+  EXPECT_EQ(config->webhook->hmac_secret_file, folder_ / "secret");
+  EXPECT_EQ(config->webhook->max_body, uint64_t{2} << 20);
+  EXPECT_EQ(config->webhook->tls.value().key, folder_ / "k");
+  EXPECT_THAT(config->webhook->namespaces, ElementsAre("shop"));
+  ASSERT_EQ(config->forward.size(), 2u);
+  EXPECT_EQ(config->forward[0].ca, folder_ / "ca.crt");
+  EXPECT_EQ(config->forward[1].name, "http://127.0.0.1:5001");
+  EXPECT_EQ(config->rules.size(), 5u) << "the built-in ones";
+}
+
+TEST_F(ConfigTest, TheRulesFileIsFollowedAndItsMistakesNameItsLine) {
+  std::ofstream(folder_ / "rules.yaml") << "rules:\n- name: nothing\n  do: [ignore]\n";
+  const std::string text = std::string(kSmallestPrimary) + "rules_file: rules.yaml\n";
+  const auto config = LoadPrimaryConfig(Write(text));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->rules.at(0).name, "nothing");
+  std::ofstream(folder_ / "rules.yaml") << "rules:\n- name: nothing\n  do: [ignroe]\n";
+  EXPECT_THAT(PrimaryError(text), HasSubstr("rules.yaml:3: rules[0].do[0]: 'ignroe'"));
+}
+
+TEST_F(ConfigTest, TheWebhookTakesItsNamespacesFromWhereTheyAre) {
+  const std::string base = std::string(kSmallestPrimary) + "webhook: {token_file: t";
+  ASSERT_EQ(setenv("WATCH_NAMESPACES", "a, b", 1), 0);
+  EXPECT_THAT(LoadPrimaryConfig(Write(base + "}\n"))->webhook->namespaces, ElementsAre("a", "b"));
+  EXPECT_THAT(LoadPrimaryConfig(Write(base + ", namespaces: [c]}\n"))->webhook->namespaces, ElementsAre("c"));
+  unsetenv("WATCH_NAMESPACES");
+  EXPECT_THAT(LoadPrimaryConfig(Write(base + "}\n"))->webhook->namespaces, IsEmpty());
+}
+
+TEST_F(ConfigTest, ForwardingMistakesAreNamed) {
+  const std::string base = std::string(kSmallestPrimary) + "webhook: {token_file: t}\n";
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"ftp://x\"}]\n"), HasSubstr("test.yaml:5: forward[0].url"));
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"http://u:p@x\"}]\n"), HasSubstr("without a password"));
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"http://\"}]\n"), HasSubstr("forward[0].url"));
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"http://x\"}, {url: \"http://x\"}]\n"),
+              HasSubstr("forward[1].url: 'http://x' is forward[0], too"));
+  EXPECT_THAT(PrimaryError(std::string(kSmallestPrimary) + "forward: [{url: \"http://x\"}]\n"),
+              HasSubstr("there are no events to forward"));
 }
 
 TEST_F(ConfigTest, UnknownKeyNamesLineAndKnownKeys) {
