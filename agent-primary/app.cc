@@ -8,7 +8,11 @@
 #include <thread>
 #include <utility>
 
+#include "agent-primary/forward/forwarder.h"
 #include "agent-primary/intake/cluster_intake.h"
+#include "agent-primary/intake/event_pipeline.h"
+#include "agent-primary/intake/probe.h"
+#include "agent-primary/intake/webhook_intake.h"
 #include "agent-primary/rules/action_runner.h"
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
@@ -80,16 +84,26 @@ struct PrimaryAgent::Parts {
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
 
-  // With Kubernetes only.
-  std::unique_ptr<kube::Client> cluster;
+  // Where object events are taken in.
+  std::unique_ptr<RuleSet> rules;
+  std::unique_ptr<EventLog> events;
+  std::unique_ptr<OutcomeRecorder> recorder;
+  std::unique_ptr<Forwarder> forwarder;
   std::unique_ptr<wire::CatalogClient> catalog;
   std::unique_ptr<ActionRunner> runner;
+  std::unique_ptr<EventPipeline> pipeline;
+  std::unique_ptr<kube::Client> cluster;
   std::unique_ptr<ClusterIntake> intake;
+  std::unique_ptr<WebhookIntake> webhook;
 
   std::stop_source stop;
   std::vector<std::thread> threads;
 
-  absl::Status StartIntake(const config::PrimaryKubernetes& config, const net::ChannelSpec& peer);
+  absl::Status OpenEvents(const config::PrimaryConfig& config);
+  absl::Status StartIntake(const config::PrimaryConfig& config, const net::ChannelSpec& peer);
+  absl::Status StartWatch(const config::PrimaryKubernetes& config);
+  absl::Status StartWebhook(const config::WebhookConfig& config);
+  absl::Status StartMetrics(const config::PrimaryConfig& config);
   absl::Status Replicating() const;
   void WatchHealth(std::stop_token token);
 };
@@ -109,35 +123,99 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
-  parts->service = MakePrimaryService(*parts->plane, config.peer.address);
+  if (config.kubernetes || config.webhook) RETURN_IF_ERROR(parts->OpenEvents(config));
+  parts->service = MakePrimaryService(*parts->plane, parts->events.get(), config.peer.address);
   ASSIGN_OR_RETURN(parts->server,
                    net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
   parts->server->SetServing(kPrimaryHealth, true);
   parts->server->SetServing(kReplicationHealth, false);
 
-  const auto registry = telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion()));
-  ASSIGN_OR_RETURN(parts->metrics, telemetry::MetricsServer::Start(
-                                       config.metrics_listen, std::make_shared<PrimaryProbe>(registry, *parts->plane),
-                                       [raw = parts.get()] { return raw->Replicating(); }));
   std::unique_ptr<PrimaryAgent> agent(new PrimaryAgent(std::move(parts)));
   Parts& started = *agent->parts_;
-  if (config.kubernetes.has_value()) RETURN_IF_ERROR(started.StartIntake(*config.kubernetes, peer));
+  if (started.events != nullptr) RETURN_IF_ERROR(started.StartIntake(config, peer));
+  RETURN_IF_ERROR(started.StartMetrics(config));
   started.threads.emplace_back([&started] { started.WatchHealth(started.stop.get_token()); });
   return agent;
 }
 
-absl::Status PrimaryAgent::Parts::StartIntake(const config::PrimaryKubernetes& config, const net::ChannelSpec& peer) {
+absl::Status PrimaryAgent::Parts::OpenEvents(const config::PrimaryConfig& config) {
+  rules = std::make_unique<RuleSet>(config.rules);
+  ASSIGN_OR_RETURN(
+      events, EventLog::Open((config.state_dir / "events.db").string(), {.retell = !config.kubernetes.has_value()}));
+  recorder = std::make_unique<OutcomeRecorder>(*events, *rules);
+  if (config.forward.empty()) return absl::OkStatus();
+  std::vector<ForwarderTarget> targets;
+  for (const config::ForwardTarget& target : config.forward) {
+    targets.push_back({.name = target.name,
+                       .url = target.url,
+                       .token_file = target.token_file.string(),
+                       .hmac_secret_file = target.hmac_secret_file.string(),
+                       .ca_file = target.ca.string()});
+  }
+  ASSIGN_OR_RETURN(forwarder, Forwarder::Open((config.state_dir / "forward.db").string(), targets, {},
+                                              [this](const ForwardResult& result) { recorder->OnForwarded(result); }));
+  return absl::OkStatus();
+}
+
+absl::Status PrimaryAgent::Parts::StartIntake(const config::PrimaryConfig& config, const net::ChannelSpec& peer) {
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
+  catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
+  ActionRunnerOptions options;
+  options.observer = recorder.get();
+  runner = std::make_unique<ActionRunner>(*plane, *catalog, options);
+  pipeline = std::make_unique<EventPipeline>(*events, *rules, *runner, forwarder.get(),
+                                             EventPipeline::Options{.retell = !config.kubernetes.has_value()});
+  threads.emplace_back([this] { runner->Run(stop.get_token()); });
+  threads.emplace_back([this] { pipeline->Run(stop.get_token()); });
+  if (forwarder != nullptr) threads.emplace_back([this] { forwarder->Run(stop.get_token()); });
+  if (config.kubernetes) RETURN_IF_ERROR(StartWatch(*config.kubernetes));
+  return config.webhook ? StartWebhook(*config.webhook) : absl::OkStatus();
+}
+
+absl::Status PrimaryAgent::Parts::StartWatch(const config::PrimaryKubernetes& config) {
   absl::StatusOr<kube::ClusterAccess> access =
       config.cluster.in_cluster ? kube::LoadInCluster()
                                 : kube::LoadKubeconfig(config.cluster.kubeconfig.string(), config.cluster.context);
   RETURN_IF_ERROR(access.status());
   cluster = std::make_unique<kube::Client>(*std::move(access));
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
-  catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
-  runner = std::make_unique<ActionRunner>(*plane, *catalog);
-  intake = std::make_unique<ClusterIntake>(*cluster, config.namespaces, *runner);
-  threads.emplace_back([this] { runner->Run(stop.get_token()); });
+  intake = std::make_unique<ClusterIntake>(*cluster, config.namespaces, *pipeline);
   threads.emplace_back([this] { intake->Run(stop.get_token()); });
+  return absl::OkStatus();
+}
+
+absl::Status PrimaryAgent::Parts::StartWebhook(const config::WebhookConfig& config) {
+  WebhookOptions options;
+  options.listen = config.listen;
+  options.token_file = config.token_file.string();
+  options.hmac_secret_file = config.hmac_secret_file.string();
+  options.max_body_bytes = config.max_body;
+  if (config.tls) options.tls = net::HttpServerTls{config.tls->cert, config.tls->key};
+  options.namespaces = {config.namespaces.begin(), config.namespaces.end()};
+  const auto accept = [this](const model::ObjectEvent& event) -> absl::StatusOr<bool> {
+    const absl::StatusOr<EventPipeline::Accepted> accepted = pipeline->Accept(event);
+    RETURN_IF_ERROR(accepted.status());
+    return accepted->repeated;
+  };
+  ASSIGN_OR_RETURN(webhook, WebhookIntake::Start(options, accept));
+  spdlog::info("the webhook listens on port {}", webhook->port());
+  return absl::OkStatus();
+}
+
+absl::Status PrimaryAgent::Parts::StartMetrics(const config::PrimaryConfig& config) {
+  std::shared_ptr<prometheus::Collectable> more;
+  if (pipeline != nullptr) {
+    more = std::make_shared<IntakeProbe>(IntakeParts{.log = events.get(),
+                                                     .pipeline = pipeline.get(),
+                                                     .runner = runner.get(),
+                                                     .watch = intake.get(),
+                                                     .webhook = webhook.get(),
+                                                     .forwarder = forwarder.get()});
+  }
+  auto registry = telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion()));
+  ASSIGN_OR_RETURN(
+      metrics, telemetry::MetricsServer::Start(
+                   config.metrics_listen, std::make_shared<PrimaryProbe>(std::move(registry), *plane, std::move(more)),
+                   [this] { return Replicating(); }));
   return absl::OkStatus();
 }
 
@@ -187,6 +265,7 @@ std::string PrimaryAgent::StatusLine() {
 void PrimaryAgent::Stop() {
   parts_->stop.request_stop();
   parts_->metrics.reset();
+  parts_->webhook.reset();
   for (std::thread& thread : parts_->threads) thread.join();
   parts_->threads.clear();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
@@ -194,7 +273,9 @@ void PrimaryAgent::Stop() {
   parts_->server.reset();
   parts_->service.reset();
   parts_->intake.reset();
+  parts_->pipeline.reset();
   parts_->runner.reset();
+  parts_->forwarder.reset();
   parts_->plane.reset();
 }
 

@@ -29,11 +29,13 @@ struct Options {
   TrashPurgeOptions purge;
   std::string guard_pair;
   ApproveOptions approve;
+  EventsTailOptions events;
   std::filesystem::path pki_folder;
   bool pki_force = false;
   PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
   std::string checked_file;
   std::string checked_kind;
+  std::string checked_rules;
   std::filesystem::path reference_folder;
 };
 
@@ -62,6 +64,7 @@ class CommandLine {
     AddVolumes();
     AddTrash();
     AddGuard();
+    AddEvents();
     AddServe();
     AddPki();
     AddConfig();
@@ -216,6 +219,20 @@ class CommandLine {
     });
   }
 
+  void AddEvents() {
+    CLI::App* const events =
+        Add(app_, "events", "object events of the primary clusters, and what became of them", "drctl events tail");
+    events->require_subcommand(1);
+
+    CLI::App* const tail = Add(*events, "tail", "show the newest object events, oldest first",
+                               "drctl events tail --limit 20\n  drctl events tail --follow -o json");
+    tail->add_flag("--follow", options_.events.follow, "then show every event that comes, or whose outcome changes");
+    tail->add_option("--limit", options_.events.limit, "how many of those that are there")->capture_default_str();
+    tail->add_option("--pair", options_.events.pair, "only of this pair");
+    DoesWithConfig(
+        tail, [this](const auto& config) { return RunEventsTail(console_, options_.format, config, options_.events); });
+  }
+
   void AddServe() {
     CLI::App* const serve = Add(app_, "serve", "follow the catalogs and keep the DR cluster's storage objects ready",
                                 "drctl --config /etc/understudy/control.yaml serve");
@@ -256,11 +273,20 @@ class CommandLine {
     config->require_subcommand(1);
 
     CLI::App* const check =
-        Add(*config, "check", "check a configuration file", "drctl config check --kind primary nfs1.yaml");
-    check->add_option("FILE", options_.checked_file, "the file")->required();
+        Add(*config, "check", "check a configuration file, with the rules file that it names, or a rules file alone",
+            "drctl config check --kind primary nfs1.yaml\n  drctl config check --rules rules.yaml");
+    CLI::Option* const file = check->add_option("FILE", options_.checked_file, "the file");
+    check->add_option("--rules", options_.checked_rules, "a rules file")->excludes(file);
     check->add_option("--kind", options_.checked_kind, "primary, dr or control (default: told from the file's name)")
         ->check(CLI::IsMember({"primary", "dr", "control"}));
-    Does(check, [this] { return RunConfigCheck(console_, options_.checked_file, options_.checked_kind); });
+    Does(check, [this] {
+      if (!options_.checked_rules.empty()) return RunRulesCheck(console_, options_.checked_rules);
+      if (!options_.checked_file.empty()) {
+        return RunConfigCheck(console_, options_.checked_file, options_.checked_kind);
+      }
+      PrintError(console_, absl::InvalidArgumentError("name a file, or use --rules FILE"));
+      return ExitCode::kUsage;
+    });
 
     CLI::App* const reference = Add(*config, "reference", "write the reference pages of all settings",
                                     "drctl config reference --dir docs/reference");

@@ -20,14 +20,18 @@ absl::Status WaitsForVolume(const std::string& volume) {
   return absl::FailedPreconditionError(fmt::format("waits for PersistentVolume {}", volume));
 }
 
+constexpr char kReplaced[] = "a newer event of the object took its place";
+
 int RankOf(const Action& action) {
   if (action.kind == Action::Kind::kDelete) return kRemovalRank;
   return action.kind == Action::Kind::kSyncVolume ? kVolumeRank : kClaimRank;
 }
 
-// One removal that does what both would: with different uids, of whatever is there.
+// One removal that does what both would: with different uids, of whatever is there. It speaks for the event of the one
+// that was there already only if it has none itself.
 void MergeRemoval(std::optional<Action>& into, Action removal) {
   if (into && into->uid != removal.uid) removal.uid.clear();
+  if (into && removal.event_id.empty()) removal.event_id = into->event_id;
   into = std::move(removal);
 }
 
@@ -73,10 +77,10 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
           !NfsSourceOf(event.resource)) {
         SetVolume(action.volume, {});
       }
-      return;
+      return Tell(action.event_id, ActionResult::kIgnored, action.reason);
     case Action::Kind::kHold:
       Hold(action);
-      return;
+      return Tell(action.event_id, ActionResult::kHeld, action.reason);
     default:
       Submit(std::move(action));
   }
@@ -115,16 +119,33 @@ void ActionRunner::Hold(const Action& action) {
   spdlog::warn("{} is held: {}", ToString(action.key), reason);
 }
 
+void ActionRunner::Tell(const std::string& event_id, ActionResult result, std::string_view reason) const {
+  if (options_.observer != nullptr && !event_id.empty()) options_.observer->OnResult(event_id, result, reason);
+}
+
 void ActionRunner::Submit(Action action) {
+  std::vector<std::string> replaced;  // events
+  const std::string event_id = action.event_id;
+  {
+    absl::MutexLock lock(&mutex_);
+    Enter(std::move(action), replaced);
+  }
+  for (const std::string& older : replaced) {
+    if (older != event_id) Tell(older, ActionResult::kIgnored, kReplaced);
+  }
+}
+
+void ActionRunner::Enter(Action action, std::vector<std::string>& replaced) {
   const model::ObjectKey key = action.key;
   const auto has_room = [this, &key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopped_ || work_.size() < options_.max_objects || work_.contains(key);
   };
-  absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&has_room));
   if (stopped_) return;
   Work& work = work_[key];
+  if (work.newest) replaced.push_back(work.newest->event_id);
   if (action.kind == Action::Kind::kDelete) {
+    if (work.removal) replaced.push_back(work.removal->event_id);
     work.newest.reset();
     MergeRemoval(work.removal, std::move(action));
     if (work.running) work.running->request_stop();
@@ -173,14 +194,32 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
 }
 
 void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped) {
-  absl::MutexLock lock(&mutex_);
+  // While the key is still held, so that nobody tells of a later try first.
+  if (status.ok()) {
+    Tell(action.event_id, ActionResult::kDone, "");
+  } else if (!stopped) {
+    Tell(action.event_id, ActionResult::kRetrying, MessageOf(status));
+  }
+  bool replaced = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    replaced = Settle(key, action, status, stopped);
+  }
+  if (!status.ok() && replaced) Tell(action.event_id, ActionResult::kIgnored, kReplaced);
+}
+
+bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped) {
   Work& work = work_.at(key);
   work.running.reset();
   const bool is_removal = action.kind == Action::Kind::kDelete;
   const bool superseded = !is_removal && !work.Empty();
+  bool replaced = superseded;
   if (!status.ok() && !superseded) {
     if (is_removal) {
       Action again = action;
+      // A later deletion came meanwhile: what is left to do is that one's.
+      replaced = work.removal && !work.removal->event_id.empty() && work.removal->event_id != action.event_id;
+      if (replaced) again.event_id = work.removal->event_id;
       MergeRemoval(work.removal, std::move(again));
     } else {
       work.newest = action;
@@ -204,6 +243,7 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
     work.problem = message;
     queue_.Failed(key, RankOf(action));
   }
+  return replaced;
 }
 
 absl::Status ActionRunner::Execute(const Action& action, std::stop_token stop) {
@@ -337,6 +377,7 @@ absl::Status ActionRunner::Reconcile() {
 }
 
 absl::Status ActionRunner::DeleteIfGone(const model::CatalogEntry& entry) {
+  if (options_.observer != nullptr && !options_.observer->MayDelete(entry)) return absl::OkStatus();
   {
     // What is put into the catalog was live before: what the list returned and isn't live now has gone.
     absl::MutexLock lock(&mutex_);

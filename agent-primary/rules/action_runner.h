@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "agent-primary/rules/action_observer.h"
 #include "agent-primary/rules/event_sink.h"
 #include "agent-primary/rules/rules.h"
 #include "agent-primary/rules/volume_actions.h"
@@ -30,6 +31,7 @@ struct ActionRunnerOptions {
   int workers = 32;              // a worker waits with its volume's first replication, which may take hours
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
+  ActionObserver* observer = nullptr;  // outlives the runner; may be null
 };
 
 struct ObjectProblem {
@@ -83,12 +85,19 @@ class ActionRunner : public EventSink {
   };
   using Task = std::optional<model::ObjectKey>;  // nullopt: the reconciliation
 
+  // Tells the observer, if there is one and an event led to it. Without the mutex.
+  void Tell(const std::string& event_id, ActionResult result, std::string_view reason) const;
   void Submit(Action action);
+  // Adds to `replaced` the events whose place it takes.
+  void Enter(Action action, std::vector<std::string>& replaced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Enqueue(const model::ObjectKey& key, const Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hold(const Action& action);
   void WorkOn(std::stop_token stop, int worst_rank);
   void WorkOnObject(const model::ObjectKey& key, std::stop_token stop);
   void Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped);
+  // Whether a newer event of the object takes the place of the action's.
+  [[nodiscard]] bool Settle(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::Status Execute(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncVolume(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncClaim(const Action& action, std::stop_token stop);

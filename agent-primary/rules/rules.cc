@@ -58,6 +58,7 @@ std::optional<NfsSource> NfsSourceOf(const std::string& persistent_volume_json) 
 
 Action Decide(const model::ObjectEvent& event) {
   Action action{.key = event.key, .resource = event.resource, .observed_at = event.observed_at};
+  action.event_id = event.event_id;
   const json object = json::parse(event.resource, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return Becomes(std::move(action), Action::Kind::kIgnore, "carries no JSON object");
   const json& metadata = ObjectAt(object, "metadata");

@@ -32,6 +32,7 @@ struct Action {
   std::string volume = {};  // the PersistentVolume's name
   NfsSource source = {};    // of kSyncVolume, and of kDelete of a PersistentVolume; else empty
   std::string reason = {};
+  std::string event_id = {};  // of the event that led to it; empty when none did
 };
 
 // Never fails: an event that can't be understood is ignored, with the reason.

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "core/net/grpc_status.h"
@@ -42,9 +44,32 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   return message;
 }
 
+constexpr size_t kEventsAtATime = 256;
+// How soon a follower that hung up is noticed.
+constexpr absl::Duration kHangUpInterval = absl::Seconds(1);
+
+v1::ListEventsResponse ToProto(const LoggedEvent& logged) {
+  v1::ListEventsResponse response;
+  v1::ObjectEventRecord& message = *response.mutable_event();
+  message.set_event_id(logged.event.event_id);
+  message.set_type(std::string(model::ToString(logged.event.type)));
+  message.set_kind(std::string(model::ToString(logged.event.key.kind)));
+  message.set_namespace_name(logged.event.key.namespace_name);
+  message.set_name(logged.event.key.name);
+  message.set_observed_at_nanoseconds(absl::ToUnixNanos(logged.event.observed_at));
+  message.set_source(std::string(ToString(logged.source)));
+  message.set_rule(logged.rule);
+  message.set_outcome(std::string(ToString(logged.outcome)));
+  message.set_detail(logged.detail);
+  message.set_forwarding(std::string(ToString(logged.forwarding)));
+  message.set_forwarding_detail(logged.forwarding_detail);
+  return response;
+}
+
 class PrimaryService : public v1::Primary::Service {
  public:
-  PrimaryService(DataPlane& plane, std::string peer_address) : plane_(plane), peer_address_(std::move(peer_address)) {}
+  PrimaryService(DataPlane& plane, EventLog* events, std::string peer_address)
+      : plane_(plane), events_(events), peer_address_(std::move(peer_address)) {}
 
   grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest* request,
                            v1::ListVolumesResponse* response) override {
@@ -89,7 +114,37 @@ class PrimaryService : public v1::Primary::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ListEvents(grpc::ServerContext* context, const v1::ListEventsRequest* request,
+                          grpc::ServerWriter<v1::ListEventsResponse>* writer) override {
+    if (events_ == nullptr) {
+      return net::ToGrpcStatus(absl::FailedPreconditionError(
+          "this agent takes in no object events: its configuration has no kubernetes and no webhook section"));
+    }
+    const uint32_t limit = std::min(request->limit(), kMaxListedEvents);
+    if (!request->follow()) return net::ToGrpcStatus(SendEvents(*context, limit, /*follow=*/false, *writer));
+    absl::Status sent = absl::ResourceExhaustedError(
+        fmt::format("{} callers follow the events already: end one of them", kMaxEventFollowers));
+    if (++followers_ <= kMaxEventFollowers) sent = SendEvents(*context, limit, /*follow=*/true, *writer);
+    --followers_;
+    return net::ToGrpcStatus(sent);
+  }
+
  private:
+  absl::Status SendEvents(const grpc::ServerContext& context, uint32_t limit, bool follow,
+                          grpc::ServerWriter<v1::ListEventsResponse>& writer) const {
+    ASSIGN_OR_RETURN(EventLog::Listing listing, events_->Newest(limit));
+    while (true) {
+      for (const LoggedEvent& logged : listing.events) {
+        if (context.IsCancelled() || !writer.Write(ToProto(logged))) return absl::OkStatus();
+      }
+      if (!follow) return absl::OkStatus();
+      while (!events_->WaitForChange(listing.revision, kHangUpInterval)) {
+        if (context.IsCancelled()) return absl::OkStatus();
+      }
+      ASSIGN_OR_RETURN(listing, events_->ChangedSince(listing.revision, kEventsAtATime));
+    }
+  }
+
   static absl::Status CheckApproval(const v1::ApproveGuardRequest& request) {
     RETURN_IF_ERROR(model::ValidateVolumeName(request.volume()));
     if (request.kind() == kDeletionGuard || request.kind() == kRootGuard) return absl::OkStatus();
@@ -102,13 +157,15 @@ class PrimaryService : public v1::Primary::Service {
   }
 
   DataPlane& plane_;
+  EventLog* const events_;
   const std::string peer_address_;
+  std::atomic<int> followers_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address) {
-  return std::make_unique<PrimaryService>(plane, std::move(peer_address));
+std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, EventLog* events, std::string peer_address) {
+  return std::make_unique<PrimaryService>(plane, events, std::move(peer_address));
 }
 
 }  // namespace understudy::primary

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "agent-primary/intake/event_log.h"
 #include "agent-primary/ship/data_plane.h"
 
 namespace grpc {
@@ -12,7 +13,12 @@ class Service;
 
 namespace understudy::primary {
 
-// `plane` must outlive the service. `peer_address` is for messages.
-[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address);
+inline constexpr int kMaxEventFollowers = 16;  // calls of ListEvents that stay
+inline constexpr uint32_t kMaxListedEvents = 10'000;
+
+// `plane` and `events` must outlive the service; `events` is null when this agent takes in none. `peer_address` is for
+// messages.
+[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, EventLog* events,
+                                                                std::string peer_address);
 
 }  // namespace understudy::primary

@@ -77,6 +77,9 @@ std::vector<MetricFamily> PrimaryProbe::Collect() const {
                       "1 while every connection to DR's agent is up.",
                       MetricType::Gauge,
                       {MakeMetric(MetricType::Gauge, plane_.Connection().ok() ? 1.0 : 0.0)}});
+  if (more_ != nullptr) {
+    for (MetricFamily& family : more_->Collect()) families.push_back(std::move(family));
+  }
   return families;
 }
 

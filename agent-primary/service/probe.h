@@ -11,17 +11,20 @@
 
 namespace understudy::primary {
 
-// The volumes' metrics after those of `registry`. `plane` must outlive it. Thread-safe.
+// The volumes' metrics after those of `registry`, then those of `more` (may be null). `plane` must outlive it.
+// Thread-safe.
 class PrimaryProbe : public prometheus::Collectable {
  public:
-  PrimaryProbe(std::shared_ptr<prometheus::Registry> registry, const DataPlane& plane)
-      : registry_(std::move(registry)), plane_(plane) {}
+  PrimaryProbe(std::shared_ptr<prometheus::Registry> registry, const DataPlane& plane,
+               std::shared_ptr<prometheus::Collectable> more)
+      : registry_(std::move(registry)), plane_(plane), more_(std::move(more)) {}
 
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const std::shared_ptr<prometheus::Registry> registry_;
   const DataPlane& plane_;
+  const std::shared_ptr<prometheus::Collectable> more_;
 };
 
 }  // namespace understudy::primary

@@ -42,6 +42,21 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   return volume;
 }
 
+EventView FromWire(const v1::ObjectEventRecord& wire) {
+  return {.event_id = wire.event_id(),
+          .type = wire.type(),
+          .kind = wire.kind(),
+          .namespace_name = wire.namespace_name(),
+          .name = wire.name(),
+          .observed_at = absl::FromUnixNanos(wire.observed_at_nanoseconds()),
+          .source = wire.source(),
+          .rule = wire.rule(),
+          .outcome = wire.outcome(),
+          .detail = wire.detail(),
+          .forwarding = wire.forwarding(),
+          .forwarding_detail = wire.forwarding_detail()};
+}
+
 DrReplica FromWire(const v1::ReplicaState& wire) {
   return {.name = wire.volume(),
           .state = wire.state(),
@@ -128,6 +143,22 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, boo
   if (!done)
     return absl::InternalError("understudy-primary ended the call without a result: does its version fit drctl's?");
   return *done;
+}
+
+absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
+                                       const std::function<void(const EventView&)>& on_event) const {
+  grpc::ClientContext context;
+  SetTimeout(context, follow ? absl::InfiniteDuration() : kQueryTimeout);
+  v1::ListEventsRequest request;
+  request.set_limit(limit);
+  request.set_follow(follow);
+  const auto reader = stub_->rpc->ListEvents(&context, request);
+  v1::ListEventsResponse response;
+  while (reader->Read(&response)) on_event(FromWire(response.event()));
+  const grpc::Status status = reader->Finish();
+  // Nobody here cancels: it is how an agent that stops ends the calls that are under way.
+  if (status.error_code() == grpc::StatusCode::CANCELLED) return absl::OkStatus();
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 
 struct ReplicaClient::Stub {

@@ -54,6 +54,22 @@ struct PrimaryVolumes {
   std::string peer_address;
 };
 
+// An object event as understudy-primary logged it. Texts come from whoever posted the event.
+struct EventView {
+  std::string event_id;
+  std::string type;  // ADDED, MODIFIED or DELETED
+  std::string kind;
+  std::string namespace_name;  // empty for kinds that have none
+  std::string name;
+  absl::Time observed_at;
+  std::string source;  // watch or webhook
+  std::string rule;
+  std::string outcome;  // pending, done, ignored, held or failed
+  std::string detail;
+  std::string forwarding;  // empty: isn't forwarded; queued, delivered or failed
+  std::string forwarding_detail;
+};
+
 // A volume as understudy-dr sees it.
 struct DrReplica {
   std::string name;
@@ -81,6 +97,10 @@ class PrimaryClient {
   // DEADLINE_EXCEEDED after `timeout`. `on_progress` is called about once a second.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,
                                                    const std::function<void(const PrimaryVolume&)>& on_progress) const;
+  // The newest `limit` events, oldest first; with `follow`, then each that comes or changes, until the agent ends.
+  // FAILED_PRECONDITION: it takes in none.
+  [[nodiscard]] absl::Status ListEvents(uint32_t limit, bool follow,
+                                        const std::function<void(const EventView&)>& on_event) const;
 
  private:
   struct Stub;

@@ -65,6 +65,18 @@ struct ApproveOptions {
 [[nodiscard]] ExitCode RunGuardApprove(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const ApproveOptions& options);
 
+inline constexpr uint32_t kDefaultListedEvents = 50;
+
+struct EventsTailOptions {
+  std::string pair;  // empty: all
+  uint32_t limit = kDefaultListedEvents;
+  bool follow = false;
+};
+// The newest object events of each primary, and what became of them. With `follow`, until every primary has ended the
+// call, which is an error then.
+[[nodiscard]] ExitCode RunEventsTail(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const EventsTailOptions& options);
+
 [[nodiscard]] ExitCode RunPkiInit(const Console& console, OutputFormat format, const std::filesystem::path& folder,
                                   bool force);
 
@@ -80,6 +92,9 @@ struct PkiIssueOptions {
 
 // `kind` is primary, dr or control; empty: told from the file's name.
 [[nodiscard]] ExitCode RunConfigCheck(const Console& console, const std::string& file, const std::string& kind);
+
+// A rules file.
+[[nodiscard]] ExitCode RunRulesCheck(const Console& console, const std::string& file);
 
 // Writes the reference pages of all configuration files into `folder`.
 [[nodiscard]] ExitCode RunConfigReference(const Console& console, const std::filesystem::path& folder);

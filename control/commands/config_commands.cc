@@ -9,6 +9,7 @@
 #include "core/config/dr_config.h"
 #include "core/config/primary_config.h"
 #include "core/config/reference.h"
+#include "core/config/rules_file.h"
 
 namespace understudy::control {
 namespace {
@@ -41,6 +42,16 @@ ExitCode RunConfigCheck(const Console& console, const std::string& file, const s
     return ExitCode::kUsage;
   }
   console.out << Printable(file) << ": good\n";
+  return ExitCode::kDone;
+}
+
+ExitCode RunRulesCheck(const Console& console, const std::string& file) {
+  const absl::StatusOr<std::vector<config::Rule>> rules = config::LoadRulesFile(file);
+  if (!rules.ok()) {
+    PrintError(console, rules.status());
+    return ExitCode::kUsage;
+  }
+  console.out << fmt::format("{}: good ({} rules)\n", Printable(file), rules->size());
   return ExitCode::kDone;
 }
 

@@ -23,6 +23,7 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Catalog/PutObject", kPrimaryAgent},
     {"/understudy.v1.Catalog/WatchObjects", kControlPlane},
     {"/understudy.v1.Primary/ApproveGuard", kControlPlane},
+    {"/understudy.v1.Primary/ListEvents", kControlPlane},
     {"/understudy.v1.Primary/ListVolumes", kControlPlane},
     {"/understudy.v1.Primary/SyncVolume", kControlPlane},
     {"/understudy.v1.Replica/ListReplicas", kControlPlane},

@@ -16,6 +16,7 @@ namespace understudy::tests {
 struct SiteOptions {
   std::vector<std::string> volumes = {"web"};  // listed volumes; their folders are made
   std::string more_primary_settings = {};      // YAML, appended to primary.yaml
+  std::string server_name = {};                // as PersistentVolumes name the primary's NFS server; empty: none
   // Where the primary's volumes lie (its export is a folder `a` in it), and DR's export (`b`) with DR's state; empty:
   // the site's own folder. Has to live as long as the site.
   std::string primary_folder = {};
