@@ -40,13 +40,25 @@ class ScheduledSyncTest : public testing::Test {
  protected:
   ScheduledSyncTest() : hook_([](const TestRequest&, TestReply& reply) { reply.Send(200, ""); }) {}
 
-  void SetUp() override {
+  // One pair of clusters for all tests, which leave nothing in them.
+  static void SetUpTestSuite() {
     auto primary = Cluster::Start("primary");
     ASSERT_TRUE(primary.ok()) << primary.status();
-    primary_ = *std::move(primary);
+    primary_ = primary->release();
     auto dr = Cluster::Start("dr");
     ASSERT_TRUE(dr.ok()) << dr.status();
-    dr_ = *std::move(dr);
+    dr_ = dr->release();
+    for (const char* const name : {"shop", "bank"}) {
+      ASSERT_TRUE(primary_->Post("/api/v1/namespaces", {{"metadata", {{"name", name}}}}).ok());
+    }
+  }
+  static void TearDownTestSuite() {
+    delete dr_;
+    delete primary_;
+  }
+
+  void SetUp() override {
+    ASSERT_TRUE(primary_ != nullptr && dr_ != nullptr) << "the clusters didn't start";
     proxy_ = std::make_unique<ApiProxy>(*primary_);
     auto site = Site::Make({.volumes = {}, .server_names = {"nfs1"}});
     ASSERT_TRUE(site.ok()) << site.status();
@@ -54,9 +66,6 @@ class ScheduledSyncTest : public testing::Test {
     WriteConfiguration();
     ASSERT_EQ(site_->StartDr(), absl::OkStatus());
     ASSERT_EQ(site_->StartPrimary(), absl::OkStatus());
-    for (const char* const name : {"shop", "bank"}) {
-      ASSERT_TRUE(primary_->Post("/api/v1/namespaces", {{"metadata", {{"name", name}}}}).ok());
-    }
     ASSERT_EQ(WaitForOk("both agents", absl::Minutes(1),
                         [this] {
                           const ProcessResult status = site_->Drctl({"status"});
@@ -65,6 +74,28 @@ class ScheduledSyncTest : public testing::Test {
                                      : absl::UnavailableError(status.out + status.err);
                         }),
               absl::OkStatus());
+  }
+
+  void TearDown() override {
+    for (const Cluster* const cluster : {primary_, dr_}) {
+      if (cluster == nullptr) continue;
+      for (const char* const kind : {"persistentvolumeclaims", "persistentvolumes"}) DeleteAll(*cluster, kind);
+    }
+  }
+  static void DeleteAll(const Cluster& cluster, const std::string& kind) {
+    const auto gone = [&] {
+      const auto list = cluster.Get("/api/v1/" + kind);
+      if (!list.ok()) return false;
+      for (const json& item : list->at("items")) {
+        const json& metadata = item.at("metadata");
+        const std::string of_namespace = metadata.value("namespace", "");
+        (void)cluster.Delete(fmt::format("/api/v1/{}{}/{}",
+                                         of_namespace.empty() ? "" : "namespaces/" + of_namespace + "/", kind,
+                                         metadata.at("name").get<std::string>()));
+      }
+      return list->at("items").empty();
+    };
+    EXPECT_EQ(WaitFor(kind + " to be gone", absl::Minutes(2), gone), absl::OkStatus());
   }
 
   void WriteConfiguration() {
@@ -140,11 +171,14 @@ class ScheduledSyncTest : public testing::Test {
   }
 
   HttpTestServer hook_;
-  std::unique_ptr<Cluster> primary_;
-  std::unique_ptr<Cluster> dr_;
+  static Cluster* primary_;
+  static Cluster* dr_;
   std::unique_ptr<ApiProxy> proxy_;
   std::unique_ptr<Site> site_;
 };
+
+Cluster* ScheduledSyncTest::primary_ = nullptr;
+Cluster* ScheduledSyncTest::dr_ = nullptr;
 
 TEST_F(ScheduledSyncTest, BringsNamespacesAcrossAndCleansUpWhatIsGone) {
   for (const char* const name : {"db", "web", "mail"}) Make("shop", name);
