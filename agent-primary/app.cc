@@ -8,8 +8,8 @@
 #include <thread>
 #include <utility>
 
-#include "agent-primary/intake/cluster_intake.h"
-#include "agent-primary/rules/action_runner.h"
+#include "agent-primary/object_plane.h"
+#include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
@@ -18,11 +18,9 @@
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/daemon/version.h"
-#include "core/kube/access.h"
 #include "core/net/channel.h"
 #include "core/net/rpc_server.h"
 #include "core/telemetry/metrics_server.h"
-#include "core/wire/catalog_client.h"
 
 namespace understudy::primary {
 namespace {
@@ -76,20 +74,17 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
 struct PrimaryAgent::Parts {
   std::unique_ptr<VolumeDiscarder> discarder;
   std::unique_ptr<DataPlane> plane;
+  std::unique_ptr<ProtectedVolumes> protected_volumes;
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
 
-  // With Kubernetes only.
-  std::unique_ptr<kube::Client> cluster;
-  std::unique_ptr<wire::CatalogClient> catalog;
-  std::unique_ptr<ActionRunner> runner;
-  std::unique_ptr<ClusterIntake> intake;
+  std::unique_ptr<ObjectPlane> objects;  // where object events are taken in only
 
   std::stop_source stop;
   std::vector<std::thread> threads;
 
-  absl::Status StartIntake(const config::PrimaryKubernetes& config, const net::ChannelSpec& peer);
+  absl::Status StartMetrics(const config::PrimaryConfig& config);
   absl::Status Replicating() const;
   void WatchHealth(std::stop_token token);
 };
@@ -109,35 +104,36 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
-  parts->service = MakePrimaryService(*parts->plane, config.peer.address);
+  ASSIGN_OR_RETURN(parts->protected_volumes,
+                   ProtectedVolumes::Open((config.state_dir / "protected.db").string(), *parts->plane));
+  RETURN_IF_ERROR(parts->protected_volumes->RegisterAll());
+  if (config.kubernetes || config.webhook) {
+    ASSIGN_OR_RETURN(parts->objects, ObjectPlane::Open(config, peer, *parts->protected_volumes));
+  }
+  parts->service = MakePrimaryService({.plane = *parts->plane,
+                                       .protected_volumes = *parts->protected_volumes,
+                                       .objects = parts->objects.get(),
+                                       .events = parts->objects ? &parts->objects->events() : nullptr,
+                                       .peer_address = config.peer.address});
   ASSIGN_OR_RETURN(parts->server,
                    net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
   parts->server->SetServing(kPrimaryHealth, true);
   parts->server->SetServing(kReplicationHealth, false);
 
-  const auto registry = telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion()));
-  ASSIGN_OR_RETURN(parts->metrics, telemetry::MetricsServer::Start(
-                                       config.metrics_listen, std::make_shared<PrimaryProbe>(registry, *parts->plane),
-                                       [raw = parts.get()] { return raw->Replicating(); }));
   std::unique_ptr<PrimaryAgent> agent(new PrimaryAgent(std::move(parts)));
   Parts& started = *agent->parts_;
-  if (config.kubernetes.has_value()) RETURN_IF_ERROR(started.StartIntake(*config.kubernetes, peer));
+  if (started.objects != nullptr) RETURN_IF_ERROR(started.objects->Start(config));
+  RETURN_IF_ERROR(started.StartMetrics(config));
   started.threads.emplace_back([&started] { started.WatchHealth(started.stop.get_token()); });
   return agent;
 }
 
-absl::Status PrimaryAgent::Parts::StartIntake(const config::PrimaryKubernetes& config, const net::ChannelSpec& peer) {
-  absl::StatusOr<kube::ClusterAccess> access =
-      config.cluster.in_cluster ? kube::LoadInCluster()
-                                : kube::LoadKubeconfig(config.cluster.kubeconfig.string(), config.cluster.context);
-  RETURN_IF_ERROR(access.status());
-  cluster = std::make_unique<kube::Client>(*std::move(access));
-  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, net::MakeChannel(peer));
-  catalog = std::make_unique<wire::CatalogClient>(std::move(channel));
-  runner = std::make_unique<ActionRunner>(*plane, *catalog);
-  intake = std::make_unique<ClusterIntake>(*cluster, config.namespaces, *runner);
-  threads.emplace_back([this] { runner->Run(stop.get_token()); });
-  threads.emplace_back([this] { intake->Run(stop.get_token()); });
+absl::Status PrimaryAgent::Parts::StartMetrics(const config::PrimaryConfig& config) {
+  auto probe = std::make_shared<PrimaryProbe>(
+      telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion())), *plane, objects.get(),
+      objects != nullptr ? objects->MakeProbe() : nullptr);
+  ASSIGN_OR_RETURN(metrics, telemetry::MetricsServer::Start(config.metrics_listen, std::move(probe),
+                                                            [this] { return Replicating(); }));
   return absl::OkStatus();
 }
 
@@ -148,12 +144,10 @@ absl::Status PrimaryAgent::Parts::Replicating() const {
       return absl::UnavailableError(fmt::format("volume '{}': {}", volume.name, volume.status.error));
     }
   }
-  if (intake == nullptr) return absl::OkStatus();
-  for (const KindStatus& kind : intake->Status()) {
-    if (!kind.error.empty()) {
-      return absl::UnavailableError(fmt::format("{}: {}", model::ToString(kind.kind), kind.error));
-    }
-  }
+  if (objects == nullptr) return absl::OkStatus();
+  const ObjectsReport report = objects->Report();
+  if (!report.following_errors.empty()) return absl::UnavailableError(report.following_errors.front());
+  if (!report.guards.empty()) return absl::FailedPreconditionError(report.guards.front().reason);
   return absl::OkStatus();
 }
 
@@ -187,14 +181,15 @@ std::string PrimaryAgent::StatusLine() {
 void PrimaryAgent::Stop() {
   parts_->stop.request_stop();
   parts_->metrics.reset();
+  if (parts_->objects != nullptr) parts_->objects->Stop();
   for (std::thread& thread : parts_->threads) thread.join();
   parts_->threads.clear();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
   // The lanes end their captures where they are: what isn't acknowledged is captured again.
   parts_->server.reset();
   parts_->service.reset();
-  parts_->intake.reset();
-  parts_->runner.reset();
+  parts_->objects.reset();
+  parts_->protected_volumes.reset();
   parts_->plane.reset();
 }
 

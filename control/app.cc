@@ -21,6 +21,7 @@ namespace {
 struct Options {
   std::string config_file = config::kControlConfigFile;
   OutputFormat format = OutputFormat::kTable;
+  StatusOptions status;
   VolumeSelection show;
   SyncOptions sync;
   std::string sync_timeout;
@@ -29,11 +30,16 @@ struct Options {
   TrashPurgeOptions purge;
   std::string guard_pair;
   ApproveOptions approve;
+  EventsTailOptions events;
+  SyncRunOptions sync_run;
+  SyncReportOptions sync_report;
+  ApplyOptions apply;
   std::filesystem::path pki_folder;
   bool pki_force = false;
   PkiIssueOptions issue{.folder = {}, .roles = {}, .hosts = {}, .name = "", .days = net::kDefaultCertificateDays};
   std::string checked_file;
   std::string checked_kind;
+  std::string checked_rules;
   std::filesystem::path reference_folder;
 };
 
@@ -62,6 +68,9 @@ class CommandLine {
     AddVolumes();
     AddTrash();
     AddGuard();
+    AddEvents();
+    AddSync();
+    AddApply();
     AddServe();
     AddPki();
     AddConfig();
@@ -114,7 +123,10 @@ class CommandLine {
   void AddStatus() {
     CLI::App* const status =
         Add(app_, "status", "show all pairs and volumes", "drctl --config control.yaml status -o json");
-    DoesWithConfig(status, [this](const auto& config) { return RunStatus(console_, options_.format, config); });
+    status->add_flag("!--no-objects", options_.status.objects,
+                     "don't compare the DR cluster's storage objects with what they should be");
+    DoesWithConfig(
+        status, [this](const auto& config) { return RunStatus(console_, options_.format, config, options_.status); });
   }
 
   void AddVolumes() {
@@ -196,7 +208,7 @@ class CommandLine {
 
   void AddGuard() {
     CLI::App* const guard =
-        Add(app_, "guard", "volumes that are held back because a mistake at the primary is likely", "drctl guard list");
+        Add(app_, "guard", "what is held back because a mistake at the primary is likely", "drctl guard list");
     guard->require_subcommand(1);
 
     CLI::App* const list = Add(*guard, "list", "list what is held back, and why", "drctl guard list -o json");
@@ -206,8 +218,10 @@ class CommandLine {
     });
 
     CLI::App* const approve = Add(*guard, "approve", "let what is held back happen at DR: no more than was shown",
-                                  "drctl guard approve web\n  drctl guard approve web --yes");
-    approve->add_option("VOLUME", options_.approve.selection.name, "the volume's name")->required();
+                                  "drctl guard approve web\n  drctl guard approve objects:PersistentVolume --yes");
+    approve
+        ->add_option("NAME", options_.approve.selection.name, "as guard list shows it: a volume, or a guard on objects")
+        ->required();
     approve->add_option("--pair", options_.approve.selection.pair, "only in this pair");
     approve->add_flag("--yes", options_.approve.yes,
                       "don't ask; without this and without a terminal, only what would be approved is shown");
@@ -216,9 +230,66 @@ class CommandLine {
     });
   }
 
+  void AddEvents() {
+    CLI::App* const events =
+        Add(app_, "events", "object events of the primary clusters, and what became of them", "drctl events tail");
+    events->require_subcommand(1);
+
+    CLI::App* const tail = Add(*events, "tail", "show the newest object events, oldest first",
+                               "drctl events tail --limit 20\n  drctl events tail --follow -o json");
+    tail->add_flag("--follow", options_.events.follow, "then show every event that comes, or whose outcome changes");
+    tail->add_option("--limit", options_.events.limit, "how many of those that are there")->capture_default_str();
+    tail->add_option("--pair", options_.events.pair, "only of this pair");
+    DoesWithConfig(
+        tail, [this](const auto& config) { return RunEventsTail(console_, options_.format, config, options_.events); });
+  }
+
+  void AddSync() {
+    CLI::App* const sync =
+        Add(app_, "sync", "the scheduled sync: data and storage objects of whole namespaces, to DR", "drctl sync run");
+    sync->require_subcommand(1);
+
+    CLI::App* const run = Add(*sync, "run", "make a run now, and print its report",
+                              "drctl sync run --dry-run\n  drctl sync run --namespace shop --namespace bank -o json");
+    run->add_flag("--dry-run", options_.sync_run.dry_run,
+                  "show what would be brought across and deleted; change nothing");
+    run->add_option("--namespace", options_.sync_run.namespaces,
+                    "only this one of the configured namespaces; may be given several times")
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    DoesWithConfig(
+        run, [this](const auto& config) { return RunSyncRun(console_, options_.format, config, options_.sync_run); });
+
+    CLI::App* const list = Add(*sync, "list", "list the newest runs", "drctl sync list -o json");
+    DoesWithConfig(list, [this](const auto& config) { return RunSyncList(console_, options_.format, config); });
+
+    CLI::App* const report =
+        Add(*sync, "report", "print the report of a run", "drctl sync report --format html > report.html");
+    report->add_option("RUN", options_.sync_report.run, "as sync list shows it (default: the newest that has ended)");
+    const std::map<std::string, ReportFormat> formats = {
+        {"text", ReportFormat::kText}, {"json", ReportFormat::kJson}, {"html", ReportFormat::kHtml}};
+    report->add_option("--format", options_.sync_report.format, "text, json or html")
+        ->transform(CLI::CheckedTransformer(formats).description(""));
+    DoesWithConfig(report, [this](const auto& config) {
+      return RunSyncReport(console_, options_.format, config, options_.sync_report);
+    });
+  }
+
+  void AddApply() {
+    CLI::App* const apply =
+        Add(app_, "apply", "bring what the catalogs hold to the DR cluster, once", "drctl apply --dry-run --diff");
+    CLI::Option* const dry_run = apply->add_flag("--dry-run", options_.apply.dry_run,
+                                                 "ask the DR cluster what would become of it; change nothing");
+    apply->add_flag("--diff", options_.apply.diff, "show each change as a diff")->needs(dry_run);
+    apply->add_option("--pair", options_.apply.pair, "only of this pair");
+    DoesWithConfig(apply,
+                   [this](const auto& config) { return RunApply(console_, options_.format, config, options_.apply); });
+  }
+
   void AddServe() {
-    CLI::App* const serve = Add(app_, "serve", "follow the catalogs and keep the DR cluster's storage objects ready",
-                                "drctl --config /etc/understudy/control.yaml serve");
+    CLI::App* const serve =
+        Add(app_, "serve", "keep the DR cluster's storage objects ready, and run the scheduled sync",
+            "drctl --config /etc/understudy/control.yaml serve");
     DoesWithConfig(serve, [this](const auto& config) { return RunServe(console_, config); });
   }
 
@@ -256,11 +327,20 @@ class CommandLine {
     config->require_subcommand(1);
 
     CLI::App* const check =
-        Add(*config, "check", "check a configuration file", "drctl config check --kind primary nfs1.yaml");
-    check->add_option("FILE", options_.checked_file, "the file")->required();
+        Add(*config, "check", "check a configuration file, with the rules file that it names, or a rules file alone",
+            "drctl config check --kind primary nfs1.yaml\n  drctl config check --rules rules.yaml");
+    CLI::Option* const file = check->add_option("FILE", options_.checked_file, "the file");
+    check->add_option("--rules", options_.checked_rules, "a rules file")->excludes(file);
     check->add_option("--kind", options_.checked_kind, "primary, dr or control (default: told from the file's name)")
         ->check(CLI::IsMember({"primary", "dr", "control"}));
-    Does(check, [this] { return RunConfigCheck(console_, options_.checked_file, options_.checked_kind); });
+    Does(check, [this] {
+      if (!options_.checked_rules.empty()) return RunRulesCheck(console_, options_.checked_rules);
+      if (!options_.checked_file.empty()) {
+        return RunConfigCheck(console_, options_.checked_file, options_.checked_kind);
+      }
+      PrintError(console_, absl::InvalidArgumentError("name a file, or use --rules FILE"));
+      return ExitCode::kUsage;
+    });
 
     CLI::App* const reference = Add(*config, "reference", "write the reference pages of all settings",
                                     "drctl config reference --dir docs/reference");

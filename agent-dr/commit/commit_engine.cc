@@ -281,6 +281,13 @@ absl::Status CommitEngine::Inventory(const model::VolumeName& volume, bool with_
   return replica->Inventory(with_digests, visit);
 }
 
+absl::StatusOr<Replica::Entry> CommitEngine::Stat(const model::VolumeName& volume, const std::string& path) {
+  const absl::StatusOr<std::shared_ptr<Replica>> replica = Find(volume);
+  if (absl::IsNotFound(replica.status())) return absl::FailedPreconditionError(replica.status().message());
+  RETURN_IF_ERROR(replica.status());
+  return (*replica)->Stat(path);
+}
+
 absl::StatusOr<Point> CommitEngine::NewestPoint(const model::VolumeName& volume) const {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
   return replica->NewestPoint();

@@ -89,6 +89,9 @@ class CommitEngine {
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 
+  // As Replica::Stat. FAILED_PRECONDITION: no such replica here.
+  [[nodiscard]] absl::StatusOr<Replica::Entry> Stat(const model::VolumeName& volume, const std::string& path);
+
   // As Replica::NewestPoint, Points and Rewind. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<Point> NewestPoint(const model::VolumeName& volume) const;
   [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;

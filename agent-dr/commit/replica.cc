@@ -375,6 +375,16 @@ absl::Status Replica::SettleLocked() {
   return store_->Settle(State());
 }
 
+absl::StatusOr<Replica::Entry> Replica::Stat(const std::string& path) {
+  absl::MutexLock lock(&work_mutex_);
+  if (folders_ == nullptr) {
+    return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
+  }
+  RETURN_IF_ERROR(PublishLocked());
+  ASSIGN_OR_RETURN(const os::EntryStat stat, folders_->root.Stat(path));
+  return Entry{.stat = stat, .sequence = State().sequence};
+}
+
 absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Status(model::InventoryEntry)>& visit) {
   absl::MutexLock lock(&work_mutex_);
   if (folders_ == nullptr) {

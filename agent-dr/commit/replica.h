@@ -92,6 +92,13 @@ class Replica {
   // what was kept was changed past understudy-dr.
   [[nodiscard]] absl::Status Rewind(model::Sequence to);
 
+  struct Entry {
+    os::EntryStat stat;
+    model::Sequence sequence = 0;  // of the state that was looked at
+  };
+  // What stands at `path`, in a published state. NOT_FOUND: nothing.
+  [[nodiscard]] absl::StatusOr<Entry> Stat(const std::string& path);
+
   // As ReplicaSink::Inventory, over a published state; commits wait meanwhile.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);

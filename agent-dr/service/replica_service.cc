@@ -33,6 +33,20 @@ class ReplicaService final : public v1::Replica::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status StatEntry(grpc::ServerContext*, const v1::StatEntryRequest* request,
+                         v1::StatEntryResponse* response) override {
+    const absl::StatusOr<wire::EntryPlace> place = wire::Parse(*request);
+    if (!place.ok()) return net::ToGrpcStatus(place.status());
+    const absl::StatusOr<Replica::Entry> entry = engine_.Stat(place->volume, place->path);
+    if (absl::IsNotFound(entry.status())) return grpc::Status::OK;
+    if (!entry.ok()) return net::ToGrpcStatus(entry.status());
+    response->set_found(true);
+    response->set_regular(entry->stat.kind == model::FileKind::kRegular);
+    response->set_size_bytes(response->regular() ? entry->stat.size : 0);
+    response->set_sequence(entry->sequence);
+    return grpc::Status::OK;
+  }
+
   grpc::Status ListTrash(grpc::ServerContext*, const v1::ListTrashRequest* request,
                          v1::ListTrashResponse* response) override {
     const absl::StatusOr<std::string> after_id = wire::Parse(*request);

@@ -56,8 +56,12 @@ bool BelongsTo(const std::set<std::string>& namespaces, const model::ObjectEvent
 }
 
 ClusterIntake::ClusterIntake(const kube::Client& client, const std::vector<std::string>& namespaces, EventSink& sink,
-                             kube::ListWatchOptions options)
-    : client_(client), namespaces_(namespaces.begin(), namespaces.end()), sink_(sink), options_(options) {
+                             kube::ListWatchOptions options, Doubts doubts)
+    : client_(client),
+      namespaces_(namespaces.begin(), namespaces.end()),
+      sink_(sink),
+      options_(options),
+      doubts_(std::move(doubts)) {
   for (const model::ObjectKind kind : kKinds) status_[kind] = {.kind = kind};
 }
 
@@ -77,14 +81,30 @@ std::vector<KindStatus> ClusterIntake::Status() const {
 
 void ClusterIntake::Follow(model::ObjectKind kind, std::stop_token stop) {
   kube::ListWatchCallbacks callbacks{
-      .on_event =
-          [this](const model::ObjectEvent& event) {
-            if (BelongsTo(namespaces_, event)) sink_.OnEvent(event);
-          },
+      .on_event = [this](const model::ObjectEvent& event) { HandOn(event); },
       .on_synced = [this, kind](const std::set<model::ObjectKey>& keys) { sink_.OnSynced(kind, keys); },
       .on_state = [this, kind](const kube::WatchState& state) { NoteState(kind, state); },
   };
+  if (doubts_) callbacks.is_doubted = [this, kind] { return doubts_(kind); };
   kube::ListWatch(client_, kind, std::move(callbacks), options_).Run(stop);
+}
+
+void ClusterIntake::HandOn(const model::ObjectEvent& event) {
+  const bool belongs = BelongsTo(namespaces_, event);
+  const bool related = event.key.kind == model::ObjectKind::kPersistentVolume ||
+                       event.key.kind == model::ObjectKind::kPersistentVolumeClaim;
+  if (namespaces_.empty() || !related) {
+    if (belongs) sink_.OnEvent(event);
+    return;
+  }
+  absl::MutexLock lock(&related_mutex_);
+  if (event.key.kind == model::ObjectKind::kPersistentVolume) {
+    if (unclaimed_.TakesVolume(event, belongs)) sink_.OnEvent(event);
+    return;
+  }
+  if (!belongs) return;
+  if (const std::optional<model::ObjectEvent> volume = unclaimed_.VolumeOfClaim(event)) sink_.OnEvent(*volume);
+  sink_.OnEvent(event);
 }
 
 void ClusterIntake::NoteState(model::ObjectKind kind, const kube::WatchState& state) {

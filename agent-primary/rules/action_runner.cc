@@ -10,24 +10,17 @@
 namespace understudy::primary {
 namespace {
 
-// Deletions come first and have a worker of their own: they never wait for data.
-constexpr int kRemovalRank = 0;
-constexpr int kVolumeRank = 1;
-constexpr int kClaimRank = 2;
-
-// Says that a claim's PersistentVolume isn't across: no failure, the volume's outcome wakes it.
-absl::Status WaitsForVolume(const std::string& volume) {
-  return absl::FailedPreconditionError(fmt::format("waits for PersistentVolume {}", volume));
+// Says that the data of a claim or a snapshot isn't across: no failure, its outcome wakes it.
+absl::Status WaitsFor(const model::ObjectKey& data) {
+  return absl::FailedPreconditionError(fmt::format("waits for {}", ToString(data)));
 }
 
-int RankOf(const Action& action) {
-  if (action.kind == Action::Kind::kDelete) return kRemovalRank;
-  return action.kind == Action::Kind::kSyncVolume ? kVolumeRank : kClaimRank;
-}
-
-// One removal that does what both would: with different uids, of whatever is there.
+// One removal that does what both would: with different uids, of whatever is there. It speaks for the event of the one
+// that was there already only if it has none itself.
 void MergeRemoval(std::optional<Action>& into, Action removal) {
   if (into && into->uid != removal.uid) removal.uid.clear();
+  if (into) removal.admitted = removal.admitted && into->admitted;
+  if (into && removal.event_id.empty()) removal.event_id = into->event_id;
   into = std::move(removal);
 }
 
@@ -42,6 +35,11 @@ ActionRunner::ActionRunner(VolumeActions& volumes, model::CatalogWriter& catalog
 
 ActionRunner::~ActionRunner() = default;
 
+int ActionRunner::RankOf(const Action& action) {
+  if (action.kind == Action::Kind::kDelete) return kRemovalRank;
+  return action.kind == Action::Kind::kSyncVolume ? kVolumeRank : kClaimRank;
+}
+
 void ActionRunner::Run(std::stop_token stop) {
   const std::stop_callback release_senders(stop, [this] {
     absl::MutexLock lock(&mutex_);
@@ -55,28 +53,31 @@ void ActionRunner::Run(std::stop_token stop) {
 }
 
 void ActionRunner::OnEvent(const model::ObjectEvent& event) {
+  std::string replaced;  // an event
   {
     absl::MutexLock lock(&mutex_);
     if (event.type == model::EventType::kDeleted) {
       live_[event.key.kind].erase(event.key);
-      held_.erase(event.key);
     } else {
       live_[event.key.kind].insert(event.key);
+      if (const auto concluded = concluded_.extract(event.key)) replaced = concluded.mapped().event_id;
     }
   }
+  Tell(replaced, ActionResult::kIgnored, kReplaced);
+  if (options_.keeper != nullptr && event.type != model::EventType::kDeleted) options_.keeper->NoteLive(event.key);
   Action action = Decide(event);
+  if (event.concluded && action.kind == Action::Kind::kDelete) {
+    // One list's deletions are judged together, once all of it is known.
+    absl::MutexLock lock(&mutex_);
+    concluded_[action.key] = {
+        .key = action.key, .uid = action.uid, .resource = action.resource, .event_id = action.event_id};
+    return;
+  }
   switch (action.kind) {
     case Action::Kind::kIgnore:
       spdlog::debug("{} {}", ToString(action.key), action.reason);
-      // Its claims needn't wait for it.
-      if (!action.volume.empty() && action.key.kind == model::ObjectKind::kPersistentVolume &&
-          !NfsSourceOf(event.resource)) {
-        SetVolume(action.volume, {});
-      }
-      return;
-    case Action::Kind::kHold:
-      Hold(action);
-      return;
+      if (action.never_replicated) SetVolume(DataKeyOf(action), {});
+      return Tell(action.event_id, ActionResult::kIgnored, action.reason);
     default:
       Submit(std::move(action));
   }
@@ -86,51 +87,83 @@ void ActionRunner::OnSynced(model::ObjectKind kind, const std::set<model::Object
   absl::MutexLock lock(&mutex_);
   live_[kind] = keys;
   synced_.insert(kind);
-  const bool all = synced_.contains(model::ObjectKind::kPersistentVolume) &&
-                   synced_.contains(model::ObjectKind::kPersistentVolumeClaim);
-  if (all && !counters_.reconciled) queue_.Add(std::nullopt, kRemovalRank);
+  if (ListsAreComplete()) queue_.Add(std::nullopt, kRemovalRank);
+}
+
+bool ActionRunner::ListsAreComplete() const {
+  return IsListed(model::ObjectKind::kPersistentVolume);
+}
+
+// With what it is bound to; a kind that isn't served never is.
+bool ActionRunner::IsListed(model::ObjectKind kind) const {
+  switch (kind) {
+    case model::ObjectKind::kPersistentVolume:
+    case model::ObjectKind::kPersistentVolumeClaim:
+      return synced_.contains(model::ObjectKind::kPersistentVolume) &&
+             synced_.contains(model::ObjectKind::kPersistentVolumeClaim);
+    case model::ObjectKind::kVolumeSnapshot:
+    case model::ObjectKind::kVolumeSnapshotContent:
+      return synced_.contains(model::ObjectKind::kVolumeSnapshot) &&
+             synced_.contains(model::ObjectKind::kVolumeSnapshotContent);
+  }
+  AbortOnBrokenInvariant("known ObjectKind", __FILE__, __LINE__);
 }
 
 ActionRunnerStatus ActionRunner::Status() const {
   absl::MutexLock lock(&mutex_);
   ActionRunnerStatus status = counters_;
   status.pending = work_.size();
-  for (const auto& [volume, claims] : waiting_) status.waiting += claims.size();
+  for (const auto& [data, waiting] : waiting_) status.waiting += waiting.size();
   for (const auto& [key, work] : work_) {
     if (status.problems.size() >= kMaxProblems) return status;
     if (!work.problem.empty()) status.problems.push_back({.key = key, .message = work.problem});
   }
-  for (const auto& [key, reason] : held_) {
-    if (status.problems.size() >= kMaxProblems) return status;
-    status.problems.push_back({.key = key, .message = reason});
-  }
   return status;
 }
 
-void ActionRunner::Hold(const Action& action) {
-  absl::MutexLock lock(&mutex_);
-  std::string& reason = held_[action.key];
-  if (reason == action.reason) return;
-  reason = action.reason;
-  spdlog::warn("{} is held: {}", ToString(action.key), reason);
+void ActionRunner::Tell(const std::string& event_id, ActionResult result, std::string_view reason) const {
+  if (options_.observer != nullptr && !event_id.empty()) options_.observer->OnResult(event_id, result, reason);
 }
 
 void ActionRunner::Submit(Action action) {
+  std::vector<std::string> replaced;  // events
+  const std::string event_id = action.event_id;
+  {
+    absl::MutexLock lock(&mutex_);
+    Enter(std::move(action), replaced);
+  }
+  TellReplaced(replaced, event_id);
+}
+
+void ActionRunner::TellReplaced(const std::vector<std::string>& replaced, const std::string& by) const {
+  for (const std::string& event_id : replaced) {
+    if (event_id != by) Tell(event_id, ActionResult::kIgnored, kReplaced);
+  }
+}
+
+void ActionRunner::Enter(Action action, std::vector<std::string>& replaced) {
   const model::ObjectKey key = action.key;
   const auto has_room = [this, &key]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return stopped_ || work_.size() < options_.max_objects || work_.contains(key);
   };
-  absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&has_room));
   if (stopped_) return;
+  if (action.kind == Action::Kind::kDelete) return EnterRemoval(std::move(action), replaced);
   Work& work = work_[key];
-  if (action.kind == Action::Kind::kDelete) {
-    work.newest.reset();
-    MergeRemoval(work.removal, std::move(action));
-    if (work.running) work.running->request_stop();
-  } else {
-    work.newest = std::move(action);
-  }
+  if (work.newest) replaced.push_back(work.newest->event_id);
+  work.newest = std::move(action);
+  Enqueue(key, work);
+}
+
+void ActionRunner::EnterRemoval(Action action, std::vector<std::string>& replaced) {
+  const model::ObjectKey key = action.key;
+  Work& work = work_[key];
+  if (work.newest) replaced.push_back(work.newest->event_id);
+  // Whose event is told of then is MergeRemoval's to say.
+  if (work.removal && !action.event_id.empty()) replaced.push_back(work.removal->event_id);
+  work.newest.reset();
+  MergeRemoval(work.removal, std::move(action));
+  if (work.running) work.running->request_stop();
   Enqueue(key, work);
 }
 
@@ -162,25 +195,47 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
     std::optional<Action>& slot = work.removal ? work.removal : work.newest;
     action = *std::exchange(slot, std::nullopt);
     work.running = running;
-    if (const auto waiting = waiting_.find(action.volume); waiting != waiting_.end()) {
+    work.removing = action.kind == Action::Kind::kDelete;
+    if (const auto waiting = waiting_.find(DataKeyOf(action)); waiting != waiting_.end()) {
       waiting->second.erase(key);
       if (waiting->second.empty()) waiting_.erase(waiting);
     }
   }
   const std::stop_callback pass_on(stop, [&running] { running->request_stop(); });
-  const absl::Status status = Execute(action, running->get_token());
-  Finish(key, action, status, stop.stop_requested());
+  const absl::StatusOr<ActionResult> result = Execute(action, running->get_token());
+  Finish(key, action, result, stop.stop_requested());
 }
 
-void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped) {
-  absl::MutexLock lock(&mutex_);
+void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, const absl::StatusOr<ActionResult>& result,
+                          bool stopped) {
+  const absl::Status& status = result.status();
+  // While the key is still held, so that nobody tells of a later try first.
+  if (status.ok()) {
+    Tell(action.event_id, *result, action.reason);
+  } else if (!stopped) {
+    Tell(action.event_id, ActionResult::kRetrying, MessageOf(status));
+  }
+  bool replaced = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    replaced = Settle(key, action, status, stopped);
+  }
+  if (!status.ok() && replaced) Tell(action.event_id, ActionResult::kIgnored, kReplaced);
+}
+
+bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped) {
   Work& work = work_.at(key);
   work.running.reset();
+  work.removing = false;
   const bool is_removal = action.kind == Action::Kind::kDelete;
   const bool superseded = !is_removal && !work.Empty();
+  bool replaced = superseded;
   if (!status.ok() && !superseded) {
     if (is_removal) {
       Action again = action;
+      // A later deletion came meanwhile: what is left to do is that one's.
+      replaced = work.removal && !work.removal->event_id.empty() && work.removal->event_id != action.event_id;
+      if (replaced) again.event_id = work.removal->event_id;
       MergeRemoval(work.removal, std::move(again));
     } else {
       work.newest = action;
@@ -194,7 +249,7 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
       Enqueue(key, work);
     }
     queue_.Done(key);
-  } else if (waiting_.contains(action.volume) && waiting_.at(action.volume).contains(key)) {
+  } else if (Waits(key, action)) {
     queue_.Done(key);
   } else {
     ++counters_.failures;
@@ -204,14 +259,22 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
     work.problem = message;
     queue_.Failed(key, RankOf(action));
   }
+  return replaced;
 }
 
-absl::Status ActionRunner::Execute(const Action& action, std::stop_token stop) {
+bool ActionRunner::Waits(const model::ObjectKey& key, const Action& action) const {
+  const auto waiting = waiting_.find(DataKeyOf(action));
+  return waiting != waiting_.end() && waiting->second.contains(key);
+}
+
+absl::StatusOr<ActionResult> ActionRunner::Execute(Action& action, std::stop_token stop) {
   switch (action.kind) {
     case Action::Kind::kSyncVolume:
-      return SyncVolume(action, stop);
+      RETURN_IF_ERROR(SyncVolume(action, stop));
+      return ActionResult::kDone;
     case Action::Kind::kSyncClaim:
-      return SyncClaim(action, stop);
+      RETURN_IF_ERROR(SyncClaim(action, stop));
+      return ActionResult::kDone;
     case Action::Kind::kDelete:
       return Remove(action);
     default:
@@ -224,13 +287,13 @@ absl::Status ActionRunner::SyncVolume(const Action& action, std::stop_token stop
   if (!place) {
     spdlog::debug("{} is on {}:{}, which this pair doesn't protect", ToString(action.key), action.source.server,
                   Printable(action.source.path));
-    SetVolume(action.volume, {.source = action.source, .place = std::nullopt});
+    SetVolume(DataKeyOf(action), {.source = action.source, .place = std::nullopt});
     return absl::OkStatus();
   }
   RETURN_IF_ERROR(volumes_.Register(action.volume, *place));
   RETURN_IF_ERROR(volumes_.SyncToBarrier(action.volume, stop));
   RETURN_IF_ERROR(Put(action, action.source, *place));
-  SetVolume(action.volume, {.source = action.source, .place = place});
+  SetVolume(DataKeyOf(action), {.source = action.source, .place = place});
   return absl::OkStatus();
 }
 
@@ -238,10 +301,11 @@ absl::Status ActionRunner::SyncClaim(const Action& action, std::stop_token stop)
   Volume volume;
   {
     absl::MutexLock lock(&mutex_);
-    const auto known = known_volumes_.find(action.volume);
+    const model::ObjectKey data = DataKeyOf(action);
+    const auto known = known_volumes_.find(data);
     if (known == known_volumes_.end()) {
-      waiting_[action.volume].insert(action.key);
-      return WaitsForVolume(action.volume);
+      waiting_[data].insert(action.key);
+      return WaitsFor(data);
     }
     volume = known->second;
   }
@@ -250,13 +314,40 @@ absl::Status ActionRunner::SyncClaim(const Action& action, std::stop_token stop)
   return Put(action, volume.source, *volume.place);
 }
 
-absl::Status ActionRunner::Remove(const Action& action) {
+absl::StatusOr<ActionResult> ActionRunner::Remove(Action& action) {
+  if (!action.admitted) {
+    ASSIGN_OR_RETURN(const ActionResult admitted, AdmitRemoval(action));
+    if (admitted != ActionResult::kDone) return admitted;
+    action.admitted = true;
+  }
   RETURN_IF_ERROR(RemoveEntry(action));
-  return DiscardData(action);
+  RETURN_IF_ERROR(DiscardData(action));
+  return ActionResult::kDone;
+}
+
+absl::StatusOr<ActionResult> ActionRunner::AdmitRemoval(Action& action) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto announced = announced_.find(action.key);
+    if (announced != announced_.end() && !action.uid.empty() && announced->second != action.uid) {
+      action.reason = "is the deletion of an earlier object of that name, and comes late";
+      spdlog::info("{} {}", ToString(action.key), action.reason);
+      return ActionResult::kIgnored;
+    }
+  }
+  if (options_.keeper == nullptr) return ActionResult::kDone;
+  RETURN_IF_ERROR(options_.keeper->CheckCluster());
+  if (!options_.keeper->KnowsWhatIsAtDr()) RETURN_IF_ERROR(ListOwnEntries().status());
+  ASSIGN_OR_RETURN(
+      const bool admitted,
+      options_.keeper->Admit(
+          {.key = action.key, .uid = action.uid, .resource = action.resource, .event_id = action.event_id}));
+  if (!admitted) action.reason = kHeldBack;
+  return admitted ? ActionResult::kDone : ActionResult::kHeld;
 }
 
 absl::Status ActionRunner::DiscardData(const Action& action) {
-  if (action.key.kind != model::ObjectKind::kPersistentVolume) return absl::OkStatus();
+  if (!HasData(action.key.kind)) return absl::OkStatus();
   const std::optional<VolumePlace> place = volumes_.Locate(action.source.server, action.source.path);
   if (!place) return absl::OkStatus();
   const absl::Status discarded = volumes_.Discard(action.key.name, *place);
@@ -267,18 +358,29 @@ absl::Status ActionRunner::DiscardData(const Action& action) {
 }
 
 absl::Status ActionRunner::RemoveEntry(const Action& action) {
-  if (action.key.kind == model::ObjectKind::kPersistentVolume) {
-    // First of all: who deleted the PersistentVolume may delete the data next, and DR is to keep it.
-    RETURN_IF_ERROR(volumes_.Unregister(action.key.name));
+  if (HasData(action.key.kind)) {
+    // First of all: who deleted the object may delete the data next, and DR is to keep it.
+    if (!IsOthersVolume(action.key)) RETURN_IF_ERROR(volumes_.Unregister(action.key.name));
     absl::MutexLock lock(&mutex_);
-    known_volumes_.erase(action.key.name);
+    known_volumes_.erase(action.key);
   }
   RETURN_IF_ERROR(catalog_.Delete(action.key, action.uid));
+  if (options_.keeper != nullptr) options_.keeper->NoteRemoved(action.key);
   spdlog::info("{} is gone from the primary, and from DR's catalog", ToString(action.key));
   absl::MutexLock lock(&mutex_);
   announced_.erase(action.key);
   ++counters_.deleted;
   return absl::OkStatus();
+}
+
+// A PersistentVolume and a VolumeSnapshotContent of one name: only one of them can be the volume of that name.
+bool ActionRunner::IsOthersVolume(const model::ObjectKey& key) const {
+  model::ObjectKey other = key;
+  other.kind = key.kind == model::ObjectKind::kPersistentVolume ? model::ObjectKind::kVolumeSnapshotContent
+                                                                : model::ObjectKind::kPersistentVolume;
+  absl::MutexLock lock(&mutex_);
+  const auto known = known_volumes_.find(other);
+  return known != known_volumes_.end() && known->second.place.has_value();
 }
 
 absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
@@ -289,6 +391,7 @@ absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, co
                                 .replica_path = place.replica_path,
                                 .server = source.server,
                                 .observed_at = action.observed_at}));
+  if (options_.keeper != nullptr) options_.keeper->NotePut(action.key);
   absl::MutexLock lock(&mutex_);
   ++counters_.put;
   if (std::exchange(announced_[action.key], action.uid) == action.uid) return absl::OkStatus();
@@ -296,64 +399,12 @@ absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, co
   return absl::OkStatus();
 }
 
-void ActionRunner::SetVolume(const std::string& name, Volume volume) {
+void ActionRunner::SetVolume(const model::ObjectKey& data, Volume volume) {
   absl::MutexLock lock(&mutex_);
-  known_volumes_[name] = std::move(volume);
-  const auto waiting = waiting_.find(name);
+  known_volumes_[data] = std::move(volume);
+  const auto waiting = waiting_.find(data);
   if (waiting == waiting_.end()) return;
   for (const model::ObjectKey& claim : waiting->second) queue_.Add(claim, kClaimRank);
-}
-
-void ActionRunner::WorkOnReconciliation() {
-  const absl::Status status = Reconcile();
-  absl::MutexLock lock(&mutex_);
-  if (status.ok()) {
-    counters_.reconciled = true;
-    queue_.Done(std::nullopt);
-    return;
-  }
-  ++counters_.failures;
-  spdlog::debug("DR's catalog can't be compared with the cluster yet: {}", MessageOf(status));
-  queue_.Failed(std::nullopt, kRemovalRank);
-}
-
-absl::Status ActionRunner::Reconcile() {
-  ASSIGN_OR_RETURN(const std::vector<model::CatalogEntry> volumes, catalog_.List(model::ObjectKind::kPersistentVolume));
-  ASSIGN_OR_RETURN(const std::vector<model::CatalogEntry> claims,
-                   catalog_.List(model::ObjectKind::kPersistentVolumeClaim));
-  std::set<std::string> others;
-  for (const model::CatalogEntry& entry : volumes) {
-    const std::optional<NfsSource> source = NfsSourceOf(entry.resource);
-    if (!source || !volumes_.Locate(source->server, source->path)) others.insert(entry.key.name);
-  }
-  // Claims first: while a PersistentVolume is in the catalog, it says whose its claim is.
-  for (const model::CatalogEntry& entry : claims) {
-    if (!others.contains(entry.volume)) RETURN_IF_ERROR(DeleteIfGone(entry));
-  }
-  for (const model::CatalogEntry& entry : volumes) {
-    if (!others.contains(entry.key.name)) RETURN_IF_ERROR(DeleteIfGone(entry));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ActionRunner::DeleteIfGone(const model::CatalogEntry& entry) {
-  {
-    // What is put into the catalog was live before: what the list returned and isn't live now has gone.
-    absl::MutexLock lock(&mutex_);
-    if (live_[entry.key.kind].contains(entry.key)) return absl::OkStatus();
-  }
-  Action removal{.kind = Action::Kind::kDelete, .key = entry.key, .uid = entry.uid};
-  RETURN_IF_ERROR(RemoveEntry(removal));
-  if (entry.key.kind != model::ObjectKind::kPersistentVolume) return absl::OkStatus();
-  removal.volume = entry.key.name;
-  removal.source = NfsSourceOf(entry.resource).value_or(NfsSource{});
-  // The entry is gone, so a later comparison wouldn't find it: from here on it is tried like any other action.
-  absl::MutexLock lock(&mutex_);
-  if (stopped_ || live_[entry.key.kind].contains(entry.key)) return absl::OkStatus();
-  Work& work = work_[entry.key];
-  MergeRemoval(work.removal, std::move(removal));
-  Enqueue(entry.key, work);
-  return absl::OkStatus();
 }
 
 }  // namespace understudy::primary

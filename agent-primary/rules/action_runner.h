@@ -2,8 +2,9 @@
 // leaves the catalog first, then its data goes to DR's trash.
 //
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
-// ends the one under way, and no object has two at once. What fails is tried again with growing pauses for as long as
-// the object is there; one object's trouble doesn't hold up another's. A claim waits for its PersistentVolume.
+// ends the one under way, and no object has two at once. Deletions pass the guard first (object_keeper.h). What fails
+// is tried again with growing pauses for as long as the object is there; one object's trouble doesn't hold up
+// another's. A claim waits for its PersistentVolume, a snapshot for its VolumeSnapshotContent.
 #pragma once
 
 #include <map>
@@ -16,7 +17,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "agent-primary/rules/action_observer.h"
 #include "agent-primary/rules/event_sink.h"
+#include "agent-primary/rules/object_keeper.h"
 #include "agent-primary/rules/rules.h"
 #include "agent-primary/rules/volume_actions.h"
 #include "core/base/clock.h"
@@ -30,6 +33,8 @@ struct ActionRunnerOptions {
   int workers = 32;              // a worker waits with its volume's first replication, which may take hours
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
+  ObjectKeeper* keeper = nullptr;      // must outlive the runner; nullptr: no deletion is held back
+  ActionObserver* observer = nullptr;  // must outlive the runner; may be null
 };
 
 struct ObjectProblem {
@@ -39,12 +44,12 @@ struct ObjectProblem {
 
 struct ActionRunnerStatus {
   size_t pending = 0;  // objects with something left to do, waiting claims included
-  size_t waiting = 0;  // claims whose PersistentVolume isn't across
+  size_t waiting = 0;  // claims and snapshots whose data isn't across
   uint64_t put = 0;
   uint64_t deleted = 0;
   uint64_t failures = 0;
-  bool reconciled = false;              // what was deleted while the agent was down has been found and deleted at DR
-  std::vector<ObjectProblem> problems;  // of objects that are being tried again or held; at most kMaxProblems
+  bool reconciled = false;              // what was deleted while the agent was down has been found
+  std::vector<ObjectProblem> problems;  // of objects that are being tried again; at most kMaxProblems
 };
 
 class ActionRunner : public EventSink {
@@ -61,45 +66,94 @@ class ActionRunner : public EventSink {
 
   void OnEvent(const model::ObjectEvent& event) override;
   // When both PersistentVolumes and claims are synced: entries of DR's catalog that are gone from the cluster are
-  // deleted there, if they belong to this pair: a PersistentVolume by its place, a claim by its PersistentVolume.
+  // deleted there, if they belong to this pair (what has data by its place, any other by what has its data) and the
+  // guard lets all of them pass; those of snapshots and their contents when both of these are synced, too.
   void OnSynced(model::ObjectKind kind, const std::set<model::ObjectKey>& keys) override;
 
   // Thread-safe.
   [[nodiscard]] ActionRunnerStatus Status() const;
+  // As ObjectKeeper::Approve; what was held back is under way when it returns. Thread-safe.
+  [[nodiscard]] absl::Status ApproveGuard(const std::string& guard_kind, uint64_t gone);
 
  private:
+  // Deletions come first and have a worker of their own: they never wait for data.
+  static constexpr int kRemovalRank = 0;
+  static constexpr int kVolumeRank = 1;
+  static constexpr int kClaimRank = 2;
+  // What the observer is told.
+  static constexpr char kReplaced[] = "a newer event of the object took its place";
+  static constexpr char kHeldBack[] = "a guard holds it back: `drctl guard list` says why";
+
   // What is left to do for one object: the removal of what was there first, then the newest state.
   struct Work {
     std::optional<Action> removal;
     std::optional<Action> newest;
     std::shared_ptr<std::stop_source> running;  // set while a worker has it
+    bool removing = false;                      // and what it has is a removal
     std::string problem;
     [[nodiscard]] bool Empty() const { return !removal && !newest; }
   };
-  // A PersistentVolume whose outcome is known.
+  // What has data, when its outcome is known.
   struct Volume {
     NfsSource source;
     std::optional<VolumePlace> place;  // nullopt: not this pair's
   };
   using Task = std::optional<model::ObjectKey>;  // nullopt: the reconciliation
 
+  [[nodiscard]] static int RankOf(const Action& action);
+  // Tells the observer, if there is one and an event led to it. Without the mutex.
+  void Tell(const std::string& event_id, ActionResult result, std::string_view reason) const;
   void Submit(Action action);
+  // Adds to `replaced` the events whose place it takes.
+  void Enter(Action action, std::vector<std::string>& replaced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EnterRemoval(Action action, std::vector<std::string>& replaced) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // `replaced` are events; `by` is the one that takes their place.
+  void TellReplaced(const std::vector<std::string>& replaced, const std::string& by) const;
   void Enqueue(const model::ObjectKey& key, const Work& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Hold(const Action& action);
   void WorkOn(std::stop_token stop, int worst_rank);
   void WorkOnObject(const model::ObjectKey& key, std::stop_token stop);
-  void Finish(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped);
-  [[nodiscard]] absl::Status Execute(const Action& action, std::stop_token stop);
+  void Finish(const model::ObjectKey& key, const Action& action, const absl::StatusOr<ActionResult>& result,
+              bool stopped);
+  // Whether a newer event of the object takes the place of the action's.
+  [[nodiscard]] bool Settle(const model::ObjectKey& key, const Action& action, const absl::Status& status, bool stopped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // What became of it. Notes in `action` why, and what mustn't be asked again when it is tried again.
+  [[nodiscard]] absl::StatusOr<ActionResult> Execute(Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncVolume(const Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status SyncClaim(const Action& action, std::stop_token stop);
-  [[nodiscard]] absl::Status Remove(const Action& action);
+  [[nodiscard]] absl::StatusOr<ActionResult> Remove(Action& action);
+  // kDone: it may happen. Else it isn't to happen, or not now (then the keeper remembers it); the action's reason says
+  // why.
+  [[nodiscard]] absl::StatusOr<ActionResult> AdmitRemoval(Action& action);
+  [[nodiscard]] bool Waits(const model::ObjectKey& key, const Action& action) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool IsOthersVolume(const model::ObjectKey& key) const;
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
-  void SetVolume(const std::string& name, Volume volume);
+  void SetVolume(const model::ObjectKey& data, Volume volume);
   void WorkOnReconciliation();
   [[nodiscard]] absl::Status Reconcile();
-  [[nodiscard]] absl::Status DeleteIfGone(const model::CatalogEntry& entry);
+  // This pair's part of DR's catalog, by kind; the keeper knows it then.
+  using OwnEntries = std::map<model::ObjectKind, std::vector<model::CatalogEntry>>;
+  [[nodiscard]] absl::StatusOr<OwnEntries> ListOwnEntries();
+  [[nodiscard]] absl::Status ListOwn(model::ObjectKind with_data, model::ObjectKind without, OwnEntries& own);
+  [[nodiscard]] absl::Status DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries);
+  // Neither in the newest list, nor being removed.
+  struct Missing {
+    std::vector<ObjectDeletion> at_dr;      // in the catalog, or with a replica on its way
+    std::vector<ObjectDeletion> elsewhere;  // DR never had it
+  };
+  [[nodiscard]] Missing MissingOf(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool MayDelete(const ObjectDeletion& deletion) const;
+  // Takes what was concluded of `kind`, by the events that told it.
+  using Told = std::map<model::ObjectKey, std::string>;
+  [[nodiscard]] Told TakeConcluded(model::ObjectKind kind);
+  [[nodiscard]] bool ListsAreComplete() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool IsListed(model::ObjectKind kind) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool BeingRemoved(const model::ObjectKey& key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginRemoval(const ObjectDeletion& deletion);
 
   VolumeActions& volumes_;
   model::CatalogWriter& catalog_;
@@ -109,12 +163,13 @@ class ActionRunner : public EventSink {
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<model::ObjectKey, Work> work_ ABSL_GUARDED_BY(mutex_);
-  std::map<model::ObjectKey, std::string> held_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Volume> known_volumes_ ABSL_GUARDED_BY(mutex_);
-  std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);          // uid that the log said is at DR
-  std::map<std::string, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);  // claims by PersistentVolume
+  std::map<model::ObjectKey, Volume> known_volumes_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);  // uid that the log said is at DR
+  // Claims and snapshots by what has their data.
+  std::map<model::ObjectKey, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKind, std::set<model::ObjectKey>> live_ ABSL_GUARDED_BY(mutex_);
   std::set<model::ObjectKind> synced_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, ObjectDeletion> concluded_ ABSL_GUARDED_BY(mutex_);  // from lists, to be judged
   ActionRunnerStatus counters_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -1,5 +1,7 @@
 #include "agent-primary/rules/rules.h"
 
+#include <fmt/format.h>
+
 #include "nlohmann/json.hpp"
 
 namespace understudy::primary {
@@ -25,10 +27,15 @@ Action Becomes(Action action, Action::Kind kind, std::string reason = {}) {
   return action;
 }
 
+// Of what will never be replicated: who depends on it needn't wait for it.
+Action IsElsewhere(Action action, std::string reason) {
+  action.never_replicated = true;
+  return Becomes(std::move(action), Action::Kind::kIgnore, std::move(reason));
+}
+
 Action DecideVolume(Action action, const json& object) {
   const std::optional<NfsSource> source = kube::NfsSourceOf(object);
-  if (!source) return Becomes(std::move(action), Action::Kind::kIgnore, "isn't on NFS");
-  action.volume = action.key.name;
+  if (!source) return IsElsewhere(std::move(action), "isn't on NFS");
   action.source = *source;
   return Becomes(std::move(action), Action::Kind::kSyncVolume);
 }
@@ -39,34 +46,68 @@ Action DecideClaim(Action action, const json& object) {
   return Becomes(std::move(action), Action::Kind::kSyncClaim);
 }
 
-Action DecideSnapshot(Action action, const json& object) {
+bool IsReady(const json& object) {
   const json& status = ObjectAt(object, "status");
   const auto ready = status.find("readyToUse");
-  if (ready == status.end() || *ready != true) {
-    return Becomes(std::move(action), Action::Kind::kIgnore, "isn't ready to use");
+  return ready != status.end() && *ready == true;
+}
+
+// The folder of its archive is replicated as a volume of its own.
+Action DecideContent(Action action, const json& object) {
+  if (!IsReady(object)) return Becomes(std::move(action), Action::Kind::kIgnore, "isn't ready to use");
+  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(object);
+  if (!snapshot) {
+    return IsElsewhere(std::move(action),
+                       fmt::format("has no handle of driver {} that names an archive on NFS", kube::kNfsCsiDriver));
   }
-  return Becomes(std::move(action), Action::Kind::kHold,
-                 "the snapshot's data can't be shown to be at DR, so the object stays away from there");
+  action.source = snapshot->folder;
+  return Becomes(std::move(action), Action::Kind::kSyncVolume);
+}
+
+Action DecideSnapshot(Action action, const json& object) {
+  if (!IsReady(object)) return Becomes(std::move(action), Action::Kind::kIgnore, "isn't ready to use");
+  action.volume = StringAt(ObjectAt(object, "status"), "boundVolumeSnapshotContentName");
+  if (action.volume.empty()) return Becomes(std::move(action), Action::Kind::kIgnore, "isn't bound");
+  return Becomes(std::move(action), Action::Kind::kSyncClaim);
+}
+
+std::optional<NfsSource> SourceOf(model::ObjectKind kind, const json& object) {
+  if (kind == model::ObjectKind::kPersistentVolume) return kube::NfsSourceOf(object);
+  if (kind != model::ObjectKind::kVolumeSnapshotContent) return std::nullopt;
+  std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(object);
+  return snapshot ? std::optional(std::move(snapshot->folder)) : std::nullopt;
 }
 
 }  // namespace
 
-std::optional<NfsSource> NfsSourceOf(const std::string& persistent_volume_json) {
-  const json object = json::parse(persistent_volume_json, nullptr, /*allow_exceptions=*/false);
-  return kube::NfsSourceOf(object);
+std::optional<NfsSource> DataSourceOf(model::ObjectKind kind, const std::string& object_json) {
+  return SourceOf(kind, json::parse(object_json, nullptr, /*allow_exceptions=*/false));
+}
+
+bool HasData(model::ObjectKind kind) {
+  return kind == model::ObjectKind::kPersistentVolume || kind == model::ObjectKind::kVolumeSnapshotContent;
+}
+
+model::ObjectKey DataKeyOf(const Action& action) {
+  const bool of_snapshot = action.key.kind == model::ObjectKind::kVolumeSnapshot ||
+                           action.key.kind == model::ObjectKind::kVolumeSnapshotContent;
+  return {.kind = of_snapshot ? model::ObjectKind::kVolumeSnapshotContent : model::ObjectKind::kPersistentVolume,
+          .namespace_name = "",
+          .name = action.volume};
 }
 
 Action Decide(const model::ObjectEvent& event) {
   Action action{.key = event.key, .resource = event.resource, .observed_at = event.observed_at};
+  action.event_id = event.event_id;
   const json object = json::parse(event.resource, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return Becomes(std::move(action), Action::Kind::kIgnore, "carries no JSON object");
   const json& metadata = ObjectAt(object, "metadata");
   action.uid = StringAt(metadata, "uid");
-  if (event.key.kind == model::ObjectKind::kPersistentVolume) action.volume = event.key.name;
-  if (event.type == model::EventType::kDeleted && event.key.kind == model::ObjectKind::kPersistentVolume) {
-    action.source = kube::NfsSourceOf(object).value_or(NfsSource{});
+  if (HasData(event.key.kind)) action.volume = event.key.name;
+  if (event.type == model::EventType::kDeleted) {
+    action.source = SourceOf(event.key.kind, object).value_or(NfsSource{});
+    return Becomes(std::move(action), Action::Kind::kDelete);
   }
-  if (event.type == model::EventType::kDeleted) return Becomes(std::move(action), Action::Kind::kDelete);
   if (action.uid.empty()) return Becomes(std::move(action), Action::Kind::kIgnore, "has no uid");
   if (!StringAt(metadata, "deletionTimestamp").empty()) {
     return Becomes(std::move(action), Action::Kind::kIgnore, "is being deleted");
@@ -77,8 +118,9 @@ Action Decide(const model::ObjectEvent& event) {
     case model::ObjectKind::kPersistentVolumeClaim:
       return DecideClaim(std::move(action), object);
     case model::ObjectKind::kVolumeSnapshot:
-    case model::ObjectKind::kVolumeSnapshotContent:
       return DecideSnapshot(std::move(action), object);
+    case model::ObjectKind::kVolumeSnapshotContent:
+      return DecideContent(std::move(action), object);
   }
   AbortOnBrokenInvariant("known ObjectKind", __FILE__, __LINE__);
 }

@@ -12,27 +12,36 @@ namespace understudy::primary {
 
 using kube::NfsSource;
 
-// nullopt: not an NFS volume.
-[[nodiscard]] std::optional<NfsSource> NfsSourceOf(const std::string& persistent_volume_json);
+// Of the data that an object stands for: a PersistentVolume's, or the folder of a VolumeSnapshotContent's archive.
+// nullopt: it isn't on NFS, or the object has no data of its own.
+[[nodiscard]] std::optional<NfsSource> DataSourceOf(model::ObjectKind kind, const std::string& object_json);
+
+// What has data of its own: PersistentVolumes and VolumeSnapshotContents. Its name is that of the replicated volume.
+[[nodiscard]] bool HasData(model::ObjectKind kind);
 
 struct Action {
   enum class Kind {
     kIgnore,      // nothing to do, for `reason`
-    kHold,        // would be taken, but can't be yet, for `reason`
     kSyncVolume,  // replicate `source` as `volume`; when its data is across, put the object into the catalog
-    kSyncClaim,   // when the data of `volume` is across, put the object into the catalog
-    kDelete,      // take the object out of the catalog; a PersistentVolume's volume is no longer replicated, and its
-                  // data goes to DR's trash
+    kSyncClaim,   // of a claim or a snapshot: when the data of `volume` is across, put the object into the catalog
+    kDelete,      // take the object out of the catalog; what has data is no longer replicated, and its data goes to
+                  // DR's trash
   };
   Kind kind = Kind::kIgnore;
   model::ObjectKey key = {};
   std::string uid = {};       // metadata.uid
   std::string resource = {};  // JSON of the object
   absl::Time observed_at = {};
-  std::string volume = {};  // the PersistentVolume's name
-  NfsSource source = {};    // of kSyncVolume, and of kDelete of a PersistentVolume; else empty
+  std::string volume = {};  // the name of the PersistentVolume or VolumeSnapshotContent with the data
+  NfsSource source = {};    // of kSyncVolume, and of kDelete of what has data; else empty
   std::string reason = {};
+  bool never_replicated = false;  // of kIgnore: what has data, but not on NFS; nothing needs to wait for it
+  bool admitted = false;          // of kDelete: the guard on deletions has let it pass
+  std::string event_id = {};      // of the event that led to it; empty when none did
 };
+
+// The object whose data `action` is about.
+[[nodiscard]] model::ObjectKey DataKeyOf(const Action& action);
 
 // Never fails: an event that can't be understood is ignored, with the reason.
 [[nodiscard]] Action Decide(const model::ObjectEvent& event);

@@ -3,13 +3,21 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+#include <atomic>
 #include <utility>
 
+#include "core/model/path.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/limits.h"
 #include "understudy/v1/primary.grpc.pb.h"
 
 namespace understudy::primary {
 namespace {
+
+constexpr size_t kEventsAtATime = 256;
+// How soon a follower that hung up is noticed.
+constexpr absl::Duration kHangUpInterval = absl::Seconds(1);
 
 v1::VolumeStatus ToProto(const VolumeReport& report) {
   v1::VolumeStatus message;
@@ -42,9 +50,58 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   return message;
 }
 
+v1::Guard ToProto(const ObjectGuardReport& report) {
+  v1::Guard guard;
+  guard.set_kind(report.kind);
+  guard.set_reason(report.reason);
+  guard.set_entries_gone(report.gone);
+  guard.set_entries_before(report.before);
+  guard.set_since_nanoseconds(report.since_nanoseconds);
+  return guard;
+}
+
+v1::ObjectsStatus ToProto(const ObjectsReport& report) {
+  v1::ObjectsStatus message;
+  message.set_pending(report.actions.pending);
+  message.set_waiting(report.actions.waiting);
+  message.set_reconciled(report.actions.reconciled);
+  for (const ObjectProblem& problem : report.actions.problems) {
+    v1::ObjectProblem& added = *message.add_problems();
+    added.set_kind(std::string(model::ToString(problem.key.kind)));
+    added.set_namespace_name(problem.key.namespace_name);
+    added.set_name(problem.key.name);
+    added.set_message(problem.message);
+  }
+  for (const std::string& error : report.following_errors) message.add_following_errors(error);
+  return message;
+}
+
+v1::ListEventsResponse ToProto(const LoggedEvent& logged) {
+  v1::ListEventsResponse response;
+  v1::ObjectEventRecord& message = *response.mutable_event();
+  message.set_event_id(logged.event.event_id);
+  message.set_type(std::string(model::ToString(logged.event.type)));
+  message.set_kind(std::string(model::ToString(logged.event.key.kind)));
+  message.set_namespace_name(logged.event.key.namespace_name);
+  message.set_name(logged.event.key.name);
+  message.set_observed_at_nanoseconds(absl::ToUnixNanos(logged.event.observed_at));
+  message.set_source(std::string(ToString(logged.source)));
+  message.set_rule(logged.rule);
+  message.set_outcome(std::string(ToString(logged.outcome)));
+  message.set_detail(logged.detail);
+  message.set_forwarding(std::string(ToString(logged.forwarding)));
+  message.set_forwarding_detail(logged.forwarding_detail);
+  return response;
+}
+
 class PrimaryService : public v1::Primary::Service {
  public:
-  PrimaryService(DataPlane& plane, std::string peer_address) : plane_(plane), peer_address_(std::move(peer_address)) {}
+  explicit PrimaryService(PrimaryServiceParts parts)
+      : plane_(parts.plane),
+        protected_(parts.protected_volumes),
+        objects_(parts.objects),
+        events_(parts.events),
+        peer_address_(std::move(parts.peer_address)) {}
 
   grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest* request,
                            v1::ListVolumesResponse* response) override {
@@ -58,6 +115,10 @@ class PrimaryService : public v1::Primary::Service {
     response->set_peer_connected(connection.ok());
     response->set_peer_error(std::string(MessageOf(connection)));
     response->set_peer_address(peer_address_);
+    if (objects_ == nullptr) return grpc::Status::OK;
+    const ObjectsReport objects = objects_->Report();
+    *response->mutable_objects() = ToProto(objects);
+    for (const ObjectGuardReport& guard : objects.guards) *response->add_object_guards() = ToProto(guard);
     return grpc::Status::OK;
   }
 
@@ -80,6 +141,9 @@ class PrimaryService : public v1::Primary::Service {
 
   grpc::Status ApproveGuard(grpc::ServerContext*, const v1::ApproveGuardRequest* request,
                             v1::ApproveGuardResponse* response) override {
+    if (request->volume().empty() && objects_ != nullptr) {
+      return net::ToGrpcStatus(objects_->ApproveGuard(request->kind(), request->entries_gone()));
+    }
     const absl::Status fit = CheckApproval(*request);
     if (!fit.ok()) return net::ToGrpcStatus(fit);
     const absl::StatusOr<VolumeReport> report =
@@ -89,7 +153,69 @@ class PrimaryService : public v1::Primary::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ListEvents(grpc::ServerContext* context, const v1::ListEventsRequest* request,
+                          grpc::ServerWriter<v1::ListEventsResponse>* writer) override {
+    if (events_ == nullptr) {
+      return net::ToGrpcStatus(absl::FailedPreconditionError(
+          "this agent takes in no object events: its configuration has no kubernetes and no webhook section"));
+    }
+    const uint32_t limit = std::min(request->limit(), kMaxListedEvents);
+    if (!request->follow()) return net::ToGrpcStatus(SendEvents(*context, limit, /*follow=*/false, *writer));
+    absl::Status sent = absl::ResourceExhaustedError(
+        fmt::format("{} callers follow the events already: end one of them", kMaxEventFollowers));
+    if (++followers_ <= kMaxEventFollowers) sent = SendEvents(*context, limit, /*follow=*/true, *writer);
+    --followers_;
+    return net::ToGrpcStatus(sent);
+  }
+
+  grpc::Status ProtectVolume(grpc::ServerContext*, const v1::ProtectVolumeRequest* request,
+                             v1::ProtectVolumeResponse* response) override {
+    const absl::Status fit = CheckSource(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    const absl::Status registered =
+        protected_.Protect(request->name(), {.server = request->server(), .path = request->path()});
+    if (!registered.ok()) return net::ToGrpcStatus(registered);
+    for (const VolumeReport& report : plane_.Report()) {
+      if (report.name == request->name()) *response->mutable_volume() = ToProto(report);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ReleaseVolume(grpc::ServerContext*, const v1::ReleaseVolumeRequest* request,
+                             v1::ReleaseVolumeResponse*) override {
+    const absl::Status fit = CheckSource(*request);
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    return net::ToGrpcStatus(
+        protected_.Release(request->name(), {.server = request->server(), .path = request->path()}));
+  }
+
  private:
+  absl::Status SendEvents(const grpc::ServerContext& context, uint32_t limit, bool follow,
+                          grpc::ServerWriter<v1::ListEventsResponse>& writer) const {
+    ASSIGN_OR_RETURN(EventLog::Listing listing, events_->Newest(limit));
+    while (true) {
+      for (const LoggedEvent& logged : listing.events) {
+        if (context.IsCancelled() || !writer.Write(ToProto(logged))) return absl::OkStatus();
+      }
+      if (!follow) return absl::OkStatus();
+      while (!events_->WaitForChange(listing.revision, kHangUpInterval)) {
+        if (context.IsCancelled()) return absl::OkStatus();
+      }
+      ASSIGN_OR_RETURN(listing, events_->ChangedSince(listing.revision, kEventsAtATime));
+    }
+  }
+
+  // Of a ProtectVolumeRequest or a ReleaseVolumeRequest.
+  template <class Request>
+  static absl::Status CheckSource(const Request& request) {
+    RETURN_IF_ERROR(model::ValidateVolumeName(request.name()));
+    const bool server_fits = !request.server().empty() && request.server().size() <= wire::kMaxServerBytes;
+    const bool path_fits = request.path().starts_with('/') && request.path().size() <= wire::kMaxReplicaRootBytes &&
+                           model::ValidatePath(request.path().substr(1)).ok();
+    if (server_fits && path_fits) return absl::OkStatus();
+    return absl::InvalidArgumentError("a volume's source is the name of an NFS server and an absolute path on it");
+  }
+
   static absl::Status CheckApproval(const v1::ApproveGuardRequest& request) {
     RETURN_IF_ERROR(model::ValidateVolumeName(request.volume()));
     if (request.kind() == kDeletionGuard || request.kind() == kRootGuard) return absl::OkStatus();
@@ -102,13 +228,17 @@ class PrimaryService : public v1::Primary::Service {
   }
 
   DataPlane& plane_;
+  ProtectedVolumes& protected_;
+  ObjectControl* const objects_;
+  EventLog* const events_;
   const std::string peer_address_;
+  std::atomic<int> followers_{0};
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address) {
-  return std::make_unique<PrimaryService>(plane, std::move(peer_address));
+std::unique_ptr<grpc::Service> MakePrimaryService(PrimaryServiceParts parts) {
+  return std::make_unique<PrimaryService>(std::move(parts));
 }
 
 }  // namespace understudy::primary

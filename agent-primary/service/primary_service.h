@@ -4,6 +4,9 @@
 #include <memory>
 #include <string>
 
+#include "agent-primary/intake/event_log.h"
+#include "agent-primary/rules/protected_volumes.h"
+#include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
 
 namespace grpc {
@@ -12,7 +15,18 @@ class Service;
 
 namespace understudy::primary {
 
-// `plane` must outlive the service. `peer_address` is for messages.
-[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(DataPlane& plane, std::string peer_address);
+inline constexpr int kMaxEventFollowers = 16;  // calls of ListEvents that stay
+inline constexpr uint32_t kMaxListedEvents = 10'000;
+
+// What the service works on; all of it must outlive the service.
+struct PrimaryServiceParts {
+  DataPlane& plane;
+  ProtectedVolumes& protected_volumes;  // registers plane's volumes
+  ObjectControl* objects = nullptr;     // nullptr: this agent takes in no storage objects
+  EventLog* events = nullptr;           // likewise
+  std::string peer_address;             // for messages
+};
+
+[[nodiscard]] std::unique_ptr<grpc::Service> MakePrimaryService(PrimaryServiceParts parts);
 
 }  // namespace understudy::primary

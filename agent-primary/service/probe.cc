@@ -1,5 +1,6 @@
 #include "agent-primary/service/probe.h"
 
+#include <map>
 #include <string>
 
 namespace understudy::primary {
@@ -48,6 +49,28 @@ ClientMetric MakeMetric(MetricType type, double value) {
   return metric;
 }
 
+void AddObjectMetrics(const ObjectsReport& report, std::vector<MetricFamily>& families) {
+  std::map<std::string, double> held = {{kClusterGuard, 0}};
+  for (const model::ObjectKind kind : {model::ObjectKind::kPersistentVolume, model::ObjectKind::kPersistentVolumeClaim,
+                                       model::ObjectKind::kVolumeSnapshot, model::ObjectKind::kVolumeSnapshotContent}) {
+    held[GuardKindOf(kind)] = 0;
+  }
+  for (const ObjectGuardReport& guard : report.guards) {
+    held[guard.kind] = guard.kind == kClusterGuard ? 1 : static_cast<double>(guard.gone);
+  }
+  MetricFamily family{
+      "understudy_object_guard_held",
+      "Objects whose deletion at DR is held back; for kind cluster, 1 while the cluster isn't recognised.",
+      MetricType::Gauge,
+      {}};
+  for (const auto& [kind, count] : held) {
+    ClientMetric metric = MakeMetric(MetricType::Gauge, count);
+    metric.label.push_back({"kind", kind});
+    family.metric.push_back(std::move(metric));
+  }
+  families.push_back(std::move(family));
+}
+
 }  // namespace
 
 std::vector<MetricFamily> PrimaryProbe::Collect() const {
@@ -77,6 +100,10 @@ std::vector<MetricFamily> PrimaryProbe::Collect() const {
                       "1 while every connection to DR's agent is up.",
                       MetricType::Gauge,
                       {MakeMetric(MetricType::Gauge, plane_.Connection().ok() ? 1.0 : 0.0)}});
+  if (objects_ != nullptr) AddObjectMetrics(objects_->Report(), families);
+  if (more_ != nullptr) {
+    for (MetricFamily& family : more_->Collect()) families.push_back(std::move(family));
+  }
   return families;
 }
 

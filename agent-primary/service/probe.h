@@ -7,21 +7,26 @@
 #include <memory>
 #include <vector>
 
+#include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
 
 namespace understudy::primary {
 
-// The volumes' metrics after those of `registry`. `plane` must outlive it. Thread-safe.
+// The volumes' metrics after those of `registry`; when storage objects are taken in, those of their guards and of
+// `more`. `plane` and `objects` must outlive it; `objects` and `more` may be null. Thread-safe.
 class PrimaryProbe : public prometheus::Collectable {
  public:
-  PrimaryProbe(std::shared_ptr<prometheus::Registry> registry, const DataPlane& plane)
-      : registry_(std::move(registry)), plane_(plane) {}
+  PrimaryProbe(std::shared_ptr<prometheus::Registry> registry, const DataPlane& plane, const ObjectControl* objects,
+               std::shared_ptr<prometheus::Collectable> more)
+      : registry_(std::move(registry)), plane_(plane), objects_(objects), more_(std::move(more)) {}
 
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const std::shared_ptr<prometheus::Registry> registry_;
   const DataPlane& plane_;
+  const ObjectControl* const objects_;
+  const std::shared_ptr<prometheus::Collectable> more_;
 };
 
 }  // namespace understudy::primary

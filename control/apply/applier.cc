@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "absl/strings/match.h"
+#include "control/apply/diff.h"
+#include "control/apply/ownership.h"
 #include "control/apply/transform.h"
 #include "core/base/log.h"
 #include "core/kube/resource.h"
@@ -14,36 +16,8 @@ using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
 
-const json& At(const json& object, std::string_view key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto value = object.find(key);
-  return value != object.end() ? *value : kNull;
-}
-
-std::string TextAt(const json& object, std::string_view key) {
-  const json& value = At(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
-
 std::string UidOf(const json& object) {
   return TextAt(At(object, "metadata"), "uid");
-}
-std::string PhaseOf(const json& object) {
-  return TextAt(At(object, "status"), "phase");
-}
-
-std::string SourceUidOf(const json& object) {
-  return TextAt(At(At(object, "metadata"), "annotations"), kSourceUidAnnotation);
-}
-
-bool IsOurs(const json& object) {
-  return TextAt(At(At(object, "metadata"), "labels"), kManagedByLabel) == kManagedByValue &&
-         !SourceUidOf(object).empty();
-}
-
-bool IsTerminating(const json& object) {
-  return !At(At(object, "metadata"), "deletionTimestamp").is_null();
 }
 
 absl::StatusOr<ObjectKey> KeyOf(const json& manifest) {
@@ -54,15 +28,6 @@ absl::StatusOr<ObjectKey> KeyOf(const json& manifest) {
 
 absl::StatusOr<json> Get(const kube::Client& client, const ObjectKey& key) {
   return client.Get(kube::ResourceOf(key.kind), key.namespace_name, key.name);
-}
-
-// Whether everything that `wanted` says stands in `present` with the same value; the API server adds defaults.
-bool Holds(const json& present, const json& wanted) {
-  if (!wanted.is_object()) return present == wanted;
-  for (const auto& [name, value] : wanted.items()) {
-    if (!Holds(At(present, name), value)) return false;
-  }
-  return true;
 }
 
 // Whether `manifest` asks for something that the API server doesn't change in place. What it may change (capacity,
@@ -78,6 +43,16 @@ bool DiffersForGood(const json& manifest, const json& present) {
     return TextAt(wanted, "storageClassName") != TextAt(found, "storageClassName");
   }
   return false;
+}
+
+// Ours are made with Retain; who turned that off must not lose data because we delete the object.
+absl::Status CheckRetained(const ObjectKey& key, const json& present) {
+  const char* const field = key.kind == ObjectKind::kPersistentVolume        ? "persistentVolumeReclaimPolicy"
+                            : key.kind == ObjectKind::kVolumeSnapshotContent ? "deletionPolicy"
+                                                                             : nullptr;
+  if (field == nullptr || TextAt(At(present, "spec"), field) == "Retain") return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "{} at DR isn't deleted because its data might go with it: set spec.{} to Retain", ToString(key), field));
 }
 
 // Whether `present` may be deleted to be made anew. Its data is safe (Retain), but not a binding that is in use: a
@@ -114,6 +89,7 @@ absl::StatusOr<DeleteOutcome> KubeApplier::Delete(const ObjectKey& key, const st
     return absl::AbortedError(fmt::format("{} is still bound to {}/{}: that claim has to be deleted first",
                                           ToString(key), TextAt(claim, "namespace"), TextAt(claim, "name")));
   }
+  RETURN_IF_ERROR(CheckRetained(key, *present));
   const absl::Status deleted =
       client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(*present));
   if (absl::IsNotFound(deleted)) return DeleteOutcome::kAbsent;
@@ -138,6 +114,7 @@ absl::Status KubeApplier::MakeWayFor(const json& manifest, const ObjectKey& key,
         "{} is bound at DR and differs where it can't be changed: delete its claim at DR, and it is made anew",
         ToString(key)));
   }
+  RETURN_IF_ERROR(CheckRetained(key, present));
   RETURN_IF_ERROR(client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(present)));
   spdlog::info("{} was deleted at DR to be made anew: it differed where it can't be changed", ToString(key));
   const absl::Status gone = Get(client_, key).status();

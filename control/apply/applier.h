@@ -25,13 +25,15 @@ class ObjectApplier {
 
   // `manifest` is what Transform returned. Every error may be tried again later:
   //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field
-  //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is bound and differs where it can't be changed
+  //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is bound and differs where it can't be
+  //   changed,
+  //                        or its policy is no longer Retain and it would have to be deleted
   //   INVALID_ARGUMENT     the API server refuses the object
   //   PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE  as the API server says
   [[nodiscard]] virtual absl::Status Apply(const nlohmann::json& manifest) = 0;
 
   // Deletes the object that was made from the primary's object with `source_uid`. ABORTED: a PersistentVolume is still
-  // bound; its claim has to go first.
+  // bound; its claim has to go first. FAILED_PRECONDITION: its policy is no longer Retain, so data might go with it.
   [[nodiscard]] virtual absl::StatusOr<DeleteOutcome> Delete(const model::ObjectKey& key,
                                                              const std::string& source_uid) = 0;
 };

@@ -21,7 +21,6 @@ using nlohmann::json;
 constexpr const char* kBindCompleted = "pv.kubernetes.io/bind-completed";
 constexpr const char* kBetaStorageClass = "volume.beta.kubernetes.io/storage-class";
 constexpr const char* kPopulatedFor = "cdi.kubevirt.io/storage.populatedFor";
-constexpr size_t kSnapshotHandleFields = 5;
 
 const json& At(const json& object, std::string_view key) {
   static const json kNull;
@@ -168,16 +167,19 @@ absl::StatusOr<json> ContentSpec(const CatalogEntry& entry, const json& object, 
     return NotReady(entry,
                     fmt::format("is of driver '{}', whose handles can't be turned to DR", TextAt(source, "driver")));
   }
-  std::vector<std::string> handle = absl::StrSplit(TextAt(At(object, "status"), "snapshotHandle"), '#');
-  if (handle.size() != kSnapshotHandleFields) return NotReady(entry, "has no snapshotHandle of five fields");
-  if (entry.replica_path.empty() || !IsUtf8(entry.replica_path)) return NotReady(entry, "has no share at DR");
-  handle[0] = options.dr_server;
-  handle[1] = entry.replica_path.substr(entry.replica_path.starts_with('/') ? 1 : 0);
+  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(object);
+  if (!snapshot) return NotReady(entry, "has no snapshotHandle that names an archive on NFS");
+  const size_t slash = entry.replica_path.rfind('/');
+  if (slash == std::string::npos || !IsUtf8(entry.replica_path)) return NotReady(entry, "has no folder at DR");
+  const std::string folder = entry.replica_path.substr(slash + 1);
+  const std::string handle = absl::StrJoin(
+      {options.dr_server, entry.replica_path.substr(1, slash == 0 ? 0 : slash - 1), folder, folder, snapshot->archive},
+      "#");
   const json& reference = At(source, "volumeSnapshotRef");
   json spec = {
       {"driver", source["driver"]},
       {"deletionPolicy", "Retain"},
-      {"source", {{"snapshotHandle", absl::StrJoin(handle, "#")}}},
+      {"source", {{"snapshotHandle", handle}}},
       {"volumeSnapshotRef", {{"namespace", TextAt(reference, "namespace")}, {"name", TextAt(reference, "name")}}}};
   for (const char* key : {"sourceVolumeMode", "volumeSnapshotClassName"}) {
     if (source.contains(key)) spec[key] = source[key];

@@ -14,6 +14,11 @@
 namespace understudy::control {
 namespace {
 
+GuardView FromWire(const v1::Guard& wire) {
+  return {wire.kind(), wire.reason(), wire.entries_gone(), wire.entries_before(),
+          absl::FromUnixNanos(wire.since_nanoseconds())};
+}
+
 PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   PrimaryVolume volume;
   volume.name = wire.name();
@@ -35,11 +40,35 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   }
   volume.origin = wire.origin();
   volume.complete = wire.complete();
-  if (wire.has_guard()) {
-    volume.guard = GuardView{wire.guard().kind(), wire.guard().reason(), wire.guard().entries_gone(),
-                             wire.guard().entries_before(), absl::FromUnixNanos(wire.guard().since_nanoseconds())};
-  }
+  if (wire.has_guard()) volume.guard = FromWire(wire.guard());
   return volume;
+}
+
+ObjectsView FromWire(const v1::ObjectsStatus& wire) {
+  ObjectsView view{.pending = wire.pending(),
+                   .waiting = wire.waiting(),
+                   .reconciled = wire.reconciled(),
+                   .problems = {},
+                   .following_errors = {wire.following_errors().begin(), wire.following_errors().end()}};
+  for (const v1::ObjectProblem& problem : wire.problems()) {
+    view.problems.push_back({problem.kind(), problem.namespace_name(), problem.name(), problem.message()});
+  }
+  return view;
+}
+
+EventView FromWire(const v1::ObjectEventRecord& wire) {
+  return {.event_id = wire.event_id(),
+          .type = wire.type(),
+          .kind = wire.kind(),
+          .namespace_name = wire.namespace_name(),
+          .name = wire.name(),
+          .observed_at = absl::FromUnixNanos(wire.observed_at_nanoseconds()),
+          .source = wire.source(),
+          .rule = wire.rule(),
+          .outcome = wire.outcome(),
+          .detail = wire.detail(),
+          .forwarding = wire.forwarding(),
+          .forwarding_detail = wire.forwarding_detail()};
 }
 
 DrReplica FromWire(const v1::ReplicaState& wire) {
@@ -60,6 +89,8 @@ void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
 constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
 // The primary waits for the volume's lane up to 30 s.
 constexpr absl::Duration kApprovalTimeout = absl::Seconds(40);
+// Watching a large volume's folders, and moving one to the trash, take their time.
+constexpr absl::Duration kRegistrationTimeout = absl::Minutes(2);
 constexpr char kPrimaryProgram[] = "understudy-primary";
 constexpr char kDrProgram[] = "understudy-dr";
 
@@ -68,6 +99,17 @@ constexpr char kDrProgram[] = "understudy-dr";
 struct PrimaryClient::Stub {
   std::string address;
   std::unique_ptr<v1::Primary::Stub> rpc;
+
+  absl::Status Approve(const std::string& volume, const GuardView& guard, v1::ApproveGuardResponse& response) const {
+    grpc::ClientContext context;
+    SetTimeout(context, kApprovalTimeout);
+    v1::ApproveGuardRequest request;
+    request.set_volume(volume);
+    request.set_kind(guard.kind);
+    request.set_entries_gone(guard.entries_gone);
+    const grpc::Status status = rpc->ApproveGuard(&context, request, &response);
+    return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, address);
+  }
 };
 
 absl::StatusOr<PrimaryClient> PrimaryClient::Create(const std::string& address, const net::TlsFiles& tls) {
@@ -90,26 +132,28 @@ absl::StatusOr<PrimaryVolumes> PrimaryClient::ListVolumes() const {
   result.peer_connected = response.peer_connected();
   result.peer_error = response.peer_error();
   result.peer_address = response.peer_address();
+  for (const v1::Guard& guard : response.object_guards()) result.object_guards.push_back(FromWire(guard));
+  if (response.has_objects()) result.objects = FromWire(response.objects());
   return result;
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::ApproveGuard(const std::string& volume, const GuardView& guard) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kApprovalTimeout);
-  v1::ApproveGuardRequest request;
-  request.set_volume(volume);
-  request.set_kind(guard.kind);
-  request.set_entries_gone(guard.entries_gone);
   v1::ApproveGuardResponse response;
-  const grpc::Status status = stub_->rpc->ApproveGuard(&context, request, &response);
-  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  RETURN_IF_ERROR(stub_->Approve(volume, guard, response));
   return FromWire(response.volume());
 }
 
+absl::Status PrimaryClient::ApproveObjectGuard(const GuardView& guard) const {
+  v1::ApproveGuardResponse response;
+  return stub_->Approve("", guard, response);
+}
+
 absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,
-                                                  const std::function<void(const PrimaryVolume&)>& on_progress) const {
+                                                  const std::function<void(const PrimaryVolume&)>& on_progress,
+                                                  std::stop_token stop) const {
   grpc::ClientContext context;
   SetTimeout(context, timeout);
+  const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
   v1::SyncVolumeRequest request;
   request.set_volume(volume);
   request.set_published(published);
@@ -128,6 +172,47 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, boo
   if (!done)
     return absl::InternalError("understudy-primary ended the call without a result: does its version fit drctl's?");
   return *done;
+}
+
+absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
+                                       const std::function<void(const EventView&)>& on_event) const {
+  grpc::ClientContext context;
+  SetTimeout(context, follow ? absl::InfiniteDuration() : kQueryTimeout);
+  v1::ListEventsRequest request;
+  request.set_limit(limit);
+  request.set_follow(follow);
+  const auto reader = stub_->rpc->ListEvents(&context, request);
+  v1::ListEventsResponse response;
+  while (reader->Read(&response)) on_event(FromWire(response.event()));
+  const grpc::Status status = reader->Finish();
+  // Nobody here cancels: it is how an agent that stops ends the calls that are under way.
+  if (status.error_code() == grpc::StatusCode::CANCELLED) return absl::OkStatus();
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, const kube::NfsSource& source) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kRegistrationTimeout);
+  v1::ProtectVolumeRequest request;
+  request.set_name(volume);
+  request.set_server(source.server);
+  request.set_path(source.path);
+  v1::ProtectVolumeResponse response;
+  const grpc::Status status = stub_->rpc->ProtectVolume(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return FromWire(response.volume());
+}
+
+absl::Status PrimaryClient::Release(const std::string& volume, const kube::NfsSource& source) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kRegistrationTimeout);
+  v1::ReleaseVolumeRequest request;
+  request.set_name(volume);
+  request.set_server(source.server);
+  request.set_path(source.path);
+  v1::ReleaseVolumeResponse response;
+  const grpc::Status status = stub_->rpc->ReleaseVolume(&context, request, &response);
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 
 struct ReplicaClient::Stub {
@@ -182,6 +267,20 @@ absl::StatusOr<DrReplica> ReplicaClient::RestoreTrash(const std::string& id) con
   const grpc::Status status = stub_->rpc->RestoreTrash(&context, request, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
   return FromWire(response.replica());
+}
+
+absl::StatusOr<std::optional<uint64_t>> ReplicaClient::FileSize(const std::string& volume,
+                                                                const std::string& path) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kQueryTimeout);
+  v1::StatEntryRequest request;
+  request.set_volume(volume);
+  request.set_path(path);
+  v1::StatEntryResponse response;
+  const grpc::Status status = stub_->rpc->StatEntry(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
+  if (!response.found() || !response.regular()) return std::nullopt;
+  return response.size_bytes();
 }
 
 absl::Status ReplicaClient::PurgeTrash(const std::string& id) const {

@@ -4,11 +4,13 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "core/base/status.h"
+#include "core/kube/nfs_source.h"
 #include "core/model/trash.h"
 #include "core/net/tls_files.h"
 
@@ -16,9 +18,9 @@ namespace understudy::control {
 
 inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
 
-// Why a volume is held back.
+// Why a volume is held back, or deletions of storage objects are.
 struct GuardView {
-  std::string kind;    // deletion or root
+  std::string kind;    // deletion or root; of storage objects: "objects:" and their kind, or cluster
   std::string reason;  // with what to do
   uint64_t entries_gone = 0;
   uint64_t entries_before = 0;
@@ -47,11 +49,46 @@ struct PrimaryVolume {
   std::optional<GuardView> guard;
 };
 
+// A storage object that isn't yet as it should be.
+struct ObjectProblemView {
+  std::string kind;
+  std::string namespace_name;
+  std::string name;
+  std::string message;
+};
+
+// How the primary cluster's storage objects come to DR's catalog.
+struct ObjectsView {
+  uint64_t pending = 0;  // objects with something left to do
+  uint64_t waiting = 0;  // of them, claims and snapshots whose data isn't across
+  bool reconciled = false;
+  std::vector<ObjectProblemView> problems;
+  std::vector<std::string> following_errors;
+};
+
 struct PrimaryVolumes {
   std::vector<PrimaryVolume> volumes;
   bool peer_connected = false;
   std::string peer_error;
   std::string peer_address;
+  std::vector<GuardView> object_guards;  // that hold something back
+  std::optional<ObjectsView> objects;    // nullopt: no cluster's objects are taken in
+};
+
+// An object event as understudy-primary logged it. Texts come from whoever posted the event.
+struct EventView {
+  std::string event_id;
+  std::string type;  // ADDED, MODIFIED or DELETED
+  std::string kind;
+  std::string namespace_name;  // empty for kinds that have none
+  std::string name;
+  absl::Time observed_at;
+  std::string source;  // watch or webhook
+  std::string rule;
+  std::string outcome;  // pending, done, ignored, held or failed
+  std::string detail;
+  std::string forwarding;  // empty: isn't forwarded; queued, delivered or failed
+  std::string forwarding_detail;
 };
 
 // A volume as understudy-dr sees it.
@@ -77,10 +114,22 @@ class PrimaryClient {
   [[nodiscard]] absl::StatusOr<PrimaryVolumes> ListVolumes() const;
   // Lets what `guard` holds back happen, and no more. FAILED_PRECONDITION: by now it is more, or nothing.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> ApproveGuard(const std::string& volume, const GuardView& guard) const;
+  // The same for one of object_guards.
+  [[nodiscard]] absl::Status ApproveObjectGuard(const GuardView& guard) const;
   // Returns when everything written before the call is durable at DR, and shown by the replica's folder if `published`;
-  // DEADLINE_EXCEEDED after `timeout`. `on_progress` is called about once a second.
+  // DEADLINE_EXCEEDED after `timeout`, CANCELLED by `stop`. `on_progress` is called about once a second.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,
-                                                   const std::function<void(const PrimaryVolume&)>& on_progress) const;
+                                                   const std::function<void(const PrimaryVolume&)>& on_progress,
+                                                   std::stop_token stop = {}) const;
+  // Has the directory replicated as `volume`, if it isn't already. NOT_FOUND: it isn't on that host.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Protect(const std::string& volume, const kube::NfsSource& source) const;
+  // The volume was deleted for good: its data goes to DR's trash. NOT_FOUND: it isn't on that host.
+  // FAILED_PRECONDITION: DR keeps the data in place.
+  [[nodiscard]] absl::Status Release(const std::string& volume, const kube::NfsSource& source) const;
+  // The newest `limit` events, oldest first; with `follow`, then each that comes or changes, until the agent ends.
+  // FAILED_PRECONDITION: it takes in none.
+  [[nodiscard]] absl::Status ListEvents(uint32_t limit, bool follow,
+                                        const std::function<void(const EventView&)>& on_event) const;
 
  private:
   struct Stub;
@@ -95,6 +144,10 @@ class ReplicaClient {
   ~ReplicaClient();
 
   [[nodiscard]] absl::StatusOr<std::vector<DrReplica>> ListReplicas() const;
+  // Of the regular file at `path` of the replica, with all acknowledged commits in it; nullopt: there is none.
+  // FAILED_PRECONDITION: there is no such replica.
+  [[nodiscard]] absl::StatusOr<std::optional<uint64_t>> FileSize(const std::string& volume,
+                                                                 const std::string& path) const;
 
   // Ascending by id.
   [[nodiscard]] absl::StatusOr<std::vector<model::TrashEntry>> ListTrash() const;

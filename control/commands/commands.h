@@ -13,8 +13,13 @@
 
 namespace understudy::control {
 
-// Everything that is known, also when an agent can't be reached; kUnreachable then.
-[[nodiscard]] ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config);
+struct StatusOptions {
+  bool objects = true;  // compare DR's storage objects with the catalogs, when a DR cluster is configured
+};
+// Everything that is known, also when an agent can't be reached; kUnreachable then. That the DR cluster can't be
+// reached is shown, and is no failure.
+[[nodiscard]] ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                 const StatusOptions& options);
 
 [[nodiscard]] ExitCode RunVolumesList(const Console& console, OutputFormat format, const config::ControlConfig& config);
 
@@ -65,6 +70,18 @@ struct ApproveOptions {
 [[nodiscard]] ExitCode RunGuardApprove(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const ApproveOptions& options);
 
+inline constexpr uint32_t kDefaultListedEvents = 50;
+
+struct EventsTailOptions {
+  std::string pair;  // empty: all
+  uint32_t limit = kDefaultListedEvents;
+  bool follow = false;
+};
+// The newest object events of each primary, and what became of them. With `follow`, until every primary has ended the
+// call, which is an error then.
+[[nodiscard]] ExitCode RunEventsTail(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const EventsTailOptions& options);
+
 [[nodiscard]] ExitCode RunPkiInit(const Console& console, OutputFormat format, const std::filesystem::path& folder,
                                   bool force);
 
@@ -81,10 +98,42 @@ struct PkiIssueOptions {
 // `kind` is primary, dr or control; empty: told from the file's name.
 [[nodiscard]] ExitCode RunConfigCheck(const Console& console, const std::string& file, const std::string& kind);
 
+// A rules file.
+[[nodiscard]] ExitCode RunRulesCheck(const Console& console, const std::string& file);
+
 // Writes the reference pages of all configuration files into `folder`.
 [[nodiscard]] ExitCode RunConfigReference(const Console& console, const std::filesystem::path& folder);
 
-// Serves until a signal stops it: follows each pair's catalog and keeps the DR cluster's storage objects ready.
+struct SyncRunOptions {
+  bool dry_run = false;
+  std::vector<std::string> namespaces;  // empty: all that are configured
+};
+// One run of the scheduled sync; its report is printed, kept and sent. The report's exit code; kRefused while another
+// run is under way.
+[[nodiscard]] ExitCode RunSyncRun(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                  const SyncRunOptions& options);
+
+[[nodiscard]] ExitCode RunSyncList(const Console& console, OutputFormat format, const config::ControlConfig& config);
+
+enum class ReportFormat { kText, kJson, kHtml };
+struct SyncReportOptions {
+  std::string run;  // empty: the newest
+  ReportFormat format = ReportFormat::kText;
+};
+[[nodiscard]] ExitCode RunSyncReport(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const SyncReportOptions& options);
+
+struct ApplyOptions {
+  bool dry_run = false;
+  bool diff = false;  // of each object that would change; with dry_run only
+  std::string pair;   // empty: all
+};
+// Brings what the catalogs hold to the DR cluster once. kPartial when some objects couldn't be.
+[[nodiscard]] ExitCode RunApply(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                const ApplyOptions& options);
+
+// Serves until a signal stops it: follows each pair's catalog, keeps the DR cluster's storage objects ready, and runs
+// the scheduled sync.
 [[nodiscard]] ExitCode RunServe(const Console& console, const config::ControlConfig& config);
 
 }  // namespace understudy::control

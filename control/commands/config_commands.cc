@@ -5,10 +5,12 @@
 #include <ostream>
 
 #include "control/commands/commands.h"
+#include "control/commands/sync_service.h"
 #include "core/base/log.h"
 #include "core/config/dr_config.h"
 #include "core/config/primary_config.h"
 #include "core/config/reference.h"
+#include "core/config/rules_file.h"
 
 namespace understudy::control {
 namespace {
@@ -27,7 +29,10 @@ std::string KindOfFile(const std::string& file) {
 absl::Status Check(const std::string& file, const std::string& kind) {
   if (kind == "primary") return config::LoadPrimaryConfig(file).status();
   if (kind == "dr") return config::LoadDrConfig(file).status();
-  if (kind == "control") return config::LoadControlConfig(file).status();
+  if (kind == "control") {
+    ASSIGN_OR_RETURN(const config::ControlConfig config, config::LoadControlConfig(file));
+    return Annotate(CheckSchedule(config), file);
+  }
   return absl::InvalidArgumentError(fmt::format(
       "{}: can't tell from the name which program's file it is: add --kind primary, dr or control", Printable(file)));
 }
@@ -41,6 +46,16 @@ ExitCode RunConfigCheck(const Console& console, const std::string& file, const s
     return ExitCode::kUsage;
   }
   console.out << Printable(file) << ": good\n";
+  return ExitCode::kDone;
+}
+
+ExitCode RunRulesCheck(const Console& console, const std::string& file) {
+  const absl::StatusOr<std::vector<config::Rule>> rules = config::LoadRulesFile(file);
+  if (!rules.ok()) {
+    PrintError(console, rules.status());
+    return ExitCode::kUsage;
+  }
+  console.out << fmt::format("{}: good ({} rules)\n", Printable(file), rules->size());
   return ExitCode::kDone;
 }
 

@@ -136,6 +136,23 @@ Document ToDocument(const GuardView& guard) {
           {"since", TimeText(guard.since)}};
 }
 
+Document ToDocument(const ObjectsView& objects) {
+  Document problems = Document::array();
+  for (const ObjectProblemView& problem : objects.problems) {
+    problems.push_back({{"kind", problem.kind},
+                        {"namespace", TextOrNull(problem.namespace_name)},
+                        {"name", Printable(problem.name)},
+                        {"reason", Printable(problem.message)}});
+  }
+  Document errors = Document::array();
+  for (const std::string& error : objects.following_errors) errors.push_back(Printable(error));
+  return {{"pending", objects.pending},
+          {"waiting", objects.waiting},
+          {"reconciled", objects.reconciled},
+          {"problems", std::move(problems)},
+          {"errors", std::move(errors)}};
+}
+
 Document ToDocument(const PrimaryVolume& volume) {
   return {{"path", Printable(volume.path)},
           {"replica_path", Printable(volume.replica_path)},
@@ -182,9 +199,13 @@ Document ToDocument(const PairView& pair) {
                       {"error", TextOrNull(ErrorOf(pair.primary.status()))},
                       {"peer_connected", nullptr},
                       {"peer_error", nullptr}};
+  primary["objects"] = nullptr;
+  primary["object_guards"] = Document::array();
   if (pair.primary.ok()) {
     primary["peer_connected"] = pair.primary->peer_connected;
     primary["peer_error"] = TextOrNull(pair.primary->peer_error);
+    if (pair.primary->objects) primary["objects"] = ToDocument(*pair.primary->objects);
+    for (const GuardView& guard : pair.primary->object_guards) primary["object_guards"].push_back(ToDocument(guard));
   }
   Document dr = {
       {"address", pair.dr_address}, {"reachable", pair.dr.ok()}, {"error", TextOrNull(ErrorOf(pair.dr.status()))}};
@@ -204,9 +225,19 @@ std::string VolumesTable(const std::vector<VolumeView>& volumes) {
   return table.Text();
 }
 
-std::string HeldBackLines(const std::vector<VolumeView>& volumes) {
+std::string HeldBackLines(const Overview& overview) {
   std::string text;
-  for (const VolumeView& volume : volumes) {
+  for (const PairView& pair : overview.pairs) {
+    if (!pair.primary.ok()) continue;
+    for (const GuardView& guard : pair.primary->object_guards) {
+      text += fmt::format("pair {}: {}\n", pair.name, Printable(guard.reason));
+    }
+    if (!pair.primary->objects) continue;
+    for (const std::string& error : pair.primary->objects->following_errors) {
+      text += fmt::format("pair {}: the primary cluster can't be followed: {}\n", pair.name, Printable(error));
+    }
+  }
+  for (const VolumeView& volume : overview.volumes) {
     if (!volume.primary || !volume.primary->guard) continue;
     text += fmt::format("{} is held back: {}\n", volume.name, Printable(volume.primary->guard->reason));
   }

@@ -61,9 +61,10 @@ void PrintUnreachable(const Console& console, const Overview& overview);
 [[nodiscard]] Document ToDocument(const PairView& pair);
 [[nodiscard]] Document ToDocument(const PrimaryVolume& volume);
 [[nodiscard]] Document ToDocument(const GuardView& guard);
+[[nodiscard]] Document ToDocument(const ObjectsView& objects);
 [[nodiscard]] std::string VolumesTable(const std::vector<VolumeView>& volumes);
-// A line for each volume that a guard holds back: why, and what to do.
-[[nodiscard]] std::string HeldBackLines(const std::vector<VolumeView>& volumes);
+// A line for each volume that a guard holds back, and for each guard on storage objects: why, and what to do.
+[[nodiscard]] std::string HeldBackLines(const Overview& overview);
 [[nodiscard]] std::string PairsTable(const std::vector<PairView>& pairs);
 // Every member of one volume, a line each.
 [[nodiscard]] std::string VolumeLines(const VolumeView& volume);

@@ -3,6 +3,7 @@
 #include "control/commands/commands.h"
 #include "control/commands/serve_metrics.h"
 #include "control/commands/standby_service.h"
+#include "control/commands/sync_service.h"
 #include "core/base/log.h"
 #include "core/daemon/service_loop.h"
 #include "core/daemon/service_manager.h"
@@ -19,8 +20,13 @@ absl::Status Serve(const config::ControlConfig& config) {
   const daemon::ServiceManager manager;
   manager.Status("starting");
   ASSIGN_OR_RETURN(const std::unique_ptr<StandbyService> standby, StandbyService::Start(config));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SyncService> sync, SyncService::Start(config));
   const auto metrics = std::make_shared<ServeMetrics>(
-      telemetry::MakeRegistry("drctl", std::string(daemon::SoftwareVersion())), [&] { return standby->Statuses(); });
+      telemetry::MakeRegistry("drctl", std::string(daemon::SoftwareVersion())), [&] { return standby->Statuses(); },
+      [&]() -> std::optional<SyncService::Status> {
+        if (sync == nullptr) return std::nullopt;
+        return sync->Now();
+      });
   ASSIGN_OR_RETURN(const auto metrics_server, telemetry::MetricsServer::Start(config.metrics_listen, metrics,
                                                                               [&] { return standby->Readiness(); }));
   spdlog::info("drctl {} serves, pairs={}", daemon::SoftwareVersion(), config.pairs.size());

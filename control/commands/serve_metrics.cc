@@ -42,12 +42,81 @@ prometheus::MetricFamily Make(const Family& family, const std::map<std::string, 
   return made;
 }
 
+// Appends a gauge with one value for each label; the values come in pairs of label and number.
+class SyncFamilies {
+ public:
+  explicit SyncFamilies(std::vector<prometheus::MetricFamily>& families) : families_(families) {}
+
+  void Gauge(const char* name, const char* help, double value) { Labelled(name, help, "", {{"", value}}); }
+  void Labelled(const char* name, const char* help, const char* label, const std::map<std::string, double>& values) {
+    prometheus::MetricFamily family;
+    family.name = name;
+    family.help = help;
+    family.type = MetricType::Gauge;
+    for (const auto& [of_label, value] : values) {
+      prometheus::ClientMetric metric;
+      if (*label != '\0') metric.label.push_back({label, of_label});
+      metric.gauge.value = value;
+      family.metric.push_back(std::move(metric));
+    }
+    families_.push_back(std::move(family));
+  }
+
+ private:
+  std::vector<prometheus::MetricFamily>& families_;
+};
+
+double SecondsOf(absl::Time time) {
+  return absl::ToDoubleSeconds(time - absl::UnixEpoch());
+}
+
+// Dry runs say nothing about the state of DR, so they don't count.
+void AddSync(const SyncService::Status& status, std::vector<prometheus::MetricFamily>& families) {
+  SyncFamilies sync(families);
+  const auto newest = [&](bool done_only) -> const RunSummary* {
+    for (const RunSummary& run : status.runs) {
+      if (run.ended_at && !run.dry_run && (!done_only || run.result == "done")) return &run;
+    }
+    return nullptr;
+  };
+  if (const RunSummary* const run = newest(/*done_only=*/true)) {
+    sync.Gauge("understudy_sync_last_success_timestamp_seconds",
+               "When the newest run of the scheduled sync without any failure ended, in Unix time.",
+               SecondsOf(*run->ended_at));
+  }
+  if (const RunSummary* const run = newest(/*done_only=*/false)) {
+    sync.Gauge("understudy_sync_last_run_timestamp_seconds",
+               "When the newest run of the scheduled sync ended, in Unix time.", SecondsOf(*run->ended_at));
+    sync.Gauge("understudy_sync_last_run_duration_seconds", "How long the newest run of the scheduled sync took.",
+               absl::ToDoubleSeconds(*run->ended_at - run->started_at));
+    std::map<std::string, double> results;
+    for (const char* const result : {"done", "partial", "failed", "unreachable", "refused"}) {
+      results[result] = run->result == result ? 1 : 0;
+    }
+    sync.Labelled("understudy_sync_last_run_result", "How the newest run of the scheduled sync ended (1).", "result",
+                  results);
+    std::map<std::string, double> counts;
+    for (const auto& [outcome, count] : run->counts.items()) counts[outcome] = count.get<double>();
+    sync.Labelled("understudy_sync_last_run_objects", "Objects of the newest run of the scheduled sync, by outcome.",
+                  "outcome", counts);
+  }
+  if (status.next_due) {
+    sync.Gauge("understudy_sync_next_run_timestamp_seconds", "When the scheduled sync is due next, in Unix time.",
+               SecondsOf(*status.next_due));
+  }
+  sync.Gauge("understudy_sync_running", "Whether drctl serve makes a run of the scheduled sync just now.",
+             status.running ? 1 : 0);
+  sync.Gauge("understudy_sync_pending_deliveries", "Reports that haven't reached a receiver yet.",
+             static_cast<double>(status.pending_deliveries));
+}
+
 }  // namespace
 
 std::vector<prometheus::MetricFamily> ServeMetrics::Collect() const {
   std::vector<prometheus::MetricFamily> families = registry_->Collect();
   const std::map<std::string, FollowerStatus> statuses = followers_();
   for (const Family& family : kFamilies) families.push_back(Make(family, statuses));
+  if (const std::optional<SyncService::Status> sync = sync_()) AddSync(*sync, families);
   return families;
 }
 

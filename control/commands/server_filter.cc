@@ -5,12 +5,15 @@
 
 namespace understudy::control {
 
+bool HoldsServer(const std::vector<std::string>& server_names, const model::CatalogEntry& entry) {
+  return entry.server.empty() || server_names.empty() ||
+         std::find(server_names.begin(), server_names.end(), entry.server) != server_names.end();
+}
+
 absl::Status ServerFilter::Watch(uint64_t after_revision, std::stop_token stop,
                                  const std::function<void(std::optional<model::CatalogEntry>)>& on_entry) {
   return catalog_->Watch(after_revision, std::move(stop), [&](std::optional<model::CatalogEntry> entry) {
-    const bool passes = !entry || entry->server.empty() || server_names_.empty() ||
-                        std::find(server_names_.begin(), server_names_.end(), entry->server) != server_names_.end();
-    if (passes) on_entry(std::move(entry));
+    if (!entry || HoldsServer(server_names_, *entry)) on_entry(std::move(entry));
   });
 }
 

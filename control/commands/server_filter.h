@@ -9,6 +9,9 @@
 
 namespace understudy::control {
 
+// Whether the pair is configured to hold the entry's server; one that names none it holds.
+[[nodiscard]] bool HoldsServer(const std::vector<std::string>& server_names, const model::CatalogEntry& entry);
+
 // Passes on entries whose server is one of `server_names`, and those that name none; everything when the list is empty.
 // Thread-safe if `catalog` is.
 class ServerFilter : public model::CatalogReader {

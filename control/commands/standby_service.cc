@@ -5,6 +5,9 @@
 #include <thread>
 
 #include "control/apply/applier.h"
+#include "control/apply/snapshot_check.h"
+#include "control/commands/agents_client.h"
+#include "control/commands/clusters.h"
 #include "control/commands/server_filter.h"
 #include "core/base/log.h"
 #include "core/kube/access.h"
@@ -15,17 +18,10 @@
 namespace understudy::control {
 namespace {
 
-absl::StatusOr<kube::ClusterAccess> AccessTo(const config::ClusterConfig& cluster) {
-  if (cluster.in_cluster) return kube::LoadInCluster();
-  return kube::LoadKubeconfig(cluster.kubeconfig.native(), cluster.context);
-}
-
 FollowerOptions OptionsFor(const config::ControlConfig& config, const config::PairConfig& pair) {
   FollowerOptions options;
   options.pair = pair.name;
-  options.transform.dr_server = pair.dr_server;
-  options.transform.storage_class_map = config.storage_class_map;
-  options.transform.kept_annotations = config.keep_annotations;
+  options.transform = TransformOptionsOf(config, pair.dr_server);
   return options;
 }
 
@@ -36,6 +32,8 @@ struct StandbyService::Parts {
   struct Pair {
     std::string name;
     std::unique_ptr<model::CatalogReader> catalog;
+    std::unique_ptr<ReplicaClient> replicas;
+    std::unique_ptr<SnapshotCheck> snapshots;
     std::unique_ptr<Follower> follower;
     std::jthread thread;
   };
@@ -48,19 +46,22 @@ struct StandbyService::Parts {
 };
 
 absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const config::ControlConfig& config) {
-  if (!config.clusters.dr) {
-    return absl::InvalidArgumentError(
-        "no DR cluster to serve: write clusters: {dr: {kubeconfig: FILE}} in the configuration");
-  }
-  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(*config.clusters.dr));
+  ASSIGN_OR_RETURN(kube::ClusterAccess access, AccessTo(config.clusters.dr, "dr"));
   auto parts = std::make_unique<Parts>(std::move(access));
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   for (const config::PairConfig& pair : config.pairs) {
     ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
     auto catalog =
         std::make_unique<ServerFilter>(std::make_unique<wire::CatalogClient>(std::move(channel)), pair.server_names);
-    auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier);
-    parts->pairs.push_back({pair.name, std::move(catalog), std::move(follower), {}});
+    ASSIGN_OR_RETURN(ReplicaClient client, ReplicaClient::Create(pair.dr, tls));
+    auto replicas = std::make_unique<ReplicaClient>(std::move(client));
+    auto snapshots =
+        std::make_unique<ArchiveCheck>([raw = replicas.get()](const std::string& volume, const std::string& path) {
+          return raw->FileSize(volume, path);
+        });
+    auto follower = std::make_unique<Follower>(OptionsFor(config, pair), *catalog, parts->applier, *snapshots);
+    parts->pairs.push_back(
+        {pair.name, std::move(catalog), std::move(replicas), std::move(snapshots), std::move(follower), {}});
   }
   for (Parts::Pair& pair : parts->pairs) {
     pair.thread =

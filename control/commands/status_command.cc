@@ -1,5 +1,9 @@
+#include <future>
+
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
+#include "control/commands/standby_view.h"
+#include "control/commands/sync_view.h"
 
 namespace understudy::control {
 namespace {
@@ -17,18 +21,31 @@ ExitCode Finish(const Console& console, const Overview& overview) {
 
 }  // namespace
 
-ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config) {
+ExitCode RunStatus(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                   const StatusOptions& options) {
+  std::future<StandbyViews> asked;
+  if (options.objects) asked = std::async(std::launch::async, [&config] { return GatherStandby(config); });
   const absl::StatusOr<Overview> overview = GatherOverview(config);
   if (!overview.ok()) {
     PrintError(console, overview.status());
     return ExitCodeFor(overview.status());
   }
+  const StandbyViews standby = options.objects ? asked.get() : StandbyViews();
   Document pairs = Document::array();
-  for (const PairView& pair : overview->pairs) pairs.push_back(ToDocument(pair));
+  for (const PairView& pair : overview->pairs) {
+    Document document = ToDocument(pair);
+    const auto view = standby.find(pair.name);
+    document["standby"] = view == standby.end() ? Document(nullptr) : ToDocument(view->second);
+    pairs.push_back(std::move(document));
+  }
   std::string text = PairsTable(overview->pairs);
   if (!overview->volumes.empty()) text += "\n" + VolumesTable(overview->volumes);
-  if (const std::string held_back = HeldBackLines(overview->volumes); !held_back.empty()) text += "\n" + held_back;
-  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}}, text);
+  if (const std::string objects = StandbyText(standby); !objects.empty()) text += "\n" + objects;
+  if (const std::string held_back = HeldBackLines(*overview); !held_back.empty()) text += "\n" + held_back;
+  Document sync = SyncDocument(config);
+  if (const std::string line = SyncLine(sync); !line.empty()) text += "\n" + line;
+  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}, {"sync", std::move(sync)}},
+        text);
   return Finish(console, *overview);
 }
 

@@ -45,10 +45,12 @@ size_t FingerprintOf(const CatalogEntry& entry) {
 
 }  // namespace
 
-Follower::Follower(FollowerOptions options, model::CatalogReader& catalog, ObjectApplier& applier, Clock& clock)
+Follower::Follower(FollowerOptions options, model::CatalogReader& catalog, ObjectApplier& applier,
+                   SnapshotCheck& snapshots, Clock& clock)
     : options_(std::move(options)),
       catalog_(catalog),
       applier_(applier),
+      snapshots_(snapshots),
       queue_(options_.retry_first, options_.retry_longest, clock) {}
 
 void Follower::Run(std::stop_token stop) {
@@ -152,6 +154,7 @@ absl::StatusOr<size_t> Follower::Bring(const CatalogEntry& entry) {
     return 0;
   }
   ASSIGN_OR_RETURN(const nlohmann::json manifest, Transform(entry, options_.transform));
+  RETURN_IF_ERROR(CheckSnapshot(entry));
   RETURN_IF_ERROR(applier_.Apply(manifest));
   const size_t fingerprint = std::hash<std::string>()(manifest.dump());
   // What changes at the primary is mostly status, which doesn't go to DR: that is no news.
@@ -160,6 +163,17 @@ absl::StatusOr<size_t> Follower::Bring(const CatalogEntry& entry) {
   absl::MutexLock lock(&mutex_);
   ++status_.applied;
   return fingerprint;
+}
+
+absl::Status Follower::CheckSnapshot(const CatalogEntry& entry) {
+  if (entry.key.kind == ObjectKind::kVolumeSnapshotContent) return snapshots_.Check(entry);
+  if (entry.key.kind != ObjectKind::kVolumeSnapshot) return absl::OkStatus();
+  // Its data is its content's, whose name stands in the entry.
+  const ObjectKey content{ObjectKind::kVolumeSnapshotContent, "", entry.volume};
+  absl::MutexLock lock(&mutex_);
+  const auto brought = brought_.find(content);
+  if (brought != brought_.end() && brought->second.manifest != 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format("{} waits for {}", ToString(entry.key), ToString(content)));
 }
 
 absl::Status Follower::BringDeletion(const CatalogEntry& entry) {

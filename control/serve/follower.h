@@ -15,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "control/apply/applier.h"
+#include "control/apply/snapshot_check.h"
 #include "control/apply/transform.h"
 #include "core/base/clock.h"
 #include "core/base/work_queue.h"
@@ -52,8 +53,8 @@ class Follower {
  public:
   static constexpr size_t kMaxProblems = 100;
 
-  // `catalog` and `applier` must outlive the follower; an applier may serve several.
-  Follower(FollowerOptions options, model::CatalogReader& catalog, ObjectApplier& applier,
+  // `catalog`, `applier` and `snapshots` must outlive the follower; an applier may serve several.
+  Follower(FollowerOptions options, model::CatalogReader& catalog, ObjectApplier& applier, SnapshotCheck& snapshots,
            Clock& clock = Clock::System());
 
   // Follows until `stop` is requested. To be called once.
@@ -82,6 +83,8 @@ class Follower {
   void Work(std::stop_token stop);
   // The fingerprint of the manifest that was applied, 0 when the object was deleted.
   [[nodiscard]] absl::StatusOr<size_t> Bring(const model::CatalogEntry& entry);
+  // A snapshot is applied when its archive is at DR.
+  [[nodiscard]] absl::Status CheckSnapshot(const model::CatalogEntry& entry);
   [[nodiscard]] absl::Status BringDeletion(const model::CatalogEntry& entry);
   [[nodiscard]] bool WasBrought(const model::ObjectKey& key, size_t manifest) const;
   void Finish(const model::CatalogEntry& entry, const absl::StatusOr<size_t>& outcome);
@@ -90,6 +93,7 @@ class Follower {
   const FollowerOptions options_;
   model::CatalogReader& catalog_;
   ObjectApplier& applier_;
+  SnapshotCheck& snapshots_;
   WorkQueue<model::ObjectKey> queue_;
 
   mutable absl::Mutex mutex_;

@@ -32,6 +32,8 @@ void PairConfig::Describe(Visitor& v) {
 }
 
 void ControlClusters::Describe(Visitor& v) {
+  v.Section({.key = "primary", .doc = "the primary cluster, of which the scheduled sync reads storage objects"},
+            primary);
   v.Section({.key = "dr", .doc = "the DR cluster, on which storage objects are kept ready"}, dr);
 }
 
@@ -40,13 +42,22 @@ void ControlConfig::Describe(Visitor& v) {
       {.key = "tls", .doc = "identity towards the agents; its certificate needs the role `control`", .required = true},
       tls);
   v.List({.key = "pairs", .doc = "the pairs of NFS hosts", .required = true}, pairs);
-  v.Section({.key = "clusters", .doc = "the clusters; `drctl serve` needs `dr`"}, clusters);
+  v.Section({.key = "clusters", .doc = "the clusters; `drctl serve` needs `dr`, the scheduled sync both"}, clusters);
+  v.TextList({.key = "namespaces",
+              .doc = "whose claims and snapshots the scheduled sync brings across",
+              .default_text = "all"},
+             namespaces, CheckNotEmpty);
   v.TextMap(
       {.key = "storage_class_map", .doc = "storage class at the primary: storage class at DR; others keep their name"},
       storage_class_map);
   v.TextList(
       {.key = "keep_annotations", .doc = "annotations of storage objects that are kept at DR; all others are dropped"},
       keep_annotations, CheckNotEmpty);
+  v.Path({.key = "state_dir", .doc = "folder for runs and reports; made with mode 0700 when missing"}, state_dir);
+  v.Section({.key = "schedule", .doc = "when the scheduled sync runs"}, schedule);
+  v.Section({.key = "sync", .doc = "how the scheduled sync runs"}, sync);
+  v.Section({.key = "stale", .doc = "what the scheduled sync deletes at DR"}, stale);
+  v.Section({.key = "notify", .doc = "who gets the reports of runs"}, notify);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz of `drctl serve` (plain HTTP)"},
          metrics_listen, CheckAddress);
   v.Choice({.key = "log_level", .doc = "the least important message that `drctl serve` logs"}, log_level);
@@ -61,8 +72,13 @@ std::optional<Problem> FindProblem(const ControlConfig& config) {
       }
     }
   }
-  if (config.clusters.dr) return FindClusterProblem(*config.clusters.dr, "clusters.dr");
-  return std::nullopt;
+  if (config.clusters.primary) {
+    if (auto problem = FindClusterProblem(*config.clusters.primary, "clusters.primary")) return problem;
+  }
+  if (config.clusters.dr) {
+    if (auto problem = FindClusterProblem(*config.clusters.dr, "clusters.dr")) return problem;
+  }
+  return FindNotifyProblem(config.notify);
 }
 
 absl::StatusOr<ControlConfig> LoadControlConfig(const std::string& file) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/config/shared_settings.h"
+#include "core/config/sync_settings.h"
 
 namespace understudy::config {
 
@@ -21,6 +22,7 @@ struct PairConfig {
 };
 
 struct ControlClusters {
+  std::optional<ClusterConfig> primary;
   std::optional<ClusterConfig> dr;
   void Describe(Visitor& v);
 };
@@ -28,12 +30,18 @@ struct ControlClusters {
 struct ControlConfig {
   std::string metrics_listen = "127.0.0.1:9413";
   LogLevel log_level = LogLevel::kInfo;
+  std::filesystem::path state_dir = "/var/lib/understudy/control";
   TlsConfig tls;
   std::vector<PairConfig> pairs;
   ControlClusters clusters;
+  std::vector<std::string> namespaces;                   // that a scheduled sync brings across; empty: all
   std::map<std::string, std::string> storage_class_map;  // storage class at the primary to the one at DR
   std::vector<std::string> keep_annotations = {"cdi.kubevirt.io/storage.contentType",
                                                "cdi.kubevirt.io/storage.preallocation"};
+  ScheduleConfig schedule;
+  SyncConfig sync;
+  StaleConfig stale;
+  NotifyConfig notify;
   void Describe(Visitor& v);
 };
 

@@ -65,12 +65,38 @@ std::optional<Problem> FindVolumeProblem(const PrimaryConfig& config) {
   return std::nullopt;
 }
 
-void TakeNamespacesFromEnvironment(PrimaryKubernetes& kubernetes) {
+void TakeNamespacesFromEnvironment(std::vector<std::string>& namespaces) {
   const char* const variable = std::getenv("WATCH_NAMESPACES");
-  if (variable == nullptr || !kubernetes.namespaces.empty()) return;
+  if (variable == nullptr || !namespaces.empty()) return;
   for (const absl::string_view name : absl::StrSplit(variable, ',', absl::SkipWhitespace())) {
-    kubernetes.namespaces.emplace_back(absl::StripAsciiWhitespace(name));
+    namespaces.emplace_back(absl::StripAsciiWhitespace(name));
   }
+}
+
+absl::Status CheckUrl(const std::string& text) {
+  const size_t host = text.starts_with("http://") ? 7 : text.starts_with("https://") ? 8 : 0;
+  const std::string authority = host == 0 ? "" : text.substr(host, text.find_first_of("/?#", host) - host);
+  const bool printable = std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  if (!authority.empty() && printable && authority.find('@') == std::string::npos) return absl::OkStatus();
+  return absl::InvalidArgumentError(fmt::format(
+      "'{}': write an http:// or https:// URL without a password, as in http://eda.example.com:5000/endpoint",
+      Printable(text)));
+}
+
+std::optional<Problem> FindForwardProblem(const PrimaryConfig& config) {
+  const auto name_of = [](const ForwardTarget& target) { return target.name.empty() ? target.url : target.name; };
+  for (size_t i = 0; i < config.forward.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      if (name_of(config.forward[i]) != name_of(config.forward[j])) continue;
+      return Problem{
+          fmt::format("forward[{}].{}", i, config.forward[i].name.empty() ? "url" : "name"),
+          fmt::format("'{}' is forward[{}], too: names must differ", Printable(name_of(config.forward[i])), j)};
+    }
+  }
+  if (!config.forward.empty() && !config.kubernetes && !config.webhook) {
+    return Problem{"forward", "there are no events to forward: write a kubernetes or a webhook section, too"};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -125,6 +151,11 @@ void GuardConfig::Describe(Visitor& v) {
   v.Count({.key = "min_files",
            .doc = "with fewer entries gone than this it isn't held back, unless nothing is left of 64 MiB or more"},
           min_files, 1, kMaxMinFiles);
+  v.Count(
+      {.key = "min_objects",
+       .doc = "deletions of Kubernetes objects are held back when more than `max_delete_fraction` of a kind, and at "
+              "least so many, are gone within an hour; or when a list of the cluster is empty"},
+      min_objects, 1, kMaxMinFiles);
 }
 
 void PrimaryKubernetes::Describe(Visitor& v) {
@@ -133,6 +164,39 @@ void PrimaryKubernetes::Describe(Visitor& v) {
               .doc = "whose PersistentVolumeClaims and VolumeSnapshots are protected",
               .default_text = "`WATCH_NAMESPACES` (comma-separated) of the environment, else all"},
              namespaces, CheckNotEmpty);
+}
+
+void WebhookTls::Describe(Visitor& v) {
+  v.Path({.key = "cert", .doc = "certificate of the webhook, with its chain (PEM)", .required = true}, cert);
+  v.Path({.key = "key", .doc = "private key of `cert` (PEM)", .required = true}, key);
+}
+
+void WebhookConfig::Describe(Visitor& v) {
+  v.Text({.key = "listen", .doc = "host:port for the forwarder's POST requests"}, listen, CheckAddress);
+  v.Path({.key = "token_file", .doc = "file with the bearer token that every request must carry", .required = true},
+         token_file);
+  v.Path({.key = "hmac_secret_file",
+          .doc = "file with a secret; every request must then be signed with it (`x-hub-signature-256`)"},
+         hmac_secret_file);
+  v.Size({.key = "max_body", .doc = "a larger request is refused"}, max_body, uint64_t{1} << 10, uint64_t{16} << 20);
+  v.Section({.key = "tls", .doc = "serve HTTPS; without it plain HTTP, which belongs on loopback alone"}, tls);
+  v.TextList({.key = "namespaces",
+              .doc = "whose objects are taken",
+              .default_text = "`kubernetes.namespaces`, else `WATCH_NAMESPACES` of the environment, else all"},
+             namespaces, CheckNotEmpty);
+}
+
+void ForwardTarget::Describe(Visitor& v) {
+  v.Text({.key = "name", .doc = "how status, log and metrics call it", .default_text = "the URL"}, name, CheckNotEmpty);
+  v.Text({.key = "url", .doc = "where events are posted, as an `ansible.eda.webhook` takes them", .required = true},
+         url, CheckUrl);
+  v.Path({.key = "token_file", .doc = "file with the bearer token to send"}, token_file);
+  v.Path({.key = "hmac_secret_file", .doc = "file with the secret to sign with (`x-hub-signature-256`)"},
+         hmac_secret_file);
+  v.Path({.key = "ca",
+          .doc = "authorities that may have signed the server's certificate (PEM)",
+          .default_text = "the system's"},
+         ca);
 }
 
 void PrimaryConfig::Describe(Visitor& v) {
@@ -150,6 +214,13 @@ void PrimaryConfig::Describe(Visitor& v) {
   v.Section({.key = "capture", .doc = "how changes are captured"}, capture);
   v.Section({.key = "guard", .doc = "which deletions are held back from DR until `drctl guard approve`"}, guard);
   v.Section({.key = "kubernetes", .doc = "the primary cluster; leave it out to use listed volumes only"}, kubernetes);
+  v.Section({.key = "webhook", .doc = "takes object events that a forwarder posts, beside `kubernetes` or alone"},
+            webhook);
+  v.List({.key = "forward", .doc = "whom object events are posted to, as the rules say"}, forward);
+  v.Path({.key = "rules_file",
+          .doc = "which event leads to what: [rules.md](rules.md)",
+          .default_text = "the built-in rules"},
+         rules_file);
 }
 
 std::optional<Problem> FindProblem(const PrimaryConfig& config) {
@@ -159,6 +230,7 @@ std::optional<Problem> FindProblem(const PrimaryConfig& config) {
   }
   if (auto problem = FindExportProblem(config)) return problem;
   if (auto problem = FindVolumeProblem(config)) return problem;
+  if (auto problem = FindForwardProblem(config)) return problem;
   if (config.kubernetes) return FindClusterProblem(config.kubernetes->cluster, "kubernetes");
   return std::nullopt;
 }
@@ -170,7 +242,18 @@ absl::StatusOr<PrimaryConfig> LoadPrimaryConfig(const std::string& file) {
   for (PrimaryExport& one : config.exports) {
     if (one.dr_path.empty()) one.dr_path = one.path.native();
   }
-  if (config.kubernetes) TakeNamespacesFromEnvironment(*config.kubernetes);
+  for (ForwardTarget& target : config.forward) {
+    if (target.name.empty()) target.name = target.url;
+  }
+  if (config.kubernetes) TakeNamespacesFromEnvironment(config.kubernetes->namespaces);
+  if (config.webhook && config.webhook->namespaces.empty()) {
+    if (config.kubernetes) config.webhook->namespaces = config.kubernetes->namespaces;
+    TakeNamespacesFromEnvironment(config.webhook->namespaces);
+  }
+  config.rules = BuiltInRules();
+  if (!config.rules_file.empty()) {
+    ASSIGN_OR_RETURN(config.rules, LoadRulesFile(config.rules_file.string()));
+  }
   return config;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config/rules_file.h"
 #include "core/config/shared_settings.h"
 #include "core/model/volume.h"
 
@@ -59,12 +60,40 @@ struct CaptureConfig {
 struct GuardConfig {
   double max_delete_fraction = 0.5;
   uint64_t min_files = 100;
+  uint64_t min_objects = 5;
   void Describe(Visitor& v);
 };
 
 struct PrimaryKubernetes {
   ClusterConfig cluster;
   std::vector<std::string> namespaces;  // empty: all
+  void Describe(Visitor& v);
+};
+
+struct WebhookTls {
+  std::filesystem::path cert;
+  std::filesystem::path key;
+  void Describe(Visitor& v);
+};
+
+// Where a forwarder posts object events.
+struct WebhookConfig {
+  std::string listen = "127.0.0.1:7413";
+  std::filesystem::path token_file;
+  std::filesystem::path hmac_secret_file;  // empty: bodies needn't be signed
+  uint64_t max_body = uint64_t{1} << 20;   // bytes
+  std::optional<WebhookTls> tls;           // nullopt: plain HTTP
+  std::vector<std::string> namespaces;     // empty: all
+  void Describe(Visitor& v);
+};
+
+// To whom object events are posted.
+struct ForwardTarget {
+  std::string name;  // unique; never empty once loaded
+  std::string url;
+  std::filesystem::path token_file;        // empty: no token
+  std::filesystem::path hmac_secret_file;  // empty: not signed
+  std::filesystem::path ca;                // empty: the system's authorities
   void Describe(Visitor& v);
 };
 
@@ -81,6 +110,10 @@ struct PrimaryConfig {
   CaptureConfig capture;
   GuardConfig guard;
   std::optional<PrimaryKubernetes> kubernetes;
+  std::optional<WebhookConfig> webhook;
+  std::vector<ForwardTarget> forward;
+  std::filesystem::path rules_file;  // empty: the built-in rules
+  std::vector<Rule> rules;           // of that file, once loaded; no setting of its own
   void Describe(Visitor& v);
 };
 
@@ -89,8 +122,9 @@ inline constexpr char kPrimaryConfigFile[] = "/etc/understudy/primary.yaml";
 // Pure: looks at no file system.
 [[nodiscard]] std::optional<Problem> FindProblem(const PrimaryConfig& config);
 
-// Errors as of ReadYamlFile. The environment variable WATCH_NAMESPACES (comma-separated) stands in for
-// `kubernetes.namespaces` where the file lists none.
+// Errors as of ReadYamlFile, of the file itself or of its rules_file. The environment variable WATCH_NAMESPACES
+// (comma-separated) stands in for `kubernetes.namespaces` where the file lists none, and those for
+// `webhook.namespaces`.
 [[nodiscard]] absl::StatusOr<PrimaryConfig> LoadPrimaryConfig(const std::string& file);
 
 }  // namespace understudy::config

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "absl/strings/str_split.h"
 #include "core/config/control_config.h"
 #include "core/config/dr_config.h"
 #include "core/config/primary_config.h"
+#include "core/config/rules_file.h"
 
 namespace understudy::config {
 namespace {
@@ -94,12 +96,51 @@ ReferencePage Page(std::string_view kind, std::string_view program, std::string_
   return page;
 }
 
+// Indented, as Markdown marks code.
+std::string CodeBlock(std::string_view text) {
+  std::string block;
+  for (const absl::string_view line : absl::StrSplit(absl::string_view(text.data(), text.size()), '\n')) {
+    block += line.empty() ? "\n" : fmt::format("    {}\n", std::string_view(line.data(), line.size()));
+  }
+  block.pop_back();
+  return block;
+}
+
+ReferencePage RulesPage() {
+  ReferencePage page{.file_name = "rules.md", .markdown = ""};
+  page.markdown =
+      "# The rules file\n\n"
+      "`rules_file` in primary.yaml names it: it says which object event leads to what. The first rule that holds "
+      "counts; "
+      "rules\n"
+      "after it are looked at only if it says `continue: true`. An event that no rule holds for is ignored. "
+      "`drctl config check\n"
+      "--rules FILE` checks a file; `drctl events tail` shows which rule matched each event.\n\n"
+      "`sync_...` is done on ADDED and MODIFIED, `delete_...` on DELETED; `..._volume` for PersistentVolumes and "
+      "claims, "
+      "`..._snapshot`\n"
+      "for VolumeSnapshots and VolumeSnapshotContents. `forward` posts the event to every target of `forward`; "
+      "`ignore` "
+      "stands alone.\n"
+      "Values of `fields` and `labels` are compared as text, so `true` and `\"true\"` are the same. What a rule keeps "
+      "from being deleted\n"
+      "at DR stays there after a restart, too.\n\n"
+      "<!-- Generated from the settings' declarations (core/config); `drctl config reference --dir docs/reference` "
+      "writes it. -->\n\n"
+      "| key | what to write | default | what it is |\n|---|---|---|---|\n";
+  RowWriter writer(page.markdown, "");
+  DescribeRules(writer);
+  page.markdown += "\n## The built-in rules\nWithout a rules file:\n\n" + CodeBlock(BuiltInRulesText());
+  page.markdown += "\n## An example with every field\n\n" + CodeBlock(ExampleRulesText());
+  return page;
+}
+
 }  // namespace
 
 std::vector<ReferencePage> ReferencePages() {
   return {Page<PrimaryConfig>("primary", "understudy-primary", kPrimaryConfigFile),
           Page<DrConfig>("dr", "understudy-dr", kDrConfigFile),
-          Page<ControlConfig>("control", "drctl", kControlConfigFile)};
+          Page<ControlConfig>("control", "drctl", kControlConfigFile), RulesPage()};
 }
 
 }  // namespace understudy::config

@@ -295,6 +295,13 @@ absl::StatusOr<std::string> ReadText(const std::string& file) {
 absl::Status ReadYamlFile(const std::string& file, const std::function<void(Visitor&)>& describe,
                           const std::function<std::optional<Problem>()>& find_problem) {
   ASSIGN_OR_RETURN(const std::string text, ReadText(file));
+  return ReadYamlText(text, file, describe, find_problem);
+}
+
+absl::Status ReadYamlText(const std::string& text, const std::string& name,
+                          const std::function<void(Visitor&)>& describe,
+                          const std::function<std::optional<Problem>()>& find_problem) {
+  const std::string& file = name;
   Pass pass;
   pass.file = file;
   try {

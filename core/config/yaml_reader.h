@@ -20,4 +20,9 @@ inline constexpr size_t kMaxConfigBytes = 4 * 1024 * 1024;
 [[nodiscard]] absl::Status ReadYamlFile(const std::string& file, const std::function<void(Visitor&)>& describe,
                                         const std::function<std::optional<Problem>()>& find_problem);
 
+// The same for YAML at hand; `name` stands for the file in messages, and relative paths are taken from its folder.
+[[nodiscard]] absl::Status ReadYamlText(const std::string& text, const std::string& name,
+                                        const std::function<void(Visitor&)>& describe,
+                                        const std::function<std::optional<Problem>()>& find_problem);
+
 }  // namespace understudy::config

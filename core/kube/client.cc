@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 
@@ -63,6 +64,29 @@ std::string StringAt(const json& object, const char* key) {
   return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
 }
 
+bool IsNamed(const json& object) {
+  if (!object.is_object()) return false;
+  const auto metadata = object.find("metadata");
+  return metadata != object.end() && metadata->is_object() && !StringAt(*metadata, "name").empty();
+}
+
+// Of a Retry-After header: seconds, or a moment by the server's own clock (its Date header) as far as it says.
+std::optional<int64_t> SecondsToWait(const net::HttpResponse& response) {
+  constexpr char kHttpDate[] = "%a, %d %b %Y %H:%M:%S GMT";
+  const auto header = response.headers.find("retry-after");
+  if (header == response.headers.end()) return std::nullopt;
+  int64_t seconds = 0;
+  if (absl::SimpleAtoi(header->second, &seconds)) return seconds >= 0 ? std::optional(seconds) : std::nullopt;
+  absl::Time until;
+  if (!absl::ParseTime(kHttpDate, header->second, &until, nullptr)) return std::nullopt;
+  absl::Time now = Clock::System().Now();
+  if (const auto date = response.headers.find("date"); date != response.headers.end()) {
+    absl::Time server_time;
+    if (absl::ParseTime(kHttpDate, date->second, &server_time, nullptr)) now = server_time;
+  }
+  return std::max<int64_t>(0, absl::ToInt64Seconds(absl::Ceil(until - now, absl::Seconds(1))));
+}
+
 // `api_status` is the API's Status object, or anything else when the answer wasn't one.
 absl::Status StatusOf(int http_status, const json& api_status, std::string_view otherwise, std::string_view what) {
   std::string message(otherwise);
@@ -80,6 +104,38 @@ absl::StatusOr<json> ParseObject(const std::string& text, std::string_view what)
   json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (parsed.is_object()) return parsed;
   return absl::UnavailableError(fmt::format("{}: the answer isn't a JSON object; is this a Kubernetes API?", what));
+}
+
+// Adds one page of a list to `result`; returns what `continue` says. Whatever makes it doubtful that the pages are
+// everything there is at one version is an error: what a list lacks may be deleted at DR.
+absl::StatusOr<std::string> TakePage(json& page, const Resource& resource, std::string_view what, bool first,
+                                     ListResult& result) {
+  const auto items = page.find("items");
+  const auto metadata = page.find("metadata");
+  const bool is_list = items != page.end() && (items->is_array() || items->is_null());
+  if (!is_list || metadata == page.end() || !metadata->is_object()) {
+    return absl::UnavailableError(fmt::format("{}: the answer isn't a list", what));
+  }
+  std::string version = StringAt(*metadata, "resourceVersion");
+  if (version.empty()) return absl::UnavailableError(fmt::format("{}: a list without a resourceVersion", what));
+  if (!first && version != result.resource_version) {
+    return absl::UnavailableError(
+        fmt::format("{}: a page of version {} in a list of version {}", what, version, result.resource_version));
+  }
+  // A list of a built-in kind may have null for no items; its items carry neither kind nor version.
+  for (json& item : *items) {
+    if (!IsNamed(item)) return absl::UnavailableError(fmt::format("{}: an item without a name", what));
+    item["apiVersion"] = ApiVersionOf(resource);
+    item["kind"] = resource.kind;
+    result.items.push_back(std::move(item));
+  }
+  result.resource_version = std::move(version);
+  std::string next = StringAt(*metadata, "continue");
+  const auto remaining = metadata->find("remainingItemCount");
+  if (next.empty() && remaining != metadata->end() && remaining->is_number_integer() && *remaining > 0) {
+    return absl::UnavailableError(fmt::format("{}: the list ends {} items early", what, remaining->dump()));
+  }
+  return next;
 }
 
 // Cuts a watch's stream into its lines, one event each.
@@ -141,10 +197,8 @@ absl::Status StatusOfResponse(const net::HttpResponse& response, std::string_vie
   const json parsed = json::parse(response.body, nullptr, /*allow_exceptions=*/false);
   const std::string text = response.body.empty() ? "no message" : response.body.substr(0, kMaxMessageBytes);
   absl::Status status = StatusOf(response.status, parsed, text, what);
-  const auto retry_after = response.headers.find("retry-after");
-  int64_t seconds = 0;
-  if (retry_after != response.headers.end() && absl::SimpleAtoi(retry_after->second, &seconds) && seconds >= 0) {
-    status.SetPayload(kRetryAfterPayload, absl::Cord(std::to_string(seconds)));
+  if (const std::optional<int64_t> seconds = SecondsToWait(response)) {
+    status.SetPayload(kRetryAfterPayload, absl::Cord(std::to_string(*seconds)));
   }
   return status;
 }
@@ -179,31 +233,20 @@ absl::StatusOr<ListResult> Client::List(const Resource& resource, std::string_vi
       continue;
     }
     RETURN_IF_ERROR(page.status());
-    const auto items = page->find("items");
-    const auto metadata = page->find("metadata");
-    if (items == page->end() || metadata == page->end() || !metadata->is_object()) {
-      return absl::UnavailableError(fmt::format("GET {}{}: the answer isn't a list", access_.server, path));
-    }
-    // A list of a built-in kind may have null for no items; its items carry neither kind nor version.
-    for (json& item : *items) {
-      if (!item.is_object()) continue;
-      item["apiVersion"] = ApiVersionOf(resource);
-      item["kind"] = resource.kind;
-      result.items.push_back(std::move(item));
-    }
-    result.resource_version = StringAt(*metadata, "resourceVersion");
-    next = StringAt(*metadata, "continue");
+    const bool first = next.empty();
+    ASSIGN_OR_RETURN(next, TakePage(*page, resource, fmt::format("GET {}{}", access_.server, path), first, result));
     if (next.empty()) return result;
   }
 }
 
 absl::Status Client::Watch(const Resource& resource, std::string_view namespace_name, std::string_view resource_version,
                            std::stop_token stop, const std::function<void(WatchEvent)>& on_event,
-                           const std::function<void()>& on_open) const {
+                           const std::function<void()>& on_open, absl::Duration longest) const {
   net::HttpRequest request =
       MakeRequest("GET", fmt::format("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
                                      CollectionPath(resource, namespace_name),
-                                     absl::ToInt64Seconds(options_.watch_duration), QueryEscape(resource_version)));
+                                     absl::ToInt64Seconds(std::min(options_.watch_duration, longest)),
+                                     QueryEscape(resource_version)));
   request.silence_timeout = options_.watch_silence_timeout;
   request.total_timeout = absl::InfiniteDuration();
   const std::string what = fmt::format("watch {}", request.url);
@@ -228,6 +271,13 @@ absl::Status Client::Watch(const Resource& resource, std::string_view namespace_
 absl::StatusOr<json> Client::Apply(const Resource& resource, std::string_view namespace_name, std::string_view name,
                                    const json& object) const {
   const std::string path = fmt::format("{}?fieldManager={}", ObjectPath(resource, namespace_name, name), kFieldManager);
+  return Call("PATCH", path, "application/apply-patch+yaml", object.dump());
+}
+
+absl::StatusOr<json> Client::TryApply(const Resource& resource, std::string_view namespace_name, std::string_view name,
+                                      const json& object) const {
+  const std::string path =
+      fmt::format("{}?dryRun=All&fieldManager={}", ObjectPath(resource, namespace_name, name), kFieldManager);
   return Call("PATCH", path, "application/apply-patch+yaml", object.dump());
 }
 
@@ -280,6 +330,13 @@ net::HttpRequest Client::MakeRequest(std::string_view method, const std::string&
   request.silence_timeout = options_.request_timeout;
   request.total_timeout = options_.request_timeout;
   return request;
+}
+
+absl::StatusOr<std::string> ClusterUid(const Client& client) {
+  ASSIGN_OR_RETURN(const json object, client.Get(kNamespaces, "", "kube-system"));
+  std::string uid = StringAt(object.value("metadata", json::object()), "uid");
+  if (uid.empty()) return absl::UnavailableError("namespace kube-system has no uid");
+  return uid;
 }
 
 absl::StatusOr<std::string> Client::Token(bool fresh) const {

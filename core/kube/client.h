@@ -67,20 +67,26 @@ class Client {
                                                    std::string_view name) const;
 
   // Everything at one resource version, read in pages. A list that expires half-way is begun anew, a few times.
+  // UNAVAILABLE, too, when the answer can't be everything: it says of itself that it ends early, its pages are of
+  // different versions, or an item has no name.
   [[nodiscard]] absl::StatusOr<ListResult> List(const Resource& resource, std::string_view namespace_name,
                                                 std::stop_token stop = {}) const;
 
   // Calls `on_event` with each change after `resource_version`. OK: the server ended the watch in good order; watch
   // again from the last version seen. OUT_OF_RANGE: the version has expired; list again. CANCELLED: `stop`. `on_open`
-  // is called when the server has accepted the watch.
+  // is called when the server has accepted the watch. The server is asked to end it after `longest`, or the option's
+  // watch_duration when that is shorter.
   [[nodiscard]] absl::Status Watch(
       const Resource& resource, std::string_view namespace_name, std::string_view resource_version,
       std::stop_token stop, const std::function<void(WatchEvent)>& on_event,
-      const std::function<void()>& on_open = [] {}) const;
+      const std::function<void()>& on_open = [] {}, absl::Duration longest = absl::InfiniteDuration()) const;
 
   // Server-side apply as kFieldManager, never forced. ABORTED: another manager owns a field with another value.
   [[nodiscard]] absl::StatusOr<nlohmann::json> Apply(const Resource& resource, std::string_view namespace_name,
                                                      std::string_view name, const nlohmann::json& object) const;
+  // What Apply would return; changes nothing.
+  [[nodiscard]] absl::StatusOr<nlohmann::json> TryApply(const Resource& resource, std::string_view namespace_name,
+                                                        std::string_view name, const nlohmann::json& object) const;
   [[nodiscard]] absl::StatusOr<nlohmann::json> Patch(const Resource& resource, std::string_view namespace_name,
                                                      std::string_view name, PatchType type,
                                                      const nlohmann::json& patch) const;
@@ -108,5 +114,8 @@ class Client {
   mutable std::string token_ ABSL_GUARDED_BY(token_mutex_);
   mutable std::optional<absl::Duration> token_read_at_ ABSL_GUARDED_BY(token_mutex_);
 };
+
+// What a cluster is recognised by: the uid of its namespace kube-system, which is made with it and can't be deleted.
+[[nodiscard]] absl::StatusOr<std::string> ClusterUid(const Client& client);
 
 }  // namespace understudy::kube

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/wait.h"
 
@@ -45,23 +46,30 @@ void ListWatch::Run(std::stop_token stop) {
     const absl::Status status = listing ? Relist(stop) : WatchOn(stop);
     if (stop.stop_requested()) return;
     if (status.ok() && listing) continue;
+    const bool doubted = callbacks_.is_doubted && callbacks_.is_doubted();
     if (status.ok() && clock_.Monotonic() - begin >= kShortestGoodWatch) {
       backoff_.Reset();
+      if (!heard_ || doubted) resource_version_.clear();
       continue;
     }
-    absl::Duration pause = std::max(backoff_.Next(), RetryAfter(status).value_or(absl::ZeroDuration()));
-    if (absl::IsOutOfRange(status)) {
-      resource_version_.clear();
-    } else if (absl::IsNotFound(status)) {
-      // 404 on a collection: no such kind here (its CRD isn't installed, or was removed).
-      NoteState({.kind = WatchState::Kind::kNotServed, .error = status});
-      resource_version_.clear();
-      pause = options_.not_served_retry;
-    } else if (!status.ok()) {
-      NoteState({.kind = WatchState::Kind::kFailing, .error = status});
-    }
-    WaitUnlessStopped(stop, std::min(pause, kLongestPause));
+    if (doubted) resource_version_.clear();
+    WaitUnlessStopped(stop, std::min(PauseAfter(status), kLongestPause));
   }
+}
+
+absl::Duration ListWatch::PauseAfter(const absl::Status& status) {
+  const absl::Duration pause = std::max(backoff_.Next(), RetryAfter(status).value_or(absl::ZeroDuration()));
+  if (absl::IsOutOfRange(status)) {
+    resource_version_.clear();
+  } else if (absl::IsNotFound(status)) {
+    // 404 on a collection: no such kind here (its CRD isn't installed, or was removed).
+    NoteState({.kind = WatchState::Kind::kNotServed, .error = status});
+    resource_version_.clear();
+    return options_.not_served_retry;
+  } else if (!status.ok()) {
+    NoteState({.kind = WatchState::Kind::kFailing, .error = status});
+  }
+  return pause;
 }
 
 absl::Status ListWatch::Relist(std::stop_token stop) {
@@ -70,11 +78,12 @@ absl::Status ListWatch::Relist(std::stop_token stop) {
   for (const json& item : list.items) present.insert(KeyOf(kind_, item));
   std::erase_if(known_, [&](const auto& entry) {
     if (present.contains(entry.first)) return false;
-    Emit(model::EventType::kDeleted, entry.first, entry.second);
+    Emit(model::EventType::kDeleted, entry.first, entry.second, /*concluded=*/true);
     return true;
   });
-  for (json& item : list.items) Saw(model::EventType::kModified, std::move(item));
+  for (json& item : list.items) Saw(model::EventType::kModified, std::move(item), /*listed=*/true);
   resource_version_ = list.resource_version;
+  just_listed_ = true;
   callbacks_.on_synced(present);
   NoteState({.kind = WatchState::Kind::kSynced, .error = absl::OkStatus()});
   return absl::OkStatus();
@@ -82,23 +91,27 @@ absl::Status ListWatch::Relist(std::stop_token stop) {
 
 absl::Status ListWatch::WatchOn(std::stop_token stop) {
   const auto synced = [this] { NoteState({.kind = WatchState::Kind::kSynced, .error = absl::OkStatus()}); };
+  const bool is_short = std::exchange(just_listed_, false) && callbacks_.is_doubted;
+  heard_ = is_short;
   return client_.Watch(
-      resource_, "", resource_version_, stop, [this](WatchEvent event) { OnWatchEvent(std::move(event)); }, synced);
+      resource_, "", resource_version_, stop, [this](WatchEvent event) { OnWatchEvent(std::move(event)); }, synced,
+      is_short ? options_.doubt_retry : absl::InfiniteDuration());
 }
 
 void ListWatch::OnWatchEvent(WatchEvent event) {
   backoff_.Reset();
+  heard_ = true;
   std::string version = MetadataText(event.object, "resourceVersion");
   if (event.type == "DELETED") {
-    Saw(model::EventType::kDeleted, std::move(event.object));
+    Saw(model::EventType::kDeleted, std::move(event.object), /*listed=*/false);
   } else if (event.type == "ADDED" || event.type == "MODIFIED") {
-    Saw(model::EventType::kModified, std::move(event.object));
+    Saw(model::EventType::kModified, std::move(event.object), /*listed=*/false);
   }
   if (!version.empty()) resource_version_ = std::move(version);
 }
 
 // Turns a state that was seen into events, by what was known of the object before.
-void ListWatch::Saw(model::EventType type, json object) {
+void ListWatch::Saw(model::EventType type, json object, bool listed) {
   if (const auto metadata = object.find("metadata"); metadata != object.end()) metadata->erase("managedFields");
   const model::ObjectKey key = KeyOf(kind_, object);
   if (key.name.empty()) return;
@@ -114,7 +127,7 @@ void ListWatch::Saw(model::EventType type, json object) {
   if (known == known_.end()) {
     Emit(model::EventType::kAdded, key, seen);
   } else if (known->second.uid != seen.uid) {
-    Emit(model::EventType::kDeleted, key, known->second);
+    Emit(model::EventType::kDeleted, key, known->second, listed);
     Emit(model::EventType::kAdded, key, seen);
   } else if (known->second.resource_version != seen.resource_version) {
     Emit(model::EventType::kModified, key, seen);
@@ -122,13 +135,14 @@ void ListWatch::Saw(model::EventType type, json object) {
   known_.insert_or_assign(key, std::move(seen));
 }
 
-void ListWatch::Emit(model::EventType type, const model::ObjectKey& key, const Known& known) {
+void ListWatch::Emit(model::EventType type, const model::ObjectKey& key, const Known& known, bool concluded) {
   // Made from what identifies the change, so that an event that is delivered again (after a restart) has the same id.
   callbacks_.on_event({.type = type,
                        .key = key,
                        .resource = known.resource,
                        .event_id = fmt::format("{}-{}-{}", model::ToString(type), known.uid, known.resource_version),
-                       .observed_at = clock_.Now()});
+                       .observed_at = clock_.Now(),
+                       .concluded = concluded});
 }
 
 void ListWatch::NoteState(const WatchState& state) {

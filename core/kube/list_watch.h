@@ -1,7 +1,10 @@
 // list_watch.h: one kind of object, followed: listed, then watched, and listed again when the watch can't be resumed.
 //
 // The consumer sees a gapless story: each object's events in order, and a DELETED for each object that is gone, also
-// when it went while nobody watched. A failed or partial list never leads to a deletion.
+// when it went while nobody watched (ObjectEvent::concluded). A failed or partial list never leads to a deletion. What
+// is known of the objects is kept while a kind isn't served. A watch that ends without a word, not even a bookmark,
+// leads to a list: a cluster that was restored to an earlier state is silent until it has come to the version that is
+// asked for.
 #pragma once
 
 #include <functional>
@@ -22,6 +25,7 @@ struct ListWatchOptions {
   absl::Duration retry_first = absl::Milliseconds(500);
   absl::Duration retry_longest = absl::Seconds(30);
   absl::Duration not_served_retry = absl::Minutes(1);  // a kind whose CRD isn't installed
+  absl::Duration doubt_retry = absl::Minutes(1);       // how soon a list that is doubted is read again
 };
 
 struct WatchState {
@@ -40,6 +44,8 @@ struct ListWatchCallbacks {
   std::function<void(const std::set<model::ObjectKey>&)> on_synced;
   // When the state or its error changes.
   std::function<void(const WatchState&)> on_state;
+  // Whether the newest list is to be read again soon, because what it lacks is doubted. May be empty: never.
+  std::function<bool()> is_doubted = {};
 };
 
 // Not thread-safe; the callbacks come on Run's thread.
@@ -61,9 +67,10 @@ class ListWatch {
 
   [[nodiscard]] absl::Status Relist(std::stop_token stop);
   [[nodiscard]] absl::Status WatchOn(std::stop_token stop);
+  [[nodiscard]] absl::Duration PauseAfter(const absl::Status& status);
   void OnWatchEvent(WatchEvent event);
-  void Saw(model::EventType type, nlohmann::json object);
-  void Emit(model::EventType type, const model::ObjectKey& key, const Known& known);
+  void Saw(model::EventType type, nlohmann::json object, bool listed);
+  void Emit(model::EventType type, const model::ObjectKey& key, const Known& known, bool concluded = false);
   void NoteState(const WatchState& state);
 
   const Client& client_;
@@ -76,6 +83,8 @@ class ListWatch {
 
   std::map<model::ObjectKey, Known> known_;
   std::string resource_version_;  // empty: list before watching
+  bool just_listed_ = false;      // the next watch is short: whether the list is doubted is known soon after it
+  bool heard_ = false;            // anything in the newest watch
   std::optional<WatchState> state_;
 };
 

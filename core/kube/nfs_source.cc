@@ -1,5 +1,7 @@
 #include "core/kube/nfs_source.h"
 
+#include <vector>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -45,6 +47,26 @@ std::optional<NfsSource> NfsSourceOf(const json& persistent_volume) {
   }
   const json& attributes = (*csi)["volumeAttributes"];
   return MakeSource(TextAt(attributes, "server"), TextAt(attributes, "share") + "/" + TextAt(attributes, "subdir"));
+}
+
+std::optional<NfsSnapshot> NfsSnapshotOf(const json& snapshot_content) {
+  constexpr size_t kFields = 5;
+  const auto at = [](const json& object, const char* key) -> const json& {
+    static const json kNone = json::object();
+    const auto value = object.is_object() ? object.find(key) : object.end();
+    return value != object.end() ? *value : kNone;
+  };
+  const json& spec = at(snapshot_content, "spec");
+  if (TextAt(spec, "driver") != kNfsCsiDriver) return std::nullopt;
+  std::string handle = TextAt(at(snapshot_content, "status"), "snapshothandle");
+  if (handle.empty()) handle = TextAt(at(spec, "source"), "snapshothandle");
+  const std::vector<std::string> fields = absl::StrSplit(handle, '#');
+  if (fields.size() != kFields) return std::nullopt;
+  const std::optional<std::string> archive = NormalPath(fields[4]);
+  std::optional<NfsSource> folder = MakeSource(fields[0], absl::StrCat(fields[1], "/", fields[2]));
+  // A name that leads to the share itself would make all of that the snapshot.
+  if (!folder || !archive || *archive == "/" || NormalPath(fields[2]).value_or("/") == "/") return std::nullopt;
+  return NfsSnapshot{.folder = *std::move(folder), .archive = archive->substr(1)};
 }
 
 json::const_iterator FindInAnyCase(const json& object, std::string_view wanted) {

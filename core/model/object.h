@@ -38,6 +38,8 @@ struct ObjectEvent {
   std::string resource;  // JSON of the whole object, without metadata.managedFields
   std::string event_id;
   absl::Time observed_at;
+  // Of a DELETED: nobody saw it happen; the object is missing from a list. EventSink::OnSynced for that list follows.
+  bool concluded = false;
 };
 
 // One entry of DR's catalog.

@@ -15,6 +15,7 @@
 namespace understudy::wire {
 
 struct CatalogClient::Stub {
+  std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::Catalog::Stub> catalog;
 };
 
@@ -26,6 +27,15 @@ void SetDeadline(grpc::ClientContext& context, absl::Duration deadline) {
   context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
 }
 
+// In a process that only calls, gRPC reads the sockets of a connection that is being made only while somebody waits. A
+// call doesn't wait once one attempt has failed; so without this a handshake may never be finished within its time.
+void GiveTimeToConnect(grpc::Channel& channel, const std::stop_token& stop) {
+  constexpr absl::Duration kSlice = absl::Milliseconds(200);  // how soon a stop request is seen
+  for (absl::Duration waited; waited < net::kConnectTimeout && !stop.stop_requested(); waited += kSlice) {
+    if (channel.WaitForConnected(absl::ToChronoTime(absl::Now() + kSlice))) return;
+  }
+}
+
 // What a server of our own would never send.
 absl::Status BrokenAnswer(const absl::Status& status) {
   return absl::InternalError(fmt::format("the catalog's answer breaks the wire's bounds: {}", MessageOf(status)));
@@ -34,7 +44,7 @@ absl::Status BrokenAnswer(const absl::Status& status) {
 }  // namespace
 
 CatalogClient::CatalogClient(std::shared_ptr<grpc::Channel> channel, CatalogClientOptions options)
-    : stub_(std::make_unique<Stub>(Stub{v1::Catalog::NewStub(std::move(channel))})), options_(options) {}
+    : stub_(std::make_unique<Stub>(Stub{channel, v1::Catalog::NewStub(channel)})), options_(options) {}
 CatalogClient::~CatalogClient() = default;
 
 absl::Status CatalogClient::Put(const model::CatalogEntry& entry) {
@@ -83,6 +93,7 @@ absl::Status CatalogClient::Watch(uint64_t after_revision, std::stop_token stop,
   grpc::ClientContext context;
   v1::WatchObjectsRequest request;
   request.set_after_revision(after_revision);
+  GiveTimeToConnect(*stub_->channel, stop);
   const std::unique_ptr<grpc::ClientReader<v1::WatchObjectsResponse>> reader =
       stub_->catalog->WatchObjects(&context, request);
   const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });

@@ -27,7 +27,8 @@ class CatalogClient : public model::CatalogWriter, public model::CatalogReader {
   [[nodiscard]] absl::Status Put(const model::CatalogEntry& entry) override;
   [[nodiscard]] absl::Status Delete(const model::ObjectKey& key, const std::string& uid) override;
   [[nodiscard]] absl::StatusOr<std::vector<model::CatalogEntry>> List(model::ObjectKind kind) override;
-  // `on_entry` is called on the caller's thread. A stop request ends it even while nothing comes.
+  // `on_entry` is called on the caller's thread. A stop request ends it even while nothing comes. UNAVAILABLE comes
+  // after net::kConnectTimeout: so long a connection may take.
   [[nodiscard]] absl::Status Watch(uint64_t after_revision, std::stop_token stop,
                                    const std::function<void(std::optional<model::CatalogEntry>)>& on_entry) override;
 

@@ -19,6 +19,12 @@ struct Handshake {
   std::string host;
 };
 
+// One path of a replica.
+struct EntryPlace {
+  model::VolumeName volume;
+  std::string path;
+};
+
 // Also of StageResume.
 struct StageBegin {
   model::VolumeName volume;

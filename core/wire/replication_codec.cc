@@ -223,6 +223,12 @@ absl::StatusOr<std::string> Parse(const v1::ListReplicasRequest& message) {
   return message.volume();
 }
 
+absl::StatusOr<EntryPlace> Parse(const v1::StatEntryRequest& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(model::ValidatePath(message.path()));
+  return EntryPlace{message.volume(), message.path()};
+}
+
 absl::StatusOr<std::vector<model::ReplicaState>> Parse(const v1::ListReplicasResponse& message) {
   std::vector<model::ReplicaState> states;
   states.reserve(static_cast<size_t>(message.replicas_size()));

@@ -35,6 +35,7 @@ class StageDelta;
 class StageEnd;
 class StageResume;
 class StageResumed;
+class StatEntryRequest;
 class VolumeOpened;
 }  // namespace understudy::v1
 
@@ -61,6 +62,7 @@ namespace understudy::wire {
 [[nodiscard]] absl::StatusOr<std::vector<model::InventoryEntry>> Parse(const v1::InventoryResponse& message);
 [[nodiscard]] absl::StatusOr<std::string> Parse(const v1::ListReplicasRequest& message);  // the volume; empty: all
 [[nodiscard]] absl::StatusOr<std::vector<model::ReplicaState>> Parse(const v1::ListReplicasResponse& message);
+[[nodiscard]] absl::StatusOr<EntryPlace> Parse(const v1::StatEntryRequest& message);
 
 [[nodiscard]] v1::HandshakeRequest ToRequest(const Handshake& handshake);
 [[nodiscard]] v1::HandshakeResponse ToResponse(const Handshake& handshake);

@@ -198,6 +198,21 @@ TEST_F(ApplierClusterTest, AnUnboundVolumeWithAnotherSourceIsMadeAnew) {
   ExpectPhase(ClaimKey("moved"), "Bound");
 }
 
+TEST_F(ApplierClusterTest, AVolumeWhosePolicyIsNoLongerRetainIsNotDeleted) {
+  ASSERT_EQ(Apply(VolumeEntry("policy")), absl::OkStatus());
+  const auto set_policy = [this](const char* policy) {
+    const json patch = {{"spec", {{"persistentVolumeReclaimPolicy", policy}}}};
+    ASSERT_TRUE(cluster_->MergePatch(PathOf(VolumeKey("policy")), patch).ok());
+  };
+  set_policy("Delete");
+  const auto refused = applier_.Delete(VolumeKey("policy"), "uid-1");
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(Apply(VolumeEntry("policy", "uid-1", "/replicas/elsewhere"))));
+  EXPECT_FALSE(Get(VolumeKey("policy"))["metadata"].contains("deletionTimestamp"));
+  set_policy("Retain");
+  EXPECT_EQ(*applier_.Delete(VolumeKey("policy"), "uid-1"), DeleteOutcome::kDeleted);
+}
+
 TEST_F(ApplierClusterTest, AClaimThatWasDeletedAtDrAndMadeAgainIsBoundAgain) {
   ApplyBound("again");
   ASSERT_TRUE(cluster_->Delete(PathOf(ClaimKey("again"))).ok());
@@ -265,7 +280,7 @@ TEST_F(ApplierClusterTest, SnapshotsOfTheNfsDriverAreMadeFromWhatIsThere) {
   CatalogEntry content;
   content.key = {ObjectKind::kVolumeSnapshotContent, "", "content-1"};
   content.uid = "uid-3";
-  content.replica_path = "/replicas/snaps";
+  content.replica_path = "/replicas/snaps/s";
   content.resource = R"({"spec":{"driver":"nfs.csi.k8s.io","volumeSnapshotRef":{"namespace":"shop","name":"nightly"}},
                          "status":{"snapshotHandle":"nfs1#export/snaps#s#s#pvc-1"}})";
   CatalogEntry snapshot;

@@ -11,6 +11,7 @@
 #include "agent-primary/rules/action_runner.h"
 #include "control/apply/applier.h"
 #include "control/serve/follower.h"
+#include "tests/support/api_proxy.h"
 #include "tests/support/cluster.h"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/memory_volumes.h"
@@ -28,22 +29,33 @@ std::string ClaimPath(const std::string& name) {
   return "/api/v1/namespaces/shop/persistentvolumeclaims/" + name;
 }
 
-std::unique_ptr<kube::Client> ClientOf(const Cluster& cluster) {
-  const auto access = kube::LoadKubeconfig(cluster.Kubeconfig(), "");
+std::unique_ptr<kube::Client> ClientOf(const std::string& kubeconfig, kube::ClientOptions options = {}) {
+  const auto access = kube::LoadKubeconfig(kubeconfig, "");
   EXPECT_TRUE(access.ok()) << access.status();
-  return std::make_unique<kube::Client>(*access);
+  return std::make_unique<kube::Client>(*access, options);
 }
+
+// So that a test needn't wait as long as an agent would.
+constexpr kube::ClientOptions kImpatient{.request_timeout = absl::Seconds(2),
+                                         .watch_silence_timeout = absl::Seconds(2)};
 
 // The half of the metadata plane that runs in understudy-primary.
 class PrimarySide {
  public:
   PrimarySide(const kube::Client& client, primary::VolumeActions& volumes, model::CatalogWriter& catalog)
       : runner_(volumes, catalog),
-        intake_(client, {"shop"}, runner_),
+        intake_(client, {"shop"}, runner_, {.retry_longest = absl::Seconds(1)}),
         work_([this](std::stop_token stop) { runner_.Run(stop); }),
         follow_([this](std::stop_token stop) { intake_.Run(stop); }) {}
 
   [[nodiscard]] bool Reconciled() const { return runner_.Status().reconciled; }
+  // Why the kind can't be followed now.
+  [[nodiscard]] std::string Error(model::ObjectKind kind) const {
+    for (const primary::KindStatus& status : intake_.Status()) {
+      if (status.kind == kind) return status.error;
+    }
+    return {};
+  }
 
  private:
   primary::ActionRunner runner_;
@@ -61,8 +73,8 @@ class MetadataPlaneTest : public testing::Test {
     auto dr = Cluster::Start("dr");
     ASSERT_TRUE(dr.ok()) << dr.status();
     dr_ = *std::move(dr);
-    primary_client_ = ClientOf(*primary_);
-    dr_client_ = ClientOf(*dr_);
+    primary_client_ = ClientOf(primary_->Kubeconfig());
+    dr_client_ = ClientOf(dr_->Kubeconfig());
     ASSERT_TRUE(primary_->Post("/api/v1/namespaces", {{"metadata", {{"name", "shop"}}}}).ok());
     applier_.emplace(*dr_client_);
     control::FollowerOptions options;
@@ -163,6 +175,87 @@ TEST_F(MetadataPlaneTest, WhatIsMadeAndDeletedAtThePrimaryIsSoAtDr) {
   EXPECT_FALSE(volumes_.Discarded().contains("mail"));
   ASSERT_EQ(WaitFor("the comparison", absl::Minutes(1), [&] { return side_->Reconciled(); }), absl::OkStatus());
   ExpectBoundAtDr("mail");
+}
+
+// The primary's half of the plane over a proxy that can be told to misbehave.
+class WatchedThroughProxyTest : public MetadataPlaneTest {
+ protected:
+  void SetUp() override {
+    MetadataPlaneTest::SetUp();
+    StopPrimary();
+    proxy_ = std::make_unique<ApiProxy>(*primary_);
+    primary_client_ = ClientOf(proxy_->Kubeconfig(), kImpatient);
+    StartPrimary();
+    MakeOnPrimary("db");
+    ExpectBoundAtDr("db");
+  }
+  void TearDown() override { StopPrimary(); }
+  void ExpectError(const std::string& text) {
+    EXPECT_EQ(
+        WaitFor("the watch to fail: " + text, absl::Minutes(1),
+                [&] { return side_->Error(model::ObjectKind::kPersistentVolume).find(text) != std::string::npos; }),
+        absl::OkStatus())
+        << side_->Error(model::ObjectKind::kPersistentVolume);
+  }
+
+  std::unique_ptr<ApiProxy> proxy_;
+};
+
+TEST_F(WatchedThroughProxyTest, AWatchThatFallsSilentIsGivenUpAndNothingIsMissed) {
+  proxy_->SetMode(ApiProxy::Mode::kSilent);
+  MakeOnPrimary("web");
+  ExpectError("no byte came");
+  EXPECT_TRUE(absl::IsNotFound(dr_->Get(ClaimPath("web")).status()));
+  proxy_->SetMode(ApiProxy::Mode::kPass);
+  ExpectBoundAtDr("web");
+}
+
+TEST_F(WatchedThroughProxyTest, AfterACompactionUnderTheWatchWhatWentIsDeleted) {
+  MakeOnPrimary("web");
+  ExpectBoundAtDr("web");
+  proxy_->SetMode(ApiProxy::Mode::kErrors);
+  ExpectError("etcd is away");
+  DeleteOnPrimary("db");
+  MakeOnPrimary("mail");
+  ASSERT_EQ(primary_->Compact(), absl::OkStatus());
+  // The server answers from its memory; a new one remembers only what etcd does.
+  primary_->StopApi();
+  ASSERT_EQ(primary_->StartApi(), absl::OkStatus());
+  const int lists = proxy_->Lists();
+  proxy_->SetMode(ApiProxy::Mode::kPass);
+  ExpectGoneAtDr("db");
+  ExpectBoundAtDr("mail");
+  ExpectBoundAtDr("web");
+  EXPECT_GT(proxy_->Lists(), lists) << "it was resumed, not listed";
+}
+
+// A volume that refers to no claim belongs to the claim that names it, whichever is seen first.
+TEST_F(MetadataPlaneTest, AVolumeIsTakenWhenAClaimOfAWatchedNamespaceNamesIt) {
+  primary_->StopControllers();  // so that nobody else writes the reference
+  for (const char* name : {"early", "foreign"}) {
+    ASSERT_TRUE(primary_
+                    ->Post("/api/v1/persistentvolumes", {{"metadata", {{"name", name}}},
+                                                         {"spec",
+                                                          {{"capacity", {{"storage", "1Gi"}}},
+                                                           {"accessModes", {"ReadWriteMany"}},
+                                                           {"storageClassName", "nfs"},
+                                                           {"nfs", {{"server", "nfs1"}, {"path", "/export/early"}}}}}})
+                    .ok());
+  }
+  MakeOnPrimary("web");
+  ExpectBoundAtDr("web");
+  EXPECT_TRUE(absl::IsNotFound(dr_->Get(VolumePath("early")).status()));
+  ASSERT_TRUE(primary_
+                  ->Post("/api/v1/namespaces/shop/persistentvolumeclaims",
+                         {{"metadata", {{"name", "early"}}},
+                          {"spec",
+                           {{"accessModes", {"ReadWriteMany"}},
+                            {"resources", {{"requests", {{"storage", "1Gi"}}}}},
+                            {"storageClassName", "nfs"},
+                            {"volumeName", "early"}}}})
+                  .ok());
+  ExpectBoundAtDr("early");
+  EXPECT_TRUE(absl::IsNotFound(dr_->Get(VolumePath("foreign")).status()));
 }
 
 // Every request of ours to the primary cluster only reads.

@@ -85,6 +85,21 @@ std::string Cluster::EtcdEndpoint() const {
   return fmt::format("127.0.0.1:{}", etcd_port_);
 }
 
+absl::Status Cluster::Compact() const {
+  const auto etcdctl = [&](std::vector<std::string> arguments) -> absl::StatusOr<std::string> {
+    arguments.insert(arguments.begin(), {"--endpoints", EtcdEndpoint()});
+    ASSIGN_OR_RETURN(const ProcessResult result,
+                     RunProcess({.program = "etcdctl", .arguments = arguments, .environment = {{"ETCDCTL_API", "3"}}},
+                                kRequestTimeout));
+    return result.exit_code == 0 ? absl::StatusOr<std::string>(result.out) : absl::InternalError(result.err);
+  };
+  ASSIGN_OR_RETURN(const std::string answer, etcdctl({"get", "/", "--write-out", "json"}));
+  const nlohmann::json parsed = nlohmann::json::parse(answer, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object()) return absl::InternalError("etcdctl get: " + answer);
+  const auto revision = parsed.at("header").at("revision").get<int64_t>();
+  return etcdctl({"compaction", fmt::format("{}", revision)}).status();
+}
+
 void Cluster::StopApi() {
   if (api_ == nullptr) return;
   // Its graceful end waits for watches to go away, up to a minute; a cluster that fails doesn't wait either.

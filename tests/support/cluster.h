@@ -37,6 +37,9 @@ class Cluster {
   // For etcdctl: "127.0.0.1:<port>".
   [[nodiscard]] std::string EtcdEndpoint() const;
 
+  // etcd forgets what was before now.
+  [[nodiscard]] absl::Status Compact() const;
+
   // The API server alone goes away and comes back on the same port, with what etcd holds.
   void StopApi();
   [[nodiscard]] absl::Status StartApi();

@@ -1,4 +1,5 @@
-// http_test_server.h: a real HTTP/1.1 server on loopback whose answers a test decides, badly behaved ones included.
+// http_test_server.h: a real HTTP/1.1 server on loopback whose answers a test decides, badly behaved ones included;
+// over TLS when the test gives it a certificate.
 #pragma once
 
 #include <functional>
@@ -38,12 +39,20 @@ class HttpTestServer {
   using Handler = std::function<void(const TestRequest&, TestReply&)>;
 
   explicit HttpTestServer(Handler handler);
+  // PEM files of the server's certificate and key, which can be read; an unusable one ends the test program.
+  struct Tls {
+    std::string certificate_file;
+    std::string key_file;
+  };
+  HttpTestServer(Handler handler, const Tls& tls);
   // Closes all connections and waits for the handlers.
   ~HttpTestServer();
   HttpTestServer(const HttpTestServer&) = delete;
   HttpTestServer& operator=(const HttpTestServer&) = delete;
 
-  [[nodiscard]] std::string Url() const;  // "http://127.0.0.1:<port>"
+  [[nodiscard]] std::string Url() const;  // "http://127.0.0.1:<port>", or https
+  // Breaks off every connection there is; new ones are accepted. Thread-safe.
+  void CutConnections();
   // Thread-safe.
   [[nodiscard]] std::vector<TestRequest> Requests() const;
   [[nodiscard]] int Connections() const;

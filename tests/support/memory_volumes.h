@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/rules/volume_actions.h"
+#include "core/model/path.h"
 
 namespace understudy::tests {
 
@@ -24,6 +25,13 @@ class MemoryVolumes : public primary::VolumeActions {
   absl::Status Register(const std::string& name, const primary::VolumePlace& place) override {
     absl::MutexLock lock(&mutex_);
     if (missing_.contains(place.path)) return absl::NotFoundError(place.path + ": no such folder");
+    for (const auto& [other, path] : registered_) {
+      if (other == name && path == place.path) return absl::OkStatus();
+      if (other == name) return absl::AlreadyExistsError(name + " stands for " + path);
+      if (model::IsWithin(path, place.path) || model::IsWithin(place.path, path)) {
+        return absl::AlreadyExistsError(place.path + " overlaps volume " + other);
+      }
+    }
     registered_[name] = place.path;
     return absl::OkStatus();
   }

@@ -37,6 +37,8 @@ absl::StatusOr<std::unique_ptr<Site>> Site::Make(const SiteOptions& options) {
   site->dr_port_ = FreePort();
   site->primary_metrics_port_ = FreePort();
   site->dr_metrics_port_ = FreePort();
+  site->control_metrics_port_ = FreePort();
+  std::filesystem::create_directories(site->primary_folder_ + "/a");
   RETURN_IF_ERROR(site->MakeCertificates());
   RETURN_IF_ERROR(site->WriteConfiguration());
   return site;
@@ -55,23 +57,24 @@ absl::Status Site::MakeCertificates() const {
 }
 
 absl::Status Site::WriteConfiguration() const {
-  std::string volumes;
+  std::string volumes = options_.volumes.empty() ? "volumes: []\n" : "volumes:\n";
   for (const std::string& volume : options_.volumes)
     volumes += fmt::format("  - {{name: {}, path: {}}}\n", volume, Volume(volume));
   std::ofstream(File("primary.yaml")) << fmt::format(
       "listen: {}:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-primary\n"
       "tls: {{ca: pki/ca.crt, cert: pki/primary.crt, key: pki/primary.key}}\n"
-      "peer: {{address: {}:{}}}\nexports: [{{path: {}/a, dr_path: {}/b}}]\nvolumes:\n{}{}",
+      "peer: {{address: {}:{}}}\nexports: [{{path: {}/a, dr_path: {}/b, server_names: [{}]}}]\n{}{}",
       options_.primary_host, primary_port_, primary_metrics_port_, options_.dr_host, dr_port_, primary_folder_,
-      dr_folder_, volumes, options_.more_primary_settings);
+      dr_folder_, fmt::join(options_.server_names, ", "), volumes, options_.more_primary_settings);
   std::ofstream(File("dr.yaml")) << fmt::format(
       "listen: {3}:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
       "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, backend: none}}]\n",
       dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host);
   std::ofstream(File("control.yaml")) << fmt::format(
       "tls: {{ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}}\n"
-      "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"}}]\n",
-      options_.primary_host, primary_port_, options_.dr_host, dr_port_);
+      "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"}}]\nmetrics_listen: 127.0.0.1:{}\n{}",
+      options_.primary_host, primary_port_, options_.dr_host, dr_port_, control_metrics_port_,
+      options_.more_control_settings);
   return absl::OkStatus();
 }
 
@@ -85,6 +88,12 @@ absl::Status Site::StartPrimary() {
 absl::Status Site::StartDr() {
   dr_.reset();
   ASSIGN_OR_RETURN(dr_, Process::Start(Command(options_.dr_prefix, "understudy-dr", {"--config", File("dr.yaml")})));
+  return absl::OkStatus();
+}
+
+absl::Status Site::StartServe() {
+  serve_.reset();
+  ASSIGN_OR_RETURN(serve_, Process::Start(Command({}, "drctl", {"--config", File("control.yaml"), "serve"})));
   return absl::OkStatus();
 }
 

@@ -16,6 +16,8 @@ namespace understudy::tests {
 struct SiteOptions {
   std::vector<std::string> volumes = {"web"};  // listed volumes; their folders are made
   std::string more_primary_settings = {};      // YAML, appended to primary.yaml
+  std::string more_control_settings = {};      // and to control.yaml
+  std::vector<std::string> server_names = {};  // of the primary's export
   // Where the primary's volumes lie (its export is a folder `a` in it), and DR's export (`b`) with DR's state; empty:
   // the site's own folder. Has to live as long as the site.
   std::string primary_folder = {};
@@ -36,8 +38,10 @@ class Site {
 
   absl::Status StartPrimary();
   absl::Status StartDr();
+  absl::Status StartServe();  // drctl serve
   [[nodiscard]] Process& primary() { return *primary_; }
   [[nodiscard]] Process& dr() { return *dr_; }
+  [[nodiscard]] Process& serve() { return *serve_; }
 
   // Runs drctl with this site's configuration.
   [[nodiscard]] ProcessResult Drctl(std::vector<std::string> arguments);
@@ -65,8 +69,10 @@ class Site {
   int dr_port_ = 0;
   int primary_metrics_port_ = 0;
   int dr_metrics_port_ = 0;
+  int control_metrics_port_ = 0;
   std::unique_ptr<Process> primary_;
   std::unique_ptr<Process> dr_;
+  std::unique_ptr<Process> serve_;
 };
 
 }  // namespace understudy::tests

@@ -249,6 +249,39 @@ TEST_F(DrAgentTest, AnInventoryComesInPages) {
   EXPECT_EQ(pages, 2);
 }
 
+TEST_F(DrAgentTest, TellsWhatStandsAtAPathOfAReplica) {
+  const auto primary = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const auto control = v1::Replica::NewStub(Channel(net::Role::kControl));
+  grpc::ClientContext replicating;
+  const std::unique_ptr<Stream> stream = primary->Replicate(&replicating);
+  stream->Write(OpenRequest("vol", Root("vol"), 1));
+  stream->Write(CommitRequest("vol", 0, "content"));
+  v1::ReplicateResponse answer;
+  while (stream->Read(&answer) && !answer.has_acknowledged()) continue;
+  v1::StatEntryResponse entry;
+  const auto stat = [&](const std::string& volume, const std::string& path) {
+    grpc::ClientContext context;
+    v1::StatEntryRequest request;
+    request.set_volume(volume);
+    request.set_path(path);
+    entry.Clear();
+    return control->StatEntry(&context, request, &entry).error_code();
+  };
+  EXPECT_EQ(stat("vol", "file"), grpc::StatusCode::OK);
+  EXPECT_TRUE(entry.found() && entry.regular());
+  EXPECT_EQ(entry.size_bytes(), 7u);
+  EXPECT_EQ(entry.sequence(), 1u);
+  EXPECT_EQ(stat("vol", "other"), grpc::StatusCode::OK);
+  EXPECT_FALSE(entry.found());
+  EXPECT_EQ(stat("vol", ""), grpc::StatusCode::OK);
+  EXPECT_TRUE(entry.found() && !entry.regular());
+  EXPECT_EQ(stat("another", "file"), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(stat("vol", "../secret"), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(stat("../vol", "file"), grpc::StatusCode::INVALID_ARGUMENT);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(DrAgentTest, ADeletedVolumeGoesToTheTrashAndComesBackOrIsPurged) {
   const auto primary = v1::Replication::NewStub(Channel(net::Role::kPrimary));
   const auto control = v1::Replica::NewStub(Channel(net::Role::kControl));

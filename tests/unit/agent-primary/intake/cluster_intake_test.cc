@@ -49,6 +49,48 @@ TEST(BelongsToTest, ByItsNamespaceOrByWhatItRefersTo) {
   }
 }
 
+ObjectEvent Named(EventType type, ObjectKind kind, const std::string& name, const json& spec) {
+  const std::string namespace_name = kind == ObjectKind::kPersistentVolume ? "" : "shop";
+  return {.type = type,
+          .key = {kind, namespace_name, name},
+          .resource = json{{"spec", spec}}.dump(),
+          .event_id = "",
+          .observed_at = {}};
+}
+
+TEST(UnclaimedVolumesTest, AVolumeWithoutAReferenceIsTakenWhenAClaimNamesItWhicheverComesFirst) {
+  const ObjectEvent volume = Named(EventType::kAdded, ObjectKind::kPersistentVolume, "pv", json::object());
+  const ObjectEvent newer = Named(EventType::kModified, ObjectKind::kPersistentVolume, "pv", {{"a", 1}});
+  const ObjectEvent claim = Named(EventType::kAdded, ObjectKind::kPersistentVolumeClaim, "db", {{"volumeName", "pv"}});
+  UnclaimedVolumes volume_first;
+  EXPECT_FALSE(volume_first.TakesVolume(volume, false));
+  EXPECT_FALSE(volume_first.TakesVolume(newer, false));
+  const auto found = volume_first.VolumeOfClaim(claim);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->resource, newer.resource);
+  EXPECT_FALSE(volume_first.VolumeOfClaim(claim)) << "taken already";
+  EXPECT_TRUE(volume_first.TakesVolume(newer, false));
+
+  UnclaimedVolumes claim_first;
+  EXPECT_FALSE(claim_first.VolumeOfClaim(claim));
+  EXPECT_TRUE(claim_first.TakesVolume(volume, false));
+}
+
+TEST(UnclaimedVolumesTest, WhatIsAnothersOrNotNamedAnyMoreIsNotTaken) {
+  const ObjectEvent anothers =
+      Named(EventType::kAdded, ObjectKind::kPersistentVolume, "pv", {{"claimRef", {{"namespace", "bank"}}}});
+  const ObjectEvent free = Named(EventType::kAdded, ObjectKind::kPersistentVolume, "pv", json::object());
+  const ObjectEvent claim = Named(EventType::kAdded, ObjectKind::kPersistentVolumeClaim, "db", {{"volumeName", "pv"}});
+  const ObjectEvent gone = Named(EventType::kDeleted, ObjectKind::kPersistentVolumeClaim, "db", {{"volumeName", "pv"}});
+  UnclaimedVolumes volumes;
+  EXPECT_FALSE(volumes.VolumeOfClaim(claim));
+  EXPECT_FALSE(volumes.TakesVolume(anothers, false));
+  EXPECT_FALSE(volumes.VolumeOfClaim(gone));
+  EXPECT_FALSE(volumes.TakesVolume(free, false));
+  EXPECT_TRUE(volumes.TakesVolume(Named(EventType::kDeleted, ObjectKind::kPersistentVolume, "pv", {}), true));
+  EXPECT_FALSE(volumes.VolumeOfClaim(claim)) << "it was deleted";
+}
+
 class RecordingSink : public EventSink {
  public:
   void OnEvent(const ObjectEvent& event) override {

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <optional>
 #include <thread>
 
 #include "nlohmann/json.hpp"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/memory_volumes.h"
+#include "tests/support/recording_observer.h"
 #include "tests/support/wait.h"
 
 namespace understudy::primary {
@@ -296,24 +299,85 @@ TEST_F(ActionRunnerTest, SendersWaitWhenTooMuchIsLeftToDoAndAreLetGoAtTheEnd) {
   sender.join();
 }
 
-TEST_F(ActionRunnerTest, AHeldSnapshotIsAProblemUntilItGoes) {
-  Start();
-  const ObjectKey key{ObjectKind::kVolumeSnapshot, "shop", "s"};
-  runner_.OnEvent({.type = EventType::kAdded,
-                   .key = key,
-                   .resource = R"({"metadata":{"uid":"u"},"status":{"readyToUse":true}})",
-                   .event_id = "",
-                   .observed_at = {}});
-  ASSERT_EQ(runner_.Status().problems.size(), 1U);
-  EXPECT_EQ(runner_.Status().problems[0].key, key);
-  EXPECT_FALSE(catalog_.Find(key));
-  runner_.OnEvent({.type = EventType::kDeleted,
-                   .key = key,
-                   .resource = R"({"metadata":{"uid":"u"}})",
-                   .event_id = "",
-                   .observed_at = {}});
-  ExpectIdle();
-  EXPECT_TRUE(runner_.Status().problems.empty());
+class ActionObserverTest : public ActionRunnerTest {
+ protected:
+  static model::ObjectEvent Named(model::ObjectEvent event, const std::string& event_id) {
+    event.event_id = event_id;
+    return event;
+  }
+  void StartObserved() {
+    ActionRunnerOptions options = Options();
+    options.observer = &observer_;
+    observed_.emplace(volumes_, catalog_, options);
+    thread_ = std::jthread([this](std::stop_token stop) { observed_->Run(stop); });
+  }
+  void ExpectLast(const std::string& event_id, ActionResult result) {
+    Expect(event_id, [&] {
+      const std::vector<ActionResult> results = observer_.Results(event_id);
+      return !results.empty() && results.back() == result;
+    });
+  }
+
+  tests::RecordingObserver observer_;
+  std::optional<ActionRunner> observed_;
+  std::jthread thread_;
+};
+
+TEST_F(ActionObserverTest, HearsWhatBecomesOfEachEvent) {
+  StartObserved();
+  observed_->OnEvent(Named(ClaimEvent(EventType::kAdded, "db", "pv1"), "claim"));
+  ExpectLast("claim", ActionResult::kRetrying);
+  EXPECT_EQ(observer_.Reason("claim"), "waits for PersistentVolume pv1");
+  volumes_.SetMissing("/export/pv1", true);
+  observed_->OnEvent(Named(VolumeEvent(EventType::kAdded, "pv1"), "volume"));
+  ExpectLast("volume", ActionResult::kRetrying);
+  volumes_.SetMissing("/export/pv1", false);
+  ExpectLast("volume", ActionResult::kDone);
+  ExpectLast("claim", ActionResult::kDone);
+  observed_->OnEvent(Named(ClaimEvent(EventType::kAdded, "unbound", ""), "unbound"));
+  EXPECT_EQ(observer_.Results("unbound"), std::vector<ActionResult>{ActionResult::kIgnored});
+}
+
+TEST_F(ActionObserverTest, AReplacedEventIsToldOfToo) {
+  StartObserved();
+  volumes_.SetSlow("pv1", true);
+  observed_->OnEvent(Named(VolumeEvent(EventType::kAdded, "pv1"), "first"));
+  Expect("the sync", [this] { return volumes_.Syncs("pv1") > 0; });
+  observed_->OnEvent(Named(VolumeEvent(EventType::kModified, "pv1"), "second"));
+  observed_->OnEvent(Named(VolumeEvent(EventType::kModified, "pv1"), "third"));
+  EXPECT_EQ(observer_.Results("second"), std::vector<ActionResult>{ActionResult::kIgnored});
+  observed_->OnEvent(Named(VolumeEvent(EventType::kDeleted, "pv1"), "gone"));
+  ExpectLast("gone", ActionResult::kDone);
+  ExpectLast("third", ActionResult::kIgnored);
+  ExpectLast("first", ActionResult::kIgnored);
+}
+
+TEST_F(ActionObserverTest, ADeletionThatIsTriedAgainSpeaksForTheNewestEvent) {
+  volumes_.SetDiscardError(absl::UnavailableError("DR is away"));
+  StartObserved();
+  observed_->OnEvent(Named(VolumeEvent(EventType::kDeleted, "pv1"), "gone"));
+  ExpectLast("gone", ActionResult::kRetrying);
+  observed_->OnEvent(Named(VolumeEvent(EventType::kDeleted, "pv1"), "gone-again"));
+  ExpectLast("gone", ActionResult::kIgnored);
+  volumes_.SetDiscardError(absl::OkStatus());
+  ExpectLast("gone-again", ActionResult::kDone);
+}
+
+TEST_F(ActionObserverTest, WhatMayNotBeDeletedStaysWhenItIsGoneFromTheCluster) {
+  const auto put = [&](const std::string& name) {
+    model::CatalogEntry entry;
+    entry.key = VolumeKey(name);
+    entry.uid = "u1";
+    entry.resource = VolumeEvent(EventType::kAdded, name).resource;
+    ASSERT_TRUE(catalog_.Put(entry).ok());
+  };
+  put("kept");
+  put("other");
+  StartObserved();
+  observed_->OnSynced(ObjectKind::kPersistentVolume, {});
+  observed_->OnSynced(ObjectKind::kPersistentVolumeClaim, {});
+  Expect("the other to go", [&] { return !catalog_.Has(VolumeKey("other")); });
+  EXPECT_TRUE(catalog_.Has(VolumeKey("kept")));
 }
 
 }  // namespace

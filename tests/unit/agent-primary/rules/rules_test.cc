@@ -74,15 +74,55 @@ TEST(DecideTest, DeletionsOfAllKindsAreTakenAndWhatIsBeingDeletedIsLeft) {
   EXPECT_EQ(Decide(Event(EventType::kModified, ObjectKind::kPersistentVolume, object)).kind, Action::Kind::kIgnore);
 }
 
-TEST(DecideTest, AReadySnapshotIsHeldAndAnUnreadyOneIgnored) {
+json Content(const std::string& handle, bool ready = true) {
+  return Object({{"driver", "nfs.csi.k8s.io"}}, {{"readyToUse", ready}, {"snapshotHandle", handle}});
+}
+
+TEST(DecideTest, TheFolderOfASnapshotsArchiveIsReplicatedAsTheVolumeOfItsContent) {
+  const Action action = Decide(
+      Event(EventType::kModified, ObjectKind::kVolumeSnapshotContent, Content("nfs1#export#snap-1#snap-1#pvc-1")));
+  EXPECT_EQ(action.kind, Action::Kind::kSyncVolume);
+  EXPECT_EQ(action.volume, "x");
+  EXPECT_EQ(action.source, (NfsSource{"nfs1", "/export/snap-1"}));
+  EXPECT_EQ(DataKeyOf(action), (model::ObjectKey{ObjectKind::kVolumeSnapshotContent, "", "x"}));
+}
+
+TEST(DecideTest, AReadySnapshotFollowsItsContent) {
+  const json status = {{"readyToUse", true}, {"boundVolumeSnapshotContentName", "content-1"}};
+  const Action action = Decide(Event(EventType::kAdded, ObjectKind::kVolumeSnapshot, Object(json::object(), status)));
+  EXPECT_EQ(action.kind, Action::Kind::kSyncClaim);
+  EXPECT_EQ(DataKeyOf(action), (model::ObjectKey{ObjectKind::kVolumeSnapshotContent, "", "content-1"}));
+}
+
+TEST(DecideTest, ASnapshotThatIsNotReadyOrOfAnotherDriverIsIgnoredWithTheReason) {
+  const auto decide = [](ObjectKind kind, const json& object) {
+    return Decide(Event(EventType::kAdded, kind, object));
+  };
+  const std::string handle = "nfs1#export#snap-1#snap-1#pvc-1";
   for (const ObjectKind kind : {ObjectKind::kVolumeSnapshot, ObjectKind::kVolumeSnapshotContent}) {
-    const Action ready = Decide(Event(EventType::kAdded, kind, Object(json::object(), {{"readyToUse", true}})));
-    EXPECT_EQ(ready.kind, Action::Kind::kHold);
-    EXPECT_FALSE(ready.reason.empty());
-    EXPECT_EQ(Decide(Event(EventType::kAdded, kind, Object(json::object(), {{"readyToUse", false}}))).kind,
-              Action::Kind::kIgnore);
-    EXPECT_EQ(Decide(Event(EventType::kAdded, kind, Object(json::object()))).kind, Action::Kind::kIgnore);
+    for (const json& object : {Content(handle, false), Object({{"driver", "nfs.csi.k8s.io"}})}) {
+      const Action action = decide(kind, object);
+      EXPECT_EQ(action.kind, Action::Kind::kIgnore);
+      EXPECT_EQ(action.reason, "isn't ready to use");
+      EXPECT_FALSE(action.never_replicated) << "its next event may say that it is";
+    }
   }
+  json ceph = Content("0001-0009-rook");
+  ceph["spec"]["driver"] = "rbd.csi.ceph.com";
+  for (const json& object : {ceph, Content("nfs1#export#snap-1"), Content("nfs1#export##x#y")}) {
+    const Action action = decide(ObjectKind::kVolumeSnapshotContent, object);
+    EXPECT_EQ(action.kind, Action::Kind::kIgnore) << object;
+    EXPECT_TRUE(action.never_replicated);
+  }
+  EXPECT_EQ(decide(ObjectKind::kVolumeSnapshot, Object(json::object(), {{"readyToUse", true}})).reason, "isn't bound");
+}
+
+TEST(DecideTest, TheDeletionOfAContentKnowsItsFolder) {
+  const Action action = Decide(
+      Event(EventType::kDeleted, ObjectKind::kVolumeSnapshotContent, Content("nfs1#export#snap-1#snap-1#pvc-1")));
+  EXPECT_EQ(action.kind, Action::Kind::kDelete);
+  EXPECT_EQ(action.volume, "x");
+  EXPECT_EQ(action.source, (NfsSource{"nfs1", "/export/snap-1"}));
 }
 
 TEST(DecideTest, NothingThatIsNoObjectIsActedOn) {

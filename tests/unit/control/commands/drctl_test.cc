@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -59,6 +60,18 @@ class FakePrimary : public v1::Primary::Service {
       volume.mutable_guard()->set_since_nanoseconds(1'700'000'000'500'000'000);
     }
   }
+  // A guard on storage objects.
+  void GuardObjects(const std::string& kind, uint64_t gone, uint64_t before) {
+    const absl::MutexLock lock(&mutex_);
+    v1::Guard& guard = *volumes_.add_object_guards();
+    guard.set_kind(kind);
+    guard.set_reason("nearly all would go");
+    guard.set_entries_gone(gone);
+    guard.set_entries_before(before);
+    guard.set_since_nanoseconds(1'700'000'000'500'000'000);
+    volumes_.mutable_objects()->set_pending(2);
+    volumes_.mutable_objects()->add_following_errors("PersistentVolume: forbidden");
+  }
   // As which `name` is reported while it is synced.
   void Fail(const std::string& name, const std::string& state, const std::string& error) {
     const absl::MutexLock lock(&mutex_);
@@ -105,6 +118,39 @@ class FakePrimary : public v1::Primary::Service {
     response.set_done(true);
     response.mutable_volume()->set_sequence(42);
     writer->Write(response);
+    return grpc::Status::OK;
+  }
+  // Two events, of which the second one changes for a follower, before the agent ends.
+  grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
+                          grpc::ServerWriter<v1::ListEventsResponse>* writer) override {
+    if (request->limit() == 0) return {grpc::StatusCode::FAILED_PRECONDITION, "takes in no events"};
+    v1::ListEventsResponse response;
+    v1::ObjectEventRecord& event = *response.mutable_event();
+    event.set_event_id("e1");
+    event.set_type("ADDED");
+    event.set_kind("PersistentVolume");
+    event.set_name("pv1");
+    event.set_observed_at_nanoseconds(1'700'000'000'500'000'000);
+    event.set_source("webhook");
+    event.set_rule("forward,volumes");
+    event.set_outcome("done");
+    event.set_forwarding("failed");
+    event.set_forwarding_detail("eda: 400");
+    if (request->limit() > 1) writer->Write(response);
+    event.Clear();
+    event.set_event_id("e2");
+    event.set_type("DELETED");
+    event.set_kind("PersistentVolumeClaim");
+    event.set_namespace_name("shop");
+    event.set_name("db\x1b[2J");
+    event.set_observed_at_nanoseconds(1'700'000'001'000'000'000);
+    event.set_source("watch");
+    event.set_outcome("pending");
+    event.set_detail("DR is away");
+    writer->Write(response);
+    event.set_outcome("done");
+    event.clear_detail();
+    if (request->follow()) writer->Write(response);
     return grpc::Status::OK;
   }
   grpc::Status ApproveGuard(grpc::ServerContext*, const v1::ApproveGuardRequest* request,
@@ -280,6 +326,25 @@ TEST_F(DrctlTest, StatusHasTheDocumentedShape) {
   EXPECT_EQ(volume.at("strategy"), "rsync");
   EXPECT_EQ(volume.at("last_acknowledged"), "2023-11-14T22:13:20.5+00:00");
   EXPECT_EQ(volume.at("replica").at("state"), "standby");
+  EXPECT_EQ(document.at("sync"), nullptr);
+}
+
+TEST_F(DrctlTest, StatusTellsOfTheScheduledSyncAndMakesNoState) {
+  WriteConfig("pairs: [" + Pair("local") + "]\nclusters: {primary: {kubeconfig: nowhere}}\nstate_dir: state\n");
+  const json sync = json::parse(Drctl({"status", "-o", "json"}).out).at("sync");
+  EXPECT_EQ(sync.at("cron"), "0 * * * *");
+  EXPECT_EQ(sync.at("last_run"), nullptr);
+  EXPECT_THAT(Drctl({"status"}).out, HasSubstr("scheduled sync: no run yet"));
+  EXPECT_EQ(json::parse(Drctl({"sync", "list", "-o", "json"}).out).at("runs").size(), 0u);
+  EXPECT_EQ(Drctl({"sync", "report"}).code, 2);
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("state")));
+}
+
+TEST_F(DrctlTest, ACronExpressionIsCheckedWithTheConfiguration) {
+  WriteConfig("pairs: [" + Pair("local") + "]\nschedule: {cron: '61 * * * *'}\n");
+  const Result result = RunTool({"config", "check", folder_.File("control.yaml")});
+  EXPECT_EQ(result.code, 2);
+  EXPECT_THAT(result.err, HasSubstr("schedule: minute: '61'"));
 }
 
 TEST_F(DrctlTest, StatusAsATable) {
@@ -567,6 +632,52 @@ TEST_F(DrctlTest, GuardListSaysWhatIsHeldBack) {
   EXPECT_THAT(Drctl({"volumes", "show", "web"}).out, HasSubstr("guard.entries_gone"));
 }
 
+TEST_F(DrctlTest, EventsTailShowsWhatBecameOfEachEvent) {
+  const Result list = Drctl({"events", "tail", "-o", "json"});
+  EXPECT_EQ(list.code, 0) << list.err;
+  const json events = json::parse(list.out).at("events");
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events.at(0), json({{"event_id", "e1"},
+                                {"pair", "local"},
+                                {"observed_at", "2023-11-14T22:13:20.5+00:00"},
+                                {"type", "ADDED"},
+                                {"kind", "PersistentVolume"},
+                                {"namespace", nullptr},
+                                {"name", "pv1"},
+                                {"source", "webhook"},
+                                {"rule", "forward,volumes"},
+                                {"outcome", "done"},
+                                {"detail", nullptr},
+                                {"forwarding", "failed"},
+                                {"forwarding_detail", "eda: 400"}}));
+  EXPECT_EQ(events.at(1).at("rule"), nullptr);
+  EXPECT_EQ(events.at(1).at("detail"), "DR is away");
+  EXPECT_EQ(json::parse(Drctl({"events", "tail", "--limit", "1", "-o", "json"}).out).at("events").size(), 1u);
+  const std::string table = Drctl({"events", "tail"}).out;
+  EXPECT_THAT(table, AllOf(HasSubstr("PersistentVolume pv1"), HasSubstr("done; forwarding failed: eda: 400"),
+                           HasSubstr("shop/db\\x1b[2J"), HasSubstr("pending: DR is away")));
+  EXPECT_EQ(Drctl({"events", "tail", "--limit", "0"}).code, 5);
+  EXPECT_EQ(Drctl({"events", "tail", "--pair", "none"}).code, 2);
+}
+
+TEST_F(DrctlTest, EventsTailFollowsUntilTheAgentEndsAndSaysSo) {
+  const Result result = Drctl({"events", "tail", "--follow", "-o", "json"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, HasSubstr("its agent was stopped"));
+  std::istringstream lines(result.out);
+  std::vector<std::string> outcomes;
+  for (std::string line; std::getline(lines, line);) outcomes.push_back(json::parse(line).at("outcome"));
+  EXPECT_EQ(outcomes, (std::vector<std::string>{"done", "pending", "done"}));
+}
+
+TEST_F(DrctlTest, EventsOfAPairThatCanBeAskedAreShownBesideOneThatCannot) {
+  WriteConfig("pairs: [" + Pair("local") + ", {name: away, primary: '127.0.0.1:1', dr: '127.0.0.1:1'}]\n");
+  const Result result = Drctl({"events", "tail", "-o", "json"});
+  EXPECT_EQ(result.code, 4);
+  EXPECT_THAT(result.err, HasSubstr("pair away"));
+  EXPECT_EQ(json::parse(result.out).at("events").size(), 2u);
+}
+
 TEST_F(DrctlTest, GuardApproveApprovesWhatWasShown) {
   primary_.Add("web");
   primary_.Guard("web", 600, 1000);
@@ -583,6 +694,29 @@ TEST_F(DrctlTest, GuardApproveApprovesWhatWasShown) {
   EXPECT_EQ(unasked.code, 0) << unasked.err;
   EXPECT_EQ(json::parse(unasked.out).at("approved").at("entries_gone"), 700);
   EXPECT_EQ(primary_.Approved(), "web deletion 700");
+}
+
+TEST_F(DrctlTest, AGuardOnStorageObjectsIsShownAndApprovedByItsKind) {
+  primary_.Add("web");
+  primary_.GuardObjects("objects:PersistentVolume", 6, 8);
+  primary_.GuardObjects("cluster", 0, 0);
+  const json guards = json::parse(Drctl({"guard", "list", "-o", "json"}).out).at("guards");
+  ASSERT_EQ(guards.size(), 2u);
+  EXPECT_EQ(guards.at(0).at("name"), "objects:PersistentVolume");
+  EXPECT_EQ(guards.at(0).at("entries_gone"), 6);
+  EXPECT_EQ(guards.at(1).at("name"), "cluster");
+  EXPECT_THAT(Drctl({"status"}).out, AllOf(HasSubstr("pair local: nearly all would go"),
+                                           HasSubstr("can't be followed: PersistentVolume: forbidden")));
+  const json primary = json::parse(Drctl({"status", "-o", "json"}).out).at("pairs").at(0).at("primary");
+  EXPECT_EQ(primary.at("object_guards").at(0).at("entries_before"), 8);
+  EXPECT_EQ(primary.at("objects").at("pending"), 2);
+  EXPECT_EQ(Drctl({"guard", "approve", "objects:PersistentVolume"}).code, 5);
+  EXPECT_EQ(Drctl({"guard", "approve", "objects:PersistentVolumeClaim", "--yes"}).code, 5);
+  EXPECT_THAT(primary_.Approved(), IsEmpty());
+  EXPECT_EQ(Drctl({"guard", "approve", "objects:PersistentVolume", "--yes"}).code, 0);
+  EXPECT_EQ(primary_.Approved(), " objects:PersistentVolume 6");
+  EXPECT_EQ(Drctl({"guard", "approve", "cluster", "--yes"}).code, 0);
+  EXPECT_EQ(primary_.Approved(), " cluster 0");
 }
 
 TEST_F(DrctlTest, GuardApproveInAScriptNeedsYes) {
@@ -676,6 +810,8 @@ TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
                                                                                        {"guard"},
                                                                                        {"guard", "list"},
                                                                                        {"guard", "approve"},
+                                                                                       {"events"},
+                                                                                       {"events", "tail"},
                                                                                        {"serve"},
                                                                                        {"pki"},
                                                                                        {"pki", "init"},
@@ -717,6 +853,13 @@ TEST(DrctlCommandLineTest, ConfigCheckTellsTheKindFromTheName) {
   EXPECT_THAT(as_primary.err, HasSubstr("dr.yaml:1: peer: is missing"));
   std::ofstream(folder.File("x.yaml")) << "";
   EXPECT_EQ(RunTool({"config", "check", folder.File("x.yaml")}).code, 2);
+  EXPECT_EQ(RunTool({"config", "check"}).code, 2);
+  std::ofstream(folder.File("rules.yaml")) << "rules:\n- name: all\n  do: [ignore]\n";
+  EXPECT_EQ(RunTool({"config", "check", "--rules", folder.File("rules.yaml")}).code, 0);
+  std::ofstream(folder.File("rules.yaml")) << "rules:\n- name: all\n  do: [ignroe]\n";
+  const Result bad_rules = RunTool({"config", "check", "--rules", folder.File("rules.yaml")});
+  EXPECT_EQ(bad_rules.code, 2);
+  EXPECT_THAT(bad_rules.err, HasSubstr("rules.yaml:3: rules[0].do[0]: 'ignroe'"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <thread>
 
 #include "tests/support/memory_catalog.h"
@@ -36,6 +37,27 @@ CatalogEntry ClaimEntry(const std::string& name, const std::string& volume) {
   entry.key = ClaimKey(name);
   entry.uid = "c-" + name;
   entry.resource = json{{"spec", {{"volumeName", volume}}}}.dump();
+  return entry;
+}
+
+CatalogEntry ContentEntry(const std::string& name) {
+  CatalogEntry entry;
+  entry.key = {ObjectKind::kVolumeSnapshotContent, "", name};
+  entry.uid = "vsc-" + name;
+  entry.resource = json{{"spec", {{"driver", "nfs.csi.k8s.io"}, {"volumeSnapshotRef", {{"name", "nightly"}}}}},
+                        {"status", {{"snapshotHandle", "nfs1#export#snap-1#snap-1#pvc-1"}}}}
+                       .dump();
+  entry.volume = name;
+  entry.replica_path = "/replicas/snap-1";
+  return entry;
+}
+
+CatalogEntry SnapshotEntry(const std::string& name, const std::string& content) {
+  CatalogEntry entry;
+  entry.key = {ObjectKind::kVolumeSnapshot, "shop", name};
+  entry.uid = "vs-" + name;
+  entry.resource = json{{"spec", json::object()}, {"status", {{"boundVolumeSnapshotContentName", content}}}}.dump();
+  entry.volume = content;
   return entry;
 }
 
@@ -91,6 +113,29 @@ class RecordingApplier : public ObjectApplier {
   int attempts_ = 0;
 };
 
+// Knows the archives that are at DR, by content.
+class ArchivesAtDr : public SnapshotCheck {
+ public:
+  absl::Status Check(const CatalogEntry& content) override {
+    absl::MutexLock lock(&mutex_);
+    ++checks_;
+    return there_.contains(content.key.name) ? absl::OkStatus() : absl::FailedPreconditionError("no archive");
+  }
+  void Add(const std::string& content) {
+    absl::MutexLock lock(&mutex_);
+    there_.insert(content);
+  }
+  int Checks() {
+    absl::MutexLock lock(&mutex_);
+    return checks_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::set<std::string> there_;
+  int checks_ = 0;
+};
+
 class FollowerTest : public testing::Test {
  protected:
   void Start(absl::Duration resync = absl::Hours(1), int workers = 1) {
@@ -101,7 +146,7 @@ class FollowerTest : public testing::Test {
     options.resync_interval = resync;
     options.retry_first = absl::Milliseconds(1);
     options.retry_longest = absl::Milliseconds(5);
-    follower_.emplace(options, catalog_, applier_);
+    follower_.emplace(options, catalog_, applier_, snapshots_);
     thread_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
   }
   void Put(const CatalogEntry& entry) { ASSERT_EQ(catalog_.Put(entry), absl::OkStatus()); }
@@ -122,6 +167,7 @@ class FollowerTest : public testing::Test {
 
   tests::MemoryCatalog catalog_;
   RecordingApplier applier_;
+  ArchivesAtDr snapshots_;
   std::optional<Follower> follower_;
   std::jthread thread_;
 };
@@ -190,6 +236,22 @@ TEST_F(FollowerTest, VolumesComeBeforeClaimsAndClaimsGoBeforeVolumes) {
   ExpectSettled();
   EXPECT_EQ(applier_.Done(),
             (Calls{"apply gate", "delete a c-a", "delete pv-a u1", "apply pv-b", "apply last", "apply b"}));
+}
+
+TEST_F(FollowerTest, ASnapshotIsAppliedWhenItsArchiveIsThere) {
+  Put(SnapshotEntry("nightly", "content-1"));
+  Put(ContentEntry("content-1"));
+  Put(VolumeEntry("pv1"));
+  Start();
+  Expect("it to be looked for", [this] { return snapshots_.Checks() >= 2; });
+  EXPECT_EQ(DoneOnce(1), (Calls{"apply pv1"}));
+  Expect("two problems", [this] { return follower_->Status().problems.size() == 2; });
+  EXPECT_EQ(follower_->Status().problems[0].message,
+            "VolumeSnapshot shop/nightly waits for VolumeSnapshotContent content-1");
+  EXPECT_EQ(follower_->Status().problems[1].message, "no archive");
+  snapshots_.Add("content-1");
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done(), (Calls{"apply pv1", "apply content-1", "apply nightly"}));
 }
 
 TEST_F(FollowerTest, ALostConnectionIsMadeAgainAndNothingIsDoneTwice) {

@@ -73,6 +73,10 @@ watch: {backend: inotify, quiet_period: 50ms, max_delay: 5s, rescan_interval: 2h
 capture: {strategy: rsync}
 guard: {max_delete_fraction: 0.25, min_files: 7}
 kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
+webhook: {listen: "127.0.0.1:1", token_file: token, hmac_secret_file: secret, max_body: 2MiB, tls: {cert: c, key: k}}
+forward:
+  - {name: eda, url: "https://eda:5000/endpoint", token_file: t, hmac_secret_file: h, ca: ca.crt}
+  - url: http://127.0.0.1:5001
 )"));
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->listen, "[::1]:1");
@@ -91,6 +95,47 @@ kubernetes: {kubeconfig: kube.yaml, context: admin, namespaces: [shop]}
   EXPECT_EQ(config->kubernetes->cluster.kubeconfig, folder_ / "kube.yaml");
   EXPECT_EQ(config->kubernetes->cluster.context, "admin");
   EXPECT_THAT(config->kubernetes->namespaces, ElementsAre("shop"));
+  ASSERT_TRUE(config->webhook.has_value());
+  EXPECT_EQ(config->webhook->listen, "127.0.0.1:1");
+  EXPECT_EQ(config->webhook->token_file, folder_ / "token");
+  EXPECT_EQ(config->webhook->hmac_secret_file, folder_ / "secret");
+  EXPECT_EQ(config->webhook->max_body, uint64_t{2} << 20);
+  EXPECT_EQ(config->webhook->tls.value().key, folder_ / "k");
+  EXPECT_THAT(config->webhook->namespaces, ElementsAre("shop"));
+  ASSERT_EQ(config->forward.size(), 2u);
+  EXPECT_EQ(config->forward[0].ca, folder_ / "ca.crt");
+  EXPECT_EQ(config->forward[1].name, "http://127.0.0.1:5001");
+  EXPECT_EQ(config->rules.size(), 5u) << "the built-in ones";
+}
+
+TEST_F(ConfigTest, TheRulesFileIsFollowedAndItsMistakesNameItsLine) {
+  std::ofstream(folder_ / "rules.yaml") << "rules:\n- name: nothing\n  do: [ignore]\n";
+  const std::string text = std::string(kSmallestPrimary) + "rules_file: rules.yaml\n";
+  const auto config = LoadPrimaryConfig(Write(text));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->rules.at(0).name, "nothing");
+  std::ofstream(folder_ / "rules.yaml") << "rules:\n- name: nothing\n  do: [ignroe]\n";
+  EXPECT_THAT(PrimaryError(text), HasSubstr("rules.yaml:3: rules[0].do[0]: 'ignroe'"));
+}
+
+TEST_F(ConfigTest, TheWebhookTakesItsNamespacesFromWhereTheyAre) {
+  const std::string base = std::string(kSmallestPrimary) + "webhook: {token_file: t";
+  ASSERT_EQ(setenv("WATCH_NAMESPACES", "a, b", 1), 0);
+  EXPECT_THAT(LoadPrimaryConfig(Write(base + "}\n"))->webhook->namespaces, ElementsAre("a", "b"));
+  EXPECT_THAT(LoadPrimaryConfig(Write(base + ", namespaces: [c]}\n"))->webhook->namespaces, ElementsAre("c"));
+  unsetenv("WATCH_NAMESPACES");
+  EXPECT_THAT(LoadPrimaryConfig(Write(base + "}\n"))->webhook->namespaces, IsEmpty());
+}
+
+TEST_F(ConfigTest, ForwardingMistakesAreNamed) {
+  const std::string base = std::string(kSmallestPrimary) + "webhook: {token_file: t}\n";
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"ftp://x\"}]\n"), HasSubstr("test.yaml:5: forward[0].url"));
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"http://u:p@x\"}]\n"), HasSubstr("without a password"));
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"http://\"}]\n"), HasSubstr("forward[0].url"));
+  EXPECT_THAT(PrimaryError(base + "forward: [{url: \"http://x\"}, {url: \"http://x\"}]\n"),
+              HasSubstr("forward[1].url: 'http://x' is forward[0], too"));
+  EXPECT_THAT(PrimaryError(std::string(kSmallestPrimary) + "forward: [{url: \"http://x\"}]\n"),
+              HasSubstr("there are no events to forward"));
 }
 
 TEST_F(ConfigTest, UnknownKeyNamesLineAndKnownKeys) {
@@ -209,6 +254,60 @@ keep_annotations: []
   EXPECT_EQ(config->clusters.dr->kubeconfig, folder_ / "dr.kubeconfig");
   EXPECT_EQ(config->storage_class_map.at("gold"), "silver");
   EXPECT_THAT(config->keep_annotations, IsEmpty());
+}
+
+constexpr char kSmallestControl[] = "tls: {ca: a, cert: b, key: c}\npairs: [{name: x, primary: p:1, dr: d:1}]\n";
+
+TEST_F(ConfigTest, TheScheduledSyncIsRead) {
+  const auto plain = LoadControlConfig(Write(kSmallestControl));
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_TRUE(plain->schedule.enabled);
+  EXPECT_EQ(plain->schedule.cron, "0 * * * *");
+  EXPECT_EQ(plain->schedule.time_zone, "UTC");
+  EXPECT_EQ(plain->stale.max_fraction, 0.25);
+  EXPECT_FALSE(plain->clusters.primary.has_value());
+  const auto config = LoadControlConfig(Write(std::string(kSmallestControl) + R"(
+clusters: {primary: {kubeconfig: primary.kubeconfig}, dr: {kubeconfig: dr.kubeconfig}}
+namespaces: [shop, bank]
+state_dir: state
+schedule: {cron: "30 2 * * *", time_zone: Europe/Berlin, enabled: false}
+sync: {parallelism: 2, volume_timeout: 10m}
+stale: {enabled: false, max_fraction: 0.1, min_objects: 1}
+notify:
+  email: {smtp_url: "smtp://mail:587", user: u, password_file: secret, from: a@example.com, to: [b@example.com], when: always}
+  webhooks: [{url: "https://hook/x", token_file: token, hmac_secret_file: hmac}]
+)"));
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->clusters.primary->kubeconfig, folder_ / "primary.kubeconfig");
+  EXPECT_THAT(config->namespaces, ElementsAre("shop", "bank"));
+  EXPECT_EQ(config->state_dir, folder_ / "state");
+  EXPECT_EQ(config->schedule.cron, "30 2 * * *");
+  EXPECT_EQ(config->sync.volume_timeout, absl::Minutes(10));
+  EXPECT_EQ(config->notify.email->starttls, StartTls::kRequired);
+  EXPECT_EQ(config->notify.email->when, MailWhen::kAlways);
+  EXPECT_EQ(config->notify.webhooks.at(0).token_file, folder_ / "token");
+}
+
+TEST_F(ConfigTest, NotificationsThatCantWorkOrLeakAreRefused) {
+  const auto error = [this](const std::string& notify) {
+    return std::string(
+        MessageOf(LoadControlConfig(Write(std::string(kSmallestControl) + "notify: {" + notify + "}\n")).status()));
+  };
+  const std::string email = "email: {smtp_url: 'smtp://m:25', from: a@b, to: [c@d]";
+  EXPECT_EQ(error(email + "}"), "");
+  EXPECT_THAT(error(email + ", user: u}"), HasSubstr("belong together"));
+  EXPECT_THAT(error(email + ", user: u, password_file: p, starttls: off}"), HasSubstr("unencrypted"));
+  EXPECT_THAT(error(email + ", user: u, password_file: p, starttls: optional}"), HasSubstr("unencrypted"));
+  EXPECT_THAT(error("email: {smtp_url: 'http://m', from: a@b, to: [c@d]}"), HasSubstr("notify.email.smtp_url"));
+  EXPECT_THAT(error("email: {smtp_url: 'smtp://u:p@m', from: a@b, to: [c@d]}"), HasSubstr("without a user"));
+  EXPECT_THAT(error("email: {smtp_url: 'smtp://m', from: a@b, to: []}"), HasSubstr("notify.email.to"));
+  for (const char* const wrong : {"'a'", "'@b'", "'a@'", "'a b@c'", "'<a@b>'", "\"a@b\\r\\nX: y\"", "'a@b@c'"}) {
+    EXPECT_THAT(error("email: {smtp_url: 'smtp://m', to: [c@d], from: " + std::string(wrong) + "}"),
+                HasSubstr("write a bare mail address"))
+        << wrong;
+  }
+  EXPECT_THAT(error("webhooks: [{url: 'ftp://x'}]"), HasSubstr("notify.webhooks[0].url"));
+  EXPECT_THAT(error("webhooks: [{url: 'https://x'}, {url: 'https://x'}]"), HasSubstr("keep one"));
 }
 
 TEST_F(ConfigTest, ControlPairsNeedDifferentNames) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 
+#include "tests/sim/fake_clock.h"
 #include "tests/support/http_test_server.h"
 #include "tests/support/temp_dir.h"
 
@@ -70,6 +71,14 @@ TEST(StatusOfResponseTest, RetryAfterAndReasonAreCarried) {
   EXPECT_EQ(RetryAfter(status), absl::Seconds(7));
   EXPECT_EQ(ApiReason(status), "TooManyRequests");
   EXPECT_NE(MessageOf(status).find("slow down"), std::string_view::npos);
+  const auto until = [](std::map<std::string, std::string> headers) {
+    return RetryAfter(StatusOfResponse({.status = 503, .headers = std::move(headers), .body = ""}, "GET x"));
+  };
+  EXPECT_EQ(until({{"retry-after", "Wed, 25 Nov 2026 10:00:30 GMT"}, {"date", "Wed, 25 Nov 2026 10:00:00 GMT"}}),
+            absl::Seconds(30));
+  EXPECT_EQ(until({{"retry-after", "Wed, 25 Nov 2020 10:00:30 GMT"}}), absl::ZeroDuration());
+  EXPECT_EQ(until({{"retry-after", "soon"}}), std::nullopt);
+  EXPECT_EQ(until({{"retry-after", "-3"}}), std::nullopt);
   const absl::Status plain = StatusOfResponse({.status = 502, .headers = {}, .body = "bad gateway"}, "GET x");
   EXPECT_EQ(RetryAfter(plain), std::nullopt);
   EXPECT_NE(MessageOf(plain).find("bad gateway"), std::string_view::npos);
@@ -112,6 +121,82 @@ TEST(ClientTest, AListWithABrokenPageIsAnError) {
     reply.Send(200, Page({"a"}, "more"));
   });
   EXPECT_TRUE(absl::IsUnavailable(Client(AccessTo(server)).List(kPersistentVolumes, "").status()));
+}
+
+// What a list lacks may be deleted at DR: whatever makes it doubtful that it is everything is an error.
+TEST(ClientTest, AListThatCannotBeEverythingIsAnError) {
+  const char* const kAnswers[] = {
+      R"({"metadata":{"resourceVersion":"70","remainingItemCount":7},"items":[{"metadata":{"name":"a"}}]})",
+      R"({"metadata":{"resourceVersion":""},"items":[]})",
+      R"({"metadata":{},"items":[]})",
+      R"({"metadata":{"resourceVersion":"70"}})",
+      R"({"metadata":{"resourceVersion":"70"},"items":{}})",
+      R"({"metadata":{"resourceVersion":"70"},"items":["a"]})",
+      R"({"metadata":{"resourceVersion":"70"},"items":[{"metadata":{}}]})",
+  };
+  for (const char* answer : kAnswers) {
+    HttpTestServer server([&](const TestRequest&, TestReply& reply) { reply.Send(200, answer); });
+    EXPECT_TRUE(absl::IsUnavailable(Client(AccessTo(server)).List(kPersistentVolumes, "").status())) << answer;
+  }
+  HttpTestServer no_items([](const TestRequest&, TestReply& reply) {
+    reply.Send(200, R"({"metadata":{"resourceVersion":"70"},"items":null})");
+  });
+  EXPECT_TRUE(Client(AccessTo(no_items)).List(kPersistentVolumes, "").ok());
+}
+
+TEST(ClientTest, PagesOfTwoVersionsAreNoList) {
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    const bool second = request.target.find("continue=") != std::string::npos;
+    reply.Send(200, second ? Page({"b"}, "", "71") : Page({"a"}, "more", "70"));
+  });
+  EXPECT_TRUE(absl::IsUnavailable(Client(AccessTo(server)).List(kPersistentVolumes, "").status()));
+}
+
+TEST(ClientTest, AListWhoseSecondPageBreaksOffIsAnError) {
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    if (request.target.find("continue=") == std::string::npos) return reply.Send(200, Page({"a"}, "more"));
+    reply.Begin(200);
+    reply.Chunk(R"({"metadata":{"resourceVersion":"70"},"items":[)");
+    reply.BreakOff();
+  });
+  EXPECT_TRUE(absl::IsUnavailable(Client(AccessTo(server)).List(kPersistentVolumes, "").status()));
+}
+
+TEST(ClientTest, AServerThatAcceptsAndSaysNothingIsGivenUp) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Hold(); });
+  const Client client(AccessTo(server), {.request_timeout = absl::Milliseconds(100)});
+  EXPECT_TRUE(absl::IsDeadlineExceeded(client.List(kPersistentVolumes, "").status()));
+}
+
+TEST(ClientTest, ATokenFileIsReadAgainAfterAMinute) {
+  const tests::TempDir folder;
+  std::ofstream(folder.File("token")) << "old";
+  HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Send(200, "{}"); });
+  ClusterAccess access = AccessTo(server);
+  access.token_file = folder.File("token");
+  sim::FakeClock clock;
+  const Client client(access, {}, clock);
+  EXPECT_TRUE(client.Version().ok());
+  std::ofstream(folder.File("token")) << "new";
+  clock.Advance(absl::Seconds(59));
+  EXPECT_TRUE(client.Version().ok());
+  clock.Advance(absl::Seconds(2));
+  EXPECT_TRUE(client.Version().ok());
+  std::vector<std::string> tokens;
+  for (const TestRequest& request : server.Requests()) tokens.push_back(request.headers.at("authorization"));
+  EXPECT_EQ(tokens, (std::vector<std::string>{"Bearer old", "Bearer old", "Bearer new"}));
+}
+
+TEST(ClientTest, AClusterIsRecognisedByItsOldestNamespace) {
+  HttpTestServer server([](const TestRequest& request, TestReply& reply) {
+    const bool right = request.target == "/api/v1/namespaces/kube-system";
+    reply.Send(right ? 200 : 404, right ? R"({"metadata":{"uid":"u-1"}})" : "{}");
+  });
+  const auto uid = ClusterUid(Client(AccessTo(server)));
+  ASSERT_TRUE(uid.ok()) << uid.status();
+  EXPECT_EQ(*uid, "u-1");
+  HttpTestServer nameless([](const TestRequest&, TestReply& reply) { reply.Send(200, "{}"); });
+  EXPECT_FALSE(ClusterUid(Client(AccessTo(nameless))).ok());
 }
 
 TEST(ClientTest, AnAnswerThatIsNoKubernetesIsUnavailable) {

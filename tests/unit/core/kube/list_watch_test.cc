@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <string>
 #include <thread>
@@ -33,6 +34,17 @@ std::string Event(const std::string& type, const json& object) {
 
 const char kExpired[] = R"({"kind":"Status","code":410,"reason":"Expired","message":"too old"})";
 
+// Stands still until it is moved, by any thread.
+class SharedClock : public Clock {
+ public:
+  absl::Time Now() const override { return absl::UnixEpoch() + Monotonic(); }
+  absl::Duration Monotonic() const override { return absl::Seconds(seconds_.load()); }
+  void Advance(absl::Duration by) { seconds_ += absl::ToInt64Seconds(by); }
+
+ private:
+  std::atomic<int64_t> seconds_ = 1'000;
+};
+
 // Follows PersistentVolumes of a scripted server and writes down what it is told.
 class ListWatchTest : public testing::Test {
  protected:
@@ -48,14 +60,16 @@ class ListWatchTest : public testing::Test {
     client_.emplace(access, ClientOptions{.list_page_size = 2});
     const ListWatchOptions options{.retry_first = absl::Milliseconds(1),
                                    .retry_longest = absl::Milliseconds(5),
-                                   .not_served_retry = absl::Milliseconds(5)};
+                                   .not_served_retry = absl::Milliseconds(5),
+                                   .doubt_retry = absl::Seconds(7)};
     ListWatchCallbacks callbacks{
         .on_event = [this](const model::ObjectEvent& event) { Note(event); },
         .on_synced =
             [this](const std::set<model::ObjectKey>& keys) { NoteLine("SYNCED " + std::to_string(keys.size())); },
-        .on_state = [this](const WatchState& state) { NoteState(state); }};
+        .on_state = [this](const WatchState& state) { NoteState(state); },
+        .is_doubted = [this] { return doubted_.load(); }};
     thread_ = std::jthread([this, callbacks, options](std::stop_token stop) {
-      ListWatch(*client_, model::ObjectKind::kPersistentVolume, callbacks, options).Run(stop);
+      ListWatch(*client_, model::ObjectKind::kPersistentVolume, callbacks, options, clock_).Run(stop);
     });
   }
 
@@ -88,6 +102,9 @@ class ListWatchTest : public testing::Test {
     }
     return targets;
   }
+
+  std::atomic<bool> doubted_ = false;
+  SharedClock clock_;
 
  private:
   void Serve(const TestRequest& request, TestReply& reply) {
@@ -197,6 +214,46 @@ TEST_F(ListWatchTest, AListThatFailsHalfWayDeletesNothing) {
   EXPECT_EQ(LinesOnce(5), (Lines{"ADDED a u1@1", "ADDED b u2@2", "SYNCED 2", "DELETED a u1@1", "SYNCED 1"}));
   EXPECT_EQ(StatesOnce(4), (std::vector{WatchState::Kind::kSynced, WatchState::Kind::kFailing,
                                         WatchState::Kind::kFailing, WatchState::Kind::kSynced}));
+}
+
+TEST_F(ListWatchTest, WhatAListLacksIsConcludedAndWhatIsSeenIsNot) {
+  Follow(
+      {Sends(ListOf({Volume("a", "u1", "1"), Volume("b", "u2", "2"), Volume("c", "u3", "3")}, "10")),
+       Sends(ListOf({Volume("c", "u4", "20")}, "30"))},
+      {Streams(Event("DELETED", Volume("b", "u2", "13")) + R"({"type":"ERROR","object":)" + kExpired + "}\n", false)});
+  EXPECT_EQ(LinesOnce(9), (Lines{"ADDED a u1@1", "ADDED b u2@2", "ADDED c u3@3", "SYNCED 3", "DELETED b u2@13",
+                                 "DELETED a u1@1", "DELETED c u3@3", "ADDED c u4@20", "SYNCED 1"}));
+  std::map<std::string, bool> concluded;
+  for (const model::ObjectEvent& event : Events()) {
+    if (event.type == model::EventType::kDeleted) concluded[event.key.name] = event.concluded;
+  }
+  EXPECT_EQ(concluded, (std::map<std::string, bool>{{"a", true}, {"b", false}, {"c", true}}));
+}
+
+TEST_F(ListWatchTest, ADoubtedListIsReadAgain) {
+  doubted_ = true;
+  Follow({Sends(ListOf({}, "10")), Sends(ListOf({Volume("a", "u1", "1")}, "20"))}, {Streams("", false)});
+  EXPECT_EQ(LinesOnce(3), (Lines{"SYNCED 0", "ADDED a u1@1", "SYNCED 1"}));
+  EXPECT_NE(WatchTargets().at(0).find("timeoutSeconds=7&"), std::string::npos) << WatchTargets().at(0);
+}
+
+// A cluster that was restored to an earlier state says nothing until it has come to the version that is asked for.
+TEST_F(ListWatchTest, AWatchThatEndsWithoutAWordLeadsToAList) {
+  const auto silent = [this](TestReply& reply) {
+    reply.Begin(200);
+    clock_.Advance(absl::Minutes(5));
+  };
+  Follow({Sends(ListOf({Volume("a", "u1", "90")}, "100")), Sends(ListOf({Volume("b", "u2", "5")}, "7"))},
+         {Streams(Event("BOOKMARK", Volume("", "", "101")), false), silent});
+  EXPECT_EQ(LinesOnce(5), (Lines{"ADDED a u1@90", "SYNCED 1", "DELETED a u1@90", "ADDED b u2@5", "SYNCED 1"}));
+}
+
+TEST_F(ListWatchTest, WhatIsKnownOutlivesAKindThatIsNotServedForAWhile) {
+  const std::string not_found = R"({"kind":"Status","code":404,"reason":"NotFound","message":"no such kind"})";
+  Follow({Sends(ListOf({Volume("a", "u1", "1")}, "10")), Sends(not_found, 404), Sends(ListOf({}, "20"))},
+         {Sends(not_found, 404)});
+  EXPECT_EQ(LinesOnce(4), (Lines{"ADDED a u1@1", "SYNCED 1", "DELETED a u1@1", "SYNCED 0"}));
+  EXPECT_TRUE(Events().at(1).concluded) << "nobody saw it go";
 }
 
 TEST_F(ListWatchTest, AKindThatIsNotServedIsSaidOnceAndFoundLater) {

@@ -99,7 +99,7 @@ TEST_F(RpcTest, ARoleMayNotCallWhatTheTableDoesNotAllow) {
 
   grpc::ClientContext context;
   v1::PutObjectResponse response;
-  const auto put = v1::Catalog::NewStub(Channel(Role::kControl))->PutObject(&context, {}, &response);
+  const auto put = v1::Catalog::NewStub(Channel(Role::kDr))->PutObject(&context, {}, &response);
   EXPECT_EQ(put.error_code(), grpc::StatusCode::PERMISSION_DENIED);
 }
 

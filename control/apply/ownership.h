@@ -1,0 +1,21 @@
+// ownership.h: what Understudy made at DR, told by the label and the annotation that Transform gives. Pure.
+#pragma once
+
+#include <string>
+
+#include "nlohmann/json.hpp"
+
+namespace understudy::control {
+
+// The uid of the primary's object that `object` was made from; empty when it doesn't say.
+[[nodiscard]] std::string SourceUidOf(const nlohmann::json& object);
+[[nodiscard]] bool IsOurs(const nlohmann::json& object);
+[[nodiscard]] bool IsTerminating(const nlohmann::json& object);
+// status.phase; empty when there is none.
+[[nodiscard]] std::string PhaseOf(const nlohmann::json& object);
+
+// A member of an object: null when there is none; as text, empty when it is no text.
+[[nodiscard]] const nlohmann::json& At(const nlohmann::json& object, std::string_view key);
+[[nodiscard]] std::string TextAt(const nlohmann::json& object, std::string_view key);
+
+}  // namespace understudy::control

@@ -1,0 +1,25 @@
+#include "control/commands/clusters.h"
+
+#include <fmt/format.h>
+
+namespace understudy::control {
+
+absl::StatusOr<kube::ClusterAccess> AccessTo(const std::optional<config::ClusterConfig>& cluster,
+                                             const std::string& name) {
+  if (!cluster) {
+    return absl::InvalidArgumentError(
+        fmt::format("the configuration names no {0} cluster: write clusters: {{{0}: {{kubeconfig: FILE}}}}", name));
+  }
+  if (cluster->in_cluster) return kube::LoadInCluster();
+  return kube::LoadKubeconfig(cluster->kubeconfig.native(), cluster->context);
+}
+
+TransformOptions TransformOptionsOf(const config::ControlConfig& config, const std::string& dr_server) {
+  TransformOptions options;
+  options.dr_server = dr_server;
+  options.storage_class_map = config.storage_class_map;
+  options.kept_annotations = config.keep_annotations;
+  return options;
+}
+
+}  // namespace understudy::control

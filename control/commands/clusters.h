@@ -1,0 +1,19 @@
+// clusters.h: the clusters of a configuration, and what is the same wherever storage objects are brought to DR.
+#pragma once
+
+#include <string>
+
+#include "control/apply/transform.h"
+#include "core/base/status.h"
+#include "core/config/control_config.h"
+#include "core/kube/access.h"
+
+namespace understudy::control {
+
+// INVALID_ARGUMENT: the configuration doesn't name the cluster (`name`: primary or dr); or as LoadKubeconfig.
+[[nodiscard]] absl::StatusOr<kube::ClusterAccess> AccessTo(const std::optional<config::ClusterConfig>& cluster,
+                                                           const std::string& name);
+
+[[nodiscard]] TransformOptions TransformOptionsOf(const config::ControlConfig& config, const std::string& dr_server);
+
+}  // namespace understudy::control

@@ -1,0 +1,168 @@
+#include "control/commands/sync_service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "control/apply/applier.h"
+#include "control/commands/clusters.h"
+#include "control/commands/pair_agents.h"
+#include "control/report/render.h"
+#include "control/sync/kube_reader.h"
+#include "control/sync/scheduler.h"
+#include "core/base/log.h"
+#include "core/base/wait.h"
+
+namespace understudy::control {
+namespace {
+
+constexpr absl::Duration kOutboxInterval = absl::Seconds(5);
+
+// The namespaces of one run. INVALID_ARGUMENT: one that isn't configured.
+absl::StatusOr<std::vector<std::string>> NamespacesOf(const config::ControlConfig& config,
+                                                      const std::vector<std::string>& asked) {
+  if (asked.empty()) return config.namespaces;
+  for (const std::string& name : asked) {
+    const bool known = config.namespaces.empty() ||
+                       std::find(config.namespaces.begin(), config.namespaces.end(), name) != config.namespaces.end();
+    if (!known) {
+      return absl::InvalidArgumentError(
+          fmt::format("namespace {} isn't one of the configuration's namespaces", Printable(name)));
+    }
+  }
+  return asked;
+}
+
+void LogEnd(const absl::StatusOr<Report>& report) {
+  if (!report.ok()) {
+    spdlog::error("a run of the scheduled sync couldn't be recorded: {}", MessageOf(report.status()));
+    return;
+  }
+  spdlog::log(HasProblems(*report) ? spdlog::level::warn : spdlog::level::info, "{} run={}", SubjectOf(*report),
+              report->run);
+}
+
+}  // namespace
+
+struct SyncEngine::Parts {
+  Parts(config::ControlConfig given, kube::ClusterAccess primary_access, kube::ClusterAccess dr_access)
+      : config(std::move(given)), primary(std::move(primary_access)), dr(std::move(dr_access)) {}
+
+  const config::ControlConfig config;
+  const kube::Client primary;
+  const kube::Client dr;
+  const KubeReader primary_reader{primary};
+  const KubeReader dr_reader{dr};
+  KubeApplier applier{dr};
+  std::vector<std::unique_ptr<PairAgents>> pairs;
+};
+
+absl::StatusOr<std::unique_ptr<SyncEngine>> SyncEngine::Create(const config::ControlConfig& config) {
+  ASSIGN_OR_RETURN(kube::ClusterAccess primary, AccessTo(config.clusters.primary, "primary"));
+  ASSIGN_OR_RETURN(kube::ClusterAccess dr, AccessTo(config.clusters.dr, "dr"));
+  auto parts = std::make_unique<Parts>(config, std::move(primary), std::move(dr));
+  for (const config::PairConfig& pair : config.pairs) {
+    ASSIGN_OR_RETURN(std::unique_ptr<PairAgents> agents, ConnectPair(config, pair));
+    parts->pairs.push_back(std::move(agents));
+  }
+  return std::unique_ptr<SyncEngine>(new SyncEngine(std::move(parts)));
+}
+
+SyncEngine::SyncEngine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+SyncEngine::~SyncEngine() = default;
+
+absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest& request, SyncState& state,
+                                       std::stop_token stop,
+                                       const std::function<void(const RunProgress&)>& on_progress) {
+  const config::ControlConfig& config = parts_->config;
+  RunOptions options;
+  ASSIGN_OR_RETURN(options.namespaces, NamespacesOf(config, request.namespaces));
+  options.id = NewRunId(Clock::System().Now());
+  options.trigger = request.trigger;
+  options.made_up = request.made_up;
+  options.parallelism = config.sync.parallelism;
+  options.bring.dry_run = request.dry_run;
+  options.bring.volume_timeout = config.sync.volume_timeout;
+  options.bring.transform = TransformOptionsOf(config, "");
+  options.stale = {config.stale.enabled, config.stale.max_fraction, config.stale.min_objects};
+  RunParts run{.primary = parts_->primary_reader, .dr = parts_->dr_reader, .applier = parts_->applier, .pairs = {}};
+  for (const std::unique_ptr<PairAgents>& pair : parts_->pairs) run.pairs.push_back(pair.get());
+  return RunAndRecord(lease, options, run, state, config.notify, std::move(stop), on_progress);
+}
+
+struct SyncService::Parts {
+  explicit Parts(const config::ControlConfig& config) : notifier(config.notify) {}
+
+  void MakeRun(const RunLease& lease, bool made_up, std::stop_token stop) {
+    spdlog::info("the scheduled sync begins{}", made_up ? ", made up for what was missed" : "");
+    LogEnd(engine->Run(lease, {.trigger = Trigger::kSchedule, .made_up = made_up}, *state, std::move(stop),
+                       [this](const RunProgress& now) {
+                         const absl::MutexLock lock(&mutex);
+                         running = now;
+                       }));
+    const absl::MutexLock lock(&mutex);
+    running.reset();
+  }
+  void Deliver(std::stop_token stop) {
+    do {
+      // What went wrong was logged, and is tried again.
+      (void)DeliverDue(*state, notifier, Clock::System(), stop);
+    } while (WaitUnlessStopped(stop, kOutboxInterval));
+  }
+
+  // Each outlives what comes after it.
+  std::unique_ptr<SyncState> state;
+  std::unique_ptr<SyncEngine> engine;
+  Notifier notifier;
+  std::unique_ptr<Scheduler> scheduler;  // nullptr: not enabled
+  absl::Mutex mutex;
+  std::optional<RunProgress> running ABSL_GUARDED_BY(mutex);
+  std::jthread outbox;
+  std::jthread schedule;
+};
+
+absl::StatusOr<std::unique_ptr<SyncService>> SyncService::Start(const config::ControlConfig& config) {
+  if (!config.clusters.primary) return nullptr;
+  auto parts = std::make_unique<Parts>(config);
+  ASSIGN_OR_RETURN(const CronSchedule schedule, ParseSchedule(config.schedule.cron, config.schedule.time_zone));
+  ASSIGN_OR_RETURN(parts->engine, SyncEngine::Create(config));
+  ASSIGN_OR_RETURN(parts->state, SyncState::Open(config.state_dir));
+  Parts* const raw = parts.get();
+  if (config.schedule.enabled) {
+    parts->scheduler = std::make_unique<Scheduler>(schedule, *parts->state,
+                                                   [raw](const RunLease& lease, bool made_up, std::stop_token stop) {
+                                                     raw->MakeRun(lease, made_up, std::move(stop));
+                                                   });
+    parts->schedule = std::jthread([raw](std::stop_token stop) { raw->scheduler->Run(std::move(stop)); });
+  }
+  parts->outbox = std::jthread([raw](std::stop_token stop) { raw->Deliver(std::move(stop)); });
+  return std::unique_ptr<SyncService>(new SyncService(std::move(parts)));
+}
+
+SyncService::SyncService(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+SyncService::~SyncService() {
+  parts_->schedule.request_stop();
+  parts_->outbox.request_stop();
+}
+
+SyncService::Status SyncService::Now() const {
+  Status status;
+  {
+    const absl::MutexLock lock(&parts_->mutex);
+    status.running = parts_->running;
+  }
+  if (parts_->scheduler != nullptr) status.next_due = parts_->scheduler->NextDue();
+  status.pending_deliveries = parts_->state->PendingDeliveries().value_or(0);
+  if (absl::StatusOr<std::vector<RunSummary>> runs = parts_->state->Runs(); runs.ok()) status.runs = *std::move(runs);
+  return status;
+}
+
+absl::Status CheckSchedule(const config::ControlConfig& config) {
+  return Annotate(ParseSchedule(config.schedule.cron, config.schedule.time_zone).status(), "schedule");
+}
+
+}  // namespace understudy::control

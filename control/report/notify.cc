@@ -1,0 +1,122 @@
+#include "control/report/notify.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <array>
+#include <cerrno>
+#include <fstream>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
+#include "control/report/mail.h"
+#include "core/base/log.h"
+#include "core/net/http_client.h"
+#include "core/net/smtp_client.h"
+
+namespace understudy::control {
+namespace {
+
+constexpr std::string_view kEmailTarget = "email";
+constexpr absl::Duration kDeliveryTimeout = absl::Seconds(30);
+constexpr size_t kMaxSecretBytes = 64 << 10;
+constexpr size_t kMaxAnswerBytes = 1 << 20;
+
+// The file's text without white space around it. FAILED_PRECONDITION: it can't be read, or is empty.
+absl::StatusOr<std::string> ReadSecret(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxSecretBytes, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  absl::StripAsciiWhitespace(&text);
+  if (text.empty()) {
+    return absl::FailedPreconditionError(
+        fmt::format("secret file {}: can't be read, or is empty", Printable(path.native())));
+  }
+  return text;
+}
+
+net::SmtpEncryption EncryptionOf(config::StartTls starttls) {
+  switch (starttls) {
+    case config::StartTls::kRequired:
+      return net::SmtpEncryption::kRequired;
+    case config::StartTls::kOptional:
+      return net::SmtpEncryption::kOptional;
+    case config::StartTls::kOff:
+      return net::SmtpEncryption::kNone;
+  }
+  AbortOnBrokenInvariant("known StartTls", __FILE__, __LINE__);
+}
+
+absl::Status DeliverMail(const config::EmailConfig& config, const std::string& id, const Report& report,
+                         std::stop_token stop) {
+  net::SmtpMessage message;
+  message.url = config.smtp_url;
+  message.encryption = EncryptionOf(config.starttls);
+  message.ca_file = config.ca.native();
+  message.user = config.user;
+  if (!config.user.empty()) {
+    ASSIGN_OR_RETURN(message.password, ReadSecret(config.password_file));
+  }
+  message.from = config.from;
+  message.to = config.to;
+  message.timeout = kDeliveryTimeout;
+  message.data = ComposeMail(report, {.from = config.from, .to = config.to, .date = report.ended_at, .id = id});
+  return net::SendMail(message, std::move(stop));
+}
+
+absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::string& id, const Report& report,
+                              std::stop_token stop) {
+  net::HttpRequest request;
+  request.method = "POST";
+  request.url = config.url;
+  request.body = ToJson(report).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  request.headers = {{"Content-Type", "application/json"}, {"User-Agent", "understudy"}, {"X-Understudy-Delivery", id}};
+  request.total_timeout = kDeliveryTimeout;
+  request.max_response_bytes = kMaxAnswerBytes;
+  if (!config.token_file.empty()) {
+    ASSIGN_OR_RETURN(request.bearer_token, ReadSecret(config.token_file));
+  }
+  if (!config.hmac_secret_file.empty()) {
+    ASSIGN_OR_RETURN(const std::string secret, ReadSecret(config.hmac_secret_file));
+    request.headers.emplace_back("X-Hub-Signature-256", SignatureOf(secret, request.body));
+  }
+  net::HttpTls tls;
+  tls.ca_file = config.ca.native();
+  ASSIGN_OR_RETURN(const net::HttpResponse response, net::HttpClient(tls).Send(request, std::move(stop)));
+  if (response.status >= 200 && response.status < 300) return absl::OkStatus();
+  return absl::UnavailableError(fmt::format("POST {}: HTTP {}", config.url, response.status));
+}
+
+}  // namespace
+
+std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Report& report) {
+  std::vector<std::string> targets;
+  if (config.email && (config.email->when == config::MailWhen::kAlways || HasProblems(report))) {
+    targets.emplace_back(kEmailTarget);
+  }
+  for (const config::ReportWebhook& webhook : config.webhooks) targets.push_back(webhook.url);
+  return targets;
+}
+
+std::string SignatureOf(const std::string& secret, const std::string& body) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int length = 0;
+  UNDERSTUDY_CHECK(HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+                        reinterpret_cast<const unsigned char*>(body.data()), body.size(), digest.data(),
+                        &length) != nullptr);
+  return "sha256=" + absl::BytesToHexString({reinterpret_cast<const char*>(digest.data()), length});
+}
+
+absl::Status Notifier::Deliver(const std::string& target, const std::string& id, const Report& report,
+                               std::stop_token stop) {
+  if (target == kEmailTarget && config_.email) return DeliverMail(*config_.email, id, report, std::move(stop));
+  for (const config::ReportWebhook& webhook : config_.webhooks) {
+    if (webhook.url == target) return DeliverToWebhook(webhook, id, report, std::move(stop));
+  }
+  return absl::NotFoundError(fmt::format("the configuration doesn't name {} any more", target));
+}
+
+}  // namespace understudy::control

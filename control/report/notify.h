@@ -1,0 +1,41 @@
+// notify.h: who hears of a report, and how it gets there: by mail and to webhooks.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "control/report/report.h"
+#include "core/config/sync_settings.h"
+
+namespace understudy::control {
+
+// One message to one receiver. `target` is "email", or a webhook's URL: what a delivery that is kept for later needs to
+// be found again in the configuration, and no secret.
+[[nodiscard]] std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Report& report);
+
+// "sha256=<hex>": HMAC-SHA256 of `body`, as the header x-hub-signature-256 carries it.
+[[nodiscard]] std::string SignatureOf(const std::string& secret, const std::string& body);
+
+// Thread-safe.
+class Deliverer {
+ public:
+  virtual ~Deliverer() = default;
+  // OK: the receiver has it. NOT_FOUND: the configuration names no such target (any more). Any other error may be tried
+  // again. A receiver may get a message twice; its `id` is the same then.
+  [[nodiscard]] virtual absl::Status Deliver(const std::string& target, const std::string& id, const Report& report,
+                                             std::stop_token stop) = 0;
+};
+
+class Notifier : public Deliverer {
+ public:
+  explicit Notifier(config::NotifyConfig config) : config_(std::move(config)) {}
+  // Each try ends within about half a minute. Secrets are read anew from their files.
+  absl::Status Deliver(const std::string& target, const std::string& id, const Report& report,
+                       std::stop_token stop) override;
+
+ private:
+  const config::NotifyConfig config_;
+};
+
+}  // namespace understudy::control

@@ -1,0 +1,298 @@
+#include "control/report/report.h"
+
+#include <fmt/format.h>
+
+#include <span>
+
+namespace understudy::control {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <class Enum>
+struct Named {
+  Enum value;
+  std::string_view name;
+};
+
+constexpr Named<Outcome> kOutcomes[] = {
+    {Outcome::kSynced, "synced"},          {Outcome::kUnchanged, "unchanged"}, {Outcome::kFailed, "failed"},
+    {Outcome::kSkipped, "skipped"},        {Outcome::kCleaned, "cleaned"},     {Outcome::kWouldSync, "would-sync"},
+    {Outcome::kWouldClean, "would-clean"},
+};
+constexpr Named<CleaningState> kCleaningStates[] = {
+    {CleaningState::kNothing, "nothing"}, {CleaningState::kDone, "done"}, {CleaningState::kPartly, "partly"},
+    {CleaningState::kWould, "would"},     {CleaningState::kHeld, "held"}, {CleaningState::kOff, "off"},
+};
+constexpr Named<Trigger> kTriggers[] = {{Trigger::kManual, "manual"}, {Trigger::kSchedule, "schedule"}};
+constexpr Named<ExitCode> kResults[] = {
+    {ExitCode::kDone, "done"},       {ExitCode::kFailed, "failed"},
+    {ExitCode::kPartial, "partial"}, {ExitCode::kUnreachable, "unreachable"},
+    {ExitCode::kRefused, "refused"},
+};
+
+template <class Enum, size_t kSize>
+std::string_view NameOf(const Named<Enum> (&names)[kSize], Enum value) {
+  for (const Named<Enum>& named : names) {
+    if (named.value == value) return named.name;
+  }
+  AbortOnBrokenInvariant("a value with a name", __FILE__, __LINE__);
+}
+
+template <class Enum, size_t kSize>
+absl::StatusOr<Enum> ValueOf(const Named<Enum> (&names)[kSize], std::string_view text) {
+  for (const Named<Enum>& named : names) {
+    if (named.name == text) return named.value;
+  }
+  return absl::InvalidArgumentError(fmt::format("'{}' isn't known to a report", text));
+}
+
+Json TextOrNull(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
+std::string TimeText(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+}
+
+Json ToJson(const ObjectResult& object) {
+  return {{"kind", std::string(model::ToString(object.key.kind))},
+          {"namespace", TextOrNull(object.key.namespace_name)},
+          {"name", object.key.name},
+          {"outcome", std::string(ToString(object.outcome))},
+          {"reason", TextOrNull(object.reason)},
+          {"pair", TextOrNull(object.pair)},
+          {"volume", TextOrNull(object.volume)},
+          {"sequence", object.sequence ? Json(*object.sequence) : Json(nullptr)},
+          {"seconds", absl::ToDoubleSeconds(object.took)}};
+}
+
+Json ToJson(const ListResult& list) {
+  return {{"cluster", list.cluster},
+          {"kind", std::string(model::ToString(list.kind))},
+          {"namespace", TextOrNull(list.namespace_name)},
+          {"served", list.served},
+          {"complete", list.served && list.error.empty()},
+          {"items", list.items},
+          {"error", TextOrNull(list.error)}};
+}
+
+// Reads members of one JSON object; the first that doesn't fit is remembered.
+class Members {
+ public:
+  explicit Members(const Json& object) : object_(object) {}
+
+  std::string Text(const char* key) {
+    const Json* const value = Find(key);
+    if (value == nullptr || value->is_null()) return "";
+    if (value->is_string()) return value->get<std::string>();
+    return Unfit(key), "";
+  }
+  bool Truth(const char* key) {
+    const Json* const value = Find(key);
+    if (value != nullptr && value->is_boolean()) return value->get<bool>();
+    return Unfit(key), false;
+  }
+  uint64_t Number(const char* key) {
+    const Json* const value = Find(key);
+    if (value != nullptr && value->is_number_unsigned()) return value->get<uint64_t>();
+    return Unfit(key), 0;
+  }
+  double Seconds(const char* key) {
+    const Json* const value = Find(key);
+    if (value != nullptr && value->is_number()) return value->get<double>();
+    return Unfit(key), 0;
+  }
+  absl::Time Time(const char* key) {
+    absl::Time time;
+    std::string error;
+    if (absl::ParseTime(absl::RFC3339_full, Text(key), &time, &error)) return time;
+    return Unfit(key), absl::UnixEpoch();
+  }
+  // An empty one when it isn't there.
+  const Json& Array(const char* key) {
+    static const Json kEmpty = Json::array();
+    const Json* const value = Find(key);
+    if (value != nullptr && value->is_array()) return *value;
+    return Unfit(key), kEmpty;
+  }
+  const Json& Object(const char* key) {
+    static const Json kEmpty = Json::object();
+    const Json* const value = Find(key);
+    if (value != nullptr && value->is_object()) return *value;
+    return Unfit(key), kEmpty;
+  }
+  // `value` when it was read, else its default.
+  template <class Value>
+  Value Known(const absl::StatusOr<Value>& value) {
+    if (value.ok()) return *value;
+    status_.Update(value.status());
+    return Value{};
+  }
+  [[nodiscard]] const absl::Status& status() const { return status_; }
+
+ private:
+  const Json* Find(const char* key) const {
+    if (!object_.is_object()) return nullptr;
+    const auto found = object_.find(key);
+    return found == object_.end() ? nullptr : &*found;
+  }
+  void Unfit(const char* key) {
+    status_.Update(absl::InvalidArgumentError(fmt::format("a report's member '{}' isn't as it should be", key)));
+  }
+
+  const Json& object_;
+  absl::Status status_;
+};
+
+absl::StatusOr<ObjectResult> ParseObject(const Json& json) {
+  Members members(json);
+  ObjectResult object;
+  object.key.kind = members.Known(model::ParseObjectKind(members.Text("kind")));
+  object.key.namespace_name = members.Text("namespace");
+  object.key.name = members.Text("name");
+  object.outcome = members.Known(ParseOutcome(members.Text("outcome")));
+  object.reason = members.Text("reason");
+  object.pair = members.Text("pair");
+  object.volume = members.Text("volume");
+  if (json.contains("sequence") && !json["sequence"].is_null()) object.sequence = members.Number("sequence");
+  object.took = absl::Seconds(members.Seconds("seconds"));
+  RETURN_IF_ERROR(members.status());
+  return object;
+}
+
+absl::StatusOr<ListResult> ParseList(const Json& json) {
+  Members members(json);
+  ListResult list;
+  list.cluster = members.Text("cluster");
+  list.kind = members.Known(model::ParseObjectKind(members.Text("kind")));
+  list.namespace_name = members.Text("namespace");
+  list.served = members.Truth("served");
+  list.items = members.Number("items");
+  list.error = members.Text("error");
+  RETURN_IF_ERROR(members.status());
+  return list;
+}
+
+std::vector<std::string> TextsOf(const Json& array) {
+  std::vector<std::string> texts;
+  for (const Json& element : array) {
+    if (element.is_string()) texts.push_back(element.get<std::string>());
+  }
+  return texts;
+}
+
+}  // namespace
+
+std::string_view ToString(Outcome outcome) {
+  return NameOf(kOutcomes, outcome);
+}
+absl::StatusOr<Outcome> ParseOutcome(std::string_view text) {
+  return ValueOf(kOutcomes, text);
+}
+std::string_view ToString(CleaningState state) {
+  return NameOf(kCleaningStates, state);
+}
+absl::StatusOr<CleaningState> ParseCleaningState(std::string_view text) {
+  return ValueOf(kCleaningStates, text);
+}
+std::string_view ToString(Trigger trigger) {
+  return NameOf(kTriggers, trigger);
+}
+absl::StatusOr<Trigger> ParseTrigger(std::string_view text) {
+  return ValueOf(kTriggers, text);
+}
+
+std::map<Outcome, size_t> CountOutcomes(const Report& report) {
+  std::map<Outcome, size_t> counts;
+  for (const Outcome outcome : kAllOutcomes) counts[outcome] = 0;
+  for (const ObjectResult& object : report.objects) ++counts[object.outcome];
+  return counts;
+}
+
+std::string_view ResultOf(const Report& report) {
+  return NameOf(kResults, report.exit_code);
+}
+
+bool HasProblems(const Report& report) {
+  return report.exit_code != ExitCode::kDone || !report.alerts.empty();
+}
+
+ExitCode ExitCodeOf(const Report& report, bool unreachable) {
+  const std::map<Outcome, size_t> counts = CountOutcomes(report);
+  const size_t good = counts.at(Outcome::kSynced) + counts.at(Outcome::kUnchanged) + counts.at(Outcome::kWouldSync) +
+                      counts.at(Outcome::kCleaned) + counts.at(Outcome::kWouldClean);
+  bool failed = counts.at(Outcome::kFailed) > 0 || !report.error.empty();
+  for (const ListResult& list : report.lists) failed = failed || !list.error.empty();
+  if (failed && good > 0) return ExitCode::kPartial;
+  if (failed) return unreachable ? ExitCode::kUnreachable : ExitCode::kFailed;
+  return report.cleaning.state == CleaningState::kHeld ? ExitCode::kRefused : ExitCode::kDone;
+}
+
+nlohmann::ordered_json ToJson(const Report& report) {
+  Json counts = Json::object();
+  for (const auto& [outcome, count] : CountOutcomes(report)) counts[std::string(ToString(outcome))] = count;
+  Json lists = Json::array();
+  for (const ListResult& list : report.lists) lists.push_back(ToJson(list));
+  Json objects = Json::array();
+  for (const ObjectResult& object : report.objects) objects.push_back(ToJson(object));
+  return {{"schema_version", kReportSchemaVersion},
+          {"run", report.run},
+          {"trigger", std::string(ToString(report.trigger))},
+          {"made_up", report.made_up},
+          {"dry_run", report.dry_run},
+          {"started_at", TimeText(report.started_at)},
+          {"ended_at", TimeText(report.ended_at)},
+          {"seconds", absl::ToDoubleSeconds(report.ended_at - report.started_at)},
+          {"result", std::string(ResultOf(report))},
+          {"exit_code", static_cast<int>(report.exit_code)},
+          {"error", TextOrNull(report.error)},
+          {"namespaces", report.namespaces},
+          {"alerts", report.alerts},
+          {"counts", std::move(counts)},
+          {"cleaning",
+           {{"state", std::string(ToString(report.cleaning.state))},
+            {"reason", TextOrNull(report.cleaning.reason)},
+            {"stale", report.cleaning.stale},
+            {"at_dr", report.cleaning.at_dr}}},
+          {"lists", std::move(lists)},
+          {"objects", std::move(objects)}};
+}
+
+absl::StatusOr<Report> ParseReport(std::string_view text) {
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError("a report that isn't a JSON object");
+  Members members(json);
+  if (members.Number("schema_version") > kReportSchemaVersion) {
+    return absl::FailedPreconditionError("the report was written by a newer drctl");
+  }
+  Report report;
+  report.run = members.Text("run");
+  report.trigger = members.Known(ParseTrigger(members.Text("trigger")));
+  report.made_up = members.Truth("made_up");
+  report.dry_run = members.Truth("dry_run");
+  report.started_at = members.Time("started_at");
+  report.ended_at = members.Time("ended_at");
+  report.exit_code = members.Known(ValueOf(kResults, members.Text("result")));
+  report.error = members.Text("error");
+  report.namespaces = TextsOf(members.Array("namespaces"));
+  report.alerts = TextsOf(members.Array("alerts"));
+  Members cleaning(members.Object("cleaning"));
+  report.cleaning.state = cleaning.Known(ParseCleaningState(cleaning.Text("state")));
+  report.cleaning.reason = cleaning.Text("reason");
+  report.cleaning.stale = cleaning.Number("stale");
+  report.cleaning.at_dr = cleaning.Number("at_dr");
+  RETURN_IF_ERROR(cleaning.status());
+  for (const Json& list : members.Array("lists")) {
+    ASSIGN_OR_RETURN(ListResult parsed, ParseList(list));
+    report.lists.push_back(std::move(parsed));
+  }
+  for (const Json& object : members.Array("objects")) {
+    ASSIGN_OR_RETURN(ObjectResult parsed, ParseObject(object));
+    report.objects.push_back(std::move(parsed));
+  }
+  RETURN_IF_ERROR(members.status());
+  return report;
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,66 @@
+// ports.h: what a run of the scheduled sync needs of the two clusters and of the agents, behind interfaces whose memory
+// twins serve the tests. All are thread-safe.
+#pragma once
+
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "control/apply/snapshot_check.h"
+#include "core/base/status.h"
+#include "core/kube/nfs_source.h"
+#include "core/model/catalog_port.h"
+#include "core/model/object.h"
+#include "nlohmann/json.hpp"
+
+namespace understudy::control {
+
+// The storage objects of one cluster, only to be read.
+class ClusterReader {
+ public:
+  virtual ~ClusterReader() = default;
+  // All of them, or an error: never a part. NOT_FOUND: the cluster doesn't serve the kind. `namespace_name` empty: of
+  // the whole cluster.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<nlohmann::json>> List(model::ObjectKind kind,
+                                                                         const std::string& namespace_name,
+                                                                         std::stop_token stop) const = 0;
+  // NOT_FOUND: it isn't there.
+  [[nodiscard]] virtual absl::StatusOr<nlohmann::json> Get(const model::ObjectKey& key) const = 0;
+};
+
+// A volume as its primary agent has it.
+struct ProtectedVolume {
+  std::string replica_path;  // absolute, at DR, bytes
+  uint64_t sequence = 0;     // of the newest commit that DR acknowledged
+};
+
+// The agents of one pair.
+class PairAgents {
+ public:
+  virtual ~PairAgents() = default;
+  [[nodiscard]] virtual const std::string& name() const = 0;
+  // NFS servers, as the primary cluster names them, whose volumes the pair holds; empty: any, the agent knows.
+  [[nodiscard]] virtual const std::vector<std::string>& server_names() const = 0;
+  // As the DR cluster names it.
+  [[nodiscard]] virtual const std::string& dr_server() const = 0;
+
+  // What the primary agent knows of the volume; nullopt: it doesn't replicate it.
+  [[nodiscard]] virtual absl::StatusOr<std::optional<ProtectedVolume>> Find(const std::string& volume) = 0;
+  // Has `source` replicated as `volume`, if it isn't already. NOT_FOUND: it isn't on this pair.
+  [[nodiscard]] virtual absl::StatusOr<ProtectedVolume> Protect(const std::string& volume,
+                                                                const kube::NfsSource& source) = 0;
+  // Returns when DR durably holds everything that was written before the call. FAILED_PRECONDITION: a guard holds the
+  // volume back. DEADLINE_EXCEEDED, ABORTED: not within `timeout`, for the reason in the message.
+  [[nodiscard]] virtual absl::StatusOr<ProtectedVolume> Sync(const std::string& volume, absl::Duration timeout,
+                                                             std::stop_token stop) = 0;
+  // The volume was deleted at the primary for good: its data goes to DR's trash.
+  [[nodiscard]] virtual absl::Status Release(const std::string& volume, const kube::NfsSource& source) = 0;
+
+  [[nodiscard]] virtual model::CatalogWriter& catalog() = 0;
+  // Of the replicas at DR.
+  [[nodiscard]] virtual SnapshotCheck& snapshots() = 0;
+};
+
+}  // namespace understudy::control

@@ -1,0 +1,89 @@
+#include "control/sync/stale.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace understudy::control {
+namespace {
+
+using model::ObjectKey;
+using model::ObjectKind;
+
+bool GoesFirst(const ObjectKey& key) {
+  return key.kind == ObjectKind::kPersistentVolumeClaim || key.kind == ObjectKind::kVolumeSnapshot;
+}
+
+// Of what Understudy made at DR in the run's namespaces.
+struct AtDr {
+  std::vector<StaleObject> all;
+  std::vector<StaleObject> stale;
+};
+
+AtDr Compare(const Listing& primary, const Listing& dr, const std::vector<std::string>& namespaces) {
+  AtDr found;
+  for (const auto& [key, object] : dr.objects) {
+    const std::string source_uid = MadeFrom(object);
+    if (source_uid.empty() || !InScope(key, object, namespaces)) continue;
+    found.all.push_back({key, source_uid});
+    // A kind that the primary doesn't serve (any more) says nothing about what there was.
+    if (!primary.objects.contains(key) && primary.Serves(key.kind)) found.stale.push_back({key, source_uid});
+  }
+  std::stable_sort(found.stale.begin(), found.stale.end(),
+                   [](const StaleObject& a, const StaleObject& b) { return GoesFirst(a.key) && !GoesFirst(b.key); });
+  return found;
+}
+
+// A list without items that would hold some of what DR has; empty when there is none.
+std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
+  for (const ListResult& list : primary.lists) {
+    if (!list.served || list.items > 0) continue;
+    const size_t count =
+        static_cast<size_t>(std::count_if(at_dr.all.begin(), at_dr.all.end(), [&list](const StaleObject& object) {
+          return object.key.kind == list.kind &&
+                 (list.namespace_name.empty() || object.key.namespace_name == list.namespace_name);
+        }));
+    if (count == 0) continue;
+    return fmt::format("the primary cluster lists no {}{}, and DR has {} of them", model::ToString(list.kind),
+                       list.namespace_name.empty() ? "" : fmt::format(" in namespace {}", list.namespace_name), count);
+  }
+  return "";
+}
+
+// Why nothing may be deleted; empty: it may.
+std::string Objection(const Listing& primary, const Listing& dr, const AtDr& at_dr, const StaleOptions& options) {
+  if (!primary.Complete()) return "not every list of the primary cluster is complete";
+  if (!dr.Complete()) return "not every list of the DR cluster is complete";
+  if (at_dr.stale.empty()) return "";
+  if (std::string empty = EmptyList(primary, at_dr); !empty.empty()) {
+    return empty + ": delete them at DR by hand if that is right";
+  }
+  const double share = static_cast<double>(at_dr.stale.size()) / static_cast<double>(at_dr.all.size());
+  if (at_dr.stale.size() < options.min_objects || share <= options.max_fraction) return "";
+  return fmt::format(
+      "{} of {} objects that Understudy made at DR aren't at the primary any more, which is more than "
+      "stale.max_fraction ({}): raise that for a run, or delete them at DR by hand, if it is right",
+      at_dr.stale.size(), at_dr.all.size(), options.max_fraction);
+}
+
+}  // namespace
+
+StalePlan PlanCleaning(const Listing& primary, const Listing& dr, const std::vector<std::string>& namespaces,
+                       const StaleOptions& options) {
+  AtDr at_dr = Compare(primary, dr, namespaces);
+  StalePlan plan;
+  plan.cleaning.stale = at_dr.stale.size();
+  plan.cleaning.at_dr = at_dr.all.size();
+  if (!options.enabled) {
+    plan.cleaning.state = CleaningState::kOff;
+  } else if (std::string objection = Objection(primary, dr, at_dr, options); !objection.empty()) {
+    plan.cleaning.state = CleaningState::kHeld;
+    plan.cleaning.reason = std::move(objection);
+  } else if (!at_dr.stale.empty()) {
+    plan.cleaning.state = CleaningState::kDone;
+  }
+  plan.objects = std::move(at_dr.stale);
+  return plan;
+}
+
+}  // namespace understudy::control

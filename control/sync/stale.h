@@ -1,0 +1,37 @@
+// stale.h: what exists only at DR, and whether it may be deleted there. Pure.
+//
+// A mistake or a failure at the primary must not empty DR. So deletions are held back, all of them, when a list was
+// incomplete, when one came back empty although DR has such objects, or when too large a part of what Understudy made
+// would go. What passes is looked for once more at the primary, one by one, before it goes (run.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/report/report.h"
+#include "control/sync/listing.h"
+#include "core/model/object.h"
+
+namespace understudy::control {
+
+struct StaleOptions {
+  bool enabled = true;
+  double max_fraction = 0.25;
+  size_t min_objects = 5;
+};
+
+struct StaleObject {
+  model::ObjectKey key;
+  std::string source_uid;  // of the primary's object that it was made from
+};
+
+struct StalePlan {
+  std::vector<StaleObject> objects;  // claims and snapshots first, then what they are bound to
+  Cleaning cleaning;                 // kHeld or kOff: `objects` is what would have gone; else kNothing or kDone
+};
+
+// `primary` and `dr` are listings of the same namespaces.
+[[nodiscard]] StalePlan PlanCleaning(const Listing& primary, const Listing& dr,
+                                     const std::vector<std::string>& namespaces, const StaleOptions& options);
+
+}  // namespace understudy::control

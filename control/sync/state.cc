@@ -1,0 +1,230 @@
+#include "control/sync/state.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+#include <system_error>
+
+#include "core/base/log.h"
+#include "core/base/random_id.h"
+
+namespace understudy::control {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::array<std::string_view, 1> kSchema = {
+    "CREATE TABLE run(id TEXT PRIMARY KEY, trigger_name TEXT NOT NULL, made_up INTEGER NOT NULL,"
+    "  dry_run INTEGER NOT NULL, started_at_nanoseconds INTEGER NOT NULL, ended_at_nanoseconds INTEGER,"
+    "  process INTEGER NOT NULL, result TEXT NOT NULL, counts TEXT NOT NULL, report TEXT NOT NULL);"
+    "CREATE TABLE schedule(only INTEGER PRIMARY KEY CHECK(only = 1), kept_until_nanoseconds INTEGER NOT NULL);"
+    "CREATE TABLE delivery(id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, target TEXT NOT NULL,"
+    "  message_id TEXT NOT NULL, attempts INTEGER NOT NULL, created_at_nanoseconds INTEGER NOT NULL,"
+    "  due_at_nanoseconds INTEGER NOT NULL, error TEXT NOT NULL);",
+};
+
+constexpr std::string_view kRunning = "running";
+constexpr std::string_view kInterrupted = "interrupted";
+
+bool IsAlive(int64_t process) {
+  return kill(static_cast<pid_t>(process), 0) == 0 || errno == EPERM;
+}
+
+std::string TextOf(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Json CountsOf(const Report& report) {
+  Json counts = Json::object();
+  for (const auto& [outcome, count] : CountOutcomes(report)) counts[std::string(ToString(outcome))] = count;
+  return counts;
+}
+
+absl::StatusOr<RunSummary> SummaryAt(const store::Statement& row) {
+  RunSummary summary;
+  summary.id = row.String(0);
+  ASSIGN_OR_RETURN(summary.trigger, ParseTrigger(row.Bytes(1)));
+  summary.made_up = row.Integer(2) != 0;
+  summary.dry_run = row.Integer(3) != 0;
+  summary.started_at = absl::FromUnixNanos(row.Integer(4));
+  if (!row.IsNull(5)) summary.ended_at = absl::FromUnixNanos(row.Integer(5));
+  summary.result = row.String(7);
+  if (summary.result == kRunning && !IsAlive(row.Integer(6))) summary.result = kInterrupted;
+  summary.counts = Json::parse(row.Bytes(8), nullptr, /*allow_exceptions=*/false);
+  if (summary.counts.is_discarded()) summary.counts = nullptr;
+  return summary;
+}
+
+std::filesystem::path FileOf(const std::filesystem::path& state_dir) {
+  return state_dir / "sync.db";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SyncState>> SyncState::Open(const std::filesystem::path& state_dir) {
+  std::error_code error;
+  if (std::filesystem::create_directories(state_dir, error)) {
+    std::filesystem::permissions(state_dir, std::filesystem::perms::owner_all, error);
+  }
+  if (error) {
+    return ErrnoStatus(error.value(), fmt::format("can't make state folder {}", Printable(state_dir.native())));
+  }
+  return OpenFile(state_dir);
+}
+
+absl::StatusOr<std::unique_ptr<SyncState>> SyncState::OpenPresent(const std::filesystem::path& state_dir) {
+  std::error_code error;
+  if (!std::filesystem::exists(FileOf(state_dir), error)) {
+    return absl::NotFoundError(fmt::format("no run of the scheduled sync is known in {}: drctl sync run makes one",
+                                           Printable(state_dir.native())));
+  }
+  return OpenFile(state_dir);
+}
+
+absl::StatusOr<std::unique_ptr<SyncState>> SyncState::OpenFile(const std::filesystem::path& state_dir) {
+  ASSIGN_OR_RETURN(store::Database database,
+                   store::Database::Open(FileOf(state_dir).native(), {.durability = store::Durability::kFull}));
+  RETURN_IF_ERROR(database.Migrate(kSchema));
+  return std::unique_ptr<SyncState>(new SyncState(state_dir, std::move(database)));
+}
+
+absl::StatusOr<RunLease> SyncState::Lease() const {
+  absl::StatusOr<RunLease> lease = daemon::StateDir::Acquire(folder_ / "run");
+  if (absl::IsFailedPrecondition(lease.status())) {
+    return absl::FailedPreconditionError("another run of the scheduled sync is under way; drctl sync list shows it");
+  }
+  return lease;
+}
+
+absl::Status SyncState::BeginRun(const Report& begun) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  ASSIGN_OR_RETURN(store::Statement interrupt, database_.Prepare("UPDATE run SET result = ? WHERE result = ?"));
+  RETURN_IF_ERROR(interrupt.BindText(1, kInterrupted).BindText(2, kRunning).Run());
+  ASSIGN_OR_RETURN(store::Statement insert,
+                   database_.Prepare("INSERT INTO run(id, trigger_name, made_up, dry_run, started_at_nanoseconds,"
+                                     " process, result, counts, report) VALUES(?, ?, ?, ?, ?, ?, ?, 'null', '')"));
+  insert.BindText(1, begun.run).BindText(2, ToString(begun.trigger)).BindInteger(3, begun.made_up);
+  insert.BindInteger(4, begun.dry_run).BindInteger(5, absl::ToUnixNanos(begun.started_at));
+  RETURN_IF_ERROR(insert.BindInteger(6, getpid()).BindText(7, kRunning).Run());
+  return transaction.Commit();
+}
+
+absl::Status SyncState::EndRun(const Report& report, const std::vector<std::string>& targets) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  RETURN_IF_ERROR(WriteEnd(report, targets));
+  return transaction.Commit();
+}
+
+absl::Status SyncState::WriteEnd(const Report& report, const std::vector<std::string>& targets) {
+  ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE run SET ended_at_nanoseconds = ?, result = ?,"
+                                                              " counts = ?, report = ? WHERE id = ?"));
+  update.BindInteger(1, absl::ToUnixNanos(report.ended_at)).BindText(2, ResultOf(report));
+  update.BindText(3, TextOf(CountsOf(report))).BindText(4, TextOf(ToJson(report)));
+  RETURN_IF_ERROR(update.BindText(5, report.run).Run());
+  for (const std::string& target : targets) {
+    ASSIGN_OR_RETURN(store::Statement insert,
+                     database_.Prepare("INSERT INTO delivery(run, target, message_id, attempts, created_at_nanoseconds,"
+                                       " due_at_nanoseconds, error) VALUES(?, ?, ?, 0, ?, ?, '')"));
+    const int64_t now = absl::ToUnixNanos(report.ended_at);
+    insert.BindText(1, report.run).BindText(2, target).BindText(3, RandomId());
+    RETURN_IF_ERROR(insert.BindInteger(4, now).BindInteger(5, now).Run());
+  }
+  ASSIGN_OR_RETURN(store::Statement forget,
+                   database_.Prepare("DELETE FROM run WHERE id NOT IN (SELECT id FROM run"
+                                     " ORDER BY started_at_nanoseconds DESC, id DESC LIMIT ?)"));
+  return forget.BindUnsigned(1, kKeptRuns).Run();
+}
+
+absl::StatusOr<std::vector<RunSummary>> SyncState::Runs() {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare("SELECT id, trigger_name, made_up, dry_run, started_at_nanoseconds,"
+                                     " ended_at_nanoseconds, process, result, counts FROM run"
+                                     " ORDER BY started_at_nanoseconds DESC, id DESC"));
+  std::vector<RunSummary> runs;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool found, query.Step());
+    if (!found) return runs;
+    ASSIGN_OR_RETURN(RunSummary run, SummaryAt(query));
+    runs.push_back(std::move(run));
+  }
+}
+
+absl::StatusOr<Report> SyncState::ReportOf(const std::string& run) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare("SELECT report FROM run WHERE report <> '' AND (? = '' OR id = ?)"
+                                     " ORDER BY started_at_nanoseconds DESC, id DESC LIMIT 1"));
+  ASSIGN_OR_RETURN(const bool found, query.BindText(1, run).BindText(2, run).Step());
+  if (found) return ParseReport(query.Bytes(0));
+  if (run.empty()) return absl::NotFoundError("no run of the scheduled sync has ended yet");
+  return absl::NotFoundError(
+      fmt::format("there is no report of a run {}: drctl sync list shows the runs", Printable(run)));
+}
+
+absl::StatusOr<std::optional<absl::Time>> SyncState::ScheduleKeptUntil() {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT kept_until_nanoseconds FROM schedule"));
+  ASSIGN_OR_RETURN(const bool found, query.Step());
+  if (!found) return std::nullopt;
+  return absl::FromUnixNanos(query.Integer(0));
+}
+
+absl::Status SyncState::SetScheduleKeptUntil(absl::Time time) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement write, database_.Prepare("INSERT OR REPLACE INTO schedule VALUES(1, ?)"));
+  return write.BindInteger(1, absl::ToUnixNanos(time)).Run();
+}
+
+absl::StatusOr<std::optional<Delivery>> SyncState::TakeDelivery(absl::Time now, absl::Duration claim) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  std::optional<Delivery> delivery;
+  {
+    ASSIGN_OR_RETURN(store::Statement query,
+                     database_.Prepare("SELECT id, run, target, message_id, attempts, created_at_nanoseconds FROM"
+                                       " delivery WHERE due_at_nanoseconds <= ? ORDER BY id LIMIT 1"));
+    ASSIGN_OR_RETURN(const bool found, query.BindInteger(1, absl::ToUnixNanos(now)).Step());
+    if (!found) return std::nullopt;
+    delivery = Delivery{query.Integer(0),
+                        query.String(1),
+                        query.String(2),
+                        query.String(3),
+                        static_cast<int>(query.Integer(4)) + 1,
+                        absl::FromUnixNanos(query.Integer(5))};
+  }
+  ASSIGN_OR_RETURN(store::Statement update,
+                   database_.Prepare("UPDATE delivery SET attempts = ?, due_at_nanoseconds = ? WHERE id = ?"));
+  update.BindInteger(1, delivery->attempts).BindInteger(2, absl::ToUnixNanos(now + claim)).BindInteger(3, delivery->id);
+  RETURN_IF_ERROR(update.Run());
+  RETURN_IF_ERROR(transaction.Commit());
+  return delivery;
+}
+
+absl::Status SyncState::EndDelivery(int64_t id) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare("DELETE FROM delivery WHERE id = ?"));
+  return remove.BindInteger(1, id).Run();
+}
+
+absl::Status SyncState::PostponeDelivery(int64_t id, absl::Time until, const std::string& error) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement update,
+                   database_.Prepare("UPDATE delivery SET due_at_nanoseconds = ?, error = ? WHERE id = ?"));
+  return update.BindInteger(1, absl::ToUnixNanos(until)).BindText(2, error).BindInteger(3, id).Run();
+}
+
+absl::StatusOr<size_t> SyncState::PendingDeliveries() {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT count(*) FROM delivery"));
+  RETURN_IF_ERROR(query.Step().status());
+  return static_cast<size_t>(query.Unsigned(0));
+}
+
+}  // namespace understudy::control

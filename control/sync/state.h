@@ -1,0 +1,93 @@
+// state.h: what outlives a run: the runs and their reports, when the schedule was last kept, and what is still to be
+// delivered. One SQLite file in the state folder, shared by drctl serve and by drctl sync (docs/formats/report.md).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "control/report/report.h"
+#include "core/base/status.h"
+#include "core/daemon/state_dir.h"
+#include "core/store/database.h"
+
+namespace understudy::control {
+
+inline constexpr size_t kKeptRuns = 100;
+
+// One run as a list shows it.
+struct RunSummary {
+  std::string id;
+  Trigger trigger = Trigger::kManual;
+  bool made_up = false;
+  bool dry_run = false;
+  absl::Time started_at;
+  std::optional<absl::Time> ended_at;  // none: it is under way, or was interrupted
+  std::string result;                  // as ResultOf, "running" or "interrupted"
+  nlohmann::ordered_json counts;       // of objects by outcome; null until it has ended
+};
+
+// A report on its way to one receiver.
+struct Delivery {
+  int64_t id = 0;
+  std::string run;
+  std::string target;
+  std::string message_id;  // the same in every attempt
+  int attempts = 0;
+  absl::Time created_at;
+};
+
+// Held by the one run that is under way on this machine; a process that ends, however it does, gives it up.
+using RunLease = daemon::StateDir;
+
+// Thread-safe; several processes may have it open. Errors as of store::Database. What a call changed is durable when
+// it returns.
+class SyncState {
+ public:
+  // Makes the folder with mode 0700 when it is missing.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<SyncState>> Open(const std::filesystem::path& state_dir);
+  // NOT_FOUND: nothing was ever run here. Makes nothing.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<SyncState>> OpenPresent(const std::filesystem::path& state_dir);
+
+  // FAILED_PRECONDITION: another run is under way.
+  [[nodiscard]] absl::StatusOr<RunLease> Lease() const;
+
+  // To be called with the lease held. Runs that never ended become "interrupted".
+  [[nodiscard]] absl::Status BeginRun(const Report& begun);
+  // Keeps the report, forgets all but the newest kKeptRuns, and queues a delivery to each target.
+  [[nodiscard]] absl::Status EndRun(const Report& report, const std::vector<std::string>& targets);
+
+  // The newest first.
+  [[nodiscard]] absl::StatusOr<std::vector<RunSummary>> Runs();
+  // `run` empty: of the newest run that has ended. NOT_FOUND: there is none.
+  [[nodiscard]] absl::StatusOr<Report> ReportOf(const std::string& run);
+
+  // Up to when every due run was made. nullopt: the schedule never ran.
+  [[nodiscard]] absl::StatusOr<std::optional<absl::Time>> ScheduleKeptUntil();
+  [[nodiscard]] absl::Status SetScheduleKeptUntil(absl::Time time);
+
+  // A delivery that is due, for this caller alone until `claim` is over; nullopt: none is.
+  [[nodiscard]] absl::StatusOr<std::optional<Delivery>> TakeDelivery(absl::Time now, absl::Duration claim);
+  // It is done with: delivered, or given up.
+  [[nodiscard]] absl::Status EndDelivery(int64_t id);
+  [[nodiscard]] absl::Status PostponeDelivery(int64_t id, absl::Time until, const std::string& error);
+  [[nodiscard]] absl::StatusOr<size_t> PendingDeliveries();
+
+ private:
+  SyncState(std::filesystem::path folder, store::Database database)
+      : folder_(std::move(folder)), database_(std::move(database)) {}
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<SyncState>> OpenFile(const std::filesystem::path& state_dir);
+  [[nodiscard]] absl::Status WriteEnd(const Report& report, const std::vector<std::string>& targets)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::filesystem::path folder_;
+  absl::Mutex mutex_;
+  store::Database database_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace understudy::control

@@ -1,0 +1,298 @@
+// The action runner with the guard on deletions of objects.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "agent-primary/rules/action_runner.h"
+#include "nlohmann/json.hpp"
+#include "tests/support/memory_catalog.h"
+#include "tests/support/memory_volumes.h"
+#include "tests/support/recording_observer.h"
+#include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
+
+namespace understudy::primary {
+namespace {
+
+using model::EventType;
+using model::ObjectEvent;
+using model::ObjectKey;
+using model::ObjectKind;
+using nlohmann::json;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr int kVolumes = 8;
+
+ObjectKey VolumeKey(int i) {
+  return {ObjectKind::kPersistentVolume, "", "pv" + std::to_string(i)};
+}
+ObjectKey ClaimKey(int i) {
+  return {ObjectKind::kPersistentVolumeClaim, "shop", "db" + std::to_string(i)};
+}
+
+ObjectEvent VolumeEvent(EventType type, int i, bool concluded = false, const std::string& server = "nfs1") {
+  const std::string name = VolumeKey(i).name;
+  const json object = {{"metadata", {{"name", name}, {"uid", "u-" + name}}},
+                       {"spec", {{"nfs", {{"server", server}, {"path", "/export/" + name}}}}}};
+  return {.type = type,
+          .key = VolumeKey(i),
+          .resource = object.dump(),
+          .event_id = "",
+          .observed_at = {},
+          .concluded = concluded};
+}
+ObjectEvent ClaimEvent(EventType type, int i, bool concluded = false) {
+  const json object = {{"metadata", {{"name", ClaimKey(i).name}, {"namespace", "shop"}, {"uid", "c"}}},
+                       {"spec", {{"volumeName", VolumeKey(i).name}}}};
+  return {.type = type,
+          .key = ClaimKey(i),
+          .resource = object.dump(),
+          .event_id = "",
+          .observed_at = {},
+          .concluded = concluded};
+}
+
+class GuardedRunnerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    OpenKeeper();
+    Start();
+    for (int i = 0; i < kVolumes; ++i) {
+      runner_->OnEvent(VolumeEvent(EventType::kAdded, i));
+      runner_->OnEvent(ClaimEvent(EventType::kAdded, i));
+    }
+    Synced(kVolumes);
+    ExpectIdle();
+  }
+  void OpenKeeper() {
+    auto keeper = ObjectKeeper::Open(folder_.File("guard.db"), {.max_delete_fraction = 0.5, .min_objects = 3},
+                                     [this] { return Cluster(); });
+    ASSERT_TRUE(keeper.ok()) << keeper.status();
+    keeper_ = *std::move(keeper);
+  }
+  void Start() {
+    runner_.emplace(volumes_, catalog_,
+                    ActionRunnerOptions{.workers = 3,
+                                        .retry_first = absl::Milliseconds(1),
+                                        .retry_longest = absl::Milliseconds(5),
+                                        .keeper = keeper_.get(),
+                                        .observer = &observer_});
+    thread_ = std::jthread([this](std::stop_token stop) { runner_->Run(stop); });
+  }
+  // As an agent that ends and starts anew.
+  void Restart() {
+    thread_ = {};
+    runner_.reset();
+    keeper_.reset();
+    OpenKeeper();
+    Start();
+  }
+  // A complete list of each kind, with the first `count` of them.
+  void Synced(int count) {
+    std::set<ObjectKey> volumes;
+    std::set<ObjectKey> claims;
+    for (int i = 0; i < count; ++i) {
+      volumes.insert(VolumeKey(i));
+      claims.insert(ClaimKey(i));
+    }
+    runner_->OnSynced(ObjectKind::kPersistentVolume, volumes);
+    runner_->OnSynced(ObjectKind::kPersistentVolumeClaim, claims);
+  }
+  // What ListWatch says when a list holds only the first `count`.
+  void ListOnly(int count) {
+    for (int i = count; i < kVolumes; ++i) runner_->OnEvent(VolumeEvent(EventType::kDeleted, i, true));
+    for (int i = count; i < kVolumes; ++i) runner_->OnEvent(ClaimEvent(EventType::kDeleted, i, true));
+    Synced(count);
+  }
+  void Expect(const std::string& what, const std::function<bool()>& predicate) {
+    EXPECT_EQ(tests::WaitFor(what, absl::Seconds(30), predicate), absl::OkStatus());
+  }
+  void ExpectIdle() {
+    Expect("nothing left to do", [this] { return runner_->Status().pending == 0; });
+  }
+  void ExpectLast(const std::string& event_id, ActionResult result) {
+    Expect(event_id, [&] {
+      const std::vector<ActionResult> results = observer_.Results(event_id);
+      return !results.empty() && results.back() == result;
+    });
+  }
+  void ExpectHeld(const std::string& kind, uint64_t gone) {
+    Expect(std::to_string(gone) + " of " + kind + " to be held", [&] {
+      for (const ObjectGuardReport& report : keeper_->Reports()) {
+        if (report.kind == kind) return report.gone == gone;
+      }
+      return gone == 0;
+    });
+  }
+  int VolumesInCatalog() {
+    int count = 0;
+    for (int i = 0; i < kVolumes; ++i) count += catalog_.Has(VolumeKey(i)) ? 1 : 0;
+    return count;
+  }
+  void SetCluster(absl::StatusOr<std::string> cluster) {
+    absl::MutexLock lock(&mutex_);
+    cluster_ = std::move(cluster);
+  }
+  absl::StatusOr<std::string> Cluster() {
+    absl::MutexLock lock(&mutex_);
+    return cluster_;
+  }
+
+  tests::TempDir folder_;
+  tests::RecordingObserver observer_;
+  tests::MemoryVolumes volumes_;
+  tests::MemoryCatalog catalog_;
+  absl::Mutex mutex_;
+  absl::StatusOr<std::string> cluster_ ABSL_GUARDED_BY(mutex_) = "c1";
+  std::unique_ptr<ObjectKeeper> keeper_;
+  std::optional<ActionRunner> runner_;
+  std::jthread thread_;
+};
+
+TEST_F(GuardedRunnerTest, AnEmptyListDeletesNothing) {
+  ListOnly(0);
+  ExpectHeld("objects:PersistentVolume", kVolumes);
+  ExpectHeld("objects:PersistentVolumeClaim", kVolumes);
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+  EXPECT_THAT(volumes_.Registered(), SizeIs(kVolumes)) << "they go on being replicated";
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, AListThatLacksALittleDeletesThat) {
+  ListOnly(kVolumes - 2);
+  Expect("the deletions", [&] { return VolumesInCatalog() == kVolumes - 2; });
+  ExpectIdle();
+  EXPECT_THAT(volumes_.Discarded(), SizeIs(2));
+  EXPECT_THAT(keeper_->Reports(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, WhatComesBackIsHeldNoLonger) {
+  ListOnly(0);
+  ExpectHeld("objects:PersistentVolume", kVolumes);
+  for (int i = 0; i < kVolumes; ++i) {
+    runner_->OnEvent(VolumeEvent(EventType::kAdded, i));
+    runner_->OnEvent(ClaimEvent(EventType::kAdded, i));
+  }
+  Synced(kVolumes);
+  ExpectHeld("objects:PersistentVolume", 0);
+  ExpectHeld("objects:PersistentVolumeClaim", 0);
+  ExpectIdle();
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, DeletionsThatAreSeenAreHeldFromHalfOnAndGoWhenApproved) {
+  for (int i = 0; i < 6; ++i) runner_->OnEvent(VolumeEvent(EventType::kDeleted, i));
+  ExpectHeld("objects:PersistentVolume", 2);
+  ExpectIdle();
+  EXPECT_EQ(VolumesInCatalog(), 4);
+  EXPECT_THAT(volumes_.Discarded(), SizeIs(4));
+  EXPECT_TRUE(absl::IsFailedPrecondition(runner_->ApproveGuard("objects:PersistentVolume", 1)));
+  EXPECT_EQ(runner_->ApproveGuard("objects:PersistentVolume", 2), absl::OkStatus());
+  Expect("the approved deletions", [&] { return VolumesInCatalog() == 2; });
+  ExpectIdle();
+  EXPECT_THAT(volumes_.Discarded(), SizeIs(6));
+  EXPECT_THAT(keeper_->Reports(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, AnAgentThatStartsAnewHoldsTheSameBack) {
+  ListOnly(0);
+  ExpectHeld("objects:PersistentVolume", kVolumes);
+  Restart();
+  ExpectHeld("objects:PersistentVolume", kVolumes);
+  Synced(0);
+  Expect("the comparison", [&] { return runner_->Status().reconciled; });
+  ExpectIdle();
+  ExpectHeld("objects:PersistentVolume", kVolumes);
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+  ASSERT_EQ(runner_->ApproveGuard("objects:PersistentVolume", kVolumes), absl::OkStatus());
+  Expect("the approved deletions", [&] { return VolumesInCatalog() == 0; });
+}
+
+TEST_F(GuardedRunnerTest, AnotherClusterDeletesNothing) {
+  SetCluster("c2");
+  Restart();
+  runner_->OnEvent(VolumeEvent(EventType::kAdded, 0));
+  Synced(kVolumes);
+  Expect("the alert", [&] { return !keeper_->Reports().empty(); });
+  EXPECT_EQ(keeper_->Reports()[0].kind, "cluster");
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, 0));
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, 1, true));
+  Synced(kVolumes - 1);
+  Expect("it to be tried again", [&] { return runner_->Status().failures > 20; });
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+  ASSERT_EQ(runner_->ApproveGuard("cluster", 0), absl::OkStatus());
+  Expect("the deletion", [&] { return !catalog_.Has(VolumeKey(0)); });
+}
+
+TEST_F(GuardedRunnerTest, AKindThatWasGoneAndComesBackEmptyDeletesNothing) {
+  const ObjectKey snapshot{ObjectKind::kVolumeSnapshot, "shop", "s"};
+  ASSERT_EQ(catalog_.Put({.key = snapshot,
+                          .uid = "s1",
+                          .resource = "{}",
+                          .volume = VolumeKey(0).name,
+                          .replica_path = "/r",
+                          .server = "nfs1",
+                          .observed_at = {}}),
+            absl::OkStatus());
+  runner_->OnSynced(ObjectKind::kVolumeSnapshot, {});
+  runner_->OnSynced(ObjectKind::kVolumeSnapshotContent, {});
+  ExpectHeld("objects:VolumeSnapshot", 1);
+  EXPECT_TRUE(catalog_.Has(snapshot));
+}
+
+TEST_F(GuardedRunnerTest, EventsOfDeletionsThatAreHeldAreToldOfAsHeldThenAsDone) {
+  const auto named = [](ObjectEvent event) {
+    event.event_id = (event.concluded ? "listed-" : "seen-") + event.key.name;
+    return event;
+  };
+  for (int i = 0; i < 5; ++i) runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, i)));
+  ExpectHeld("objects:PersistentVolume", 1);
+  ExpectLast("seen-pv0", ActionResult::kDone);
+  ExpectLast("seen-pv4", ActionResult::kHeld);
+  EXPECT_THAT(observer_.Reason("seen-pv4"), testing::HasSubstr("drctl guard list"));
+  for (int i = 4; i < kVolumes; ++i) runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, i, true)));
+  Synced(0);
+  ExpectHeld("objects:PersistentVolume", 4);
+  ExpectLast("listed-pv7", ActionResult::kHeld);
+  // After a restart the events are known by what the keeper wrote down.
+  Restart();
+  ASSERT_EQ(runner_->ApproveGuard("objects:PersistentVolume", 4), absl::OkStatus());
+  ExpectLast("listed-pv7", ActionResult::kDone);
+  EXPECT_EQ(VolumesInCatalog(), 0);
+}
+
+TEST_F(GuardedRunnerTest, WhatAListLacksAndIsBackIsToldOfAsReplaced) {
+  ObjectEvent gone = VolumeEvent(EventType::kDeleted, 0, true);
+  gone.event_id = "gone";
+  runner_->OnEvent(gone);
+  runner_->OnEvent(VolumeEvent(EventType::kAdded, 0));
+  ExpectLast("gone", ActionResult::kIgnored);
+  ExpectIdle();
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+}
+
+TEST_F(GuardedRunnerTest, AnotherPairsVolumesAreNotCounted) {
+  for (int i = 100; i < 120; ++i) runner_->OnEvent(VolumeEvent(EventType::kDeleted, i, false, "nfs9"));
+  for (int i = 200; i < 220; ++i) runner_->OnEvent(VolumeEvent(EventType::kDeleted, i, true, "nfs9"));
+  Synced(kVolumes);
+  ExpectIdle();
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, 0));
+  Expect("the deletion", [&] { return VolumesInCatalog() == kVolumes - 1; });
+  EXPECT_THAT(keeper_->Reports(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, ALateDeletionOfAnEarlierObjectIsPassedOver) {
+  ObjectEvent late = VolumeEvent(EventType::kDeleted, 0);
+  late.resource = R"({"metadata":{"uid":"earlier"},"spec":{"nfs":{"server":"nfs1","path":"/export/pv0"}}})";
+  runner_->OnEvent(late);
+  ExpectIdle();
+  EXPECT_TRUE(catalog_.Has(VolumeKey(0)));
+  EXPECT_TRUE(volumes_.Registered().contains("pv0"));
+}
+
+}  // namespace
+}  // namespace understudy::primary

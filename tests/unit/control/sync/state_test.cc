@@ -1,0 +1,184 @@
+// What outlives a run, over real files, and the outbox on top of it.
+#include "control/sync/state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control/sync/outbox.h"
+#include "control/sync/runner.h"
+#include "tests/support/temp_dir.h"
+
+namespace understudy::control {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+Report ReportOf(const std::string& run, absl::Time started = absl::FromUnixSeconds(1'800'000'000)) {
+  Report report{.run = run, .started_at = started, .ended_at = started + absl::Seconds(3)};
+  report.objects.push_back({.key = {model::ObjectKind::kPersistentVolume, "", "pv"}, .outcome = Outcome::kSynced});
+  return report;
+}
+
+class FakeClock : public Clock {
+ public:
+  absl::Time Now() const override { return now; }
+  absl::Duration Monotonic() const override { return now - absl::UnixEpoch(); }
+  absl::Time now = absl::FromUnixSeconds(1'800'000'100);
+};
+
+class RecordingDeliverer : public Deliverer {
+ public:
+  absl::Status Deliver(const std::string& target, const std::string& id, const Report& report,
+                       std::stop_token) override {
+    calls.push_back(report.run + " to " + target);
+    ids.push_back(id);
+    return answer;
+  }
+  absl::Status answer;
+  std::vector<std::string> calls;
+  std::vector<std::string> ids;
+};
+
+class StateTest : public testing::Test {
+ protected:
+  StateTest() {
+    auto state = SyncState::Open(folder_.Path() + "/state");
+    EXPECT_TRUE(state.ok()) << state.status();
+    state_ = *std::move(state);
+  }
+  void Record(const Report& report, const std::vector<std::string>& targets = {}) {
+    ASSERT_EQ(state_->BeginRun(report), absl::OkStatus());
+    ASSERT_EQ(state_->EndRun(report, targets), absl::OkStatus());
+  }
+
+  tests::TempDir folder_;
+  std::unique_ptr<SyncState> state_;
+};
+
+TEST_F(StateTest, RunsAndReportsAreThereAfterAReopening) {
+  Record(ReportOf("a"));
+  Record(ReportOf("b", absl::FromUnixSeconds(1'800'003'600)));
+  state_.reset();
+  auto again = SyncState::OpenPresent(folder_.Path() + "/state");
+  ASSERT_TRUE(again.ok()) << again.status();
+  const auto runs = (*again)->Runs();
+  ASSERT_THAT(*runs, SizeIs(2));
+  EXPECT_EQ((*runs)[0].id, "b");
+  EXPECT_EQ((*runs)[0].result, "done");
+  EXPECT_EQ((*runs)[0].counts["synced"], 1);
+  EXPECT_EQ((*again)->ReportOf("")->run, "b");
+  EXPECT_EQ((*again)->ReportOf("a")->objects.size(), 1U);
+  EXPECT_TRUE(absl::IsNotFound((*again)->ReportOf("c").status()));
+}
+
+TEST_F(StateTest, ALookMakesNoFile) {
+  const std::string nowhere = folder_.Path() + "/nowhere";
+  EXPECT_TRUE(absl::IsNotFound(SyncState::OpenPresent(nowhere).status()));
+  EXPECT_FALSE(std::filesystem::exists(nowhere));
+}
+
+TEST_F(StateTest, OnlyTheNewestRunsAreKept) {
+  for (size_t i = 0; i < kKeptRuns + 5; ++i) {
+    Record(ReportOf("run-" + std::to_string(i), absl::FromUnixSeconds(1'800'000'000 + static_cast<int64_t>(i))));
+  }
+  const auto runs = state_->Runs();
+  ASSERT_THAT(*runs, SizeIs(kKeptRuns));
+  EXPECT_EQ(runs->back().id, "run-5");
+}
+
+TEST_F(StateTest, OneRunAtATimeAcrossProcessesAndADeadOneLosesItsLease) {
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto lease = state_->Lease();
+    const char told = lease.ok() ? 'y' : 'n';
+    if (write(ready[1], &told, 1) != 1) _exit(1);
+    while (true) pause();
+  }
+  char told = 0;
+  ASSERT_EQ(read(ready[0], &told, 1), 1);
+  ASSERT_EQ(told, 'y');
+  const auto refused = state_->Lease();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+  EXPECT_THAT(std::string(MessageOf(refused.status())), HasSubstr("another run"));
+  kill(child, SIGKILL);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(state_->Lease().ok());
+  close(ready[0]);
+  close(ready[1]);
+}
+
+TEST_F(StateTest, ARunThatNeverEndedIsInterruptedOnceTheNextBegins) {
+  ASSERT_EQ(state_->BeginRun(ReportOf("a")), absl::OkStatus());
+  EXPECT_EQ(state_->Runs()->at(0).result, "running");
+  EXPECT_FALSE(state_->Runs()->at(0).ended_at.has_value());
+  Record(ReportOf("b", absl::FromUnixSeconds(1'800'003'600)));
+  EXPECT_EQ(state_->Runs()->at(1).result, "interrupted");
+}
+
+TEST_F(StateTest, ADeliveryThatFailsIsTriedAgainLaterAndOverARestart) {
+  Record(ReportOf("a"), {"email", "https://hooks.example.com/x"});
+  FakeClock clock;
+  RecordingDeliverer deliverer;
+  deliverer.answer = absl::UnavailableError("connection refused");
+  EXPECT_FALSE(DeliverDue(*state_, deliverer, clock, {}).ok());
+  EXPECT_THAT(deliverer.calls, ElementsAre("a to email", "a to https://hooks.example.com/x"));
+  EXPECT_EQ(DeliverDue(*state_, deliverer, clock, {}), absl::OkStatus());
+  EXPECT_THAT(deliverer.calls, SizeIs(2)) << "not due yet";
+
+  state_.reset();
+  state_ = *SyncState::Open(folder_.Path() + "/state");
+  clock.now += kDeliveryRetryFirst;
+  deliverer.answer = absl::OkStatus();
+  EXPECT_EQ(DeliverDue(*state_, deliverer, clock, {}), absl::OkStatus());
+  EXPECT_THAT(deliverer.calls, SizeIs(4));
+  EXPECT_EQ(deliverer.ids[0], deliverer.ids[2]) << "the same message";
+  EXPECT_NE(deliverer.ids[0], deliverer.ids[1]);
+  EXPECT_EQ(*state_->PendingDeliveries(), 0U);
+}
+
+TEST_F(StateTest, ADeliveryIsGivenUpAfterADayOrWhenItsTargetIsGone) {
+  Record(ReportOf("a"), {"email"});
+  FakeClock clock;
+  RecordingDeliverer deliverer;
+  deliverer.answer = absl::UnavailableError("connection refused");
+  for (int i = 0; i < 100 && *state_->PendingDeliveries() > 0; ++i) {
+    (void)DeliverDue(*state_, deliverer, clock, {});
+    clock.now += kDeliveryRetryLongest;
+  }
+  EXPECT_GE(deliverer.calls.size(), 48U);
+  EXPECT_EQ(*state_->PendingDeliveries(), 0U);
+
+  Record(ReportOf("b"), {"https://gone"});
+  deliverer.answer = absl::NotFoundError("not configured");
+  EXPECT_FALSE(DeliverDue(*state_, deliverer, clock, {}).ok());
+  EXPECT_EQ(*state_->PendingDeliveries(), 0U);
+}
+
+TEST_F(StateTest, ADeliveryThatSomebodyTookIsTheirsUntilTheClaimIsOver) {
+  Record(ReportOf("a"), {"email"});
+  const absl::Time now = absl::FromUnixSeconds(1'800'000'100);
+  EXPECT_TRUE(state_->TakeDelivery(now, kDeliveryClaim)->has_value());
+  EXPECT_FALSE(state_->TakeDelivery(now, kDeliveryClaim)->has_value());
+  EXPECT_TRUE(state_->TakeDelivery(now + kDeliveryClaim, kDeliveryClaim)->has_value());
+}
+
+TEST(OutboxTest, PausesGrowUpToTheirLimit) {
+  EXPECT_EQ(RetryPauseAfter(1), absl::Seconds(30));
+  EXPECT_EQ(RetryPauseAfter(2), absl::Seconds(60));
+  EXPECT_EQ(RetryPauseAfter(1000), kDeliveryRetryLongest);
+}
+
+TEST(RunIdTest, SortsByTime) {
+  EXPECT_THAT(NewRunId(absl::FromUnixSeconds(1'800'000'000)), HasSubstr("20270115T080000Z-"));
+  EXPECT_NE(NewRunId(absl::UnixEpoch()), NewRunId(absl::UnixEpoch()));
+}
+
+}  // namespace
+}  // namespace understudy::control
