@@ -10,6 +10,7 @@
 #include "agent-primary/intake/cluster_intake.h"
 #include "agent-primary/rules/action_runner.h"
 #include "control/apply/applier.h"
+#include "control/apply/snapshot_check.h"
 #include "control/serve/follower.h"
 #include "tests/support/api_proxy.h"
 #include "tests/support/cluster.h"
@@ -80,7 +81,7 @@ class MetadataPlaneTest : public testing::Test {
     control::FollowerOptions options;
     options.pair = "test";
     options.transform.dr_server = "dr-nfs";
-    follower_.emplace(options, catalog_, *applier_);
+    follower_.emplace(options, catalog_, *applier_, snapshots_);
     following_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
     StartPrimary();
   }
@@ -135,6 +136,9 @@ class MetadataPlaneTest : public testing::Test {
   MemoryVolumes volumes_;
   MemoryCatalog catalog_;
   std::optional<control::KubeApplier> applier_;
+  // No replica is real here, so no archive is there.
+  control::ArchiveCheck snapshots_{
+      [](const std::string&, const std::string&) { return absl::StatusOr<std::optional<uint64_t>>(std::nullopt); }};
   std::optional<control::Follower> follower_;
   std::jthread following_;
   std::optional<PrimarySide> side_;
