@@ -257,7 +257,8 @@ TEST_F(DrAgentTest, TellsWhatStandsAtAPathOfAReplica) {
   stream->Write(OpenRequest("vol", Root("vol"), 1));
   stream->Write(CommitRequest("vol", 0, "content"));
   v1::ReplicateResponse answer;
-  while (stream->Read(&answer) && !answer.has_acknowledged()) continue;
+  while (stream->Read(&answer) && !answer.has_published()) continue;
+  ASSERT_TRUE(answer.has_published());
   v1::StatEntryResponse entry;
   const auto stat = [&](const std::string& volume, const std::string& path) {
     grpc::ClientContext context;
