@@ -98,9 +98,12 @@ TEST(ServeMetricsTest, EachPairIsALabel) {
   FollowerStatus status;
   status.connected = true;
   status.applied = 5;
-  const ServeMetrics metrics(std::make_shared<prometheus::Registry>(), [&] {
-    return std::map<std::string, FollowerStatus>{{"one", status}, {"two", FollowerStatus()}};
-  });
+  const ServeMetrics metrics(
+      std::make_shared<prometheus::Registry>(),
+      [&] {
+        return std::map<std::string, FollowerStatus>{{"one", status}, {"two", FollowerStatus()}};
+      },
+      [] { return std::optional<SyncService::Status>(); });
   for (const prometheus::MetricFamily& family : metrics.Collect()) {
     ASSERT_EQ(family.metric.size(), 2u) << family.name;
     EXPECT_EQ(family.metric[0].label.at(0).value, "one");
