@@ -13,6 +13,7 @@
 #include "control/serve/follower.h"
 #include "tests/support/api_proxy.h"
 #include "tests/support/cluster.h"
+#include "tests/support/memory_archives.h"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/memory_volumes.h"
 #include "tests/support/wait.h"
@@ -80,7 +81,7 @@ class MetadataPlaneTest : public testing::Test {
     control::FollowerOptions options;
     options.pair = "test";
     options.transform.dr_server = "dr-nfs";
-    follower_.emplace(options, catalog_, *applier_);
+    follower_.emplace(options, catalog_, *applier_, archives_);
     following_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
     StartPrimary();
   }
@@ -134,6 +135,7 @@ class MetadataPlaneTest : public testing::Test {
   std::unique_ptr<kube::Client> dr_client_;
   MemoryVolumes volumes_;
   MemoryCatalog catalog_;
+  MemoryArchives archives_;
   std::optional<control::KubeApplier> applier_;
   std::optional<control::Follower> follower_;
   std::jthread following_;
