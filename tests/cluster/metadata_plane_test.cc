@@ -10,10 +10,10 @@
 #include "agent-primary/intake/cluster_intake.h"
 #include "agent-primary/rules/action_runner.h"
 #include "control/apply/applier.h"
-#include "control/apply/snapshot_check.h"
 #include "control/serve/follower.h"
 #include "tests/support/api_proxy.h"
 #include "tests/support/cluster.h"
+#include "tests/support/memory_archives.h"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/memory_volumes.h"
 #include "tests/support/wait.h"
@@ -81,7 +81,7 @@ class MetadataPlaneTest : public testing::Test {
     control::FollowerOptions options;
     options.pair = "test";
     options.transform.dr_server = "dr-nfs";
-    follower_.emplace(options, catalog_, *applier_, snapshots_);
+    follower_.emplace(options, catalog_, *applier_, archives_);
     following_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
     StartPrimary();
   }
@@ -135,10 +135,8 @@ class MetadataPlaneTest : public testing::Test {
   std::unique_ptr<kube::Client> dr_client_;
   MemoryVolumes volumes_;
   MemoryCatalog catalog_;
+  MemoryArchives archives_;
   std::optional<control::KubeApplier> applier_;
-  // No replica is real here, so no archive is there.
-  control::ArchiveCheck snapshots_{
-      [](const std::string&, const std::string&) { return absl::StatusOr<std::optional<uint64_t>>(std::nullopt); }};
   std::optional<control::Follower> follower_;
   std::jthread following_;
   std::optional<PrimarySide> side_;

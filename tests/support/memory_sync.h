@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "control/apply/applier.h"
 #include "control/sync/ports.h"
+#include "tests/support/memory_archives.h"
 #include "tests/support/memory_catalog.h"
 
 namespace understudy::tests {
@@ -103,25 +104,6 @@ class MemoryCluster : public control::ClusterReader, public control::ObjectAppli
   absl::Status get_error_ ABSL_GUARDED_BY(mutex_);
   std::vector<model::ObjectKey> applied_ ABSL_GUARDED_BY(mutex_);
   std::vector<model::ObjectKey> deleted_ ABSL_GUARDED_BY(mutex_);
-};
-
-// Knows by name whose archive is at DR. Thread-safe.
-class MemoryArchives : public control::SnapshotCheck {
- public:
-  void Set(const std::string& content, bool at_dr) {
-    const absl::MutexLock lock(&mutex_);
-    if (at_dr) at_dr_.insert(content);
-    if (!at_dr) at_dr_.erase(content);
-  }
-  absl::Status Check(const model::CatalogEntry& content) override {
-    const absl::MutexLock lock(&mutex_);
-    if (at_dr_.contains(content.key.name)) return absl::OkStatus();
-    return absl::FailedPreconditionError("its archive isn't at DR");
-  }
-
- private:
-  absl::Mutex mutex_;
-  std::set<std::string> at_dr_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The agents of a pair whose NFS host is "nfs1": /export/x there is /replica/x at DR. Thread-safe.
