@@ -7,7 +7,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "control/sync/state.h"
 #include "tests/support/api_proxy.h"
@@ -335,15 +334,10 @@ TEST_F(ScheduledSyncTest, ServeMakesUpForAMissedRunAndShowsIt) {
     ASSERT_TRUE(state.ok()) << state.status();
     ASSERT_EQ((*state)->SetScheduleKeptUntil(absl::Now() - absl::Hours(30)), absl::OkStatus());
   }
-  const int port = FreePort();
-  const std::string control_yaml = ReadFile(site_->File("control.yaml"));
-  std::ofstream(site_->File("control.yaml")) << absl::StrReplaceAll(
-      control_yaml, {{"metrics_listen: 127.0.0.1:0", fmt::format("metrics_listen: 127.0.0.1:{}", port)}});
-  auto serve = Process::Start(
-      {.program = ProgramPath("drctl"), .arguments = {"--config", site_->File("control.yaml"), "serve"}});
-  ASSERT_TRUE(serve.ok()) << serve.status();
+  const absl::Status serving = site_->StartServe();
+  ASSERT_TRUE(serving.ok()) << serving;
   EXPECT_EQ(WaitFor("the report", absl::Minutes(2), [this] { return !hook_.Requests().empty(); }), absl::OkStatus())
-      << (*serve)->Err();
+      << site_->serve().Err();
   const json runs = ReadJson({"sync", "list"})["runs"];
   ASSERT_EQ(runs.size(), 1U);
   EXPECT_EQ(runs[0]["trigger"], "schedule");
@@ -352,11 +346,12 @@ TEST_F(ScheduledSyncTest, ServeMakesUpForAMissedRunAndShowsIt) {
   ExpectBoundAtDr("shop", "db");
   EXPECT_TRUE(ReadJson({"status"})["sync"]["next_run_at"].is_string());
   const auto metrics =
-      RunProcess({.program = "curl", .arguments = {"-fsS", fmt::format("http://127.0.0.1:{}/metrics", port)}});
+      RunProcess({.program = "curl",
+                  .arguments = {"-fsS", fmt::format("http://127.0.0.1:{}/metrics", site_->control_metrics_port())}});
   ASSERT_TRUE(metrics.ok()) << metrics.status();
   EXPECT_THAT(metrics->out, HasSubstr("understudy_sync_last_success_timestamp_seconds"));
   EXPECT_THAT(metrics->out, HasSubstr("understudy_sync_last_run_objects{outcome=\"synced\"} 2"));
-  EXPECT_EQ((*serve)->Stop().exit_code, 0) << (*serve)->Err();
+  EXPECT_EQ(site_->serve().Stop().exit_code, 0) << site_->serve().Err();
 }
 
 }  // namespace

@@ -220,6 +220,7 @@ TEST_F(ResumeTest, ALargeFileGoesOnWhereAKilledPrimaryLeftIt) {
 TEST_F(ResumeTest, ARewrittenFileGoesOnWhereAKilledPrimaryLeftIt) {
   MakeSite();
   StartBoth();
+  ExpectEqual();
   const uint64_t staged = BeginRewrite();
   site_->primary().Kill();
   ASSERT_TRUE(site_->StartPrimary().ok());
@@ -229,6 +230,7 @@ TEST_F(ResumeTest, ARewrittenFileGoesOnWhereAKilledPrimaryLeftIt) {
 TEST_F(ResumeTest, ARewrittenFileGoesOnWhereAKilledDrLeftIt) {
   MakeSite();
   StartBoth();
+  ExpectEqual();
   const uint64_t staged = BeginRewrite();
   site_->dr().Kill();
   ASSERT_TRUE(site_->StartDr().ok());

@@ -42,6 +42,7 @@ class Site {
   [[nodiscard]] Process& primary() { return *primary_; }
   [[nodiscard]] Process& dr() { return *dr_; }
   [[nodiscard]] Process& serve() { return *serve_; }
+  [[nodiscard]] int control_metrics_port() const { return control_metrics_port_; }  // of drctl serve
 
   // Runs drctl with this site's configuration.
   [[nodiscard]] ProcessResult Drctl(std::vector<std::string> arguments);
