@@ -251,7 +251,9 @@ TEST_F(GuardedRunnerTest, EventsOfDeletionsThatAreHeldAreToldOfAsHeldThenAsDone)
     event.event_id = (event.concluded ? "listed-" : "seen-") + event.key.name;
     return event;
   };
-  for (int i = 0; i < 5; ++i) runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, i)));
+  for (int i = 0; i < 4; ++i) runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, i)));
+  ExpectIdle();
+  runner_->OnEvent(named(VolumeEvent(EventType::kDeleted, 4)));
   ExpectHeld("objects:PersistentVolume", 1);
   ExpectLast("seen-pv0", ActionResult::kDone);
   ExpectLast("seen-pv4", ActionResult::kHeld);
