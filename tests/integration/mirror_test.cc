@@ -298,8 +298,13 @@ TEST_F(MirrorTest, FoldersThatTradePlacesWhileTheyAreLookedAt) {
     }
     EXPECT_EQ(counting.Inventories(), 0);
   }
+  // What the last looks left in the index may be refused as well; it ends with a comparison at the latest.
   replicator_->ForgetSession();
-  ScanAndExpectEqual("at rest");
+  replicator_->OnOverflow();
+  absl::Status at_rest = RunBarrier();
+  for (int again = 0; absl::IsDataLoss(at_rest) && again < 3; ++again) at_rest = RunBarrier();
+  ASSERT_TRUE(at_rest.ok()) << at_rest;
+  ExpectEqual("at rest");
 }
 
 TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
