@@ -20,7 +20,8 @@ absl::Status CheckMailAddress(const std::string& text) {
     return c > ' ' && c < 0x7f &&
            std::string_view("<>()[],;:\\\"").find(static_cast<char>(c)) == std::string_view::npos;
   });
-  const bool one_at = at != std::string::npos && at > 0 && at + 1 < text.size() && text.find('@', at + 1) == text.npos;
+  const bool one_at =
+      at != std::string::npos && at > 0 && at + 1 < text.size() && text.find('@', at + 1) == std::string::npos;
   if (plain && one_at && text.size() <= kMaxAddressBytes) return absl::OkStatus();
   return absl::InvalidArgumentError(
       fmt::format("'{}': write a bare mail address, as in storage@example.com", Printable(text)));
@@ -30,7 +31,7 @@ absl::Status CheckUrl(const std::string& text, std::initializer_list<std::string
                       std::string_view example) {
   const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
   for (const std::string_view scheme : schemes) {
-    if (plain && text.starts_with(scheme) && text.size() > scheme.size() && text.find('@') == text.npos) {
+    if (plain && text.starts_with(scheme) && text.size() > scheme.size() && text.find('@') == std::string::npos) {
       return absl::OkStatus();
     }
   }

@@ -200,7 +200,7 @@ TEST_F(ApplierClusterTest, AnUnboundVolumeWithAnotherSourceIsMadeAnew) {
 
 TEST_F(ApplierClusterTest, AVolumeWhosePolicyIsNoLongerRetainIsNotDeleted) {
   ASSERT_EQ(Apply(VolumeEntry("policy")), absl::OkStatus());
-  const auto set_policy = [this](const char* policy) {
+  const auto set_policy = [](const char* policy) {
     const json patch = {{"spec", {{"persistentVolumeReclaimPolicy", policy}}}};
     ASSERT_TRUE(cluster_->MergePatch(PathOf(VolumeKey("policy")), patch).ok());
   };
