@@ -45,11 +45,15 @@ class EventLogTest : public ::testing::Test {
   }
   std::vector<std::string> ToTell(uint64_t after = 0) {
     std::vector<std::string> ids;
-    for (const LoggedEvent& logged : *log_->NextToTell(after, 100)) ids.push_back(logged.event.event_id);
+    const auto next = log_->NextToTell(after, 100);
+    EXPECT_TRUE(next.ok()) << next.status();
+    for (const LoggedEvent& logged : *next) ids.push_back(logged.event.event_id);
     return ids;
   }
   LoggedEvent Logged(const std::string& event_id) {
-    for (const LoggedEvent& logged : log_->Newest(1000)->events) {
+    const auto newest = log_->Newest(1000);
+    EXPECT_TRUE(newest.ok()) << newest.status();
+    for (const LoggedEvent& logged : newest->events) {
       if (logged.event.event_id == event_id) return logged;
     }
     ADD_FAILURE() << "no event " << event_id;
