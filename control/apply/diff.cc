@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "control/apply/ownership.h"
+
 namespace understudy::control {
 namespace {
 
@@ -12,13 +14,6 @@ using nlohmann::json;
 
 constexpr size_t kContextLines = 3;
 constexpr size_t kMaxTableCells = 4'000'000;
-
-const json& At(const json& object, const std::string& key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto value = object.find(key);
-  return value != object.end() ? *value : kNull;
-}
 
 // One line of the merged texts: ' ' in both, '-' only before, '+' only after.
 struct Line {

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "control/apply/ownership.h"
 #include "core/kube/nfs_source.h"
 #include "core/kube/resource.h"
 
@@ -21,18 +22,6 @@ using nlohmann::json;
 constexpr const char* kBindCompleted = "pv.kubernetes.io/bind-completed";
 constexpr const char* kBetaStorageClass = "volume.beta.kubernetes.io/storage-class";
 constexpr const char* kPopulatedFor = "cdi.kubevirt.io/storage.populatedFor";
-
-const json& At(const json& object, std::string_view key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto value = object.find(key);
-  return value != object.end() ? *value : kNull;
-}
-
-std::string TextAt(const json& object, std::string_view key) {
-  const json& value = At(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 absl::Status NotReady(const CatalogEntry& entry, std::string_view why) {
   return absl::FailedPreconditionError(fmt::format("{} {}", ToString(entry.key), why));

@@ -1,19 +1,16 @@
 #include "control/report/notify.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 
-#include <array>
 #include <cerrno>
 #include <fstream>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "control/report/mail.h"
 #include "core/base/log.h"
 #include "core/net/http_client.h"
+#include "core/net/secret_file.h"
 #include "core/net/smtp_client.h"
 
 namespace understudy::control {
@@ -81,7 +78,7 @@ absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::st
   }
   if (!config.hmac_secret_file.empty()) {
     ASSIGN_OR_RETURN(const std::string secret, ReadSecret(config.hmac_secret_file));
-    request.headers.emplace_back("X-Hub-Signature-256", SignatureOf(secret, request.body));
+    request.headers.emplace_back("X-Hub-Signature-256", net::HubSignature(secret, request.body));
   }
   net::HttpTls tls;
   tls.ca_file = config.ca.native();
@@ -99,15 +96,6 @@ std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Rep
   }
   for (const config::ReportWebhook& webhook : config.webhooks) targets.push_back(webhook.url);
   return targets;
-}
-
-std::string SignatureOf(const std::string& secret, const std::string& body) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  UNDERSTUDY_CHECK(HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
-                        reinterpret_cast<const unsigned char*>(body.data()), body.size(), digest.data(),
-                        &length) != nullptr);
-  return "sha256=" + absl::BytesToHexString({reinterpret_cast<const char*>(digest.data()), length});
 }
 
 absl::Status Notifier::Deliver(const std::string& target, const std::string& id, const Report& report,

@@ -14,9 +14,6 @@ namespace understudy::control {
 // be found again in the configuration, and no secret.
 [[nodiscard]] std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Report& report);
 
-// "sha256=<hex>": HMAC-SHA256 of `body`, as the header x-hub-signature-256 carries it.
-[[nodiscard]] std::string SignatureOf(const std::string& secret, const std::string& body);
-
 // Thread-safe.
 class Deliverer {
  public:
