@@ -63,6 +63,9 @@ void ChangeDetector::Meet(const std::string& path, const os::EntryStat& stat) {
   if (stat.kind != model::FileKind::kDirectory) return;
   const uint64_t hash = std::hash<std::string>()(path);
   torn_ |= folders_met_.try_emplace({stat.filesystem, stat.inode}, hash).first->second != hash;
+  // What is planned for the path is by what was met there first.
+  const auto change = changes_.find(model::Key(path));
+  torn_ |= change != changes_.end() && change->second.stat.has_value() && change->second.stat->inode != stat.inode;
 }
 
 absl::StatusOr<std::string> ChangeDetector::TopmostNew(const std::string& path) {
@@ -88,9 +91,9 @@ absl::StatusOr<std::optional<IndexEntry>> ChangeDetector::FindByIdentity(const o
   return entry;
 }
 
-absl::StatusOr<bool> ChangeDetector::WasMovedHere(const std::string& path, const os::EntryStat& stat) {
+absl::StatusOr<bool> ChangeDetector::CameFromElsewhere(const std::string& before, const os::EntryStat& stat) {
   ASSIGN_OR_RETURN(const std::optional<IndexEntry> source, FindByIdentity(stat));
-  return source.has_value() && source->path != path;
+  return source.has_value() && source->path != before;
 }
 
 absl::Status ChangeDetector::LookAt(const std::string& path) {
@@ -170,17 +173,19 @@ absl::Status ChangeDetector::LookBelowOne(const std::string& path) {
   while (!moved_folders_.empty() && !truncated_) {
     const std::string folder = std::move(moved_folders_.back());
     moved_folders_.pop_back();
-    const absl::StatusOr<os::EntryStat> now = root_.Stat(folder);
-    if (absl::IsNotFound(now.status())) continue;  // gone since: a hint will tell
-    RETURN_IF_ERROR(now.status());
-    ASSIGN_OR_RETURN(const std::optional<IndexEntry> source, FindByIdentity(*now));
-    RETURN_IF_ERROR(Compare(folder, source.has_value() ? source->path : folder));
+    absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, folder, kWorkFolderName);
+    if (absl::IsNotFound(walk.status())) continue;  // gone since: a hint will tell
+    RETURN_IF_ERROR(walk.status());
+    Meet(folder, walk->start());
+    ASSIGN_OR_RETURN(const std::optional<IndexEntry> source, FindByIdentity(walk->start()));
+    RETURN_IF_ERROR(Compare(*walk, folder, source.has_value() ? source->path : folder));
+    torn_ |= walk->torn();
   }
   moved_folders_.clear();
   return absl::OkStatus();
 }
 
-absl::Status ChangeDetector::Compare(const std::string& path, const std::string& source) {
+absl::Status ChangeDetector::Compare(os::TreeWalk& walk, const std::string& path, const std::string& source) {
   const auto here = [&](const std::string& known) { return path + known.substr(source.size()); };
   const bool moved = path != source;
   const auto add_gone = [&](const std::string& known, const IndexRow& row) {
@@ -190,11 +195,8 @@ absl::Status ChangeDetector::Compare(const std::string& path, const std::string&
     if (from.size() < source.size()) from = source;
   };
   IndexCursor cursor(index_, source);
-  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, path, kWorkFolderName);
-  if (absl::IsNotFound(walk.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(walk.status());
   // Both come in key order: a merge tells what is only in one of them.
-  ASSIGN_OR_RETURN(std::optional<os::WalkEntry> found, walk->Next());
+  ASSIGN_OR_RETURN(std::optional<os::WalkEntry> found, walk.Next());
   while (!truncated_) {
     ASSIGN_OR_RETURN(const IndexEntry* known, cursor.Peek());
     if (!found.has_value() && known == nullptr) break;
@@ -215,11 +217,12 @@ absl::Status ChangeDetector::Compare(const std::string& path, const std::string&
         found->stat.kind == model::FileKind::kDirectory && (!row.has_value() || row->inode != found->stat.inode);
     bool compared_elsewhere = false;
     if (another_folder) {
-      ASSIGN_OR_RETURN(compared_elsewhere, WasMovedHere(found->path, found->stat));
+      const std::string before = source + found->path.substr(path.size());
+      ASSIGN_OR_RETURN(compared_elsewhere, CameFromElsewhere(before, found->stat));
     }
     if (compared_elsewhere) {
       moved_folders_.push_back(found->path);
-      walk->SkipChildren();
+      walk.SkipChildren();
     }
     if (order == 0) {
       const bool rows_below_stand_alone = row->kind == model::FileKind::kDirectory &&
@@ -232,7 +235,7 @@ absl::Status ChangeDetector::Compare(const std::string& path, const std::string&
         cursor.Advance();
       }
     }
-    ASSIGN_OR_RETURN(found, walk->Next());
+    ASSIGN_OR_RETURN(found, walk.Next());
   }
   return absl::OkStatus();
 }

@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "agent-primary/index/volume_index.h"
 #include "core/os/root.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::primary {
 
@@ -62,8 +63,8 @@ class ChangeDetector {
   }
   // kMaxChangesPerCapture was reached: there may be more.
   [[nodiscard]] bool truncated() const { return truncated_; }
-  // A folder was met at two paths, because it or one above it was renamed between the looks at them: they don't fit
-  // together, and no moves can be concluded from them.
+  // A folder was met at two paths, or two folders at one path, because they or one above them were renamed between the
+  // looks: these don't fit together, and no moves can be concluded from them.
   [[nodiscard]] bool torn() const { return torn_; }
 
  private:
@@ -72,9 +73,11 @@ class ChangeDetector {
   absl::Status LookAtHolder(const std::string& path);
   absl::Status LookAtNames(const std::vector<IndexEntry>& names);
   absl::StatusOr<std::string> TopmostNew(const std::string& path);
-  // The folder `path` against the rows below `source`, which differ when it was moved.
-  absl::Status Compare(const std::string& path, const std::string& source);
-  absl::StatusOr<bool> WasMovedHere(const std::string& path, const os::EntryStat& stat);
+  // The folder `path`, which `walk` begins at, against the rows below `source`, which differ when it was moved.
+  absl::Status Compare(os::TreeWalk& walk, const std::string& path, const std::string& source);
+  // Whether the folder with this stat is one that the index has, though not at `before`, the path that the moves above
+  // it leave it.
+  absl::StatusOr<bool> CameFromElsewhere(const std::string& before, const os::EntryStat& stat);
   void Add(const std::string& path, std::optional<IndexRow> row, std::optional<os::EntryStat> stat);
   void Meet(const std::string& path, const os::EntryStat& stat);
 

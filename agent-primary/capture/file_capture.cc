@@ -52,7 +52,10 @@ absl::StatusOr<T> OfSource(absl::StatusOr<T> result) {
 class LargeCapture {
  public:
   LargeCapture(const CaptureRequest& request, int fd, CapturedFile& file)
-      : request_(request), fd_(fd), file_(file), buffer_(delta::kSegmentBytes, '\0') {}
+      : request_(request),
+        fd_(fd),
+        file_(file),
+        buffer_(static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, file.stat.size)), '\0') {}
 
   absl::Status Run() {
     if (request_.strategy != Strategy::kWhole) {

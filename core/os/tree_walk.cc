@@ -44,6 +44,7 @@ absl::StatusOr<TreeWalk> TreeWalk::Begin(const Root& root, const std::string& st
   TreeWalk walk;
   walk.excluded_name_ = std::move(excluded_name);
   ASSIGN_OR_RETURN(Fd folder, root.OpenPath(start, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(walk.start_, StatAt(folder.get(), ""));
   RETURN_IF_ERROR(walk.Enter(start, std::move(folder)));
   return walk;
 }
@@ -62,7 +63,10 @@ absl::StatusOr<std::optional<WalkEntry>> TreeWalk::Next() {
     const int fd = openat(levels_.back().folder.get(), folder_to_enter_->name.c_str(),
                           O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0) {
-      RETURN_IF_ERROR(Enter(folder_to_enter_->path, Fd(fd)));
+      Fd folder(fd);
+      ASSIGN_OR_RETURN(const EntryStat entered, StatAt(fd, ""));
+      torn_ |= entered.inode != folder_to_enter_->stat.inode || entered.filesystem != folder_to_enter_->stat.filesystem;
+      RETURN_IF_ERROR(Enter(folder_to_enter_->path, std::move(folder)));
     } else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
       return ErrnoStatus(errno, fmt::format("open folder '{}'", Printable(folder_to_enter_->path)));
     }

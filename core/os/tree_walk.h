@@ -34,6 +34,11 @@ class TreeWalk {
   // The next entry; nullopt at the end. A folder comes before what is in it.
   [[nodiscard]] absl::StatusOr<std::optional<WalkEntry>> Next();
 
+  // The folder that it began at.
+  [[nodiscard]] const EntryStat& start() const { return start_; }
+  // A folder that was entered isn't the one that Next() gave: another one was renamed to its path in between.
+  [[nodiscard]] bool torn() const { return torn_; }
+
   // Don't go into the folder that Next() gave last.
   void SkipChildren() { enter_ = false; }
 
@@ -48,10 +53,12 @@ class TreeWalk {
   TreeWalk() = default;
   absl::Status Enter(const std::string& path, Fd folder);
 
+  EntryStat start_;
   std::vector<Level> levels_;
   std::string excluded_name_;
   std::optional<WalkEntry> folder_to_enter_;
   bool enter_ = false;
+  bool torn_ = false;
 };
 
 }  // namespace understudy::os

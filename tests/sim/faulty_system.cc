@@ -31,6 +31,7 @@ struct State {
 thread_local Half current_half = Half::kNone;
 thread_local std::array<State, 3> states;
 thread_local std::vector<std::string> story;
+thread_local std::function<void()> before_looks;
 
 State& StateOf(Half half) {
   return states[static_cast<size_t>(half)];
@@ -92,6 +93,12 @@ constexpr Call CallOfOpen(uint64_t flags) {
   return (flags & (O_CREAT | O_TRUNC)) != 0 ? Call::kCreate : Call::kOpen;
 }
 
+void Look() {
+  if (current_half != Half::kPrimary || before_looks == nullptr) return;
+  const FaultySystem::In in(Half::kNone);
+  before_looks();
+}
+
 template <typename Function>
 Function* Real(const char* name) {
   return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
@@ -109,6 +116,10 @@ void FaultySystem::Disarm(Half half) {
 
 bool FaultySystem::Crashed(Half half) {
   return StateOf(half).crashed;
+}
+
+void FaultySystem::BeforeLooks(std::function<void()> meanwhile) {
+  before_looks = std::move(meanwhile);
 }
 
 std::vector<std::string> FaultySystem::TakeStory() {
@@ -191,6 +202,13 @@ UNDERSTUDY_SEAM(int, fsetxattr, Call::kMetadata, (int fd, Path name, const void*
 UNDERSTUDY_SEAM(int, removexattr, Call::kMetadata, (Path path, Path name), (path, name))
 UNDERSTUDY_SEAM(int, utimensat, Call::kMetadata, (int at, Path path, Times times, int flags), (at, path, times, flags))
 UNDERSTUDY_SEAM(int, futimens, Call::kMetadata, (int fd, Times times), (fd, times))
+
+extern "C" int Faulty_statx(int at, Path path, int flags, unsigned mask, void* found) asm("statx");
+extern "C" int Faulty_statx(int at, Path path, int flags, unsigned mask, void* found) {
+  static auto* const real = Real<int(int, Path, int, unsigned, void*)>("statx");
+  understudy::sim::Look();
+  return real(at, path, flags, mask, found);
+}
 
 // What fails may be written in part; what succeeds, too.
 #define UNDERSTUDY_WRITE_SEAM(name, parameters, all, part)                                          \

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,8 @@ class FaultySystem {
   // Also ends a crash: the half starts anew.
   static void Disarm(Half half);
   [[nodiscard]] static bool Crashed(Half half);
+  // Before each look of the primary at an entry, `meanwhile` is called, for no half; nullptr: no more.
+  static void BeforeLooks(std::function<void()> meanwhile);
   // What failed since the last call, for messages.
   [[nodiscard]] static std::vector<std::string> TakeStory();
 

@@ -30,9 +30,17 @@ History::History(uint64_t seed, std::string folder)
     : folder_(std::move(folder)),
       random_(seed),
       churn_(Volume(), seed, kMaxFileBytes),
-      link_(seed + 1, Volume(), ledger_, [this] { ChangeVolume(2); }) {}
+      link_(seed + 1, Volume(), ledger_, [this] { ChangeVolume(2); }) {
+  FaultySystem::BeforeLooks([this] {
+    if (restless_ == 0 || Below(1000) >= restless_) return;
+    Tell("the volume changes while it is looked at");
+    link_.Disturbed();
+    ChangeVolume(2);
+  });
+}
 
 History::~History() {
+  FaultySystem::BeforeLooks(nullptr);
   FaultySystem::Disarm(Half::kPrimary);
   FaultySystem::Disarm(Half::kDr);
 }
@@ -68,7 +76,7 @@ absl::Status History::Round() {
   ChangeVolume(6);
   Brew();
   for (uint64_t steps = 1 + Below(4); steps > 0; --steps) {
-    RETURN_IF_ERROR(Step());
+    RETURN_IF_ERROR(Step(/*calm=*/false));
     if (OneIn(4)) ChangeVolume(2);
   }
   if (OneIn(8)) RETURN_IF_ERROR(LoseIndex());
@@ -102,11 +110,12 @@ void History::Brew() {
   };
   if (!OneIn(3)) arm(Half::kDr, "DR");
   if (OneIn(3)) arm(Half::kPrimary, "the primary");
+  restless_ = OneIn(4) ? 1 + Below(200) : 0;
   if (OneIn(10)) clock_.Jump(absl::Hours(static_cast<int64_t>(Below(200)) - 100));
   clock_.Advance(absl::Milliseconds(Below(OneIn(10) ? 10'000'000 : 2000)));
 }
 
-absl::Status History::Step() {
+absl::Status History::Step(bool calm) {
   if (!barrier_.has_value() && !OneIn(4)) barrier_ = replicator_->RequestBarrier();
   if (changed_) replicator_->OnOverflow();
   changed_ = false;
@@ -120,6 +129,7 @@ absl::Status History::Step() {
   Tell(fmt::format("run: {}", status.ok() ? "done" : status.ToString()));
   // Its content isn't what the index says, or a disk at either end said EIO.
   if (absl::IsDataLoss(status)) link_.ExpectInventory(true);
+  if (absl::IsDataLoss(status) && calm) return status;
   if (barrier_.has_value() && replicator_->AwaitBarrier(*barrier_, /*published=*/false, absl::ZeroDuration())) {
     barrier_.reset();
   }
@@ -134,6 +144,7 @@ absl::Status History::Calm() {
   FaultySystem::Disarm(Half::kDr);
   FaultySystem::Disarm(Half::kPrimary);
   link_.SetWeather({});
+  restless_ = 0;
   barrier_ = replicator_->RequestBarrier();
   const uint64_t barrier = *barrier_;
   for (int run = 0; !replicator_->AwaitBarrier(barrier, /*published=*/true, absl::ZeroDuration()); ++run) {
@@ -142,7 +153,7 @@ absl::Status History::Calm() {
     if (wait > kLongestWait) return absl::InternalError(fmt::format("waits {} s", absl::ToDoubleSeconds(wait)));
     clock_.Advance(std::max(wait, kCalmStep));
     barrier_ = barrier;
-    RETURN_IF_ERROR(Step());
+    RETURN_IF_ERROR(Step(/*calm=*/true));
   }
   barrier_.reset();
   ASSIGN_OR_RETURN(const std::vector<std::string> differences, tests::CompareTrees(Volume(), Replica()));

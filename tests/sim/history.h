@@ -50,8 +50,8 @@ class History {
   void ChangeVolume(uint64_t most);
   void Brew();
   FaultPlan BrewFaults();
-  // One run of the replicator; crashed halves are started anew.
-  absl::Status Step();
+  // One run of the replicator; crashed halves are started anew. `calm`: no commit may be refused, whatever was before.
+  absl::Status Step(bool calm);
   // Ends all faults and replicates until a barrier passes.
   absl::Status Calm();
 
@@ -72,7 +72,8 @@ class History {
   std::unique_ptr<primary::VolumeReplicator> replicator_;
   SimLink link_;
   std::optional<uint64_t> barrier_;
-  bool changed_ = true;  // since the replicator was told last
+  uint64_t restless_ = 0;  // of 1000 looks at an entry: the volume changes meanwhile
+  bool changed_ = true;    // since the replicator was told last
 };
 
 }  // namespace understudy::sim

@@ -35,6 +35,8 @@ class SimLink : public model::ReplicaSink {
   void SetWeather(const LinkWeather& weather) { weather_ = weather; }
   // A run of the replicator begins. `whole`: it captures everything that changed since the last one.
   void BeginRun(bool whole) { moment_counts_ = whole; }
+  // The volume changes while the run looks at it.
+  void Disturbed() { moment_counts_ = false; }
   // Whether the primary has a reason to ask DR what it holds.
   void ExpectInventory(bool expected) { inventory_expected_ = expected; }
 

@@ -25,7 +25,7 @@ constexpr uint64_t kSparseBytes = 12'000'000;  // of several segments
 }  // namespace
 
 std::string Churn::Step() {
-  switch (Below(16)) {
+  switch (Below(17)) {
     case 0:
     case 1:
       return WriteFile(NewPath(), std::min(kSizes[Below(std::size(kSizes))], max_file_bytes_));
@@ -55,6 +55,8 @@ std::string Churn::Step() {
       return ReplaceByCopy();
     case 14:
       return OverwriteSparseFile();
+    case 15:
+      return SwapAround();
     default: {
       const std::string path = NewPath();
       const bool fifo = Below(4) == 0;
@@ -225,6 +227,22 @@ std::string Churn::Swap() {
   if (a.empty() || b.empty() || a == b || a.starts_with(b + "/") || b.starts_with(a + "/")) return "nothing to swap";
   UNDERSTUDY_CHECK(::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0);
   return fmt::format("swap {} and {}", a, b);
+}
+
+std::string Churn::SwapAround() {
+  const std::string inner = Pick(/*folder=*/true);
+  const std::string other = Pick(/*folder=*/true);
+  const std::string outer = fs::path(inner).parent_path();
+  if (inner.empty() || other.empty() || outer == root_) return "nothing to swap around";
+  if (outer == other || outer.starts_with(other + "/") || other.starts_with(outer + "/"))
+    return "nothing to swap around";
+  const std::string name = fs::path(inner).filename();
+  const std::string carried = other + "/" + name;
+  UNDERSTUDY_CHECK(::renameat2(AT_FDCWD, outer.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0);
+  const bool both = fs::symlink_status(inner).type() != fs::file_type::not_found;
+  UNDERSTUDY_CHECK(
+      ::renameat2(AT_FDCWD, carried.c_str(), AT_FDCWD, inner.c_str(), both ? unsigned{RENAME_EXCHANGE} : 0) == 0);
+  return fmt::format("swap {} and {} around {}", outer, other, name);
 }
 
 std::string Churn::MoveIntoNewFolder() {

@@ -1,8 +1,8 @@
 // churn.h: random changes to a folder tree, the same again for the same seed.
 //
-// Files from nothing to a few megabytes (so that both inline and staged content is met), holes, renames, swaps and
-// cycles, moves into new folders, replaced kinds, symlinks, fifos, hard links that come and go and are broken, odd
-// names, modes, times, xattrs, spots overwritten in large sparse files.
+// Files from nothing to a few megabytes (so that both inline and staged content is met), holes, renames, swaps (also
+// around what stays) and cycles, moves into new folders, replaced kinds, symlinks, fifos, hard links that come and go
+// and are broken, odd names, modes, times, xattrs, spots overwritten in large sparse files.
 #pragma once
 
 #include <cstdint>
@@ -34,6 +34,8 @@ class Churn {
   std::string ReplaceByCopy();
   std::string Rename();
   std::string Swap();
+  // Two folders trade places, and a folder in one of them stays where it was.
+  std::string SwapAround();
   std::string MoveIntoNewFolder();
   std::string Remove();
   std::string ReplaceKind();

@@ -6,6 +6,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 
@@ -76,6 +77,18 @@ TEST_F(OsTest, WalkComesInKeyOrderAndLeavesOut) {
     if (entry->path == "a/b") walk.SkipChildren();
   }
   EXPECT_THAT(paths, ElementsAre("a", "a/b", "a/c", "a-b", "c", "c/.understudy"));
+}
+
+TEST_F(OsTest, WalkTellsOfAFolderThatWasExchangedBeforeItWasEntered) {
+  for (const char* folder : {"a", "b"}) std::filesystem::create_directory(dir_.File(folder));
+  const Root root = Open();
+  TreeWalk walk = TreeWalk::Begin(root, "").value();
+  EXPECT_EQ(walk.start().inode, root.Stat("")->inode);
+  ASSERT_EQ(walk.Next().value()->path, "a");
+  ASSERT_EQ(renameat2(AT_FDCWD, dir_.File("a").c_str(), AT_FDCWD, dir_.File("b").c_str(), RENAME_EXCHANGE), 0);
+  EXPECT_FALSE(walk.torn());
+  ASSERT_EQ(walk.Next().value()->path, "b");
+  EXPECT_TRUE(walk.torn());
 }
 
 TEST_F(OsTest, MetadataComesBackToTheNanosecond) {
