@@ -450,10 +450,7 @@ absl::Status Trash::ForEach(const std::string& condition, std::stop_token stop,
   while (!stop.stop_requested()) {
     ASSIGN_OR_RETURN(const std::vector<TrashedReplica> page, Query("id > ?1 AND " + condition, after_id, kPerPage));
     if (page.empty()) break;
-    for (const TrashedReplica& replica : page) {
-      if (stop.stop_requested()) break;
-      work(replica);
-    }
+    for (const TrashedReplica& replica : page) work(replica);  // which ends soon when it is to stop
     after_id = page.back().entry.id;
   }
   return absl::OkStatus();

@@ -5,7 +5,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <string>
+
+#include "agent-dr/commit/commit_engine.h"
 #include "tests/fault/fault_pair.h"
+#include "tests/support/loop_mount.h"
+#include "tests/support/temp_dir.h"
+#include "tests/unit/agent-dr/commit/engine_fixture.h"
 
 namespace understudy::tests {
 namespace {
@@ -33,6 +40,39 @@ TEST_P(PowerCutTest, NothingAcknowledgedIsLost) {
     committed += end->was_committed ? 1 : 0;
   }
   fmt::print("{}: {} power cuts, {} after the commit point\n", GetParam(), cuts, committed);
+}
+
+// The trash forgets an entry only when the disk has forgotten its folders: else they would come back, and nobody would
+// know of them.
+TEST_P(PowerCutTest, WhatIsPurgedStaysPurged) {
+  const auto made = LoopMount::Make(GetParam(), 400);
+  if (absl::IsUnimplemented(made.status())) GTEST_SKIP() << made.status();
+  ASSERT_TRUE(made.ok()) << made.status();
+  LoopMount& disk = **made;
+  const TempDir state;
+  const auto start = [&] {
+    return dr::CommitEngine::Start({.state_dir = state.Path(), .exports = {disk.Path()}}).value();
+  };
+  std::string id;
+  {
+    const auto engine = start();
+    const std::string root = disk.Path() + "/vol";
+    auto session = engine->Open({"vol", root, 0});
+    ASSERT_TRUE(session.ok()) << session.status();
+    ASSERT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("f", "A")})).ok());
+    id = session->State().replica_id;
+    ASSERT_TRUE(engine->MoveToTrash({"vol", root, id, session->State().epoch}, "deleted").ok());
+    ASSERT_TRUE(engine->trash().Purge(id).ok());
+    engine->trash().Work({});
+    ASSERT_EQ(engine->trash().Sum()->volumes, 0u);
+    ASSERT_TRUE(disk.CutPower().ok());
+  }
+  ASSERT_TRUE(disk.Unmount().ok());
+  ASSERT_TRUE(disk.Mount().ok());
+  EXPECT_TRUE(start()->Problems().empty());
+  for (const char* const left : {"trash/", "replica-"}) {
+    EXPECT_FALSE(std::filesystem::exists(disk.Path() + "/.understudy/" + left + id)) << left;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Filesystems, PowerCutTest, ::testing::Values("xfs", "ext4"),

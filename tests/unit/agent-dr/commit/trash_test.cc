@@ -181,6 +181,26 @@ TEST_F(TrashTest, AReplicaWhoseFolderIsNotThereStaysAReplica) {
   EXPECT_EQ(List(*engine).size(), 1u);
 }
 
+// No entry in the trash's list, so nothing of it may count as deleted.
+TEST_F(TrashTest, AMoveThatFailsBeforeItIsWrittenDownLeavesAReplicaInUse) {
+  class FullDisk : public dr::FaultPoints {
+   public:
+    absl::Status Reach(dr::Step step, size_t index) override {
+      return step == dr::Step::kTrash && index == 0 ? absl::ResourceExhaustedError("injected") : absl::OkStatus();
+    }
+  } faults;
+  const auto engine = Start(faults);
+  MakeVolume(*engine);
+  EXPECT_TRUE(absl::IsResourceExhausted(Discard(*engine, "vol", Root())));
+  EXPECT_TRUE(List(*engine).empty());
+  EXPECT_EQ(engine->List().size(), 1u);
+  auto session = engine->Open({"vol", Root(), 0});
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("later", "L")})).ok());
+  ASSERT_TRUE(session->Publish().ok());
+  EXPECT_EQ(Read(Root() + "/later"), "L");
+}
+
 TEST_F(TrashTest, AReplicaThatHoldsAnExportStays) {
   const std::string inner = Root() + "/inner";
   fs::create_directories(inner);

@@ -5,7 +5,9 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "agent-primary/capture/change_detector.h"
 #include "agent-primary/capture/planner.h"
@@ -109,6 +111,41 @@ TEST_F(LargeGuardTest, ALookThatEndsEarlyTakesMovesForMovesAndADeletionAsAWhole)
   const absl::Status taken = Scan();
   EXPECT_TRUE(taken.ok()) << taken;
   EXPECT_TRUE(replicator_->AwaitApproval(*approval, absl::ZeroDuration()).ok());
+}
+
+// With hints alone, nobody asks for a look at everything.
+TEST(GuardApprovalTest, IsForOneDeletionAndNotForTheNextOfItsSize) {
+  constexpr int kEntries = 200;
+  constexpr int kGone = 150;
+  const tests::TempDir dir;
+  const std::string folder = dir.File("web");
+  ASSERT_TRUE(std::filesystem::create_directory(folder));
+  AgreeingSink sink;
+  const auto replicator =
+      VolumeReplicator::Open("web", folder, "/dr/web", dir.File("web.db"),
+                             {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System())
+          .value();
+  const auto replicate = [&] { return RunToBarrier(*replicator, sink, /*published=*/false); };
+  const auto change = [&](int from, const std::function<int(const std::string&)>& each) {
+    for (int i = from; i < kEntries; ++i) {
+      EXPECT_EQ(each(fmt::format("{}/{}", folder, i)), 0);
+      replicator->OnHint(std::to_string(i), HintKind::kPath, /*at_once=*/false);
+    }
+  };
+  const auto make = [](const std::string& path) { return symlink("target", path.c_str()); };
+  const auto remove = [](const std::string& path) { return unlink(path.c_str()); };
+  change(0, make);
+  ASSERT_TRUE(replicate().ok());
+  change(kEntries - kGone, remove);
+  ASSERT_TRUE(absl::IsFailedPrecondition(replicate()));
+  const auto guard = replicator->Status().guard;
+  ASSERT_TRUE(guard.has_value());
+  ASSERT_TRUE(replicator->RequestApproval(guard->kind, guard->entries_gone).ok());
+  ASSERT_TRUE(replicate().ok());
+  change(kEntries - kGone, make);
+  ASSERT_TRUE(replicate().ok());
+  change(kEntries - kGone, remove);
+  EXPECT_TRUE(absl::IsFailedPrecondition(replicate()));
 }
 
 // Whatever happened to a volume, the plan that makes the replica equal to it leaves as many entries as it has.
