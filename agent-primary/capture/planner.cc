@@ -215,7 +215,8 @@ class Planner {
         goes_with_its_folder |= removed.contains(above);
       }
       const std::string innermost = InnermostMoved(path);
-      const bool folder_above_moved = !innermost.empty();
+      // A folder may be moved to where it was, out of one above it that moves away: what is in it stays.
+      const bool folder_above_moved = !innermost.empty() && PathAfter(path) != path;
       const bool moved_along = folder_above_moved && !detector_.IsGoneFromMoved(path, innermost);
       const bool replaced_by_rename =
           !folder_above_moved && change.stat.has_value() && !IsFolder(change.stat->kind) && !IsFolder(change.row->kind);

@@ -329,6 +329,44 @@ TEST_F(MirrorTest, FolderThatStaysWhereItIsWhileTheOneAboveItIsExchanged) {
   EXPECT_EQ(replicator_->Status().content_bytes_sent, sent);
 }
 
+// Whatever has the name in the folder that comes.
+TEST_F(MirrorTest, FolderThatStaysWhileOneThatHasSomethingElseOfItsNameComes) {
+  const auto path = [this](const std::string& name) { return Volume() + "/" + name; };
+  for (const char* const kind : {"nothing", "file", "symlink", "empty folder", "folder"}) {
+    for (const char* const fate : {"goes", "is exchanged"}) {
+      std::filesystem::remove_all(path("z"));
+      std::filesystem::remove_all(path("b"));
+      std::filesystem::create_directories(path("z/deep/in"));
+      std::filesystem::create_directories(path("z/deep/gone"));
+      std::ofstream(path("z/deep/in/another")) << "is replaced";
+      std::ofstream(path("z/deep/becomes a folder")) << "file";
+      std::filesystem::create_directories(path("z/deep/becomes a file"));
+      std::ofstream(path("elsewhere")) << "replaces it";
+      std::filesystem::create_directories(path("b/other"));
+      std::ofstream(path("z/deep/in/file")) << "stays";
+      if (kind == std::string_view("file")) std::ofstream(path("b/deep")) << "comes";
+      if (kind == std::string_view("symlink")) std::filesystem::create_symlink("other", path("b/deep"));
+      if (std::string_view(kind).ends_with("folder")) std::filesystem::create_directory(path("b/deep"));
+      if (kind == std::string_view("folder")) std::ofstream(path("b/deep/file")) << "comes";
+      ScanAndExpectEqual("written");
+      std::filesystem::rename(path("z/deep"), path("aside"));
+      std::filesystem::rename(path("z"), path("a"));
+      std::filesystem::rename(path("b"), path("z"));
+      std::filesystem::rename(path("a"), path("b"));
+      if (kind != std::string_view("nothing")) std::filesystem::rename(path("z/deep"), path("b/deep"));
+      if (fate == std::string_view("goes")) std::filesystem::remove_all(path("b/deep"));
+      std::filesystem::rename(path("aside"), path("z/deep"));
+      std::filesystem::remove(path("z/deep/gone"));
+      std::filesystem::rename(path("elsewhere"), path("z/deep/in/another"));
+      std::filesystem::remove(path("z/deep/becomes a folder"));
+      std::filesystem::create_directories(path("z/deep/becomes a folder"));
+      std::filesystem::remove(path("z/deep/becomes a file"));
+      std::ofstream(path("z/deep/becomes a file")) << "file";
+      ASSERT_NO_FATAL_FAILURE(ScanAndExpectEqual(fmt::format("{} {}", kind, fate)));
+    }
+  }
+}
+
 TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
   std::filesystem::create_directories(Volume() + "/d1");
   for (const char* name : {"x", "y", "z"}) std::ofstream(Volume() + "/d1/" + name) << name;

@@ -196,7 +196,7 @@ TEST_P(PlannedCountTest, IsWhatTheVolumeHas) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, PlannedCountTest, ::testing::Range<uint64_t>(1, 9));
+INSTANTIATE_TEST_SUITE_P(Seeds, PlannedCountTest, ::testing::Range<uint64_t>(1, 13));
 
 TEST(RootGuardTest, ATakenFolderMakesInodeNumbersTellNothing) {
   const tests::TempDir dir;
