@@ -96,6 +96,14 @@ absl::StatusOr<bool> ChangeDetector::CameFromElsewhere(const std::string& before
   return source.has_value() && source->path != before;
 }
 
+bool ChangeDetector::IsGoneFromMoved(std::string_view path, const std::string& folder) const {
+  for (; path.size() > folder.size(); path = model::Parent(path)) {
+    const auto gone = gone_from_moved_.find(std::string(path));
+    if (gone != gone_from_moved_.end() && gone->second.size() >= folder.size()) return true;
+  }
+  return false;
+}
+
 absl::Status ChangeDetector::LookAt(const std::string& path) {
   RETURN_IF_ERROR(LookAtOne(path));
   return LookAtHolder(path);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -55,12 +56,10 @@ class ChangeDetector {
 
   [[nodiscard]] bool moves() const { return moves_; }
   [[nodiscard]] const ChangeSet& changes() const { return changes_; }
-  // Whether the entry that stood at `path` is gone although `folder`, the innermost one above it that moved, only
-  // moved: what else stood there moved along. What a folder further out lacks at its new place says nothing of that.
-  [[nodiscard]] bool IsGoneFromMoved(const std::string& path, const std::string& folder) const {
-    const auto gone = gone_from_moved_.find(path);
-    return gone != gone_from_moved_.end() && gone->second.size() >= folder.size();
-  }
+  // Whether the entry that stood at `path` is gone, itself or with a folder above it, although `folder`, the innermost
+  // one above it that moved, only moved: what else stood there moved along. What a folder further out lacks at its new
+  // place says nothing of that.
+  [[nodiscard]] bool IsGoneFromMoved(std::string_view path, const std::string& folder) const;
   // kMaxChangesPerCapture was reached: there may be more.
   [[nodiscard]] bool truncated() const { return truncated_; }
   // A folder was met at two paths, or two folders at one path, because they or one above them were renamed between the

@@ -367,6 +367,17 @@ TEST_F(MirrorTest, FolderThatStaysWhileOneThatHasSomethingElseOfItsNameComes) {
   }
 }
 
+// A name that went with a folder out of one that was renamed isn't one to link others to.
+TEST_F(MirrorTest, FolderMovedAndOneInItRemovedWhoseFileHasAnotherName) {
+  std::filesystem::create_directories(Volume() + "/outer/inner");
+  std::ofstream(Volume() + "/outer/inner/file") << "kept by its other name";
+  ScanAndExpectEqual("written");
+  std::filesystem::create_hard_link(Volume() + "/outer/inner/file", Volume() + "/other");
+  std::filesystem::rename(Volume() + "/outer", Volume() + "/moved");
+  std::filesystem::remove_all(Volume() + "/moved/inner");
+  ScanAndExpectEqual("moved");
+}
+
 TEST_F(MirrorTest, FolderMovedAwayAndMadeAnew) {
   std::filesystem::create_directories(Volume() + "/d1");
   for (const char* name : {"x", "y", "z"}) std::ofstream(Volume() + "/d1/" + name) << name;
