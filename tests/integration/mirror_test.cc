@@ -368,11 +368,13 @@ TEST_F(MirrorTest, FolderThatStaysWhileOneThatHasSomethingElseOfItsNameComes) {
 }
 
 // A name that went with a folder out of one that was renamed isn't one to link others to.
-TEST_F(MirrorTest, FolderMovedAndOneInItRemovedWhoseFileHasAnotherName) {
+TEST_F(MirrorTest, FolderMovedAndOneInItRemovedWhoseFileHasOtherNames) {
   std::filesystem::create_directories(Volume() + "/outer/inner");
-  std::ofstream(Volume() + "/outer/inner/file") << "kept by its other name";
+  std::ofstream(Volume() + "/outer/inner/file") << "kept by its other names";
   ScanAndExpectEqual("written");
-  std::filesystem::create_hard_link(Volume() + "/outer/inner/file", Volume() + "/other");
+  for (const char* const other : {"/other", "/another"}) {
+    std::filesystem::create_hard_link(Volume() + "/outer/inner/file", Volume() + other);
+  }
   std::filesystem::rename(Volume() + "/outer", Volume() + "/moved");
   std::filesystem::remove_all(Volume() + "/moved/inner");
   ScanAndExpectEqual("moved");
