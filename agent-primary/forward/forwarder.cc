@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -38,21 +39,10 @@ net::HttpTls TlsOf(const ForwarderTarget& target) {
 }  // namespace
 
 ForwardVerdict JudgeStatus(int http_status) {
-  constexpr int kUnauthorized = 401;
-  constexpr int kForbidden = 403;
-  constexpr int kRequestTimeout = 408;
-  constexpr int kTooManyRequests = 429;
+  constexpr std::array kOfTheEvent = {400, 413, 415, 422};
   if (http_status >= 200 && http_status < 300) return ForwardVerdict::kDelivered;
-  if (http_status < 400 || http_status >= 500) return ForwardVerdict::kTryAgain;
-  switch (http_status) {
-    case kUnauthorized:
-    case kForbidden:
-    case kRequestTimeout:
-    case kTooManyRequests:
-      return ForwardVerdict::kTryAgain;
-    default:
-      return ForwardVerdict::kRefused;
-  }
+  const bool refused = std::find(kOfTheEvent.begin(), kOfTheEvent.end(), http_status) != kOfTheEvent.end();
+  return refused ? ForwardVerdict::kRefused : ForwardVerdict::kTryAgain;
 }
 
 struct Forwarder::Target {

@@ -49,7 +49,8 @@ enum class ForwardVerdict {
   kRefused,   // this event, by its looks
   kTryAgain,  // nothing about the event
 };
-// Of an HTTP status. 401 and 403 are about the sender, 408 and 429 about the moment. Pure.
+// Of an HTTP status. Only 400, 413, 415 and 422 are about the event; a 404, say, is what stands in for an endpoint that
+// restarts. Pure.
 [[nodiscard]] ForwardVerdict JudgeStatus(int http_status);
 
 struct ForwardTargetStatus {

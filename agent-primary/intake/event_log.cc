@@ -13,7 +13,7 @@ using store::Durability;
 using store::Statement;
 using store::Transaction;
 
-constexpr std::array<std::string_view, 1> kSchema = {
+constexpr std::array<std::string_view, 2> kSchema = {
     "CREATE TABLE event("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL,"
     "  type TEXT NOT NULL, kind TEXT NOT NULL, namespace_name TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,"
@@ -26,12 +26,21 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "CREATE INDEX event_finished ON event(id, bytes, logged_at_nanoseconds) WHERE kept = 0;"
     "CREATE INDEX event_kept ON event(id, bytes) WHERE kept = 1;"
     "CREATE INDEX event_to_tell ON event(id, bytes) WHERE kept = 1 AND source = 'webhook';",
+
+    // The newest state of each object that the rules were asked about, for as long as it isn't deleted.
+    "ALTER TABLE event ADD COLUMN version TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE told(uid TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID;",
 };
 
 // `resource` comes last, so that a listing can put an empty one in its place.
 constexpr std::string_view kColumns =
     "id, revision, event_id, type, kind, namespace_name, name, observed_at_nanoseconds, source, rule, matched, outcome,"
     " detail, forwarding, forwarding_detail, ";
+
+// Why a row that doesn't stand is kept: it is to be done, or what the webhook told couldn't be queued to be forwarded
+// and is to be told again after a restart.
+constexpr std::string_view kIsWanted =
+    "(outcome = 'pending' OR (matched = 0 AND source = 'webhook' AND outcome <> 'ignored'))";
 
 constexpr uint64_t kAppendsBetweenPrunes = 64;
 constexpr size_t kMaxDetailBytes = 1024;
@@ -146,7 +155,7 @@ absl::Status EventLog::Recover() {
       "UPDATE event SET outcome = 'ignored', detail = 'the agent started anew: its list tells it again',"
       " kept = 0 WHERE kept = 1 AND source = 'watch'"));
   if (options_.retell) return absl::OkStatus();
-  return database_.Execute("UPDATE event SET standing = 0, kept = (outcome = 'pending') WHERE kept = 1");
+  return database_.Execute(fmt::format("UPDATE event SET standing = 0, kept = {} WHERE kept = 1", kIsWanted));
 }
 
 absl::StatusOr<EventLog::Appended> EventLog::Append(const model::ObjectEvent& event, EventSource source) {
@@ -156,12 +165,11 @@ absl::StatusOr<EventLog::Appended> EventLog::Append(const model::ObjectEvent& ev
   if (found.repeated) return found;
   std::string out_of_order;
   if (source == EventSource::kWebhook) {
-    ASSIGN_OR_RETURN(const Sum kept, SumOf("kept = 1 AND source = 'webhook'"));
-    if (kept.events >= options_.max_kept || kept.bytes + BytesOf(event) > options_.max_kept_bytes) {
-      return absl::ResourceExhaustedError(
-          fmt::format("{} events ({} bytes) wait to be done: more can't be taken", kept.events, kept.bytes));
-    }
+    RETURN_IF_ERROR(CheckRoom(event));
     ASSIGN_OR_RETURN(out_of_order, WhyOutOfOrder(event, uid));
+  } else if (event.type != model::EventType::kDeleted) {
+    ASSIGN_OR_RETURN(const bool told, WasTold(uid, kube::VersionOf(event)));
+    if (told) return Appended{.id = 0, .repeated = true, .matched = true};
   }
   RETURN_IF_ERROR(SetDurability(source == EventSource::kWebhook ? Durability::kFull : Durability::kNormal));
   RETURN_IF_ERROR(Write(event, source, uid, out_of_order));
@@ -178,6 +186,32 @@ absl::StatusOr<EventLog::Appended> EventLog::Find(std::string_view event_id) {
   return Appended{.id = query.Unsigned(0), .repeated = true, .matched = query.Integer(1) != 0};
 }
 
+absl::Status EventLog::CheckRoom(const model::ObjectEvent& event) {
+  ASSIGN_OR_RETURN(const Sum pending, SumOf("kept = 1 AND source = 'webhook' AND outcome = 'pending'"));
+  if (pending.events >= options_.max_pending || pending.bytes + BytesOf(event) > options_.max_pending_bytes) {
+    return absl::ResourceExhaustedError(
+        fmt::format("{} events ({} bytes) wait to be done: more can't be taken", pending.events, pending.bytes));
+  }
+  if (!options_.retell || event.type == model::EventType::kDeleted) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Sum standing, SumOf("kept = 1 AND source = 'webhook' AND standing = 1"));
+  if (standing.events < options_.max_standing && standing.bytes + BytesOf(event) <= options_.max_standing_bytes) {
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(Statement query, database_.Prepare("SELECT 1 FROM event WHERE kind = ? AND namespace_name = ?"
+                                                      " AND name = ? AND standing = 1"));
+  query.BindText(1, model::ToString(event.key.kind)).BindText(2, event.key.namespace_name).BindText(3, event.key.name);
+  ASSIGN_OR_RETURN(const bool stands, query.Step());
+  if (stands) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      fmt::format("{} objects ({} bytes) stand: no more can be taken", standing.events, standing.bytes));
+}
+
+absl::StatusOr<bool> EventLog::WasTold(const std::string& uid, const std::string& version) {
+  if (uid.empty() || version.empty()) return false;
+  ASSIGN_OR_RETURN(Statement query, database_.Prepare("SELECT 1 FROM told WHERE uid = ? AND version = ?"));
+  return query.BindText(1, uid).BindText(2, version).Step();
+}
+
 absl::StatusOr<std::string> EventLog::WhyOutOfOrder(const model::ObjectEvent& event, const std::string& uid) {
   ASSIGN_OR_RETURN(Statement query,
                    database_.Prepare("SELECT type, uid FROM event WHERE kind = ? AND namespace_name = ? AND name = ?"
@@ -186,11 +220,17 @@ absl::StatusOr<std::string> EventLog::WhyOutOfOrder(const model::ObjectEvent& ev
   query.BindText(1, model::ToString(event.key.kind)).BindText(2, event.key.namespace_name).BindText(3, event.key.name);
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found || uid.empty()) return std::string();
+  if (event.type != model::EventType::kDeleted) {
+    ASSIGN_OR_RETURN(Statement deletion, database_.Prepare("SELECT 1 FROM event WHERE kind = ? AND namespace_name = ?"
+                                                           " AND name = ? AND uid = ? AND type = 'DELETED'"));
+    deletion.BindText(1, model::ToString(event.key.kind)).BindText(2, event.key.namespace_name);
+    deletion.BindText(3, event.key.name).BindText(4, uid);
+    ASSIGN_OR_RETURN(const bool deleted, deletion.Step());
+    return deleted ? std::string("came after the object's deletion") : std::string();
+  }
   const bool was_deleted = query.Bytes(0) == model::ToString(model::EventType::kDeleted);
   const std::string known = query.String(1);
-  const bool deletes = event.type == model::EventType::kDeleted;
-  if (was_deleted && !deletes && known == uid) return std::string("came after the object's deletion");
-  if (!was_deleted && deletes && !known.empty() && known != uid) {
+  if (!was_deleted && !known.empty() && known != uid) {
     return std::string("is the deletion of an earlier object of that name");
   }
   return std::string();
@@ -203,25 +243,27 @@ absl::Status EventLog::Write(const model::ObjectEvent& event, EventSource source
   const bool newest = options_.retell && source == EventSource::kWebhook && in_order;
   if (newest) {
     ASSIGN_OR_RETURN(Statement replace,
-                     database_.Prepare("UPDATE event SET standing = 0, kept = (outcome = 'pending') WHERE kind = ?"
-                                       " AND namespace_name = ? AND name = ? AND standing = 1"));
+                     database_.Prepare(fmt::format("UPDATE event SET standing = 0, kept = {} WHERE kind = ?"
+                                                   " AND namespace_name = ? AND name = ? AND standing = 1",
+                                                   kIsWanted)));
     replace.BindText(1, model::ToString(event.key.kind)).BindText(2, event.key.namespace_name);
     replace.BindText(3, event.key.name);
     RETURN_IF_ERROR(replace.Run());
   }
   const bool stands = newest && event.type != model::EventType::kDeleted;
-  ASSIGN_OR_RETURN(Statement insert,
-                   database_.Prepare("INSERT INTO event(event_id, revision, type, kind, namespace_name, name, uid,"
-                                     " observed_at_nanoseconds, logged_at_nanoseconds, source, resource, bytes, rule,"
-                                     " matched, outcome, detail, forwarding, forwarding_detail, standing, kept)"
-                                     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, '', '', ?, ?)"));
+  ASSIGN_OR_RETURN(
+      Statement insert,
+      database_.Prepare("INSERT INTO event(event_id, revision, type, kind, namespace_name, name, uid,"
+                        " observed_at_nanoseconds, logged_at_nanoseconds, source, resource, bytes, rule,"
+                        " matched, outcome, detail, forwarding, forwarding_detail, standing, kept, version)"
+                        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, ?, ?, '', '', ?, ?, ?)"));
   insert.BindText(1, event.event_id).BindUnsigned(2, revision_ + 1).BindText(3, model::ToString(event.type));
   insert.BindText(4, model::ToString(event.key.kind)).BindText(5, event.key.namespace_name);
   insert.BindText(6, event.key.name).BindText(7, uid).BindInteger(8, absl::ToUnixNanos(event.observed_at));
   insert.BindInteger(9, absl::ToUnixNanos(clock_.Now())).BindText(10, ToString(source));
   insert.BindText(11, event.resource).BindUnsigned(12, BytesOf(event));
   insert.BindText(13, ToString(in_order ? EventOutcome::kPending : EventOutcome::kIgnored)).BindText(14, out_of_order);
-  insert.BindInteger(15, stands).BindInteger(16, in_order);
+  insert.BindInteger(15, stands).BindInteger(16, in_order).BindText(17, kube::VersionOf(event));
   RETURN_IF_ERROR(insert.Run());
   RETURN_IF_ERROR(transaction.Commit());
   ++revision_;
@@ -231,10 +273,21 @@ absl::Status EventLog::Write(const model::ObjectEvent& event, EventSource source
 absl::Status EventLog::SetRule(uint64_t id, std::string_view rule, Forwarding forwarding) {
   absl::MutexLock lock(&mutex_);
   RETURN_IF_ERROR(SetDurability(Durability::kNormal));
-  ASSIGN_OR_RETURN(Statement update, database_.Prepare("UPDATE event SET rule = ?, matched = 1, forwarding = ?,"
-                                                       " revision = ? WHERE id = ?"));
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(database_));
+  ASSIGN_OR_RETURN(Statement update, database_.Prepare("UPDATE event SET rule = ?, matched = 1,"
+                                                       // The target may have answered by now.
+                                                       " forwarding = iif(forwarding = '', ?, forwarding),"
+                                                       " kept = (standing = 1 OR outcome = 'pending'), revision = ?"
+                                                       " WHERE id = ?"));
   update.BindText(1, rule).BindText(2, ToString(forwarding)).BindUnsigned(3, revision_ + 1).BindUnsigned(4, id);
   RETURN_IF_ERROR(update.Run());
+  ASSIGN_OR_RETURN(Statement told, database_.Prepare("INSERT OR REPLACE INTO told SELECT uid, version FROM event"
+                                                     " WHERE id = ? AND type <> 'DELETED' AND uid <> ''"));
+  RETURN_IF_ERROR(told.BindUnsigned(1, id).Run());
+  ASSIGN_OR_RETURN(Statement gone, database_.Prepare("DELETE FROM told WHERE uid ="
+                                                     " (SELECT uid FROM event WHERE id = ? AND type = 'DELETED')"));
+  RETURN_IF_ERROR(gone.BindUnsigned(1, id).Run());
+  RETURN_IF_ERROR(transaction.Commit());
   ++revision_;
   return absl::OkStatus();
 }
@@ -244,7 +297,10 @@ absl::Status EventLog::SetOutcome(std::string_view event_id, EventOutcome outcom
   RETURN_IF_ERROR(SetDurability(Durability::kNormal));
   const bool pending = outcome == EventOutcome::kPending;
   ASSIGN_OR_RETURN(Statement update,
-                   database_.Prepare("UPDATE event SET outcome = ?1, detail = ?2, kept = (standing = 1 OR ?3),"
+                   database_.Prepare("UPDATE event SET outcome = ?1, detail = ?2,"
+                                     // As kIsWanted, of the outcome that comes.
+                                     " kept = (standing = 1 OR ?3 OR (matched = 0 AND source = 'webhook'"
+                                     " AND ?1 <> 'ignored')),"
                                      " revision = ?4 WHERE event_id = ?5 AND (outcome <> ?1 OR detail <> ?2)"));
   update.BindText(1, ToString(outcome)).BindText(2, detail.substr(0, kMaxDetailBytes)).BindInteger(3, pending);
   update.BindUnsigned(4, revision_ + 1).BindText(5, event_id);

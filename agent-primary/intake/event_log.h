@@ -1,9 +1,10 @@
 // event_log.h: every object event that came in, durably, with what became of it (docs/formats/events.md).
 //
 // One SQLite file. An event that the webhook acknowledged is on disk (synchronous=FULL); a watch's needn't be, since
-// its next list tells the same again. Repeats are known by their event_id for as long as the first one is kept. What is
-// finished is bounded in rows, bytes and age, oldest first; what is pending never goes, so the webhook is refused
-// (RESOURCE_EXHAUSTED) when too much is.
+// its next list tells the same again. Repeats are known by their event_id for as long as the first one is kept; what a
+// watch tells again of an object's newest state, by uid and resourceVersion, for as long as the object is there. What
+// is finished is bounded in rows, bytes and age, oldest first; what is pending or stands never goes, so the webhook is
+// refused (RESOURCE_EXHAUSTED) when too much does.
 #pragma once
 
 #include <cstdint>
@@ -61,8 +62,10 @@ struct EventLogOptions {
   uint64_t max_finished = 20'000;  // events
   uint64_t max_finished_bytes = uint64_t{128} << 20;
   absl::Duration max_age = absl::Hours(24 * 30);
-  uint64_t max_kept = 20'000;  // of the webhook: pending, or standing
-  uint64_t max_kept_bytes = uint64_t{256} << 20;
+  uint64_t max_pending = 20'000;  // of the webhook
+  uint64_t max_pending_bytes = uint64_t{256} << 20;
+  uint64_t max_standing = 200'000;  // objects, where they are retold; events of one that stands are taken all the same
+  uint64_t max_standing_bytes = uint64_t{2} << 30;
 };
 
 // Thread-safe. Errors are store::Database's.
@@ -126,6 +129,10 @@ class EventLog {
 
   [[nodiscard]] absl::Status Recover() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::StatusOr<Appended> Find(std::string_view event_id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] absl::Status CheckRoom(const model::ObjectEvent& event) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether the rules were asked about this state of the object.
+  [[nodiscard]] absl::StatusOr<bool> WasTold(const std::string& uid, const std::string& version)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::StatusOr<std::string> WhyOutOfOrder(const model::ObjectEvent& event, const std::string& uid)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::Status Write(const model::ObjectEvent& event, EventSource source, const std::string& uid,

@@ -10,6 +10,8 @@ namespace {
 
 constexpr size_t kToldAtATime = 64;
 constexpr absl::Duration kLogRetry = absl::Seconds(1);
+constexpr absl::Duration kQueueRetry = absl::Seconds(5);
+constexpr size_t kMaxToQueue = 1000;  // events that the forwarder's queues can't take now
 
 EventOutcome OutcomeOf(ActionResult result) {
   switch (result) {
@@ -106,8 +108,11 @@ void EventPipeline::Run(std::stop_token stop) {
                               .source = EventSource::kWebhook});
       told = logged.id;
     }
+    const absl::Duration longest = QueuesWait() ? kQueueRetry : absl::InfiniteDuration();
     absl::MutexLock lock(&mutex_);
-    while (next->empty() && accepted_ == seen && !stop.stop_requested()) accepted_more_.Wait(&mutex_);
+    if (next->empty() && accepted_ == seen && !stop.stop_requested()) {
+      accepted_more_.WaitWithTimeout(&mutex_, longest);
+    }
   }
 }
 
@@ -127,16 +132,40 @@ void EventPipeline::Dispatch(const model::ObjectEvent& event, const Step& step) 
 
 // First into the queues, then marked as matched: a crash between the two forwards it twice, never not at all.
 void EventPipeline::Forward(const model::ObjectEvent& event, const RuleMatch& match, const Step& step) {
-  absl::Status queued;
-  const bool wanted = match.forward && forwarder_ != nullptr;
-  if (wanted) {
-    queued = forwarder_->Enqueue(
-        event, step.source == EventSource::kWebhook ? store::Durability::kFull : store::Durability::kNormal);
+  if (!match.forward || forwarder_ == nullptr) {
+    if (step.id != 0) Note(log_.SetRule(step.id, match.names, Forwarding::kNone));
+    return;
   }
-  if (!queued.ok()) spdlog::error("{} can't be queued to be forwarded: {}", ToString(event.key), MessageOf(queued));
-  const Forwarding forwarding = !wanted ? Forwarding::kNone : queued.ok() ? Forwarding::kQueued : Forwarding::kFailed;
-  if (step.id != 0) Note(log_.SetRule(step.id, match.names, forwarding));
-  if (!queued.ok()) Note(log_.SetForwarding(event.event_id, Forwarding::kFailed, MessageOf(queued)));
+  absl::MutexLock lock(&forward_mutex_);
+  to_queue_.push_back({event, match.names, step});
+  FillQueues();
+}
+
+// In order, so the first that can't be queued holds up the others. What is left is tried again with the next event, by
+// Run, and after a restart, since it isn't marked.
+void EventPipeline::FillQueues() {
+  while (!to_queue_.empty()) {
+    const ToQueue& first = to_queue_.front();
+    const bool webhook = first.step.source == EventSource::kWebhook;
+    const absl::Status queued =
+        forwarder_->Enqueue(first.event, webhook ? store::Durability::kFull : store::Durability::kNormal);
+    if (queue_works_ && !queued.ok()) {
+      spdlog::error("{} can't be queued to be forwarded: {}", ToString(first.event.key), MessageOf(queued));
+    }
+    queue_works_ = queued.ok();
+    if (!queued.ok() && to_queue_.size() <= kMaxToQueue) return;
+    if (first.step.id != 0) {
+      Note(log_.SetRule(first.step.id, first.rule, queued.ok() ? Forwarding::kQueued : Forwarding::kFailed));
+    }
+    if (!queued.ok()) Note(log_.SetForwarding(first.event.event_id, Forwarding::kFailed, MessageOf(queued)));
+    to_queue_.pop_front();
+  }
+}
+
+bool EventPipeline::QueuesWait() {
+  absl::MutexLock lock(&forward_mutex_);
+  FillQueues();
+  return !to_queue_.empty();
 }
 
 void EventPipeline::Settle(const model::ObjectEvent& event, EventOutcome outcome, std::string_view detail) {

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <set>
 #include <stop_token>
@@ -83,8 +84,15 @@ class EventPipeline : public EventSink {
     bool may_act = true;
     EventSource source = EventSource::kWatch;
   };
+  struct ToQueue {
+    model::ObjectEvent event;
+    std::string rule;
+    Step step;
+  };
   void Dispatch(const model::ObjectEvent& event, const Step& step);
   void Forward(const model::ObjectEvent& event, const RuleMatch& match, const Step& step);
+  void FillQueues() ABSL_EXCLUSIVE_LOCKS_REQUIRED(forward_mutex_);
+  [[nodiscard]] bool QueuesWait() ABSL_LOCKS_EXCLUDED(forward_mutex_);
   void Settle(const model::ObjectEvent& event, EventOutcome outcome, std::string_view detail);
   void NoteLogged(const absl::Status& status);
   void Count(const model::ObjectEvent& event, EventSource source, bool repeated);
@@ -94,6 +102,10 @@ class EventPipeline : public EventSink {
   EventSink& actions_;
   Forwarder* const forwarder_;
   const Options options_;
+
+  absl::Mutex forward_mutex_;
+  std::deque<ToQueue> to_queue_ ABSL_GUARDED_BY(forward_mutex_);
+  bool queue_works_ ABSL_GUARDED_BY(forward_mutex_) = true;
 
   mutable absl::Mutex mutex_;
   absl::CondVar accepted_more_;

@@ -23,6 +23,7 @@ constexpr size_t kMaxWatchLineBytes = size_t{16} << 20;  // etcd refuses objects
 constexpr size_t kMaxErrorBytes = 64 << 10;
 constexpr size_t kMaxMessageBytes = 500;  // of an answer that isn't the API's
 constexpr int kListAttempts = 3;
+constexpr int kServerError = 500;
 
 std::string QueryEscape(std::string_view text) {
   std::string out;
@@ -168,7 +169,16 @@ class WatchReader {
     if (object == event.end() || !object->is_object()) {
       return absl::UnavailableError(fmt::format("{}: a watch event without an object", what_));
     }
-    if (type == "ERROR") return StatusOf(object->value("code", 500), *object, "watch error", what_);
+    if (type == "ERROR") {
+      const auto code = object->find("code");
+      const bool says = code != object->end() && code->is_number_integer();
+      return StatusOf(says ? code->get<int>() : kServerError, *object, "watch error", what_);
+    }
+    const auto metadata = object->find("metadata");
+    const bool is_bookmark = type == "BOOKMARK" && metadata != object->end() && metadata->is_object();
+    if (!is_bookmark && !IsNamed(*object)) {
+      return absl::UnavailableError(fmt::format("{}: a watch event without the object's name", what_));
+    }
     on_event_({.type = std::move(type), .object = std::move(*object)});
     return absl::OkStatus();
   }

@@ -148,6 +148,15 @@ void DropManagedFields(json& resource) {
   if (metadata != resource.end() && metadata->is_object()) metadata->erase("managedFields");
 }
 
+std::string MetadataOf(const model::ObjectEvent& event, const char* key) {
+  const json resource = json::parse(event.resource, nullptr, /*allow_exceptions=*/false);
+  if (!resource.is_object()) return {};
+  const json* const metadata = Member(resource, "metadata");
+  if (metadata == nullptr || !metadata->is_object()) return {};
+  const json* const value = Member(*metadata, key);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
+}
+
 }  // namespace
 
 absl::StatusOr<model::ObjectEvent> ParseEventJson(std::string_view text, absl::Time now) {
@@ -191,12 +200,11 @@ std::string EventJson(const model::ObjectEvent& event, size_t max_bytes) {
 }
 
 std::string UidOf(const model::ObjectEvent& event) {
-  const json resource = json::parse(event.resource, nullptr, /*allow_exceptions=*/false);
-  if (!resource.is_object()) return {};
-  const json* const metadata = Member(resource, "metadata");
-  if (metadata == nullptr || !metadata->is_object()) return {};
-  const json* const uid = Member(*metadata, "uid");
-  return uid != nullptr && uid->is_string() ? uid->get<std::string>() : std::string();
+  return MetadataOf(event, "uid");
+}
+
+std::string VersionOf(const model::ObjectEvent& event) {
+  return MetadataOf(event, "resourceVersion");
 }
 
 }  // namespace understudy::kube

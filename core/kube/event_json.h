@@ -30,5 +30,7 @@ inline constexpr int kMaxEventDepth = 64;  // of nested objects and lists; Kuber
 
 // metadata.uid of the event's object; empty when there is none.
 [[nodiscard]] std::string UidOf(const model::ObjectEvent& event);
+// Its metadata.resourceVersion, likewise.
+[[nodiscard]] std::string VersionOf(const model::ObjectEvent& event);
 
 }  // namespace understudy::kube

@@ -61,8 +61,9 @@ absl::Duration ListWatch::PauseAfter(const absl::Status& status) {
   const absl::Duration pause = std::max(backoff_.Next(), RetryAfter(status).value_or(absl::ZeroDuration()));
   if (absl::IsOutOfRange(status)) {
     resource_version_.clear();
-  } else if (absl::IsNotFound(status)) {
-    // 404 on a collection: no such kind here (its CRD isn't installed, or was removed).
+  } else if (absl::IsNotFound(status) && !resource_.group.empty()) {
+    // 404 on a collection: no such kind here (its CRD isn't installed, or was removed). What every cluster has is
+    // missing only where something else answers in its place.
     NoteState({.kind = WatchState::Kind::kNotServed, .error = status});
     resource_version_.clear();
     return options_.not_served_retry;

@@ -160,9 +160,9 @@ TEST_F(ForwarderTest, ATargetThatIsAwayGetsItAllWhenItComesBack) {
 TEST_F(ForwarderTest, TroubleOfTheMomentIsTriedAgainAndRetryAfterIsKept) {
   const Receiver eda([](const std::string&, int nth) {
     net::HttpServer::Response response;
-    constexpr int kTrouble[] = {500, 503, 408, 401, 403, 429};
-    if (nth <= 6) response.status = kTrouble[nth - 1];
-    if (nth == 6) response.headers.emplace_back("Retry-After", "1");
+    constexpr int kTrouble[] = {500, 503, 404, 405, 408, 401, 403, 429};
+    if (nth <= 8) response.status = kTrouble[nth - 1];
+    if (nth == 8) response.headers.emplace_back("Retry-After", "1");
     return response;
   });
   Start({{.name = "eda", .url = eda.Url()}});
@@ -170,7 +170,7 @@ TEST_F(ForwarderTest, TroubleOfTheMomentIsTriedAgainAndRetryAfterIsKept) {
   Enqueue(Event(1));
   ExpectStatus("the delivery", [](const auto& status) { return status.delivered == 1; });
   EXPECT_GE(absl::Now() - begin, absl::Seconds(1));
-  EXPECT_EQ(forwarder_->Status().at(0).failures, 6u);
+  EXPECT_EQ(forwarder_->Status().at(0).failures, 8u);
   EXPECT_EQ(forwarder_->Status().at(0).refused, 0u);
 }
 

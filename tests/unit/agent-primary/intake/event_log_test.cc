@@ -22,7 +22,8 @@ using ::testing::SizeIs;
 
 model::ObjectEvent VolumeEvent(EventType type, const std::string& name, int version, const std::string& uid = "u1",
                                size_t padding = 0) {
-  const json object = {{"metadata", {{"name", name}, {"uid", uid}}}, {"padding", std::string(padding, 'x')}};
+  const json object = {{"metadata", {{"name", name}, {"uid", uid}, {"resourceVersion", std::to_string(version)}}},
+                       {"padding", std::string(padding, 'x')}};
   return {.type = type,
           .key = {ObjectKind::kPersistentVolume, "", name},
           .resource = object.dump(),
@@ -42,6 +43,11 @@ class EventLogTest : public ::testing::Test {
     const auto appended = log_->Append(event, source);
     EXPECT_TRUE(appended.ok()) << appended.status();
     return appended.value_or(EventLog::Appended{});
+  }
+  // The rules were asked, and what they wanted is done.
+  void Finish(const std::string& event_id) {
+    ASSERT_TRUE(log_->SetRule(Logged(event_id).id, "all", Forwarding::kNone).ok());
+    ASSERT_TRUE(log_->SetOutcome(event_id, EventOutcome::kDone, "").ok());
   }
   std::vector<std::string> ToTell(uint64_t after = 0) {
     std::vector<std::string> ids;
@@ -70,7 +76,7 @@ TEST_F(EventLogTest, WhatWasAcceptedIsThereAfterReopeningAndIsToldInOrder) {
   Append(first);
   Append(VolumeEvent(EventType::kAdded, "b", 2, "u2"));
   Append(VolumeEvent(EventType::kAdded, "c", 3, "u3"));
-  ASSERT_TRUE(log_->SetOutcome("ADDED-u2-2", EventOutcome::kDone, "").ok());
+  Finish("ADDED-u2-2");
   Open();
   EXPECT_THAT(ToTell(), ElementsAre("ADDED-u1-1", "ADDED-u3-3"));
   const LoggedEvent told = log_->NextToTell(0, 1)->at(0);
@@ -112,7 +118,7 @@ TEST_F(EventLogTest, WhereNothingElseTellsWhatStandsIsToldAgain) {
   Append(VolumeEvent(EventType::kAdded, "b", 3, "ub"));
   Append(VolumeEvent(EventType::kDeleted, "b", 4, "ub"));
   for (const char* const id : {"ADDED-ua-1", "MODIFIED-ua-2", "ADDED-ub-3", "DELETED-ub-4"}) {
-    ASSERT_TRUE(log_->SetOutcome(id, EventOutcome::kDone, "").ok());
+    Finish(id);
   }
   Open({.retell = true});
   EXPECT_THAT(ToTell(), ElementsAre("MODIFIED-ua-2"));
@@ -125,7 +131,7 @@ TEST_F(EventLogTest, WhatIsFinishedIsBoundedOldestFirstAndWhatIsPendingNeverGoes
   Append(VolumeEvent(EventType::kAdded, "pending", 0, "p"));
   for (int i = 1; i <= 500; ++i) {
     Append(VolumeEvent(EventType::kModified, "a", i, "ua"));
-    ASSERT_TRUE(log_->SetOutcome(fmt::format("MODIFIED-ua-{}", i), EventOutcome::kDone, "").ok());
+    Finish(fmt::format("MODIFIED-ua-{}", i));
   }
   Open({.max_finished = 50});
   const auto events = log_->Newest(1000)->events;
@@ -138,7 +144,7 @@ TEST_F(EventLogTest, BytesAndAgeAreBoundsToo) {
   Open({.max_finished_bytes = 100'000});
   for (int i = 1; i <= 100; ++i) {
     Append(VolumeEvent(EventType::kModified, "a", i, "ua", 10'000));
-    ASSERT_TRUE(log_->SetOutcome(fmt::format("MODIFIED-ua-{}", i), EventOutcome::kDone, "").ok());
+    Finish(fmt::format("MODIFIED-ua-{}", i));
   }
   Open({.max_finished_bytes = 100'000});
   EXPECT_LE(log_->Measure()->bytes, 100'000u);
@@ -148,14 +154,46 @@ TEST_F(EventLogTest, BytesAndAgeAreBoundsToo) {
 }
 
 TEST_F(EventLogTest, TheWebhookIsRefusedWhenTooMuchIsPendingAndTheWatchIsNot) {
-  Open({.max_kept = 2});
+  Open({.max_pending = 2});
   for (int i = 0; i < 5; ++i) Append(VolumeEvent(EventType::kAdded, "w", i, "w"), EventSource::kWatch);
   Append(VolumeEvent(EventType::kAdded, "a", 1, "ua"));
   Append(VolumeEvent(EventType::kAdded, "b", 2, "ub"));
   const model::ObjectEvent third = VolumeEvent(EventType::kAdded, "c", 3, "uc");
   EXPECT_TRUE(absl::IsResourceExhausted(log_->Append(third, EventSource::kWebhook).status()));
-  ASSERT_TRUE(log_->SetOutcome("ADDED-ua-1", EventOutcome::kDone, "").ok());
+  Finish("ADDED-ua-1");
   EXPECT_TRUE(log_->Append(third, EventSource::kWebhook).ok());
+}
+
+TEST_F(EventLogTest, WhatStandsNeverKeepsTheWebhookFromTellingMoreOfIt) {
+  Open({.retell = true, .max_pending = 2, .max_standing = 2});
+  for (const char* const name : {"a", "b"}) {
+    const model::ObjectEvent event = VolumeEvent(EventType::kAdded, name, 1, name);
+    Append(event);
+    Finish(event.event_id);
+  }
+  const model::ObjectEvent another = VolumeEvent(EventType::kAdded, "c", 2, "c");
+  EXPECT_TRUE(absl::IsResourceExhausted(log_->Append(another, EventSource::kWebhook).status()));
+  Append(VolumeEvent(EventType::kModified, "a", 3, "a"));
+  Append(VolumeEvent(EventType::kDeleted, "b", 4, "b"));
+  Finish("MODIFIED-a-3");
+  Finish("DELETED-b-4");
+  Append(another);
+}
+
+TEST_F(EventLogTest, AWatchsRepeatIsKnownByTheObjectsStateForAsLongAsTheObjectIsThere) {
+  Open({.max_finished = 0});
+  const model::ObjectEvent changed = VolumeEvent(EventType::kModified, "a", 2);
+  const EventLog::Appended first = Append(changed, EventSource::kWatch);
+  ASSERT_TRUE(log_->SetRule(first.id, "forward", Forwarding::kQueued).ok());
+  ASSERT_TRUE(log_->SetOutcome(changed.event_id, EventOutcome::kDone, "").ok());
+  Open({.max_finished = 0});
+  EXPECT_EQ(log_->Measure()->events, 0u);
+  const model::ObjectEvent listed = VolumeEvent(EventType::kAdded, "a", 2);
+  EXPECT_TRUE(Append(listed, EventSource::kWatch).matched) << "what a list says after a restart";
+  EXPECT_FALSE(Append(VolumeEvent(EventType::kAdded, "a", 3), EventSource::kWatch).repeated);
+  const EventLog::Appended gone = Append(VolumeEvent(EventType::kDeleted, "a", 2), EventSource::kWatch);
+  ASSERT_TRUE(log_->SetRule(gone.id, "forward", Forwarding::kQueued).ok());
+  EXPECT_FALSE(Append(listed, EventSource::kWatch).repeated);
 }
 
 TEST_F(EventLogTest, WhatTheWebhookTellsOutOfOrderIsNotDone) {
@@ -172,6 +210,10 @@ TEST_F(EventLogTest, WhatTheWebhookTellsOutOfOrderIsNotDone) {
   EXPECT_THAT(ToTell(), ElementsAre("ADDED-old-1", "DELETED-old-2", "ADDED-new-4"));
   Append(VolumeEvent(EventType::kAdded, "a", 6, "next"));
   EXPECT_EQ(Logged("ADDED-next-6").outcome, EventOutcome::kPending) << "a new object of that name";
+  Append(VolumeEvent(EventType::kModified, "a", 8, "old"));
+  EXPECT_EQ(Logged("MODIFIED-old-8").outcome, EventOutcome::kIgnored) << "another one stands";
+  Append(VolumeEvent(EventType::kDeleted, "a", 9, "next"));
+  EXPECT_EQ(Logged("DELETED-next-9").outcome, EventOutcome::kPending);
 }
 
 TEST_F(EventLogTest, AFollowerHearsOfNewEventsAndOfOutcomes) {

@@ -14,6 +14,7 @@
 #include "agent-primary/intake/event_pipeline.h"
 #include "core/kube/event_json.h"
 #include "core/net/http_client.h"
+#include "core/store/database.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/http_test_server.h"
 #include "tests/support/temp_dir.h"
@@ -203,7 +204,7 @@ TEST_F(WebhookTest, OnlyWatchedNamespacesAreTaken) {
 }
 
 TEST_F(WebhookTest, AFullLogSaysToComeAgain) {
-  log_options_.max_kept = 1;
+  log_options_.max_pending = 1;
   Start();
   EXPECT_EQ(Post(VolumeBody("ADDED", "pv1", "1")).status, 200);
   const net::HttpResponse full = Post(VolumeBody("ADDED", "pv2", "2"));
@@ -274,6 +275,66 @@ TEST_F(WebhookTest, AnEventIsForwardedOnceWhateverComesAgain) {
   ASSERT_EQ(requests.size(), 2u);
   EXPECT_EQ(json::parse(requests[0].body)["event_id"], IdOf("ADDED", "pv1", "1"));
   EXPECT_EQ(json::parse(requests[1].body)["event_id"], IdOf("MODIFIED", "pv1", "2"));
+}
+
+TEST_F(WebhookTest, WhatAWatchListsAfterARestartIsNotForwardedAgain) {
+  tests::HttpTestServer eda([](const tests::TestRequest&, tests::TestReply& reply) { reply.Send(200, ""); });
+  forward_url_ = eda.Url() + "/endpoint";
+  const auto tell = [this](const char* type, const char* version) {
+    pipeline_->OnEvent(*kube::ParseEventJson(VolumeBody(type, "pv1", version).dump(), absl::Now()));
+  };
+  Start();
+  tell("MODIFIED", "2");
+  Stop();
+  Start();
+  tell("ADDED", "2");
+  tell("MODIFIED", "3");
+  ASSERT_TRUE(tests::WaitFor("the deliveries", absl::Seconds(30), [&] { return eda.Requests().size() >= 2; }).ok());
+  EXPECT_EQ(json::parse(eda.Requests()[1].body)["event_id"], IdOf("MODIFIED", "pv1", "3"));
+  EXPECT_THAT(actions_->Seen(), ElementsAre(IdOf("ADDED", "pv1", "2"), IdOf("MODIFIED", "pv1", "3")));
+}
+
+TEST_F(WebhookTest, WhatCannotBeQueuedIsForwardedWhenTheQueueIsMended) {
+  tests::HttpTestServer eda([](const tests::TestRequest&, tests::TestReply& reply) { reply.Send(200, ""); });
+  forward_url_ = eda.Url() + "/endpoint";
+  Start();
+  const auto rename = [this](const char* from, const char* to) {
+    auto database = store::Database::Open(dir_.File("forward.db"), {});
+    ASSERT_TRUE(database.ok()) << database.status();
+    ASSERT_TRUE(database->Execute(fmt::format("ALTER TABLE {} RENAME TO {}", from, to)).ok());
+  };
+  rename("waiting", "away");
+  EXPECT_EQ(Post(VolumeBody("ADDED", "pv1", "1")).status, 200);
+  ExpectSeen({IdOf("ADDED", "pv1", "1")});  // what has to be done doesn't wait for it
+  EXPECT_TRUE(eda.Requests().empty());
+  rename("away", "waiting");
+  EXPECT_EQ(Post(VolumeBody("ADDED", "pv2", "2")).status, 200);
+  ASSERT_TRUE(tests::WaitFor("the deliveries", absl::Seconds(30), [&] { return eda.Requests().size() >= 2; }).ok());
+  EXPECT_EQ(json::parse(eda.Requests()[0].body)["event_id"], IdOf("ADDED", "pv1", "1"));
+}
+
+// The agent ends before the queue is mended.
+TEST_F(WebhookTest, WhatCouldNotBeQueuedIsForwardedAfterARestart) {
+  tests::HttpTestServer eda([](const tests::TestRequest&, tests::TestReply& reply) { reply.Send(200, ""); });
+  forward_url_ = eda.Url() + "/endpoint";
+  retell_ = false;
+  Start();
+  {
+    auto database = store::Database::Open(dir_.File("forward.db"), {});
+    ASSERT_TRUE(database.ok() && database->Execute("ALTER TABLE waiting RENAME TO away").ok());
+  }
+  const std::string id = IdOf("ADDED", "pv1", "1");
+  EXPECT_EQ(Post(VolumeBody("ADDED", "pv1", "1")).status, 200);
+  ExpectSeen({id});
+  ASSERT_TRUE(log_->SetOutcome(id, EventOutcome::kDone, "").ok());
+  Stop();
+  {
+    auto database = store::Database::Open(dir_.File("forward.db"), {});
+    ASSERT_TRUE(database.ok() && database->Execute("ALTER TABLE away RENAME TO waiting").ok());
+  }
+  Start();
+  ASSERT_TRUE(tests::WaitFor("the delivery", absl::Seconds(30), [&] { return !eda.Requests().empty(); }).ok());
+  EXPECT_EQ(json::parse(eda.Requests()[0].body)["event_id"], id);
 }
 
 TEST_F(WebhookTest, AWatchsRepeatStillReachesTheActions) {

@@ -269,6 +269,27 @@ TEST(ClientTest, AnExpiredWatchIsOutOfRangeEitherWay) {
   EXPECT_TRUE(absl::IsOutOfRange(client.Watch(kPersistentVolumes, "", "2", {}, ignore)));
 }
 
+TEST(ClientTest, AWatchThatSaysWhatNoApiServerSaysIsUnavailable) {
+  std::string line;
+  HttpTestServer server([&](const TestRequest&, TestReply& reply) {
+    reply.Begin(200);
+    reply.Chunk(line + "\n");
+    reply.Hold();
+  });
+  const Client client(AccessTo(server));
+  for (const char* const broken :
+       {R"({"type":"ADDED","object":{"metadata":null}})", R"({"type":"MODIFIED","object":{"metadata":{"name":7}}})",
+        R"({"type":"DELETED","object":{}})", R"({"type":"BOOKMARK","object":{"metadata":[]}})", R"({"type":"ADDED"})",
+        R"({"type":7,"object":{"metadata":null}})", R"({"type":"ERROR","object":{"code":"410"}})",
+        R"({"type":"ERROR","object":{"code":null}})", "[]", "{"}) {
+    line = broken;
+    int events = 0;
+    const absl::Status status = client.Watch(kPersistentVolumes, "", "1", {}, [&](const WatchEvent&) { ++events; });
+    EXPECT_TRUE(absl::IsUnavailable(status)) << broken << ": " << status;
+    EXPECT_EQ(events, 0) << broken;
+  }
+}
+
 TEST(ClientTest, AWatchEndsAtOnceWhenStopped) {
   HttpTestServer server([](const TestRequest&, TestReply& reply) {
     reply.Begin(200);

@@ -51,7 +51,8 @@ class ListWatchTest : public testing::Test {
   // `lists` and `watches` answer the first, second, … request of their sort; the last watch holds still.
   using Answer = std::function<void(TestReply&)>;
 
-  void Follow(std::vector<Answer> lists, std::vector<Answer> watches) {
+  void Follow(std::vector<Answer> lists, std::vector<Answer> watches,
+              model::ObjectKind kind = model::ObjectKind::kPersistentVolume) {
     lists_ = std::move(lists);
     watches_ = std::move(watches);
     server_.emplace([this](const TestRequest& request, TestReply& reply) { Serve(request, reply); });
@@ -68,8 +69,8 @@ class ListWatchTest : public testing::Test {
             [this](const std::set<model::ObjectKey>& keys) { NoteLine("SYNCED " + std::to_string(keys.size())); },
         .on_state = [this](const WatchState& state) { NoteState(state); },
         .is_doubted = [this] { return doubted_.load(); }};
-    thread_ = std::jthread([this, callbacks, options](std::stop_token stop) {
-      ListWatch(*client_, model::ObjectKind::kPersistentVolume, callbacks, options, clock_).Run(stop);
+    thread_ = std::jthread([this, kind, callbacks, options](std::stop_token stop) {
+      ListWatch(*client_, kind, callbacks, options, clock_).Run(stop);
     });
   }
 
@@ -251,7 +252,7 @@ TEST_F(ListWatchTest, AWatchThatEndsWithoutAWordLeadsToAList) {
 TEST_F(ListWatchTest, WhatIsKnownOutlivesAKindThatIsNotServedForAWhile) {
   const std::string not_found = R"({"kind":"Status","code":404,"reason":"NotFound","message":"no such kind"})";
   Follow({Sends(ListOf({Volume("a", "u1", "1")}, "10")), Sends(not_found, 404), Sends(ListOf({}, "20"))},
-         {Sends(not_found, 404)});
+         {Sends(not_found, 404)}, model::ObjectKind::kVolumeSnapshotContent);
   EXPECT_EQ(LinesOnce(4), (Lines{"ADDED a u1@1", "SYNCED 1", "DELETED a u1@1", "SYNCED 0"}));
   EXPECT_TRUE(Events().at(1).concluded) << "nobody saw it go";
 }
@@ -260,9 +261,17 @@ TEST_F(ListWatchTest, AKindThatIsNotServedIsSaidOnceAndFoundLater) {
   const std::string not_found = R"({"kind":"Status","code":404,"reason":"NotFound","message":"no such kind"})";
   Follow({Sends(not_found, 404), Sends(not_found, 404), Sends(not_found, 404),
           Sends(ListOf({Volume("a", "u1", "1")}, "10"))},
-         {});
+         {}, model::ObjectKind::kVolumeSnapshotContent);
   EXPECT_EQ(LinesOnce(2), (Lines{"ADDED a u1@1", "SYNCED 1"}));
   EXPECT_EQ(StatesOnce(2), (std::vector{WatchState::Kind::kNotServed, WatchState::Kind::kSynced}));
+}
+
+// A wrong address, or a load balancer that answers for a cluster that is away.
+TEST_F(ListWatchTest, WhatEveryClusterHasIsNeverMissing) {
+  const std::string not_found = R"({"kind":"Status","code":404,"reason":"NotFound","message":"no such page"})";
+  Follow({Sends(not_found, 404), Sends(not_found, 404), Sends(ListOf({Volume("a", "u1", "1")}, "10"))}, {});
+  EXPECT_EQ(LinesOnce(2), (Lines{"ADDED a u1@1", "SYNCED 1"}));
+  EXPECT_EQ(StatesOnce(2), (std::vector{WatchState::Kind::kFailing, WatchState::Kind::kSynced}));
 }
 
 TEST_F(ListWatchTest, AWatchThatIsBrokenOffGoesOnWithoutAList) {
