@@ -257,6 +257,8 @@ class CommandLine {
                     "only this one of the configured namespaces; may be given several times")
         ->expected(1)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    run->add_flag("--accept-cluster", options_.sync_run.accept_cluster,
+                  "the primary cluster is another one than before, and that is right: what only DR has may be deleted");
     DoesWithConfig(
         run, [this](const auto& config) { return RunSyncRun(console_, options_.format, config, options_.sync_run); });
 

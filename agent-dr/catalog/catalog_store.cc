@@ -9,14 +9,24 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 1> kSchema = {
+constexpr std::array<std::string_view, 2> kSchema = {
     "CREATE TABLE entry("
     "  kind TEXT NOT NULL, namespace_name TEXT NOT NULL, name TEXT NOT NULL,"
     "  revision INTEGER NOT NULL UNIQUE, uid TEXT NOT NULL, resource TEXT NOT NULL, volume TEXT NOT NULL,"
     "  replica_path BLOB NOT NULL, server TEXT NOT NULL, deleted INTEGER NOT NULL,"
     "  observed_at_nanoseconds INTEGER NOT NULL,"
     "  PRIMARY KEY(kind, namespace_name, name)) WITHOUT ROWID;",
+    // Kept apart: entries go, and a revision never comes twice.
+    "CREATE TABLE newest(only INTEGER PRIMARY KEY CHECK(only = 1), revision INTEGER NOT NULL);"
+    "INSERT INTO newest SELECT 1, coalesce(max(revision), 0) FROM entry;"
+    // When they were deleted wasn't kept; from now on it is.
+    "UPDATE entry SET resource = '{}', observed_at_nanoseconds = CAST(strftime('%s', 'now') AS INTEGER) * 1000000000"
+    "  WHERE deleted;",
 };
+
+// All that is left to say of a deleted object; an entry's resource is never empty.
+constexpr std::string_view kNoResource = "{}";
+constexpr absl::Duration kPurgeInterval = absl::Hours(1);
 
 constexpr std::string_view kColumns =
     "kind, namespace_name, name, revision, uid, resource, volume, replica_path, server, deleted,"
@@ -46,14 +56,15 @@ bool SameContent(const model::CatalogEntry& a, const model::CatalogEntry& b) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CatalogStore>> CatalogStore::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<CatalogStore>> CatalogStore::Open(const std::string& path, Clock& clock) {
   ASSIGN_OR_RETURN(store::Database database, store::Database::Open(path, {.durability = store::Durability::kFull}));
   RETURN_IF_ERROR(database.Migrate(kSchema));
-  std::unique_ptr<CatalogStore> catalog(new CatalogStore(std::move(database)));
+  std::unique_ptr<CatalogStore> catalog(new CatalogStore(std::move(database), clock));
   absl::MutexLock lock(&catalog->mutex_);
-  ASSIGN_OR_RETURN(store::Statement query, catalog->database_.Prepare("SELECT coalesce(max(revision), 0) FROM entry"));
+  ASSIGN_OR_RETURN(store::Statement query, catalog->database_.Prepare("SELECT revision FROM newest"));
   RETURN_IF_ERROR(query.Step().status());
   catalog->revision_ = query.Unsigned(0);
+  RETURN_IF_ERROR(catalog->Purge());
   return catalog;
 }
 
@@ -69,6 +80,7 @@ absl::StatusOr<std::optional<model::CatalogEntry>> CatalogStore::Find(const mode
 }
 
 absl::StatusOr<uint64_t> CatalogStore::Write(const model::CatalogEntry& entry) {
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   ASSIGN_OR_RETURN(store::Statement write, database_.Prepare("INSERT OR REPLACE INTO entry(" + std::string(kColumns) +
                                                              ") VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   const uint64_t revision = revision_ + 1;
@@ -77,8 +89,18 @@ absl::StatusOr<uint64_t> CatalogStore::Write(const model::CatalogEntry& entry) {
   write.BindText(7, entry.volume).BindBlob(8, entry.replica_path).BindText(9, entry.server);
   write.BindInteger(10, entry.deleted).BindInteger(11, absl::ToUnixNanos(entry.observed_at));
   RETURN_IF_ERROR(write.Run());
+  ASSIGN_OR_RETURN(store::Statement count, database_.Prepare("UPDATE newest SET revision = ?"));
+  RETURN_IF_ERROR(count.BindUnsigned(1, revision).Run());
+  RETURN_IF_ERROR(transaction.Commit());
   revision_ = revision;
   return revision;
+}
+
+absl::Status CatalogStore::Purge() {
+  purged_at_ = clock_.Now();
+  ASSIGN_OR_RETURN(store::Statement purge,
+                   database_.Prepare("DELETE FROM entry WHERE deleted AND observed_at_nanoseconds < ?"));
+  return purge.BindInteger(1, absl::ToUnixNanos(purged_at_ - kDeletedKept)).Run();
 }
 
 absl::StatusOr<uint64_t> CatalogStore::Put(const model::CatalogEntry& entry) {
@@ -95,7 +117,11 @@ absl::StatusOr<uint64_t> CatalogStore::Delete(const model::ObjectKey& key, const
   const bool another = !uid.empty() && !present->uid.empty() && present->uid != uid;
   if (present->deleted || another) return present->revision;
   present->deleted = true;
-  return Write(*present);
+  present->resource = kNoResource;
+  present->observed_at = clock_.Now();
+  ASSIGN_OR_RETURN(const uint64_t revision, Write(*present));
+  if (clock_.Now() - purged_at_ >= kPurgeInterval) RETURN_IF_ERROR(Purge());
+  return revision;
 }
 
 absl::StatusOr<CatalogStore::Page> CatalogStore::List(const Filter& filter, uint64_t after_revision) {

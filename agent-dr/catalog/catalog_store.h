@@ -1,8 +1,8 @@
 // catalog_store.h: DR's durable copy of the primary's storage objects, and who waits for its changes.
 //
 // One SQLite file, synchronous=FULL. Every change gets the next revision; an entry carries the revision of its newest
-// change, so a reader that knows a revision reads on from there. Deleted objects stay as entries, marked, so that a
-// reader that was away hears of the deletion. Thread-safe.
+// change, so a reader that knows a revision reads on from there. Deleted objects stay as entries, marked and without
+// their resource, so that a reader that was away hears of the deletion; after kDeletedKept they go. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/object.h"
 #include "core/store/database.h"
@@ -22,6 +23,8 @@ namespace understudy::dr {
 
 class CatalogStore {
  public:
+  static constexpr absl::Duration kDeletedKept = absl::Hours(30 * 24);
+
   struct Page {
     std::vector<model::CatalogEntry> entries;  // ascending by revision
     bool more = false;
@@ -31,11 +34,13 @@ class CatalogStore {
     bool include_deleted = false;
   };
 
-  // The file is made anew when there is none; its folder exists.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<CatalogStore>> Open(const std::string& path);
+  // The file is made anew when there is none; its folder exists. `clock` outlives the store.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<CatalogStore>> Open(const std::string& path,
+                                                                          Clock& clock = Clock::System());
 
   // As model::CatalogWriter; durable when it returns OK. The entry's revision, the old one when nothing changed (0: an
-  // object to delete isn't there). When an object was observed is no change by itself.
+  // object to delete isn't there). When an object was observed is no change by itself; of a deleted one that is the
+  // moment of Delete.
   [[nodiscard]] absl::StatusOr<uint64_t> Put(const model::CatalogEntry& entry);
   [[nodiscard]] absl::StatusOr<uint64_t> Delete(const model::ObjectKey& key, const std::string& uid);
 
@@ -48,15 +53,20 @@ class CatalogStore {
   [[nodiscard]] bool WaitForChange(uint64_t revision, absl::Duration timeout) const;
 
  private:
-  explicit CatalogStore(store::Database database) : database_(std::move(database)) {}
+  CatalogStore(store::Database database, Clock& clock) : clock_(clock), database_(std::move(database)) {}
 
   [[nodiscard]] absl::StatusOr<std::optional<model::CatalogEntry>> Find(const model::ObjectKey& key)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::StatusOr<uint64_t> Write(const model::CatalogEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Forgets the deletions of long ago.
+  [[nodiscard]] absl::Status Purge() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  Clock& clock_;
   mutable absl::Mutex mutex_;
   store::Database database_ ABSL_GUARDED_BY(mutex_);
   uint64_t revision_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time purged_at_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace understudy::dr

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "control/apply/diff.h"
 #include "control/apply/ownership.h"
+#include "control/apply/quantity.h"
 #include "control/apply/transform.h"
 #include "core/base/log.h"
 #include "core/kube/resource.h"
@@ -30,19 +31,32 @@ absl::StatusOr<json> Get(const kube::Client& client, const ObjectKey& key) {
   return client.Get(kube::ResourceOf(key.kind), key.namespace_name, key.name);
 }
 
+std::string RequestOf(const json& claim) {
+  return TextAt(At(At(At(claim, "spec"), "resources"), "requests"), "storage");
+}
+
+// The size of an unbound claim never changes, that of a bound one never shrinks. Whether a bound one may grow is its
+// class's to say, and one that shrank at the primary without being made anew had an expansion taken back: ApplyClaim.
+bool SizeDiffersForGood(const json& manifest, const json& present) {
+  const std::optional<double> wanted = ParseQuantity(RequestOf(manifest));
+  const std::optional<double> found = ParseQuantity(RequestOf(present));
+  if (!wanted || !found || *wanted == *found) return false;
+  return PhaseOf(present) != "Bound" || (*wanted < *found && SourceUidOf(manifest) != SourceUidOf(present));
+}
+
 // Whether `manifest` asks for something that the API server doesn't change in place. What it may change (capacity,
-// policy, mount options, a claim's requests) isn't looked at here.
+// policy, mount options) isn't looked at here.
 bool DiffersForGood(const json& manifest, const json& present) {
   const json& wanted = At(manifest, "spec");
   const json& found = At(present, "spec");
-  for (const char* field : {"nfs", "csi", "source", "volumeName", "volumeMode"}) {
+  for (const char* field : {"nfs", "csi", "source", "volumeName", "volumeMode", "volumeSnapshotRef"}) {
     const json& value = At(wanted, field);
     if (!value.is_null() && !Holds(At(found, field), value)) return true;
   }
-  if (TextAt(manifest, "kind") == "PersistentVolumeClaim") {
-    return TextAt(wanted, "storageClassName") != TextAt(found, "storageClassName");
-  }
-  return false;
+  if (TextAt(manifest, "kind") != "PersistentVolumeClaim") return false;
+  return TextAt(wanted, "storageClassName") != TextAt(found, "storageClassName") ||
+         At(wanted, "accessModes") != At(found, "accessModes") || At(wanted, "selector") != At(found, "selector") ||
+         SizeDiffersForGood(manifest, present);
 }
 
 // Ours are made with Retain; who turned that off must not lose data because we delete the object.
@@ -64,18 +78,27 @@ bool MayBeReplaced(const json& manifest, const json& present) {
 
 }  // namespace
 
+json WithBinding(json manifest, const json& present) {
+  const json& bound = At(At(present, "spec"), "volumeSnapshotRef");
+  const json& wanted = At(At(manifest, "spec"), "volumeSnapshotRef");
+  if (wanted.is_object() && Holds(bound, wanted)) manifest["spec"]["volumeSnapshotRef"] = bound;
+  return manifest;
+}
+
 absl::Status KubeApplier::Apply(const json& manifest) {
   ASSIGN_OR_RETURN(const ObjectKey key, KeyOf(manifest));
   absl::StatusOr<json> present = Get(client_, key);
+  json wanted = manifest;
   if (present.ok()) {
     RETURN_IF_ERROR(MakeWayFor(manifest, key, *present));
+    wanted = WithBinding(std::move(wanted), *present);
   } else if (!absl::IsNotFound(present.status())) {
     return present.status();
   }
-  ASSIGN_OR_RETURN(const json applied, ApplyInNamespace(manifest, key));
+  if (key.kind == ObjectKind::kPersistentVolumeClaim) return ApplyClaim(wanted, key, present.value_or(json()));
+  ASSIGN_OR_RETURN(const json applied, ApplyInNamespace(wanted, key));
   if (key.kind == ObjectKind::kPersistentVolume) return FreeVolume(applied);
-  if (key.kind == ObjectKind::kPersistentVolumeClaim) return FreeVolumeOfClaim(applied);
-  return absl::OkStatus();
+  return key.kind == ObjectKind::kVolumeSnapshotContent ? FreeContent(applied) : FreeContentOfSnapshot(applied);
 }
 
 absl::StatusOr<DeleteOutcome> KubeApplier::Delete(const ObjectKey& key, const std::string& source_uid) {
@@ -132,6 +155,22 @@ absl::StatusOr<json> KubeApplier::ApplyInNamespace(const json& manifest, const O
   return client_.Apply(resource, key.namespace_name, key.name, manifest);
 }
 
+// A size that DR refuses, because the class there doesn't allow expansion, mustn't keep everything else away for good.
+absl::Status KubeApplier::ApplyClaim(const json& manifest, const ObjectKey& key, const json& present) {
+  absl::StatusOr<json> applied = ApplyInNamespace(manifest, key);
+  const bool refused = absl::IsPermissionDenied(applied.status()) || absl::IsInvalidArgument(applied.status());
+  const std::string size = RequestOf(present);
+  if (refused && !size.empty() && size != RequestOf(manifest)) {
+    json as_large = manifest;
+    as_large["spec"]["resources"]["requests"]["storage"] = size;
+    RETURN_IF_ERROR(ApplyInNamespace(as_large, key).ok() ? absl::OkStatus() : applied.status());
+    return absl::FailedPreconditionError(fmt::format("{} keeps its size at DR, {} instead of {}: {}", ToString(key),
+                                                     size, RequestOf(manifest), MessageOf(applied.status())));
+  }
+  RETURN_IF_ERROR(applied.status());
+  return FreeVolumeOfClaim(*applied);
+}
+
 absl::Status KubeApplier::EnsureNamespace(const std::string& name) {
   const json manifest = {{"apiVersion", "v1"},
                          {"kind", "Namespace"},
@@ -165,6 +204,30 @@ absl::Status KubeApplier::FreeVolumeOfClaim(const json& claim) {
   if (absl::IsNotFound(volume.status())) return absl::OkStatus();
   RETURN_IF_ERROR(volume.status());
   return FreeVolume(*volume);
+}
+
+// As FreeVolume: the uid of a snapshot that was deleted keeps the snapshot controller from binding the next one.
+absl::Status KubeApplier::FreeContent(const json& content) {
+  const json& reference = At(At(content, "spec"), "volumeSnapshotRef");
+  if (!IsOurs(content) || TextAt(reference, "uid").empty()) return absl::OkStatus();
+  const absl::StatusOr<json> snapshot =
+      Get(client_, {ObjectKind::kVolumeSnapshot, TextAt(reference, "namespace"), TextAt(reference, "name")});
+  if (!snapshot.ok() && !absl::IsNotFound(snapshot.status())) return snapshot.status();
+  if (snapshot.ok() && UidOf(*snapshot) == TextAt(reference, "uid")) return absl::OkStatus();
+  const json patch = {{"metadata", {{"resourceVersion", At(At(content, "metadata"), "resourceVersion")}}},
+                      {"spec", {{"volumeSnapshotRef", {{"uid", nullptr}, {"resourceVersion", nullptr}}}}}};
+  return client_
+      .Patch(kube::ResourceOf(ObjectKind::kVolumeSnapshotContent), "", TextAt(At(content, "metadata"), "name"),
+             kube::PatchType::kMerge, patch)
+      .status();
+}
+
+absl::Status KubeApplier::FreeContentOfSnapshot(const json& snapshot) {
+  const std::string name = TextAt(At(At(snapshot, "spec"), "source"), "volumeSnapshotContentName");
+  const absl::StatusOr<json> content = Get(client_, {ObjectKind::kVolumeSnapshotContent, "", name});
+  if (absl::IsNotFound(content.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(content.status());
+  return FreeContent(*content);
 }
 
 }  // namespace understudy::control

@@ -26,8 +26,8 @@ class ObjectApplier {
   // `manifest` is what Transform returned. Every error may be tried again later:
   //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field
   //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is bound and differs where it can't be
-  //   changed,
-  //                        or its policy is no longer Retain and it would have to be deleted
+  //                        changed, or its policy is no longer Retain and it would have to be deleted; or a claim is
+  //                        applied but for its size, which DR doesn't change
   //   INVALID_ARGUMENT     the API server refuses the object
   //   PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE  as the API server says
   [[nodiscard]] virtual absl::Status Apply(const nlohmann::json& manifest) = 0;
@@ -37,6 +37,11 @@ class ObjectApplier {
   [[nodiscard]] virtual absl::StatusOr<DeleteOutcome> Delete(const model::ObjectKey& key,
                                                              const std::string& source_uid) = 0;
 };
+
+// The manifest as it may be applied over `present`. A VolumeSnapshotContent's reference is one field to the API server,
+// and the snapshot controller writes the uid of the snapshot into it: without that uid the manifest would contradict
+// the controller for good. Pure.
+[[nodiscard]] nlohmann::json WithBinding(nlohmann::json manifest, const nlohmann::json& present);
 
 class KubeApplier : public ObjectApplier {
  public:
@@ -51,9 +56,14 @@ class KubeApplier : public ObjectApplier {
                                         const nlohmann::json& present);
   [[nodiscard]] absl::StatusOr<nlohmann::json> ApplyInNamespace(const nlohmann::json& manifest,
                                                                 const model::ObjectKey& key);
+  // Over `present`, which may be null.
+  [[nodiscard]] absl::Status ApplyClaim(const nlohmann::json& manifest, const model::ObjectKey& key,
+                                        const nlohmann::json& present);
   [[nodiscard]] absl::Status EnsureNamespace(const std::string& name);
   [[nodiscard]] absl::Status FreeVolume(const nlohmann::json& volume);
   [[nodiscard]] absl::Status FreeVolumeOfClaim(const nlohmann::json& claim);
+  [[nodiscard]] absl::Status FreeContent(const nlohmann::json& content);
+  [[nodiscard]] absl::Status FreeContentOfSnapshot(const nlohmann::json& snapshot);
 
   const kube::Client& client_;
 };

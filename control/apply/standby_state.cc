@@ -40,6 +40,12 @@ StandbyObject JudgeStandby(const model::CatalogEntry& wanted, const nlohmann::js
   if (wanted.key.kind == model::ObjectKind::kPersistentVolume && phase == "Failed") {
     return is(StandbyPhase::kFailed, "is Failed: " + TextAt(At(*present, "status"), "message"));
   }
+  const bool is_snapshot = wanted.key.kind == model::ObjectKind::kVolumeSnapshot ||
+                           wanted.key.kind == model::ObjectKind::kVolumeSnapshotContent;
+  if (const nlohmann::json& status = At(*present, "status"); is_snapshot && At(status, "readyToUse") != true) {
+    const std::string error = TextAt(At(status, "error"), "message");
+    return is(StandbyPhase::kPending, "isn't ready to use yet" + (error.empty() ? "" : ": " + error));
+  }
   return is(StandbyPhase::kApplied, "");
 }
 

@@ -12,7 +12,7 @@
 namespace understudy::control {
 
 enum class StandbyPhase {
-  kApplied,  // there, made from the object that the catalog holds; a claim is bound
+  kApplied,  // there, made from the object that the catalog holds; a claim is bound, a snapshot ready to use
   kPending,  // not yet; time mends it
   kFailed,   // somebody has to do something
 };

@@ -50,13 +50,24 @@ json MetadataOf(const CatalogEntry& entry, const json& object, const TransformOp
   return metadata;
 }
 
+// A class's name at DR.
+std::string AtDr(const std::map<std::string, std::string>& map, const std::string& name) {
+  const auto mapped = map.find(name);
+  return mapped != map.end() ? mapped->second : name;
+}
+
 // `spec` gets the class in its field, by DR's name. A claim without one would be given DR's default class, and wouldn't
 // fit its volume any more: it gets the empty class, which is what it was bound with.
 void MapStorageClass(const json& object, const TransformOptions& options, json& spec) {
   std::string name = TextAt(spec, "storageClassName");
   if (name.empty()) name = TextAt(At(At(object, "metadata"), "annotations"), kBetaStorageClass);
-  const auto mapped = options.storage_class_map.find(name);
-  spec["storageClassName"] = mapped != options.storage_class_map.end() ? mapped->second : name;
+  spec["storageClassName"] = AtDr(options.storage_class_map, name);
+}
+
+// A snapshot without a class keeps none: the one that there is says how it was taken.
+void MapSnapshotClass(const json& source, const TransformOptions& options, json& spec) {
+  const std::string name = TextAt(source, "volumeSnapshotClassName");
+  if (!name.empty()) spec["volumeSnapshotClassName"] = AtDr(options.snapshot_class_map, name);
 }
 
 // The replica's path as share and subdir, cut where the primary's was, so that its handle keeps its form.
@@ -139,12 +150,11 @@ void MarkPopulated(const json& object, json& metadata) {
   }
 }
 
-absl::StatusOr<json> SnapshotSpec(const CatalogEntry& entry, const json& object, const TransformOptions&) {
+absl::StatusOr<json> SnapshotSpec(const CatalogEntry& entry, const json& object, const TransformOptions& options) {
   const std::string content = TextAt(At(object, "status"), "boundVolumeSnapshotContentName");
   if (content.empty()) return NotReady(entry, "isn't bound to a VolumeSnapshotContent");
   json spec = {{"source", {{"volumeSnapshotContentName", content}}}};
-  const json& class_name = At(object["spec"], "volumeSnapshotClassName");
-  if (class_name.is_string()) spec["volumeSnapshotClassName"] = class_name;
+  MapSnapshotClass(object["spec"], options, spec);
   return spec;
 }
 
@@ -170,9 +180,8 @@ absl::StatusOr<json> ContentSpec(const CatalogEntry& entry, const json& object, 
       {"deletionPolicy", "Retain"},
       {"source", {{"snapshotHandle", handle}}},
       {"volumeSnapshotRef", {{"namespace", TextAt(reference, "namespace")}, {"name", TextAt(reference, "name")}}}};
-  for (const char* key : {"sourceVolumeMode", "volumeSnapshotClassName"}) {
-    if (source.contains(key)) spec[key] = source[key];
-  }
+  if (source.contains("sourceVolumeMode")) spec["sourceVolumeMode"] = source["sourceVolumeMode"];
+  MapSnapshotClass(source, options, spec);
   return spec;
 }
 

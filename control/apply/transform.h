@@ -22,6 +22,7 @@ inline constexpr const char* kSourceUidAnnotation = "understudy.io/source-uid";
 struct TransformOptions {
   std::string dr_server;  // NFS server of the pair as the DR cluster names it
   std::map<std::string, std::string> storage_class_map;
+  std::map<std::string, std::string> snapshot_class_map;
   std::vector<std::string> kept_annotations = {"cdi.kubevirt.io/storage.contentType",
                                                "cdi.kubevirt.io/storage.preallocation"};
   bool keep_claim_ref = true;  // false: PersistentVolumes come without claimRef, and any fitting claim may bind them

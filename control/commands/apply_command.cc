@@ -96,7 +96,7 @@ class Changer {
  private:
   absl::StatusOr<Applied> Change(const Item& item) {
     const model::ObjectKey& key = item.entry.key;
-    ASSIGN_OR_RETURN(const json manifest, Transform(item.entry, TransformOptionsOf(config_, item.pair->dr_server)));
+    ASSIGN_OR_RETURN(json manifest, Transform(item.entry, TransformOptionsOf(config_, item.pair->dr_server)));
     RETURN_IF_ERROR(CheckSnapshot(item));
     const kube::Resource& resource = kube::ResourceOf(key.kind);
     absl::StatusOr<json> present = client_.Get(resource, key.namespace_name, key.name);
@@ -105,6 +105,7 @@ class Changer {
     if (!absent && MadeFrom(*present).empty()) {
       return absl::FailedPreconditionError("is there already and isn't Understudy's: it is left alone");
     }
+    if (!absent) manifest = WithBinding(std::move(manifest), *present);
     Applied applied{.action = absent ? "create" : "change", .message = {}, .diff = {}};
     if (!absent && Holds(*present, manifest)) {
       applied.action = "none";

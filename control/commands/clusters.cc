@@ -18,6 +18,7 @@ TransformOptions TransformOptionsOf(const config::ControlConfig& config, const s
   TransformOptions options;
   options.dr_server = dr_server;
   options.storage_class_map = config.storage_class_map;
+  options.snapshot_class_map = config.snapshot_class_map;
   options.kept_annotations = config.keep_annotations;
   return options;
 }

@@ -107,6 +107,7 @@ struct PkiIssueOptions {
 struct SyncRunOptions {
   bool dry_run = false;
   std::vector<std::string> namespaces;  // empty: all that are configured
+  bool accept_cluster = false;          // the primary cluster is another one than before, and that is right
 };
 // One run of the scheduled sync; its report is printed, kept and sent. The report's exit code; kRefused while another
 // run is under way.

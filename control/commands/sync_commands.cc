@@ -83,8 +83,9 @@ ExitCode RunSyncRun(const Console& console, OutputFormat format, const config::C
   {
     const absl::StatusOr<RunLease> lease = (*state)->Lease();
     if (!lease.ok()) return Fail(console, lease.status());
-    report = (*engine)->Run(*lease, {.dry_run = options.dry_run, .namespaces = options.namespaces}, **state,
-                            stop.Token(), [&](const RunProgress& now) { progress(now); });
+    const SyncRequest request{
+        .dry_run = options.dry_run, .namespaces = options.namespaces, .accept_cluster = options.accept_cluster};
+    report = (*engine)->Run(*lease, request, **state, stop.Token(), [&](const RunProgress& now) { progress(now); });
   }
   progress.End();
   if (!report.ok()) return Fail(console, report.status());

@@ -87,8 +87,15 @@ absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest&
   options.bring.dry_run = request.dry_run;
   options.bring.volume_timeout = config.sync.volume_timeout;
   options.bring.transform = TransformOptionsOf(config, "");
-  options.stale = {config.stale.enabled, config.stale.max_fraction, config.stale.min_objects};
-  RunParts run{.primary = parts_->primary_reader, .dr = parts_->dr_reader, .applier = parts_->applier, .pairs = {}};
+  options.stale = {.enabled = config.stale.enabled,
+                   .max_fraction = config.stale.max_fraction,
+                   .min_objects = config.stale.min_objects,
+                   .accept_cluster = request.accept_cluster};
+  RunParts run{.primary = parts_->primary_reader,
+               .dr = parts_->dr_reader,
+               .applier = parts_->applier,
+               .owed = state,
+               .pairs = {}};
   for (const std::unique_ptr<PairAgents>& pair : parts_->pairs) run.pairs.push_back(pair.get());
   return RunAndRecord(lease, options, run, state, config.notify, std::move(stop), on_progress);
 }

@@ -20,6 +20,7 @@ struct SyncRequest {
   std::vector<std::string> namespaces = {};  // of those that are configured; empty: all of them
   Trigger trigger = Trigger::kManual;
   bool made_up = false;
+  bool accept_cluster = false;  // StaleOptions::accept_cluster
 };
 
 // The clusters and agents of a configuration, ready for runs. Thread-safe, one run at a time.

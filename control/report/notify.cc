@@ -4,8 +4,11 @@
 
 #include <cerrno>
 #include <fstream>
+#include <map>
+#include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "control/report/mail.h"
 #include "core/base/log.h"
@@ -64,6 +67,31 @@ absl::Status DeliverMail(const config::EmailConfig& config, const std::string& i
   return net::SendMail(message, std::move(stop));
 }
 
+// "https://hooks.example.com:8443": without user, path and query.
+std::string HostOf(const std::string& url) {
+  const size_t scheme = url.find("://");
+  const size_t begin = scheme == std::string::npos ? 0 : scheme + 3;
+  const std::string authority = url.substr(begin, url.find_first_of("/?#", begin) - begin);
+  return url.substr(0, begin) + authority.substr(authority.rfind('@') + 1);
+}
+
+std::vector<std::string> WebhookNames(const config::NotifyConfig& config) {
+  std::map<std::string, int> seen;
+  std::vector<std::string> names;
+  for (const config::ReportWebhook& webhook : config.webhooks) {
+    const std::string host = HostOf(webhook.url);
+    const int number = ++seen[host];
+    names.push_back(number == 1 ? host : fmt::format("{} #{}", host, number));
+  }
+  return names;
+}
+
+// An error whose message shows no more of the URL than its host.
+absl::Status WithoutUrl(const absl::Status& status, const std::string& url) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(), absl::StrReplaceAll(status.message(), {{url, HostOf(url)}}));
+}
+
 absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::string& id, const Report& report,
                               std::stop_token stop) {
   net::HttpRequest request;
@@ -94,15 +122,18 @@ std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Rep
   if (config.email && (config.email->when == config::MailWhen::kAlways || HasProblems(report))) {
     targets.emplace_back(kEmailTarget);
   }
-  for (const config::ReportWebhook& webhook : config.webhooks) targets.push_back(webhook.url);
+  for (std::string& name : WebhookNames(config)) targets.push_back(std::move(name));
   return targets;
 }
 
 absl::Status Notifier::Deliver(const std::string& target, const std::string& id, const Report& report,
                                std::stop_token stop) {
   if (target == kEmailTarget && config_.email) return DeliverMail(*config_.email, id, report, std::move(stop));
-  for (const config::ReportWebhook& webhook : config_.webhooks) {
-    if (webhook.url == target) return DeliverToWebhook(webhook, id, report, std::move(stop));
+  const std::vector<std::string> names = WebhookNames(config_);
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i] != target) continue;
+    const config::ReportWebhook& webhook = config_.webhooks[i];
+    return WithoutUrl(DeliverToWebhook(webhook, id, report, std::move(stop)), webhook.url);
   }
   return absl::NotFoundError(fmt::format("the configuration doesn't name {} any more", target));
 }

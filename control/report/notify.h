@@ -10,8 +10,9 @@
 
 namespace understudy::control {
 
-// One message to one receiver. `target` is "email", or a webhook's URL: what a delivery that is kept for later needs to
-// be found again in the configuration, and no secret.
+// One message to one receiver. `target` is "email", or a webhook's name: scheme, host and port of its URL, and the
+// number of it when several have those. What a delivery that is kept for later needs to be found again in the
+// configuration; the rest of a URL is often a secret, and is neither kept nor logged.
 [[nodiscard]] std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Report& report);
 
 // Thread-safe.

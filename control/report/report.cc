@@ -248,6 +248,7 @@ nlohmann::ordered_json ToJson(const Report& report) {
           {"exit_code", static_cast<int>(report.exit_code)},
           {"error", TextOrNull(report.error)},
           {"namespaces", report.namespaces},
+          {"primary_cluster", TextOrNull(report.primary_cluster)},
           {"alerts", report.alerts},
           {"counts", std::move(counts)},
           {"cleaning",
@@ -276,6 +277,7 @@ absl::StatusOr<Report> ParseReport(std::string_view text) {
   report.exit_code = members.Known(ValueOf(kResults, members.Text("result")));
   report.error = members.Text("error");
   report.namespaces = TextsOf(members.Array("namespaces"));
+  report.primary_cluster = members.Text("primary_cluster");
   report.alerts = TextsOf(members.Array("alerts"));
   Members cleaning(members.Object("cleaning"));
   report.cleaning.state = cleaning.Known(ParseCleaningState(cleaning.Text("state")));

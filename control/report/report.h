@@ -85,6 +85,8 @@ struct Report {
   absl::Time started_at;
   absl::Time ended_at;
   std::vector<std::string> namespaces = {};  // empty: all
+  // The uid of the primary cluster; empty: it couldn't be told, or isn't the one that DR's objects are from.
+  std::string primary_cluster = {};
   ExitCode exit_code = ExitCode::kDone;
   std::string error = {};                // what ended the whole run early
   std::vector<std::string> alerts = {};  // what somebody should look at, apart from single objects

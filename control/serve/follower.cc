@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <thread>
 
@@ -18,6 +19,8 @@ using model::ObjectKind;
 constexpr int kLastRank = 5;
 constexpr absl::Duration kReconnectFirst = absl::Milliseconds(250);
 constexpr absl::Duration kReconnectLongest = absl::Seconds(15);
+// As in core/kube/list_watch.cc: what a server in trouble asks for mustn't put an object off for a day.
+constexpr absl::Duration kLongestRetryAfter = absl::Minutes(5);
 
 // Deletions from the claim to the volume, then what is made from the volume to the claim.
 int RankOf(const CatalogEntry& entry) {
@@ -82,7 +85,8 @@ void Follower::FollowCatalog(std::stop_token stop) {
       absl::MutexLock lock(&mutex_);
       was_listed = std::exchange(listed_, false);
       if (status.ok()) {
-        for (auto& [key, brought] : brought_) brought.stale = true;
+        // What was deleted is gone: looking for it again, with every deletion there ever was, would show nothing new.
+        for (auto& [key, brought] : brought_) brought.stale = brought.manifest != 0;
         continue;
       }
       const std::string error(MessageOf(status));
@@ -117,12 +121,15 @@ void Follower::OnEntry(std::optional<CatalogEntry> entry) {
   if (!entry) {
     if (!status_.connected) spdlog::info("pair {}: following DR's catalog", options_.pair);
     listed_ = true;
+    ForgetPurged();
+    ++listing_;
     status_.connected = true;
     status_.connection_error.clear();
     NoteUntried();
     return;
   }
   const auto brought = brought_.find(entry->key);
+  if (brought != brought_.end()) brought->second.listing = listing_;
   if (brought != brought_.end() && !brought->second.stale && brought->second.fingerprint == FingerprintOf(*entry))
     return;
   const ObjectKey key = entry->key;
@@ -209,7 +216,7 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
   wanted.tried = true;
   const bool newest = FingerprintOf(wanted.entry) == FingerprintOf(entry);
   if (status.ok() && newest) {
-    brought_[entry.key] = {.fingerprint = FingerprintOf(entry), .manifest = *outcome};
+    brought_[entry.key] = {.fingerprint = FingerprintOf(entry), .manifest = *outcome, .listing = listing_};
     wanted_.erase(entry.key);
     queue_.Done(entry.key);
   } else if (status.ok() || !newest) {
@@ -224,9 +231,16 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
                   options_.pair);
     }
     wanted.problem = std::move(message);
-    queue_.Failed(entry.key, RankOf(entry), kube::RetryAfter(status).value_or(absl::ZeroDuration()));
+    queue_.Failed(entry.key, RankOf(entry),
+                  std::min(kube::RetryAfter(status).value_or(absl::ZeroDuration()), kLongestRetryAfter));
   }
   NoteUntried();
+}
+
+// Deletions that the catalog doesn't tell any more are old: nothing is to be remembered of them.
+void Follower::ForgetPurged() {
+  std::erase_if(brought_,
+                [this](const auto& item) { return item.second.manifest == 0 && item.second.listing != listing_; });
 }
 
 void Follower::NoteUntried() {

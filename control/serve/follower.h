@@ -2,7 +2,8 @@
 //
 // Entries are transformed and applied, each with retries of its own, so that one that can't be applied doesn't hold up
 // the others. PersistentVolumes come before claims; deletions the other way round. After a lost connection, and once in
-// each resync interval, the whole catalog is read again: what somebody deleted at DR comes back.
+// each resync interval, the whole catalog is read again: what somebody deleted at DR comes back. What was deleted isn't
+// looked for again.
 #pragma once
 
 #include <cstdint>
@@ -73,8 +74,9 @@ class Follower {
   // What was brought to the cluster, by the fingerprint of its entry.
   struct Brought {
     size_t fingerprint = 0;
-    size_t manifest = 0;  // fingerprint of what was applied; 0: deleted
-    bool stale = false;   // to be compared with the cluster once more
+    size_t manifest = 0;   // fingerprint of what was applied; 0: deleted
+    bool stale = false;    // to be compared with the cluster once more
+    uint64_t listing = 0;  // of the whole catalog, in which it was told last
   };
 
   void FollowCatalog(std::stop_token stop);
@@ -88,6 +90,7 @@ class Follower {
   [[nodiscard]] absl::Status BringDeletion(const model::CatalogEntry& entry);
   [[nodiscard]] bool WasBrought(const model::ObjectKey& key, size_t manifest) const;
   void Finish(const model::CatalogEntry& entry, const absl::StatusOr<size_t>& outcome);
+  void ForgetPurged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteUntried() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const FollowerOptions options_;
@@ -100,6 +103,7 @@ class Follower {
   std::map<model::ObjectKey, Wanted> wanted_ ABSL_GUARDED_BY(mutex_);  // what isn't done yet
   std::map<model::ObjectKey, Brought> brought_ ABSL_GUARDED_BY(mutex_);
   bool listed_ ABSL_GUARDED_BY(mutex_) = false;
+  uint64_t listing_ ABSL_GUARDED_BY(mutex_) = 0;  // counts readings of the whole catalog
   bool cluster_reachable_ ABSL_GUARDED_BY(mutex_) = true;
   FollowerStatus status_ ABSL_GUARDED_BY(mutex_);
 };

@@ -7,6 +7,7 @@
 #include "absl/strings/cord.h"
 #include "control/apply/diff.h"
 #include "control/apply/ownership.h"
+#include "control/sync/release.h"
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
@@ -29,6 +30,16 @@ absl::Status Skip(std::string_view why) {
 
 bool IsSkip(const absl::Status& status) {
   return status.GetPayload(kSkipPayload).has_value();
+}
+
+absl::Status SkipDeleted() {
+  absl::Status status = absl::NotFoundError("was deleted at the primary meanwhile");
+  status.SetPayload(kSkipPayload, absl::Cord());
+  return status;
+}
+
+bool IsSkippedAsDeleted(const absl::Status& status) {
+  return IsSkip(status) && absl::IsNotFound(status);
 }
 
 // The volume or content that a claim or snapshot is bound to. A skip: it isn't (yet), or is on its way out.
@@ -145,7 +156,7 @@ void Bringer::BringWithData(const kube::NfsSource& source, ObjectResult& bound, 
 absl::StatusOr<Bringer::Place> Bringer::PlaceOf(const std::string& volume, const kube::NfsSource& source) const {
   for (PairAgents* const pair : parts_.pairs) {
     if (!MayHold(*pair, source.server)) continue;
-    Place place{.pair = pair, .volume = volume, .server = source.server};
+    Place place{.pair = pair, .volume = volume, .source = source};
     if (options_.dry_run) {
       ASSIGN_OR_RETURN(const std::optional<ProtectedVolume> known, pair->Find(volume));
       const bool named = !pair->server_names().empty() || parts_.pairs.size() == 1;
@@ -173,6 +184,7 @@ void Bringer::BringObjects(const Place& place, bool data_is_new, ObjectResult& b
   const absl::StatusOr<Outcome> first = BringObject(bound.key, place, stop);
   if (!first.ok()) {
     Fail(bound, first.status());
+    if (IsSkippedAsDeleted(first.status())) GiveUpData(place, bound);
     const std::string why = fmt::format("waits for {}", ToString(bound.key));
     Fail(owner, IsSkip(first.status()) ? Skip(why) : absl::AbortedError(why));
     return;
@@ -187,7 +199,7 @@ void Bringer::BringObjects(const Place& place, bool data_is_new, ObjectResult& b
 absl::Status Bringer::Refresh(const ObjectKey& key, json& object) const {
   const std::string listed = UidOf(primary_.objects.at(key));
   absl::StatusOr<json> present = parts_.primary.Get(key);
-  if (absl::IsNotFound(present.status())) return Skip("was deleted at the primary meanwhile");
+  if (absl::IsNotFound(present.status())) return SkipDeleted();
   RETURN_IF_ERROR(present.status());
   if (UidOf(*present) != listed) return Skip("was made anew at the primary meanwhile: the next run brings it");
   if (IsTerminating(*present)) return Skip("is being deleted at the primary");
@@ -204,7 +216,7 @@ absl::StatusOr<Outcome> Bringer::BringObject(const ObjectKey& key, const Place& 
                             .resource = object.dump(),
                             .volume = place.volume,
                             .replica_path = place.replica_path,
-                            .server = place.server,
+                            .server = place.source.server,
                             .observed_at = parts_.clock.Now()};
   TransformOptions transform = options_.transform;
   transform.dr_server = place.pair->dr_server();
@@ -228,6 +240,19 @@ absl::Status Bringer::Apply(const json& manifest, std::stop_token stop) const {
     if (!MayPass(applied) || !WaitUnlessStopped(stop, backoff.Next())) break;
   }
   return applied;
+}
+
+void Bringer::GiveUpData(const Place& place, ObjectResult& bound) const {
+  const auto at_dr = dr_.objects.find(bound.key);
+  // Else the next run finds it there alone, and cleans it up.
+  if (options_.dry_run || (at_dr != dr_.objects.end() && !MadeFrom(at_dr->second).empty())) return;
+  const OwedRelease release{.key = bound.key,
+                            .source_uid = UidOf(primary_.objects.at(bound.key)),
+                            .pair = place.pair->name(),
+                            .volume = place.volume,
+                            .source = place.source};
+  const absl::StatusOr<ReleaseResult> released = GiveUp(release, *place.pair, parts_.owed);
+  bound.reason += "; " + (released.ok() ? released->what : std::string(MessageOf(released.status())));
 }
 
 void Bringer::Fail(ObjectResult& result, const absl::Status& status) {

@@ -21,6 +21,7 @@ struct RunParts {
   const ClusterReader& primary;
   const ClusterReader& dr;
   ObjectApplier& applier;
+  OwedReleases& owed;
   std::vector<PairAgents*> pairs;
   Clock& clock = Clock::System();
 };
@@ -53,7 +54,7 @@ class Bringer {
   struct Place {
     PairAgents* pair = nullptr;
     std::string volume;
-    std::string server;
+    kube::NfsSource source;
     std::string replica_path = {};  // empty: isn't replicated yet (only in a dry run)
     uint64_t sequence = 0;          // of the volume before it was synced
   };
@@ -70,6 +71,8 @@ class Bringer {
                                                     std::stop_token stop) const;
   [[nodiscard]] absl::Status Refresh(const model::ObjectKey& key, nlohmann::json& object) const;
   [[nodiscard]] absl::Status Apply(const nlohmann::json& manifest, std::stop_token stop) const;
+  // What was deleted while it was brought across and never came to be at DR: nothing else would ever give it up.
+  void GiveUpData(const Place& place, ObjectResult& bound) const;
   void Fail(ObjectResult& result, const absl::Status& status);
 
   const BringOptions& options_;

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
+#include "control/sync/release.h"
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
@@ -26,12 +28,6 @@ std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry) {
   const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(resource);
   return snapshot ? std::optional(snapshot->folder) : std::nullopt;
 }
-
-// Which pair's catalog holds the entry of what has data.
-struct VolumeEntry {
-  PairAgents* pair = nullptr;
-  model::CatalogEntry entry;
-};
 
 class Cleaner {
  public:
@@ -58,15 +54,26 @@ class Cleaner {
     return absl::OkStatus();
   }
 
-  // While the catalogs still have them. An agent that can't be asked fails what is on it later.
-  void LearnVolumes() {
+  // Where the data of what goes is: as earlier runs noted it, and as the catalogs say while they still have the
+  // objects. An agent that can't be asked fails what is on it later.
+  absl::Status LearnVolumes(const StalePlan& plan) {
+    ASSIGN_OR_RETURN(const std::vector<OwedRelease> owed, parts_.owed.Owed());
+    for (const OwedRelease& release : owed) volumes_[release.key] = release;
+    std::map<ObjectKey, std::string> stale;
+    for (const StaleObject& object : plan.objects) stale[object.key] = object.source_uid;
     for (PairAgents* const pair : parts_.pairs) {
       for (const ObjectKind kind : {ObjectKind::kPersistentVolume, ObjectKind::kVolumeSnapshotContent}) {
         const auto entries = pair->catalog().List(kind);
         if (!entries.ok()) continue;
-        for (const model::CatalogEntry& entry : *entries) volumes_[entry.key] = {pair, entry};
+        for (const model::CatalogEntry& entry : *entries) {
+          const auto wanted = stale.find(entry.key);
+          if (wanted == stale.end() || wanted->second != entry.uid || entry.volume.empty()) continue;
+          const std::optional<kube::NfsSource> source = DataSourceOf(entry);
+          if (source) volumes_[entry.key] = {entry.key, entry.uid, pair->name(), entry.volume, *source};
+        }
       }
     }
+    return absl::OkStatus();
   }
 
   ObjectResult Delete(const StaleObject& object, std::stop_token stop) const {
@@ -79,16 +86,44 @@ class Cleaner {
     } else if (*deleted == DeleteOutcome::kLeftAlone) {
       result.outcome = Outcome::kSkipped;
       result.reason = "is left alone: by now it isn't what Understudy made";
-    } else {
-      DiscardData(object, result);
+      if (const OwedRelease* const release = DataOf(object); release != nullptr) Forget(*release);
+    } else if (const OwedRelease* const release = DataOf(object); release != nullptr) {
+      Release(*release, result);
     }
     result.took = parts_.clock.Monotonic() - began;
     return result;
   }
 
+  // What earlier runs owe for objects that are gone at DR, too, and so aren't in the plan.
+  std::vector<ObjectResult> SettleEarlier(const StalePlan& plan) const {
+    std::vector<ObjectResult> results;
+    for (const auto& [key, release] : volumes_) {
+      const bool planned = std::any_of(plan.objects.begin(), plan.objects.end(),
+                                       [&key](const StaleObject& object) { return object.key == key; });
+      if (planned) continue;
+      const absl::Status at_primary = parts_.primary.Get(key).status();
+      const absl::StatusOr<nlohmann::json> at_dr = parts_.dr.Get(key);
+      // An object that is still there, out of this run's namespaces, is for the run that deletes it.
+      if (at_primary.ok() || (at_dr.ok() && MadeFrom(*at_dr) != release.source_uid)) {
+        // The name stands for another object by now, whose volume has that name, too; or somebody made the object at DR
+        // their own.
+        Forget(release);
+      } else if (absl::IsNotFound(at_primary) && absl::IsNotFound(at_dr.status())) {
+        ObjectResult result{.key = key, .outcome = Outcome::kCleaned};
+        Release(release, result);
+        results.push_back(std::move(result));
+      }
+    }
+    return results;
+  }
+
  private:
   absl::StatusOr<DeleteOutcome> DeleteAtDr(const StaleObject& object, std::stop_token stop) const {
-    // First of all: what follows the catalog would make the object again.
+    // Before the catalog, which is all that leads to the data, forgets it.
+    if (const OwedRelease* const release = DataOf(object); release != nullptr) {
+      RETURN_IF_ERROR(parts_.owed.Owe(*release));
+    }
+    // Before the object: what follows the catalog would make it again.
     for (PairAgents* const pair : parts_.pairs) {
       RETURN_IF_ERROR(Annotate(pair->catalog().Delete(object.key, object.source_uid), "pair " + pair->name()));
     }
@@ -100,22 +135,36 @@ class Cleaner {
     }
   }
 
-  void DiscardData(const StaleObject& object, ObjectResult& result) const {
+  // nullptr: it has no data of its own, or not on NFS.
+  const OwedRelease* DataOf(const StaleObject& object) const {
     const auto found = volumes_.find(object.key);
-    if (found == volumes_.end() || found->second.entry.uid != object.source_uid) return;
-    const auto& [pair, entry] = found->second;
-    result.pair = pair->name();
-    result.volume = entry.volume;
-    const std::optional<kube::NfsSource> source = DataSourceOf(entry);
-    if (!source || entry.volume.empty()) return;
-    const absl::Status released = pair->Release(entry.volume, *source);
-    result.reason = released.ok() ? "its data is in DR's trash, or DR had none of it"
-                                  : fmt::format("its data stays where it is at DR: {}", MessageOf(released));
+    const bool is_its = found != volumes_.end() && found->second.source_uid == object.source_uid;
+    return is_its ? &found->second : nullptr;
+  }
+
+  void Forget(const OwedRelease& release) const {
+    const absl::Status settled = parts_.owed.Settle(release);
+    if (!settled.ok()) spdlog::warn("volume={} can't be forgotten: {}", release.volume, MessageOf(settled));
+  }
+
+  void Release(const OwedRelease& release, ObjectResult& result) const {
+    result.pair = release.pair;
+    result.volume = release.volume;
+    const auto pair = std::find_if(parts_.pairs.begin(), parts_.pairs.end(),
+                                   [&release](const PairAgents* known) { return known->name() == release.pair; });
+    if (pair == parts_.pairs.end()) {
+      result.reason = "its data stays where it is at DR: the configuration doesn't name its pair any more";
+      return Forget(release);
+    }
+    const absl::StatusOr<ReleaseResult> released = GiveUp(release, **pair, parts_.owed);
+    if (!released.ok() || !released->settled) result.outcome = Outcome::kFailed;
+    result.reason = released.ok() ? released->what
+                                  : fmt::format("its data stays where it is at DR: {}", MessageOf(released.status()));
   }
 
   const BringOptions& options_;
   const RunParts& parts_;
-  std::map<ObjectKey, VolumeEntry> volumes_;
+  std::map<ObjectKey, OwedRelease> volumes_;  // what is to be given up when the object is gone
 };
 
 }  // namespace
@@ -123,26 +172,25 @@ class Cleaner {
 CleaningResult Clean(StalePlan plan, const BringOptions& options, const RunParts& parts, std::stop_token stop,
                      const std::function<void(size_t done)>& on_done) {
   CleaningResult result{.cleaning = plan.cleaning, .objects = {}};
-  if (plan.cleaning.state != CleaningState::kDone) return result;
+  const bool nothing = plan.cleaning.state == CleaningState::kNothing && !plan.primary_cluster.empty();
+  if (plan.cleaning.state != CleaningState::kDone && !nothing) return result;
   Cleaner cleaner(options, parts);
-  const absl::Status confirmed = cleaner.Confirm(plan);
-  if (!confirmed.ok()) {
+  absl::Status ready = cleaner.Confirm(plan);
+  if (ready.ok()) ready = cleaner.LearnVolumes(plan);
+  if (!ready.ok()) {
     result.cleaning.state = CleaningState::kHeld;
-    result.cleaning.reason = std::string(MessageOf(confirmed));
+    result.cleaning.reason = std::string(MessageOf(ready));
     return result;
   }
-  if (plan.objects.empty()) {
-    result.cleaning.state = CleaningState::kNothing;
-    return result;
-  }
+  if (plan.objects.empty()) result.cleaning.state = CleaningState::kNothing;
   if (options.dry_run) {
-    result.cleaning.state = CleaningState::kWould;
+    if (!plan.objects.empty()) result.cleaning.state = CleaningState::kWould;
     for (const StaleObject& object : plan.objects) {
       result.objects.push_back({.key = object.key, .outcome = Outcome::kWouldClean});
     }
     return result;
   }
-  cleaner.LearnVolumes();
+  const std::vector<ObjectResult> earlier = cleaner.SettleEarlier(plan);
   for (const StaleObject& object : plan.objects) {
     if (stop.stop_requested()) {
       result.objects.push_back({.key = object.key, .outcome = Outcome::kSkipped, .reason = "the run was stopped"});
@@ -152,6 +200,7 @@ CleaningResult Clean(StalePlan plan, const BringOptions& options, const RunParts
     if (result.objects.back().outcome != Outcome::kCleaned) result.cleaning.state = CleaningState::kPartly;
     on_done(result.objects.size());
   }
+  result.objects.insert(result.objects.end(), earlier.begin(), earlier.end());
   return result;
 }
 

@@ -15,6 +15,7 @@ class KubeReader : public ClusterReader {
   absl::StatusOr<std::vector<nlohmann::json>> List(model::ObjectKind kind, const std::string& namespace_name,
                                                    std::stop_token stop) const override;
   absl::StatusOr<nlohmann::json> Get(const model::ObjectKey& key) const override;
+  absl::StatusOr<std::string> Uid() const override { return kube::ClusterUid(client_); }
 
  private:
   const kube::Client& client_;

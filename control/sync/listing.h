@@ -17,8 +17,9 @@ using Objects = std::map<model::ObjectKey, nlohmann::json>;
 
 struct Listing {
   Objects objects;
-  std::vector<ListResult> lists;  // each list that was made, with its error
-  bool unreachable = false;       // a list failed because the cluster can't be reached
+  std::vector<ListResult> lists;                        // each list that was made, with its error
+  bool unreachable = false;                             // a list failed because the cluster can't be reached
+  absl::StatusOr<std::string> cluster = std::string();  // its uid (ClusterReader::Uid), where it was asked for
 
   // Whether every list of a kind that is served is complete.
   [[nodiscard]] bool Complete() const;

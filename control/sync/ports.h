@@ -28,6 +28,8 @@ class ClusterReader {
                                                                          std::stop_token stop) const = 0;
   // NOT_FOUND: it isn't there.
   [[nodiscard]] virtual absl::StatusOr<nlohmann::json> Get(const model::ObjectKey& key) const = 0;
+  // What the cluster is recognised by, whatever leads to it: kube::ClusterUid.
+  [[nodiscard]] virtual absl::StatusOr<std::string> Uid() const = 0;
 };
 
 // A volume as its primary agent has it.
@@ -61,6 +63,26 @@ class PairAgents {
   [[nodiscard]] virtual model::CatalogWriter& catalog() = 0;
   // Of the replicas at DR.
   [[nodiscard]] virtual SnapshotCheck& snapshots() = 0;
+};
+
+// A volume that was deleted at the primary for good, and whose data is still to go to DR's trash.
+struct OwedRelease {
+  model::ObjectKey key;    // of the object whose data it is
+  std::string source_uid;  // of that object at the primary
+  std::string pair;
+  std::string volume;
+  kube::NfsSource source;
+};
+
+// What is to be given up, kept over the end of the process: once the object is gone at DR nothing else leads there.
+// One row for each pair's volume.
+class OwedReleases {
+ public:
+  virtual ~OwedReleases() = default;
+  [[nodiscard]] virtual absl::StatusOr<std::vector<OwedRelease>> Owed() = 0;
+  [[nodiscard]] virtual absl::Status Owe(const OwedRelease& release) = 0;
+  // It is done, or there is no need for it any more.
+  [[nodiscard]] virtual absl::Status Settle(const OwedRelease& release) = 0;
 };
 
 }  // namespace understudy::control

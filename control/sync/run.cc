@@ -120,7 +120,8 @@ Report MakeRun(const RunOptions& options, const RunParts& parts, std::stop_token
                 .namespaces = options.namespaces};
   Progress progress(on_progress);
   progress.Begin("list", 0);
-  const Listing primary = ReadListing(parts.primary, "primary", options.namespaces, stop);
+  Listing primary = ReadListing(parts.primary, "primary", options.namespaces, stop);
+  primary.cluster = parts.primary.Uid();
   const Listing dr = ReadListing(parts.dr, "dr", options.namespaces, stop);
   NoteLists(primary, report);
   NoteLists(dr, report);
@@ -131,6 +132,7 @@ Report MakeRun(const RunOptions& options, const RunParts& parts, std::stop_token
   BringAll(options, bringer, tasks, stop, progress, report.objects);
 
   StalePlan plan = PlanCleaning(primary, dr, options.namespaces, options.stale);
+  report.primary_cluster = plan.primary_cluster;
   progress.Begin("clean", plan.cleaning.state == CleaningState::kDone ? plan.objects.size() : 0);
   NoteCleaning(Clean(std::move(plan), options.bring, parts, stop, [&](size_t) { progress.Done(0); }), report);
   progress.Begin("report", 0);

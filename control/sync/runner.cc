@@ -22,7 +22,9 @@ absl::StatusOr<Report> RunAndRecord(const RunLease&, const RunOptions& options, 
                                   .dry_run = options.bring.dry_run,
                                   .started_at = parts.clock.Now(),
                                   .ended_at = parts.clock.Now()}));
-  Report report = MakeRun(options, parts, std::move(stop), on_progress);
+  RunOptions known = options;
+  ASSIGN_OR_RETURN(known.stale.known_cluster, state.PrimaryCluster());
+  Report report = MakeRun(known, parts, std::move(stop), on_progress);
   const std::vector<std::string> targets = report.dry_run ? std::vector<std::string>() : TargetsOf(notify, report);
   RETURN_IF_ERROR(state.EndRun(report, targets));
   return report;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/base/log.h"
+
 namespace understudy::control {
 namespace {
 
@@ -34,6 +36,39 @@ AtDr Compare(const Listing& primary, const Listing& dr, const std::vector<std::s
   return found;
 }
 
+// Whether DR has nothing that Understudy made, or the primary still has one of the objects that it was made from.
+bool HasWitness(const Listing& primary, const Listing& dr) {
+  bool any_ours = false;
+  for (const auto& [key, object] : dr.objects) {
+    const std::string source_uid = MadeFrom(object);
+    if (source_uid.empty()) continue;
+    any_ours = true;
+    const auto found = primary.objects.find(key);
+    if (found != primary.objects.end() && UidOf(found->second) == source_uid) return true;
+  }
+  return !any_ours;
+}
+
+bool IsAnother(const absl::StatusOr<std::string>& cluster, const StaleOptions& options) {
+  return cluster.ok() && !options.accept_cluster && !options.known_cluster.empty() && options.known_cluster != *cluster;
+}
+
+// Why the primary cluster may be another one than DR's objects are from; empty: it is that one.
+std::string ClusterDoubt(const Listing& primary, const Listing& dr, const StaleOptions& options) {
+  if (!primary.cluster.ok()) {
+    return fmt::format("the primary cluster doesn't say which one it is: {}", MessageOf(primary.cluster.status()));
+  }
+  if (IsAnother(primary.cluster, options)) {
+    return fmt::format(
+        "the primary cluster is another one than before (uid of kube-system {} instead of {}): mend its kubeconfig, or "
+        "run drctl sync run --accept-cluster if it was made anew",
+        *primary.cluster, options.known_cluster);
+  }
+  if (options.accept_cluster || HasWitness(primary, dr)) return "";
+  return "the primary cluster has none of the objects that DR's were made from: mend its kubeconfig, or run drctl sync "
+         "run --accept-cluster if that is right";
+}
+
 // A list without items that would hold some of what DR has; empty when there is none.
 std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
   for (const ListResult& list : primary.lists) {
@@ -51,13 +86,15 @@ std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
 }
 
 // Why nothing may be deleted; empty: it may.
-std::string Objection(const Listing& primary, const Listing& dr, const AtDr& at_dr, const StaleOptions& options) {
+std::string Objection(const Listing& primary, const Listing& dr, const AtDr& at_dr, const std::string& cluster_doubt,
+                      const StaleOptions& options) {
   if (!primary.Complete()) return "not every list of the primary cluster is complete";
   if (!dr.Complete()) return "not every list of the DR cluster is complete";
-  if (at_dr.stale.empty()) return "";
+  if (at_dr.stale.empty() && !IsAnother(primary.cluster, options)) return "";
   if (std::string empty = EmptyList(primary, at_dr); !empty.empty()) {
     return empty + ": delete them at DR by hand if that is right";
   }
+  if (!cluster_doubt.empty()) return cluster_doubt;
   const double share = static_cast<double>(at_dr.stale.size()) / static_cast<double>(at_dr.all.size());
   if (at_dr.stale.size() < options.min_objects || share <= options.max_fraction) return "";
   return fmt::format(
@@ -74,9 +111,11 @@ StalePlan PlanCleaning(const Listing& primary, const Listing& dr, const std::vec
   StalePlan plan;
   plan.cleaning.stale = at_dr.stale.size();
   plan.cleaning.at_dr = at_dr.all.size();
+  const std::string doubt = ClusterDoubt(primary, dr, options);
+  if (doubt.empty() && primary.Complete() && dr.Complete()) plan.primary_cluster = *primary.cluster;
   if (!options.enabled) {
     plan.cleaning.state = CleaningState::kOff;
-  } else if (std::string objection = Objection(primary, dr, at_dr, options); !objection.empty()) {
+  } else if (std::string objection = Objection(primary, dr, at_dr, doubt, options); !objection.empty()) {
     plan.cleaning.state = CleaningState::kHeld;
     plan.cleaning.reason = std::move(objection);
   } else if (!at_dr.stale.empty()) {

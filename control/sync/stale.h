@@ -1,8 +1,9 @@
 // stale.h: what exists only at DR, and whether it may be deleted there. Pure.
 //
 // A mistake or a failure at the primary must not empty DR. So deletions are held back, all of them, when a list was
-// incomplete, when one came back empty although DR has such objects, or when too large a part of what Understudy made
-// would go. What passes is looked for once more at the primary, one by one, before it goes (run.h).
+// incomplete, when the cluster that was read isn't the one that DR's objects are from, when a list came back empty
+// although DR has such objects, or when too large a part of what Understudy made would go. What passes is looked for
+// once more at the primary, one by one, before it goes (clean.h).
 #pragma once
 
 #include <string>
@@ -18,6 +19,8 @@ struct StaleOptions {
   bool enabled = true;
   double max_fraction = 0.25;
   size_t min_objects = 5;
+  std::string known_cluster = {};  // uid of the primary cluster that the runs before read; empty: not known yet
+  bool accept_cluster = false;     // whichever cluster is read is the primary from now on
 };
 
 struct StaleObject {
@@ -28,6 +31,8 @@ struct StaleObject {
 struct StalePlan {
   std::vector<StaleObject> objects;  // claims and snapshots first, then what they are bound to
   Cleaning cleaning;                 // kHeld or kOff: `objects` is what would have gone; else kNothing or kDone
+  // The uid of the primary cluster; empty: it isn't the one that DR's objects are from, as far as can be told.
+  std::string primary_cluster = {};
 };
 
 // `primary` and `dr` are listings of the same namespaces.

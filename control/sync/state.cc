@@ -17,7 +17,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 1> kSchema = {
+constexpr std::array<std::string_view, 2> kSchema = {
     "CREATE TABLE run(id TEXT PRIMARY KEY, trigger_name TEXT NOT NULL, made_up INTEGER NOT NULL,"
     "  dry_run INTEGER NOT NULL, started_at_nanoseconds INTEGER NOT NULL, ended_at_nanoseconds INTEGER,"
     "  process INTEGER NOT NULL, result TEXT NOT NULL, counts TEXT NOT NULL, report TEXT NOT NULL);"
@@ -25,6 +25,9 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "CREATE TABLE delivery(id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, target TEXT NOT NULL,"
     "  message_id TEXT NOT NULL, attempts INTEGER NOT NULL, created_at_nanoseconds INTEGER NOT NULL,"
     "  due_at_nanoseconds INTEGER NOT NULL, error TEXT NOT NULL);",
+    "CREATE TABLE primary_cluster(only INTEGER PRIMARY KEY CHECK(only = 1), uid TEXT NOT NULL);"
+    "CREATE TABLE owed_release(pair TEXT NOT NULL, volume TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,"
+    "  source_uid TEXT NOT NULL, server TEXT NOT NULL, path BLOB NOT NULL, PRIMARY KEY(pair, volume));",
 };
 
 constexpr std::string_view kRunning = "running";
@@ -135,9 +138,14 @@ absl::Status SyncState::WriteEnd(const Report& report, const std::vector<std::st
     insert.BindText(1, report.run).BindText(2, target).BindText(3, RandomId());
     RETURN_IF_ERROR(insert.BindInteger(4, now).BindInteger(5, now).Run());
   }
-  ASSIGN_OR_RETURN(store::Statement forget,
-                   database_.Prepare("DELETE FROM run WHERE id NOT IN (SELECT id FROM run"
-                                     " ORDER BY started_at_nanoseconds DESC, id DESC LIMIT ?)"));
+  if (!report.dry_run && !report.primary_cluster.empty()) {
+    ASSIGN_OR_RETURN(store::Statement keep, database_.Prepare("INSERT OR REPLACE INTO primary_cluster VALUES(1, ?)"));
+    RETURN_IF_ERROR(keep.BindText(1, report.primary_cluster).Run());
+  }
+  // A delivery is given up after a day, so that what it keeps has a bound.
+  ASSIGN_OR_RETURN(store::Statement forget, database_.Prepare("DELETE FROM run WHERE id NOT IN (SELECT id FROM run"
+                                                              " ORDER BY started_at_nanoseconds DESC, id DESC LIMIT ?)"
+                                                              " AND id NOT IN (SELECT run FROM delivery)"));
   return forget.BindUnsigned(1, kKeptRuns).Run();
 }
 
@@ -166,6 +174,48 @@ absl::StatusOr<Report> SyncState::ReportOf(const std::string& run) {
   if (run.empty()) return absl::NotFoundError("no run of the scheduled sync has ended yet");
   return absl::NotFoundError(
       fmt::format("there is no report of a run {}: drctl sync list shows the runs", Printable(run)));
+}
+
+absl::StatusOr<std::string> SyncState::PrimaryCluster() {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT uid FROM primary_cluster"));
+  ASSIGN_OR_RETURN(const bool found, query.Step());
+  return found ? query.String(0) : std::string();
+}
+
+absl::StatusOr<std::vector<OwedRelease>> SyncState::Owed() {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare("SELECT pair, volume, kind, name, source_uid, server, path FROM owed_release"));
+  std::vector<OwedRelease> owed;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool found, query.Step());
+    if (!found) return owed;
+    OwedRelease release{.key = {},
+                        .source_uid = query.String(4),
+                        .pair = query.String(0),
+                        .volume = query.String(1),
+                        .source = {query.String(5), query.String(6)}};
+    ASSIGN_OR_RETURN(release.key.kind, model::ParseObjectKind(query.Bytes(2)));
+    release.key.name = query.String(3);
+    owed.push_back(std::move(release));
+  }
+}
+
+absl::Status SyncState::Owe(const OwedRelease& release) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement write,
+                   database_.Prepare("INSERT OR REPLACE INTO owed_release VALUES(?, ?, ?, ?, ?, ?, ?)"));
+  write.BindText(1, release.pair).BindText(2, release.volume).BindText(3, model::ToString(release.key.kind));
+  write.BindText(4, release.key.name).BindText(5, release.source_uid);
+  return write.BindText(6, release.source.server).BindBlob(7, release.source.path).Run();
+}
+
+absl::Status SyncState::Settle(const OwedRelease& release) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Statement remove,
+                   database_.Prepare("DELETE FROM owed_release WHERE pair = ? AND volume = ?"));
+  return remove.BindText(1, release.pair).BindText(2, release.volume).Run();
 }
 
 absl::StatusOr<std::optional<absl::Time>> SyncState::ScheduleKeptUntil() {

@@ -1,5 +1,6 @@
-// state.h: what outlives a run: the runs and their reports, when the schedule was last kept, and what is still to be
-// delivered. One SQLite file in the state folder, shared by drctl serve and by drctl sync (docs/formats/report.md).
+// state.h: what outlives a run: the runs and their reports, which cluster they read, when the schedule was last kept,
+// and what is still to be delivered or given up. One SQLite file in the state folder, shared by drctl serve and by
+// drctl sync (docs/formats/report.md).
 #pragma once
 
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "control/report/report.h"
+#include "control/sync/ports.h"
 #include "core/base/status.h"
 #include "core/daemon/state_dir.h"
 #include "core/store/database.h"
@@ -47,7 +49,7 @@ using RunLease = daemon::StateDir;
 
 // Thread-safe; several processes may have it open. Errors as of store::Database. What a call changed is durable when
 // it returns.
-class SyncState {
+class SyncState : public OwedReleases {
  public:
   // Makes the folder with mode 0700 when it is missing.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<SyncState>> Open(const std::filesystem::path& state_dir);
@@ -59,13 +61,21 @@ class SyncState {
 
   // To be called with the lease held. Runs that never ended become "interrupted".
   [[nodiscard]] absl::Status BeginRun(const Report& begun);
-  // Keeps the report, forgets all but the newest kKeptRuns, and queues a delivery to each target.
+  // Keeps the report, and the primary cluster that it recognised (unless it is of a dry run), forgets all but the
+  // newest kKeptRuns and those whose report is still to be delivered, and queues a delivery to each target.
   [[nodiscard]] absl::Status EndRun(const Report& report, const std::vector<std::string>& targets);
 
   // The newest first.
   [[nodiscard]] absl::StatusOr<std::vector<RunSummary>> Runs();
   // `run` empty: of the newest run that has ended. NOT_FOUND: there is none.
   [[nodiscard]] absl::StatusOr<Report> ReportOf(const std::string& run);
+
+  // The uid of the primary cluster that DR's objects are from; empty: no run has recognised it yet.
+  [[nodiscard]] absl::StatusOr<std::string> PrimaryCluster();
+
+  [[nodiscard]] absl::StatusOr<std::vector<OwedRelease>> Owed() override;
+  [[nodiscard]] absl::Status Owe(const OwedRelease& release) override;
+  [[nodiscard]] absl::Status Settle(const OwedRelease& release) override;
 
   // Up to when every due run was made. nullopt: the schedule never ran.
   [[nodiscard]] absl::StatusOr<std::optional<absl::Time>> ScheduleKeptUntil();

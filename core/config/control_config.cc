@@ -50,6 +50,9 @@ void ControlConfig::Describe(Visitor& v) {
   v.TextMap(
       {.key = "storage_class_map", .doc = "storage class at the primary: storage class at DR; others keep their name"},
       storage_class_map);
+  v.TextMap({.key = "snapshot_class_map",
+             .doc = "VolumeSnapshotClass at the primary: VolumeSnapshotClass at DR; others keep their name"},
+            snapshot_class_map);
   v.TextList(
       {.key = "keep_annotations", .doc = "annotations of storage objects that are kept at DR; all others are dropped"},
       keep_annotations, CheckNotEmpty);

@@ -34,8 +34,9 @@ struct ControlConfig {
   TlsConfig tls;
   std::vector<PairConfig> pairs;
   ControlClusters clusters;
-  std::vector<std::string> namespaces;                   // that a scheduled sync brings across; empty: all
-  std::map<std::string, std::string> storage_class_map;  // storage class at the primary to the one at DR
+  std::vector<std::string> namespaces;                    // that a scheduled sync brings across; empty: all
+  std::map<std::string, std::string> storage_class_map;   // storage class at the primary to the one at DR
+  std::map<std::string, std::string> snapshot_class_map;  // and of VolumeSnapshotClasses
   std::vector<std::string> keep_annotations = {"cdi.kubevirt.io/storage.contentType",
                                                "cdi.kubevirt.io/storage.preallocation"};
   ScheduleConfig schedule;

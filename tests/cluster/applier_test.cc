@@ -276,22 +276,132 @@ TEST_F(ApplierClusterTest, WhatTheServerRefusesIsInvalid) {
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
 }
 
-TEST_F(ApplierClusterTest, SnapshotsOfTheNfsDriverAreMadeFromWhatIsThere) {
+TEST_F(ApplierClusterTest, AClaimThatGrewWhereItsClassForbidsItKeepsItsSizeAndGetsTheRest) {
+  ApplyBound("growing");
+  CatalogEntry entry = ClaimEntry("growing", "growing");
+  json resource = json::parse(entry.resource);
+  resource["spec"]["resources"]["requests"]["storage"] = "2Gi";
+  resource["metadata"]["labels"] = {{"tier", "gold"}};
+  entry.resource = resource.dump();
+  const absl::Status status = Apply(entry);
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_NE(status.message().find("keeps its size at DR, 1Gi instead of 2Gi"), std::string::npos) << status;
+  const json claim = Get(ClaimKey("growing"));
+  EXPECT_EQ(claim["spec"]["resources"]["requests"]["storage"], "1Gi");
+  EXPECT_EQ(claim["metadata"]["labels"]["tier"], "gold");
+  // As when the expansion was taken back at the primary.
+  EXPECT_EQ(Apply(ClaimEntry("growing", "growing")), absl::OkStatus());
+}
+
+TEST_F(ApplierClusterTest, AClaimThatGrewGrowsWhereItsClassAllowsIt) {
+  ASSERT_TRUE(
+      cluster_
+          ->Post("/apis/storage.k8s.io/v1/storageclasses",
+                 {{"metadata", {{"name", "elastic"}}}, {"provisioner", "nobody"}, {"allowVolumeExpansion", true}})
+          .ok());
+  const auto in_elastic = [](CatalogEntry entry, const std::string& size) {
+    json resource = json::parse(entry.resource);
+    resource["spec"]["storageClassName"] = "elastic";
+    if (resource["spec"].contains("resources")) resource["spec"]["resources"]["requests"]["storage"] = size;
+    entry.resource = resource.dump();
+    return entry;
+  };
+  ASSERT_EQ(Apply(in_elastic(VolumeEntry("stretchy"), "1Gi")), absl::OkStatus());
+  ASSERT_EQ(Apply(in_elastic(ClaimEntry("stretchy", "stretchy"), "1Gi")), absl::OkStatus());
+  ExpectPhase(ClaimKey("stretchy"), "Bound");
+  EXPECT_EQ(Apply(in_elastic(ClaimEntry("stretchy", "stretchy"), "2Gi")), absl::OkStatus());
+  EXPECT_EQ(Get(ClaimKey("stretchy"))["spec"]["resources"]["requests"]["storage"], "2Gi");
+}
+
+// What a claim never changes: it was made anew at the primary, and DR heard of the new one alone.
+TEST_F(ApplierClusterTest, AClaimThatWasMadeAgainWithOtherModesOrASmallerSizeIsReplaced) {
+  ApplyBound("remade");
+  const auto with = [](const char* modes, const char* size, const std::string& uid) {
+    CatalogEntry entry = ClaimEntry("remade", "remade", uid);
+    json resource = json::parse(entry.resource);
+    resource["spec"]["accessModes"] = {modes};
+    resource["spec"]["resources"]["requests"]["storage"] = size;
+    entry.resource = resource.dump();
+    return entry;
+  };
+  ApplyUntilDone(with("ReadWriteMany", "512Mi", "claim-uid-2"));
+  ExpectPhase(ClaimKey("remade"), "Bound");
+  EXPECT_EQ(Get(ClaimKey("remade"))["spec"]["resources"]["requests"]["storage"], "512Mi");
+  CatalogEntry volume = VolumeEntry("remade");
+  json resource = json::parse(volume.resource);
+  resource["spec"]["accessModes"] = {"ReadWriteOnce"};
+  volume.resource = resource.dump();
+  ASSERT_EQ(Apply(volume), absl::OkStatus());
+  ApplyUntilDone(with("ReadWriteOnce", "512Mi", "claim-uid-3"));
+  EXPECT_EQ(Get(ClaimKey("remade"))["spec"]["accessModes"], json({"ReadWriteOnce"}));
+}
+
+CatalogEntry ContentEntry(const std::string& name = "nightly", const std::string& of = "nightly") {
   CatalogEntry content;
-  content.key = {ObjectKind::kVolumeSnapshotContent, "", "content-1"};
+  content.key = {ObjectKind::kVolumeSnapshotContent, "", "content-" + name};
   content.uid = "uid-3";
   content.replica_path = "/replicas/snaps/s";
-  content.resource = R"({"spec":{"driver":"nfs.csi.k8s.io","volumeSnapshotRef":{"namespace":"shop","name":"nightly"}},
-                         "status":{"snapshotHandle":"nfs1#export/snaps#s#s#pvc-1"}})";
+  content.resource =
+      json{{"spec", {{"driver", "nfs.csi.k8s.io"}, {"volumeSnapshotRef", {{"namespace", "shop"}, {"name", of}}}}},
+           {"status", {{"snapshotHandle", "nfs1#export/snaps#s#s#pvc-1"}}}}
+          .dump();
+  return content;
+}
+CatalogEntry SnapshotEntry(const std::string& name = "nightly") {
   CatalogEntry snapshot;
-  snapshot.key = {ObjectKind::kVolumeSnapshot, "shop", "nightly"};
+  snapshot.key = {ObjectKind::kVolumeSnapshot, "shop", name};
   snapshot.uid = "uid-4";
-  snapshot.resource = R"({"spec":{},"status":{"boundVolumeSnapshotContentName":"content-1"}})";
+  snapshot.resource =
+      json{{"spec", json::object()}, {"status", {{"boundVolumeSnapshotContentName", "content-" + name}}}}.dump();
+  return snapshot;
+}
+
+TEST_F(ApplierClusterTest, SnapshotsOfTheNfsDriverAreMadeFromWhatIsThere) {
+  const CatalogEntry content = ContentEntry();
+  const CatalogEntry snapshot = SnapshotEntry();
   ASSERT_EQ(Apply(content), absl::OkStatus());
   ASSERT_EQ(Apply(snapshot), absl::OkStatus());
   EXPECT_EQ(Get(content.key)["spec"]["source"]["snapshotHandle"], "dr-nfs#replicas/snaps#s#s#pvc-1");
   EXPECT_EQ(*applier_.Delete(snapshot.key, "uid-4"), DeleteOutcome::kDeleted);
   EXPECT_EQ(*applier_.Delete(content.key, "uid-3"), DeleteOutcome::kDeleted);
+}
+
+TEST_F(ApplierClusterTest, AContentThatTheControllerBoundIsAppliedAgainAndFreedOnceItsSnapshotIsGone) {
+  const CatalogEntry content = ContentEntry("bound", "bound");
+  const CatalogEntry snapshot = SnapshotEntry("bound");
+  const auto bind = [&] {
+    // As the snapshot controller does.
+    const json uid = Get(snapshot.key)["metadata"]["uid"];
+    ASSERT_TRUE(cluster_->MergePatch(PathOf(content.key), {{"spec", {{"volumeSnapshotRef", {{"uid", uid}}}}}}).ok());
+  };
+  const auto bound_to = [&] { return Get(content.key)["spec"]["volumeSnapshotRef"].value("uid", ""); };
+  ASSERT_EQ(Apply(content), absl::OkStatus());
+  ASSERT_EQ(Apply(snapshot), absl::OkStatus());
+  bind();
+  EXPECT_EQ(Apply(content), absl::OkStatus());
+  EXPECT_EQ(Apply(snapshot), absl::OkStatus());
+  EXPECT_EQ(bound_to(), Get(snapshot.key)["metadata"]["uid"]) << "the binding stays";
+
+  ASSERT_TRUE(cluster_->Delete(PathOf(snapshot.key)).ok());
+  ExpectGone(snapshot.key);
+  EXPECT_EQ(Apply(content), absl::OkStatus());
+  EXPECT_EQ(bound_to(), "") << "the next snapshot of that name couldn't be bound";
+  ASSERT_EQ(Apply(snapshot), absl::OkStatus());
+  bind();
+  // The snapshot is the first to be applied again.
+  ASSERT_TRUE(cluster_->Delete(PathOf(snapshot.key)).ok());
+  ExpectGone(snapshot.key);
+  EXPECT_EQ(Apply(snapshot), absl::OkStatus());
+  EXPECT_EQ(bound_to(), "");
+  bind();
+  EXPECT_EQ(Apply(content), absl::OkStatus());
+  EXPECT_EQ(bound_to(), Get(snapshot.key)["metadata"]["uid"]);
+}
+
+TEST_F(ApplierClusterTest, AContentThatBelongsToAnotherSnapshotIsMadeAnew) {
+  ASSERT_EQ(Apply(ContentEntry("given", "first")), absl::OkStatus());
+  ApplyUntilDone(ContentEntry("given", "second"));
+  EXPECT_EQ(Get(ContentEntry("given").key)["spec"]["volumeSnapshotRef"]["name"], "second");
 }
 
 }  // namespace

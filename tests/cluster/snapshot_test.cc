@@ -73,6 +73,17 @@ class SnapshotClusterTest : public testing::Test {
     const auto patched = world_->primary().MergePatch(path + "/status", {{"status", status}});
     ASSERT_TRUE(patched.ok()) << patched.status();
   }
+  // As the snapshot controller at DR does with what is there.
+  void BindAtDr(const std::string& name) {
+    const auto snapshot = world_->dr().Get(SnapshotPath(name));
+    ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+    const auto bound = world_->dr().MergePatch(
+        ContentPath(name), {{"spec", {{"volumeSnapshotRef", {{"uid", snapshot->at("metadata").at("uid")}}}}}});
+    ASSERT_TRUE(bound.ok()) << bound.status();
+    for (const std::string& path : {ContentPath(name), SnapshotPath(name)}) {
+      ASSERT_TRUE(world_->dr().MergePatch(path + "/status", {{"status", {{"readyToUse", true}}}}).ok());
+    }
+  }
   void ExpectAtDr(const std::string& path) {
     EXPECT_EQ(WaitFor(path + " to be at DR", kPatience, [&] { return world_->dr().Get(path).ok(); }), absl::OkStatus())
         << world_->site().Drctl({"status"}).out << world_->site().primary().Err() << world_->site().serve().Err();
@@ -117,6 +128,14 @@ TEST_F(SnapshotClusterTest, ASnapshotWhoseArchiveIsAtDrIsUsableThereUntilItIsDel
   std::ifstream replica(world_->site().Replica("nightly") + "/pvc-1.tar.gz");
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(replica), {}), "archive of nightly");
 
+  EXPECT_THAT(ReasonInStatus("content-nightly"), HasSubstr("isn't ready to use yet"));
+  EXPECT_THAT(ReasonInStatus("nightly"), HasSubstr("isn't ready to use yet"));
+  BindAtDr("nightly");
+  const ProcessResult run = world_->site().Drctl({"sync", "run", "-o", "json"});
+  EXPECT_EQ(run.exit_code, 0) << "what is bound is applied again: " << run.out << run.err;
+  EXPECT_EQ(ReasonInStatus("content-nightly"), "");
+  EXPECT_EQ(ReasonInStatus("nightly"), "");
+
   ASSERT_TRUE(world_->primary().Delete(SnapshotPath("nightly")).ok());
   ASSERT_TRUE(world_->primary().Delete(ContentPath("nightly")).ok());
   ExpectGoneAtDr(SnapshotPath("nightly"));
@@ -145,6 +164,7 @@ TEST_F(SnapshotClusterTest, ASnapshotWithoutItsArchiveIsToldAndIsAppliedWhenTheA
   WriteArchive("late");
   ExpectAtDr(ContentPath("late"));
   ExpectAtDr(SnapshotPath("late"));
+  BindAtDr("late");
   EXPECT_EQ(ReasonInStatus("content-late"), "");
   EXPECT_EQ(world_->site().Drctl({"sync", "run", "-o", "json"}).exit_code, 0);
 }

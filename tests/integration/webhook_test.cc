@@ -35,26 +35,30 @@ class WebhookAgentTest : public ::testing::Test {
                     .server_names = {"nfs1"}});
     ASSERT_TRUE(site.ok()) << site.status();
     site_ = *std::move(site);
-    std::filesystem::create_directories(site_->Volume("pv1"));
-    std::ofstream(site_->Volume("pv1") + "/file") << "content";
+    MakeVolume("pv1");
     std::ofstream(site_->File("token")) << "t0ken\n";
     net::HttpTls trust;
     trust.ca_file = site_->File("pki/ca.crt");
     client_.emplace(trust);
   }
 
-  json VolumeEvent(const std::string& type, const std::string& version) const {
+  void MakeVolume(const std::string& name) const {
+    std::filesystem::create_directories(site_->Volume(name));
+    std::ofstream(site_->Volume(name) + "/file") << "content";
+  }
+
+  json VolumeEvent(const std::string& type, const std::string& version, const std::string& name = "pv1") const {
     return {{"type", type},
             {"kind", "PersistentVolume"},
             {"namespace", nullptr},
-            {"name", "pv1"},
+            {"name", name},
             {"resource",
              {{"apiVersion", "v1"},
               {"kind", "PersistentVolume"},
-              {"metadata", {{"name", "pv1"}, {"uid", "uid-pv1"}, {"resourceVersion", version}}},
+              {"metadata", {{"name", name}, {"uid", "uid-" + name}, {"resourceVersion", version}}},
               {"spec",
                {{"claimRef", {{"namespace", "shop"}, {"name", "db"}}},
-                {"nfs", {{"server", "nfs1"}, {"path", site_->Volume("pv1")}}}}}}}};
+                {"nfs", {{"server", "nfs1"}, {"path", site_->Volume(name)}}}}}}}};
   }
   static json ClaimEvent(const std::string& type, const std::string& version) {
     return {{"type", type},
@@ -173,6 +177,46 @@ TEST_F(WebhookAgentTest, AVolumeThatAnEventBroughtIsReplicatedAgainAfterARestart
   EXPECT_TRUE(shown.ok()) << shown << site_->primary().Err();
   Post(ClaimEvent("ADDED", "2"));
   ExpectInCatalog(model::ObjectKind::kPersistentVolumeClaim, true);
+}
+
+// What nfs-subdir-external-provisioner (archiveOnDelete) and csi-driver-nfs (onDelete: archive) do: the claim goes, the
+// folder is renamed beside where it was, then the volume goes.
+TEST_F(WebhookAgentTest, AVolumeWhoseFolderIsArchivedGoesToTheTrashAsAWhole) {
+  constexpr int kFiles = 30;
+  MakeSite();
+  MakeVolume("pv2");
+  const auto file = [](const std::string& folder, int i) { return folder + "/data-" + std::to_string(i); };
+  for (int i = 0; i < kFiles; ++i) std::ofstream(file(site_->Volume("pv1"), i)) << i;
+  ASSERT_TRUE(site_->StartDr().ok());
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  for (const char* const name : {"pv1", "pv2"}) {
+    Post(VolumeEvent("ADDED", "1", name));
+    ASSERT_EQ(site_->Sync(name), absl::OkStatus()) << site_->primary().Err();
+  }
+  json released = VolumeEvent("MODIFIED", "2");
+  released["resource"]["spec"]["persistentVolumeReclaimPolicy"] = "Delete";
+  released["resource"]["status"] = {{"phase", "Released"}};
+  Post(released);
+  const std::string archived = site_->Volume("archived-pv1");
+  std::filesystem::rename(site_->Volume("pv1"), archived);
+  // The agent has looked at both by now, or will; the other volume goes on.
+  std::ofstream(site_->Volume("pv2") + "/later") << "later";
+  ASSERT_EQ(site_->Sync("pv2"), absl::OkStatus()) << site_->primary().Err();
+  EXPECT_TRUE(std::filesystem::exists(site_->Replica("pv2") + "/later"));
+  for (int i = 0; i < kFiles; ++i) EXPECT_TRUE(std::filesystem::exists(file(site_->Replica("pv1"), i))) << i;
+
+  Post(VolumeEvent("DELETED", "3"));
+  ExpectOutcome("DELETED-uid-pv1-3", "done");
+  EXPECT_FALSE(std::filesystem::exists(site_->Replica("pv1")));
+  EXPECT_FALSE(std::filesystem::exists(site_->Replica("archived-pv1"))) << "it is no volume";
+  EXPECT_TRUE(std::filesystem::exists(file(archived, 0))) << "nothing is deleted at the primary";
+  const json trash = json::parse(site_->Drctl({"trash", "list", "-o", "json"}).out, nullptr, false);
+  ASSERT_EQ(trash.at("trash").size(), 1U) << trash;
+  EXPECT_EQ(trash["trash"][0]["volume"], "pv1");
+  const ProcessResult restored = site_->Drctl({"trash", "restore", trash["trash"][0]["id"]});
+  EXPECT_EQ(restored.exit_code, 0) << restored.err;
+  for (int i = 0; i < kFiles; ++i) EXPECT_TRUE(std::filesystem::exists(file(site_->Replica("pv1"), i))) << i;
+  EXPECT_TRUE(std::filesystem::exists(site_->Replica("pv2") + "/later"));
 }
 
 TEST_F(WebhookAgentTest, WhatTheRulesForwardArrivesAndTheRestIsIgnored) {

@@ -50,8 +50,13 @@ class MemoryCluster : public control::ClusterReader, public control::ObjectAppli
     applied_.push_back(key);
     return absl::OkStatus();
   }
+  absl::StatusOr<std::string> Uid() const override {
+    const absl::MutexLock lock(&mutex_);
+    return uid_;
+  }
   absl::StatusOr<control::DeleteOutcome> Delete(const model::ObjectKey& key, const std::string&) override {
     const absl::MutexLock lock(&mutex_);
+    if (const auto refused = delete_errors_.find(key); refused != delete_errors_.end()) return refused->second;
     if (objects_.erase(key) == 0) return control::DeleteOutcome::kAbsent;
     deleted_.push_back(key);
     return control::DeleteOutcome::kDeleted;
@@ -85,6 +90,16 @@ class MemoryCluster : public control::ClusterReader, public control::ObjectAppli
     const absl::MutexLock lock(&mutex_);
     apply_errors_[key] = error;
   }
+  // OK ends the trouble.
+  void FailDelete(const model::ObjectKey& key, const absl::Status& error) {
+    const absl::MutexLock lock(&mutex_);
+    delete_errors_.erase(key);
+    if (!error.ok()) delete_errors_[key] = error;
+  }
+  void SetUid(const absl::StatusOr<std::string>& uid) {
+    const absl::MutexLock lock(&mutex_);
+    uid_ = uid;
+  }
   [[nodiscard]] bool Has(const model::ObjectKey& key) const { return Get(key).ok(); }
   [[nodiscard]] std::vector<model::ObjectKey> Applied() const {
     const absl::MutexLock lock(&mutex_);
@@ -101,9 +116,36 @@ class MemoryCluster : public control::ClusterReader, public control::ObjectAppli
   std::set<model::ObjectKey> hidden_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<model::ObjectKind, std::string>, absl::Status> list_errors_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKey, absl::Status> apply_errors_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, absl::Status> delete_errors_ ABSL_GUARDED_BY(mutex_);
+  absl::StatusOr<std::string> uid_ ABSL_GUARDED_BY(mutex_) = std::string("cluster-1");
   absl::Status get_error_ ABSL_GUARDED_BY(mutex_);
   std::vector<model::ObjectKey> applied_ ABSL_GUARDED_BY(mutex_);
   std::vector<model::ObjectKey> deleted_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Thread-safe.
+class MemoryOwed : public control::OwedReleases {
+ public:
+  absl::StatusOr<std::vector<control::OwedRelease>> Owed() override {
+    const absl::MutexLock lock(&mutex_);
+    std::vector<control::OwedRelease> owed;
+    for (const auto& [place, release] : owed_) owed.push_back(release);
+    return owed;
+  }
+  absl::Status Owe(const control::OwedRelease& release) override {
+    const absl::MutexLock lock(&mutex_);
+    owed_[{release.pair, release.volume}] = release;
+    return absl::OkStatus();
+  }
+  absl::Status Settle(const control::OwedRelease& release) override {
+    const absl::MutexLock lock(&mutex_);
+    owed_.erase({release.pair, release.volume});
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::map<std::pair<std::string, std::string>, control::OwedRelease> owed_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The agents of a pair whose NFS host is "nfs1": /export/x there is /replica/x at DR. Thread-safe.

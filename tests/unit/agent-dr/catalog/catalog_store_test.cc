@@ -23,12 +23,19 @@ model::CatalogEntry Pv(const std::string& name, const std::string& uid, const st
   return entry;
 }
 
+class FakeClock : public Clock {
+ public:
+  absl::Time Now() const override { return now; }
+  absl::Duration Monotonic() const override { return now - absl::UnixEpoch(); }
+  absl::Time now = absl::FromUnixSeconds(1'800'000'000);
+};
+
 class CatalogStoreTest : public testing::Test {
  protected:
   void SetUp() override { Reopen(); }
   void Reopen() {
     store_.reset();
-    auto store = CatalogStore::Open(folder_.File("catalog.db"));
+    auto store = CatalogStore::Open(folder_.File("catalog.db"), clock_);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
@@ -38,6 +45,7 @@ class CatalogStoreTest : public testing::Test {
     return page->entries;
   }
 
+  FakeClock clock_;
   tests::TempDir folder_;
   std::unique_ptr<CatalogStore> store_;
 };
@@ -76,10 +84,32 @@ TEST_F(CatalogStoreTest, DeletionIsMarkedAndHeardOf) {
   const auto with_deleted = All(true);
   ASSERT_EQ(with_deleted.size(), 1u);
   EXPECT_TRUE(with_deleted[0].deleted);
-  EXPECT_EQ(with_deleted[0].resource, "{}");
+  EXPECT_EQ(with_deleted[0].uid, "u1");
+  EXPECT_EQ(with_deleted[0].observed_at, clock_.now);
   EXPECT_EQ(store_->Delete(Pv("pv1", "").key, "u1").value(), 2u) << "once is enough";
   EXPECT_EQ(store_->Put(Pv("pv1", "u2")).value(), 3u) << "made anew";
   EXPECT_EQ(All().size(), 1u);
+}
+
+TEST_F(CatalogStoreTest, ADeletionKeepsNoResourceAndIsForgottenAfterItsTime) {
+  ASSERT_TRUE(store_->Put(Pv("old", "u1", R"({"much":"text"})")).ok());
+  ASSERT_TRUE(store_->Put(Pv("live", "u3")).ok());
+  ASSERT_TRUE(store_->Delete(Pv("old", "").key, "u1").ok());
+  ASSERT_EQ(All(true).size(), 2u);
+  EXPECT_EQ(All(true)[1].resource, "{}");
+  clock_.now += CatalogStore::kDeletedKept - absl::Hours(2);
+  ASSERT_TRUE(store_->Put(Pv("later", "u2")).ok());
+  EXPECT_EQ(store_->Delete(Pv("later", "").key, "u2").value(), 5u);
+  EXPECT_EQ(All(true).size(), 3u) << "not yet";
+  clock_.now += absl::Hours(3);
+  ASSERT_TRUE(store_->Put(Pv("last", "u4")).ok());
+  EXPECT_EQ(store_->Delete(Pv("last", "").key, "u4").value(), 7u);
+  EXPECT_EQ(All(true).size(), 3u) << "live, later and last";
+  clock_.now += 2 * CatalogStore::kDeletedKept;
+  Reopen();
+  EXPECT_EQ(All(true).size(), 1u);
+  EXPECT_EQ(store_->Revision(), 7u) << "no revision comes twice";
+  EXPECT_EQ(store_->Put(Pv("next", "u5")).value(), 8u);
 }
 
 TEST_F(CatalogStoreTest, DeletingAnotherOneOfThatNameIsNoDeletion) {

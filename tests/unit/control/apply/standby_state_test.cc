@@ -37,6 +37,18 @@ TEST(StandbyStateTest, AnObjectIsAppliedWhenItIsOursOfThatObjectAndBound) {
   EXPECT_EQ(PhaseOf(kVolume, Present("Released")), StandbyPhase::kApplied);
 }
 
+TEST(StandbyStateTest, ASnapshotIsAppliedWhenItsDriverCallsItReady) {
+  for (const ObjectKey& key : {ObjectKey{ObjectKind::kVolumeSnapshot, "shop", "nightly"},
+                               ObjectKey{ObjectKind::kVolumeSnapshotContent, "", "content-1"}}) {
+    json present = Present("");
+    EXPECT_EQ(PhaseOf(key, present), StandbyPhase::kPending);
+    present["status"] = {{"readyToUse", false}, {"error", {{"message", "no such driver"}}}};
+    EXPECT_EQ(JudgeStandby(Wanted(key), &present).reason, "isn't ready to use yet: no such driver");
+    present["status"] = {{"readyToUse", true}};
+    EXPECT_EQ(PhaseOf(key, present), StandbyPhase::kApplied);
+  }
+}
+
 TEST(StandbyStateTest, WhatTimeMendsIsPending) {
   EXPECT_EQ(JudgeStandby(Wanted(kClaim), nullptr).phase, StandbyPhase::kPending);
   EXPECT_EQ(PhaseOf(kClaim, Present("Pending")), StandbyPhase::kPending);

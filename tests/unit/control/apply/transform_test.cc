@@ -53,6 +53,7 @@ TransformOptions OptionsOf(const json& input) {
   TransformOptions options;
   options.dr_server = "dr-nfs";
   options.storage_class_map = input.value("storage_class_map", options.storage_class_map);
+  options.snapshot_class_map = input.value("snapshot_class_map", options.snapshot_class_map);
   options.kept_annotations = input.value("kept_annotations", options.kept_annotations);
   options.keep_claim_ref = input.value("keep_claim_ref", true);
   return options;

@@ -16,6 +16,7 @@
 #include "core/net/pki.h"
 #include "core/net/rpc_server.h"
 #include "nlohmann/json.hpp"
+#include "tests/support/mail_server.h"
 #include "tests/support/temp_dir.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
@@ -338,6 +339,25 @@ TEST_F(DrctlTest, StatusTellsOfTheScheduledSyncAndMakesNoState) {
   EXPECT_EQ(json::parse(Drctl({"sync", "list", "-o", "json"}).out).at("runs").size(), 0u);
   EXPECT_EQ(Drctl({"sync", "report"}).code, 2);
   EXPECT_FALSE(std::filesystem::exists(folder_.File("state")));
+}
+
+// A run that reaches no cluster has a report all the same, and whoever is to hear of problems gets it.
+TEST_F(DrctlTest, SyncRunMailsItsReport) {
+  const auto mail = tests::MailServer::Start(folder_.File("mail"));
+  ASSERT_TRUE(mail.ok()) << mail.status();
+  std::ofstream(folder_.File("kubeconfig"))
+      << "{current-context: c, clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}],\n"
+         " users: [{name: u, user: {token: t}}], contexts: [{name: c, context: {cluster: c, user: u}}]}\n";
+  WriteConfig("pairs: [" + Pair("local") +
+              "]\nclusters: {primary: {kubeconfig: kubeconfig}, dr: {kubeconfig: kubeconfig}}\nstate_dir: state\n"
+              "notify: {email: {smtp_url: '" +
+              (*mail)->Url() + "', starttls: 'off', from: dr@example.com, to: [ops@example.com]}}\n");
+  const Result run = Drctl({"sync", "run", "-o", "json"});
+  EXPECT_EQ(run.code, 4) << run.out << run.err;
+  const json report = json::parse(run.out, nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(report.is_object()) << run.out << run.err;
+  EXPECT_THAT((*mail)->Mail(0), AllOf(HasSubstr("X-Test-From: dr@example.com"), HasSubstr("X-Test-To: ops@example.com"),
+                                      HasSubstr("Subject: [understudy] sync unreachable")));
 }
 
 TEST_F(DrctlTest, ACronExpressionIsCheckedWithTheConfiguration) {

@@ -4,17 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_replace.h"
 #include "core/net/pki.h"
 #include "tests/support/http_test_server.h"
+#include "tests/support/mail_server.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
-#include "tests/support/wait.h"
 
 namespace understudy::control {
 namespace {
@@ -33,12 +31,6 @@ Report Sample() {
   return report;
 }
 
-std::string ReadFile(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
-}
-
 class NotifyTest : public testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& text) {
@@ -54,49 +46,35 @@ class NotifyTest : public testing::Test {
 
 class MailServerTest : public NotifyTest {
  protected:
-  // Skips the test where the server's package is missing.
   void StartServer(bool secure) {
-    const auto there = tests::RunProcess({.program = "/usr/bin/python3", .arguments = {"-c", "import aiosmtpd"}});
-    if (!there.ok() || there->exit_code != 0) GTEST_SKIP() << "python3-aiosmtpd isn't installed";
-    std::filesystem::create_directory(folder_.File("mail"));
-    std::vector<std::string> arguments = {tests::SourcePath("tests/support/smtp_server.py"), folder_.File("mail")};
+    const std::string pki = folder_.File("pki");
     if (secure) {
-      const std::filesystem::path pki = folder_.File("pki");
       ASSERT_EQ(net::InitAuthority(pki, false), absl::OkStatus());
       ASSERT_TRUE(
           net::IssueCertificate(pki, {.name = "dr", .roles = {net::Role::kDr}, .hosts = {"localhost", "127.0.0.1"}})
               .ok());
-      for (const char* const more : {"pki/dr.crt", "pki/dr.key"}) arguments.push_back(folder_.File(more));
-      arguments.insert(arguments.end(), {"understudy", "open sesame"});
     }
-    auto server = tests::Process::Start({.program = "/usr/bin/python3", .arguments = arguments});
+    auto server = tests::MailServer::Start(folder_.File("mail"), secure ? pki + "/dr" : "");
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    ASSERT_EQ(tests::WaitFor("the mail server", absl::Seconds(60),
-                             [this] { return !ReadFile(folder_.File("mail/port")).empty() || !server_->Running(); }),
-              absl::OkStatus());
-    ASSERT_TRUE(server_->Running()) << server_->Err();
-    port_ = ReadFile(folder_.File("mail/port"));
   }
   config::NotifyConfig Config() {
     config::EmailConfig email;
-    email.smtp_url = "smtp://127.0.0.1:" + port_;
+    email.smtp_url = server_->Url();
     email.ca = folder_.File("pki/ca.crt");
-    email.user = "understudy";
-    email.password_file = Write("password", "open sesame\n");
+    email.user = tests::MailServer::kUser;
+    email.password_file = Write("password", std::string(tests::MailServer::kPassword) + "\n");
     email.from = "understudy@example.com";
     email.to = {"a@example.com", "b@example.com"};
     return {.email = email, .webhooks = {}};
   }
-  std::string Mail() { return ReadFile(folder_.File("mail/0.eml")); }
+  std::string Mail() { return server_->Mail(0); }
 
-  std::unique_ptr<tests::Process> server_;
-  std::string port_;
+  std::unique_ptr<tests::MailServer> server_;
 };
 
 TEST_F(MailServerTest, TakesAReportOverStarttlsFromWhoSignedIn) {
   StartServer(/*secure=*/true);
-  if (IsSkipped()) return;
   ASSERT_EQ(Deliver(Config(), "email"), absl::OkStatus());
   const std::string mail = Mail();
   EXPECT_THAT(mail, HasSubstr("X-Test-From: understudy@example.com"));
@@ -112,7 +90,6 @@ TEST_F(MailServerTest, TakesAReportOverStarttlsFromWhoSignedIn) {
 
 TEST_F(MailServerTest, AWrongPasswordAndAnUntrustedServerAreRefused) {
   StartServer(/*secure=*/true);
-  if (IsSkipped()) return;
   config::NotifyConfig config = Config();
   config.email->password_file = Write("wrong", "open barley");
   EXPECT_TRUE(absl::IsFailedPrecondition(Deliver(config, "email"))) << Deliver(config, "email");
@@ -127,7 +104,6 @@ TEST_F(MailServerTest, AWrongPasswordAndAnUntrustedServerAreRefused) {
 
 TEST_F(MailServerTest, AServerWithoutStarttlsGetsNothingWhereItIsRequired) {
   StartServer(/*secure=*/false);
-  if (IsSkipped()) return;
   config::NotifyConfig config = Config();
   config.email->user.clear();
   config.email->password_file.clear();
@@ -146,7 +122,7 @@ TEST_F(NotifyTest, AWebhookGetsTheReportSignedAndWithItsToken) {
                              .ca = {},
                              .token_file = Write("token", "a-token\n"),
                              .hmac_secret_file = Write("secret", "s3cret\n")});
-  ASSERT_EQ(Deliver(config, server.Url() + "/hook"), absl::OkStatus());
+  ASSERT_EQ(Deliver(config, server.Url()), absl::OkStatus());
   const std::vector<tests::TestRequest> requests = server.Requests();
   ASSERT_EQ(requests.size(), 1U);
   EXPECT_EQ(requests[0].method, "POST");
@@ -170,6 +146,27 @@ TEST_F(NotifyTest, AnAnswerThatIsntGoodIsAnError) {
   EXPECT_TRUE(absl::IsUnavailable(Deliver(config, server.Url())));
   EXPECT_TRUE(absl::IsNotFound(Deliver(config, "https://elsewhere")));
   EXPECT_TRUE(absl::IsNotFound(Deliver(config, "email")));
+}
+
+// Slack, Teams and others take reports at a URL whose path is the password.
+TEST_F(NotifyTest, AWebhookIsNamedByItsHostAndItsPathIsNowhereToBeRead) {
+  tests::HttpTestServer server([](const tests::TestRequest& request, tests::TestReply& reply) {
+    reply.Send(request.target == "/T0/s3cret" ? 503 : 200, "");
+  });
+  config::NotifyConfig config;
+  for (const char* const path : {"/T0/s3cret", "/other?key=s3cret"}) {
+    config.webhooks.push_back({.url = server.Url() + path, .ca = {}, .token_file = {}, .hmac_secret_file = {}});
+  }
+  config.webhooks.push_back({"http://user:s3cret@127.0.0.1:1/s3cret", "", "", ""});
+  const std::vector<std::string> targets = TargetsOf(config, Sample());
+  EXPECT_THAT(targets, ElementsAre(server.Url(), server.Url() + " #2", "http://127.0.0.1:1"));
+  const absl::Status refused = Deliver(config, targets[0]);
+  EXPECT_EQ(MessageOf(refused), "POST " + server.Url() + ": HTTP 503");
+  EXPECT_EQ(Deliver(config, targets[1]), absl::OkStatus());
+  EXPECT_EQ(server.Requests().back().target, "/other?key=s3cret");
+  const absl::Status unreachable = Deliver(config, targets[2]);
+  EXPECT_TRUE(absl::IsUnavailable(unreachable)) << unreachable;
+  EXPECT_THAT(std::string(MessageOf(unreachable)), testing::Not(HasSubstr("s3cret")));
 }
 
 TEST_F(NotifyTest, MailGoesOutOnlyForProblemsUnlessAlwaysIsAsked) {

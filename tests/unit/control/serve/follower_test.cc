@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 #include <thread>
 
+#include "core/kube/client.h"
 #include "tests/support/memory_catalog.h"
 #include "tests/support/wait.h"
 
@@ -136,9 +138,27 @@ class ArchivesAtDr : public SnapshotCheck {
   int checks_ = 0;
 };
 
+// Moves when it is told to.
+class SteppedClock : public Clock {
+ public:
+  absl::Time Now() const override { return absl::UnixEpoch() + Monotonic(); }
+  absl::Duration Monotonic() const override {
+    absl::MutexLock lock(&mutex_);
+    return now_;
+  }
+  void Advance(absl::Duration by) {
+    absl::MutexLock lock(&mutex_);
+    now_ += by;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Duration now_ = absl::Hours(1);
+};
+
 class FollowerTest : public testing::Test {
  protected:
-  void Start(absl::Duration resync = absl::Hours(1), int workers = 1) {
+  void Start(absl::Duration resync = absl::Hours(1), int workers = 1, Clock& clock = Clock::System()) {
     FollowerOptions options;
     options.pair = "east";
     options.transform.dr_server = "dr-nfs";
@@ -146,7 +166,7 @@ class FollowerTest : public testing::Test {
     options.resync_interval = resync;
     options.retry_first = absl::Milliseconds(1);
     options.retry_longest = absl::Milliseconds(5);
-    follower_.emplace(options, catalog_, applier_, snapshots_);
+    follower_.emplace(options, catalog_, applier_, snapshots_, clock);
     thread_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
   }
   void Put(const CatalogEntry& entry) { ASSERT_EQ(catalog_.Put(entry), absl::OkStatus()); }
@@ -168,6 +188,7 @@ class FollowerTest : public testing::Test {
   tests::MemoryCatalog catalog_;
   RecordingApplier applier_;
   ArchivesAtDr snapshots_;
+  SteppedClock clock_;
   std::optional<Follower> follower_;
   std::jthread thread_;
 };
@@ -284,6 +305,43 @@ TEST_F(FollowerTest, TheWholeCatalogIsComparedAgainInEachInterval) {
   Put(VolumeEntry("pv1"));
   Start(absl::Milliseconds(20));
   EXPECT_GE(DoneOnce(3).size(), 3U);
+}
+
+TEST_F(FollowerTest, WhatWasDeletedIsNotLookedForAgainInEachInterval) {
+  Put(VolumeEntry("pv1"));
+  Put(VolumeEntry("gone"));
+  Start(absl::Milliseconds(20));
+  DoneOnce(2);
+  Delete(VolumeEntry("gone"));
+  const auto count = [this](const std::string& call) {
+    const Calls done = applier_.Done();
+    return std::count(done.begin(), done.end(), call);
+  };
+  Expect("the deletion", [&] { return count("delete gone u1") > 0; });
+  const auto before = count("apply pv1");
+  Expect("more intervals", [&] { return count("apply pv1") >= before + 4; });
+  EXPECT_EQ(count("delete gone u1"), 1);
+  // The name is used again.
+  Put(VolumeEntry("gone", "u2"));
+  Expect("it to come back", [&] { return count("apply gone") >= 2; });
+}
+
+TEST_F(FollowerTest, AServerThatAsksForADaysPauseIsAskedAgainWithinMinutes) {
+  net::HttpResponse busy;
+  busy.status = 503;
+  busy.headers["retry-after"] = "86400";
+  applier_.Refuse("pv1", kube::StatusOfResponse(busy, "PATCH"));
+  Put(VolumeEntry("pv1"));
+  Start(absl::Hours(1), 1, clock_);
+  Expect("the refusal", [this] { return follower_->Status().failures == 1; });
+  applier_.Refuse("pv1", absl::OkStatus());
+  clock_.Advance(absl::Minutes(4));
+  Put(VolumeEntry("pv2"));  // which has the worker look at the clock
+  EXPECT_EQ(DoneOnce(1), (Calls{"apply pv2"}));
+  clock_.Advance(absl::Minutes(2));
+  Put(VolumeEntry("pv3"));
+  EXPECT_EQ(DoneOnce(3).size(), 3U);
+  ExpectSettled();
 }
 
 TEST_F(FollowerTest, StopsAtOnceInTheMidstOfFailures) {

@@ -6,7 +6,9 @@
 
 #include <thread>
 
+#include "control/sync/runner.h"
 #include "tests/support/memory_sync.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 
 namespace understudy::control {
@@ -68,7 +70,7 @@ class RunTest : public testing::Test {
   }
 
   Report Run(std::stop_token stop = {}) {
-    RunParts parts{.primary = primary_, .dr = dr_, .applier = dr_, .pairs = {}};
+    RunParts parts{.primary = primary_, .dr = dr_, .applier = dr_, .owed = owed_, .pairs = {}};
     for (tests::MemoryPair* const pair : pairs_) parts.pairs.push_back(pair);
     return MakeRun(options_, parts, std::move(stop), [this](const RunProgress& now) { phases_.insert(now.phase); });
   }
@@ -87,6 +89,7 @@ class RunTest : public testing::Test {
   RunOptions options_;
   tests::MemoryCluster primary_;
   tests::MemoryCluster dr_;
+  tests::MemoryOwed owed_;
   tests::MemoryPair east_;
   std::vector<tests::MemoryPair*> pairs_ = {&east_};
   std::set<std::string> phases_;
@@ -200,6 +203,24 @@ TEST_F(RunTest, WhatWasDeletedDuringItsSyncDoesntComeBack) {
   EXPECT_FALSE(east_.memory_catalog().Has(VolumeKey("db")));
   EXPECT_FALSE(east_.memory_catalog().Has(VolumeKey("anew")));
   EXPECT_THAT(dr_.Applied(), IsEmpty());
+  EXPECT_FALSE(east_.Protects("db")) << "nothing else would ever give it up";
+  EXPECT_THAT(Of(report, VolumeKey("db")).reason, HasSubstr("trash"));
+  EXPECT_EQ(east_.Trashed(), std::set<std::string>{"db"});
+  EXPECT_TRUE(east_.Protects("anew"));
+}
+
+TEST_F(RunTest, WhatWasDeletedDuringItsSyncAndIsAtDrAlreadyIsLeftToTheNextRun) {
+  Make("db");
+  Make("web");
+  Run();
+  east_.OnSync([this](const std::string& volume) {
+    if (volume == "db") DeleteOnPrimary("db");
+  });
+  Run();
+  EXPECT_THAT(east_.Trashed(), IsEmpty());
+  const Report report = Run();
+  ExpectOutcome(report, VolumeKey("db"), Outcome::kCleaned);
+  EXPECT_EQ(east_.Trashed(), std::set<std::string>{"db"});
 }
 
 TEST_F(RunTest, VolumesAreWorkedOnInParallelButNoMoreThanAllowed) {
@@ -347,6 +368,143 @@ TEST_F(RunTest, TheReportSaysWhenDataStaysAtDr) {
   const Report report = Run();
   ExpectOutcome(report, VolumeKey("old"), Outcome::kCleaned);
   EXPECT_EQ(Of(report, VolumeKey("old")).reason, "its data stays where it is at DR: it was promoted since");
+}
+
+TEST_F(RunTest, ADeletionThatFailsOnceGivesTheDataUpInTheNextRun) {
+  Make("db");
+  Make("old");
+  Run();
+  DeleteOnPrimary("old");
+  dr_.FailDelete(VolumeKey("old"), absl::InternalError("a pod holds the claim"));
+  Report report = Run();
+  ExpectOutcome(report, VolumeKey("old"), Outcome::kFailed);
+  EXPECT_FALSE(east_.memory_catalog().Has(VolumeKey("old")));
+  EXPECT_THAT(east_.Trashed(), IsEmpty());
+  dr_.FailDelete(VolumeKey("old"), absl::OkStatus());
+  // A run of other namespaces is none of its business.
+  Make("ledger", "bank");
+  options_.namespaces = {"bank"};
+  Run();
+  EXPECT_TRUE(dr_.Has(VolumeKey("old")));
+  options_.namespaces = {};
+  report = Run();
+  ExpectOutcome(report, VolumeKey("old"), Outcome::kCleaned);
+  EXPECT_THAT(Of(report, VolumeKey("old")).reason, HasSubstr("trash"));
+  EXPECT_EQ(east_.Trashed(), std::set<std::string>{"old"});
+  EXPECT_FALSE(east_.Protects("old"));
+  EXPECT_THAT(*owed_.Owed(), IsEmpty());
+}
+
+TEST_F(RunTest, DataThatCouldNotBeGivenUpWithItsObjectIsGivenUpByTheNextRun) {
+  Make("db");
+  Make("old");
+  Run();
+  DeleteOnPrimary("old");
+  east_.FailRelease(absl::UnavailableError("the agent is away"));
+  Report report = Run();
+  ExpectOutcome(report, VolumeKey("old"), Outcome::kFailed);
+  EXPECT_THAT(Of(report, VolumeKey("old")).reason, HasSubstr("until the next run tries again"));
+  EXPECT_FALSE(dr_.Has(VolumeKey("old")));
+  east_.FailRelease(absl::OkStatus());
+  report = Run();
+  ExpectOutcome(report, VolumeKey("old"), Outcome::kCleaned);
+  EXPECT_EQ(east_.Trashed(), std::set<std::string>{"old"});
+  EXPECT_THAT(*owed_.Owed(), IsEmpty());
+  EXPECT_THAT(Run().objects, SizeIs(2)) << "once is enough";
+}
+
+TEST_F(RunTest, DataIsNotGivenUpOnceItsNameStandsForAnotherVolume) {
+  Make("db");
+  Make("old");
+  Run();
+  DeleteOnPrimary("old");
+  east_.FailRelease(absl::UnavailableError("the agent is away"));
+  Run();
+  east_.FailRelease(absl::OkStatus());
+  Make("old");
+  const Report report = Run();
+  ExpectOutcome(report, VolumeKey("old"), Outcome::kSynced);
+  EXPECT_THAT(east_.Trashed(), IsEmpty());
+  EXPECT_TRUE(east_.Protects("old"));
+  EXPECT_THAT(*owed_.Owed(), IsEmpty());
+}
+
+TEST_F(RunTest, AnotherClusterUnderTheKubeconfigDeletesNothingHoweverFewThereAre) {
+  Make("db");
+  Make("web");
+  Report report = Run();
+  EXPECT_EQ(report.primary_cluster, "cluster-1");
+  options_.stale.known_cluster = report.primary_cluster;
+  // The primary was installed anew, and has one claim by now.
+  DeleteOnPrimary("db");
+  DeleteOnPrimary("web");
+  primary_.SetUid("cluster-2");
+  Make("fresh");
+  for (int i = 0; i < 2; ++i) {
+    report = Run();
+    EXPECT_EQ(report.exit_code, ExitCode::kRefused);
+    EXPECT_THAT(report.alerts, ElementsAre(HasSubstr("another one than before")));
+    EXPECT_EQ(report.primary_cluster, "");
+    ExpectOutcome(report, ClaimKey("fresh"), i == 0 ? Outcome::kSynced : Outcome::kUnchanged);
+    EXPECT_THAT(dr_.Deleted(), IsEmpty());
+    EXPECT_THAT(east_.Trashed(), IsEmpty());
+  }
+  options_.stale.accept_cluster = true;
+  report = Run();
+  EXPECT_EQ(report.exit_code, ExitCode::kDone);
+  EXPECT_EQ(report.primary_cluster, "cluster-2");
+  EXPECT_THAT(dr_.Deleted(), SizeIs(4));
+}
+
+TEST_F(RunTest, ARecordedRunRemembersWhichClusterItRead) {
+  tests::TempDir folder;
+  const auto state = SyncState::Open(folder.Path() + "/state");
+  ASSERT_TRUE(state.ok()) << state.status();
+  const auto lease = (*state)->Lease();
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  const auto record = [&](const std::string& id) {
+    options_.id = id;
+    return RunAndRecord(*lease, options_,
+                        {.primary = primary_, .dr = dr_, .applier = dr_, .owed = **state, .pairs = {&east_}}, **state,
+                        {}, {}, [](const RunProgress&) {});
+  };
+  Make("db");
+  Make("web");
+  ASSERT_EQ(record("one")->exit_code, ExitCode::kDone);
+  EXPECT_EQ(*(*state)->PrimaryCluster(), "cluster-1");
+  primary_.SetUid("cluster-2");
+  DeleteOnPrimary("web");
+  EXPECT_EQ(record("two")->exit_code, ExitCode::kRefused);
+  EXPECT_EQ(*(*state)->PrimaryCluster(), "cluster-1");
+  EXPECT_THAT(dr_.Deleted(), IsEmpty());
+  options_.stale.accept_cluster = true;
+  EXPECT_EQ(record("three")->exit_code, ExitCode::kDone);
+  EXPECT_EQ(*(*state)->PrimaryCluster(), "cluster-2");
+  EXPECT_THAT(dr_.Deleted(), SizeIs(2));
+}
+
+TEST_F(RunTest, AClusterThatHasNoneOfDrsObjectsIsNotTakenForTheirPrimary) {
+  Make("db");
+  Run();
+  // As from a state that was lost: no run before says which cluster it was.
+  DeleteOnPrimary("db");
+  Make("fresh");
+  const Report report = Run();
+  EXPECT_EQ(report.exit_code, ExitCode::kRefused);
+  EXPECT_THAT(report.alerts, ElementsAre(HasSubstr("none of the objects")));
+  EXPECT_EQ(report.primary_cluster, "");
+  EXPECT_THAT(dr_.Deleted(), IsEmpty());
+}
+
+TEST_F(RunTest, AClusterThatDoesNotSayWhichItIsDeletesNothing) {
+  Make("db");
+  Make("old");
+  Run();
+  DeleteOnPrimary("old");
+  primary_.SetUid(absl::PermissionDeniedError("namespaces: forbidden"));
+  const Report report = Run();
+  EXPECT_THAT(report.alerts, ElementsAre(HasSubstr("doesn't say which one it is")));
+  EXPECT_THAT(dr_.Deleted(), IsEmpty());
 }
 
 TEST_F(RunTest, OnlyWhatUnderstudyMadeIsCleaned) {

@@ -32,6 +32,7 @@ struct Two {
 };
 Two Claims(int count, int first) {
   Two two;
+  two.primary.cluster = "cluster-1";
   for (const ObjectKind kind : kAllKinds) {
     two.primary.lists.push_back({.cluster = "primary", .kind = kind});
     two.dr.lists.push_back({.cluster = "dr", .kind = kind});
@@ -39,7 +40,7 @@ Two Claims(int count, int first) {
   for (int i = 0; i < count; ++i) {
     two.dr.objects[Claim("shop", i)] = Made();
     if (i < first) continue;
-    two.primary.objects[Claim("shop", i)] = json::object();
+    two.primary.objects[Claim("shop", i)] = {{"metadata", {{"uid", "u"}}}};
     ++two.primary.lists[1].items;
   }
   return two;
@@ -110,6 +111,29 @@ TEST(StaleTest, VolumesBelongToTheNamespaceOfTheirClaim) {
   const StalePlan plan = PlanCleaning(two.primary, two.dr, {"shop"}, {});
   ASSERT_EQ(plan.objects.size(), 1U);
   EXPECT_EQ(plan.objects[0].key.name, "of-shop");
+}
+
+TEST(StaleTest, TheClusterIsRecognisedByItsUidAndByWhatIsStillThere) {
+  const auto plan = [](const Two& two, const std::string& known, bool accept = false) {
+    return PlanCleaning(two.primary, two.dr, {}, {.known_cluster = known, .accept_cluster = accept});
+  };
+  const Two one_of_two_left = Claims(2, 1);
+  EXPECT_EQ(plan(one_of_two_left, "").cleaning.state, CleaningState::kDone);
+  EXPECT_EQ(plan(one_of_two_left, "").primary_cluster, "cluster-1");
+  EXPECT_EQ(plan(one_of_two_left, "cluster-1").cleaning.state, CleaningState::kDone);
+  EXPECT_EQ(plan(one_of_two_left, "cluster-0").cleaning.state, CleaningState::kHeld);
+  EXPECT_EQ(plan(one_of_two_left, "cluster-0").primary_cluster, "");
+  EXPECT_EQ(plan(one_of_two_left, "cluster-0", true).cleaning.state, CleaningState::kDone);
+  EXPECT_EQ(plan(one_of_two_left, "cluster-0", true).primary_cluster, "cluster-1");
+  EXPECT_EQ(plan(Claims(2, 0), "cluster-0").cleaning.state, CleaningState::kHeld) << "it is told at once";
+  EXPECT_EQ(plan(Claims(0, 0), "").primary_cluster, "cluster-1") << "the first run of all";
+  // Objects of those names that are others.
+  Two made_anew = Claims(3, 0);
+  for (auto& [key, object] : made_anew.primary.objects) object["metadata"]["uid"] = "another";
+  EXPECT_EQ(plan(made_anew, "").primary_cluster, "");
+  Two incomplete = Claims(2, 1);
+  incomplete.primary.lists[3].error = "HTTP 500";
+  EXPECT_EQ(plan(incomplete, "").primary_cluster, "");
 }
 
 TEST(StaleTest, TurnedOffItOnlyCounts) {

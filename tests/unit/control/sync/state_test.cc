@@ -90,6 +90,58 @@ TEST_F(StateTest, OnlyTheNewestRunsAreKept) {
   EXPECT_EQ(runs->back().id, "run-5");
 }
 
+TEST_F(StateTest, AReportThatIsStillToBeDeliveredIsKept) {
+  Record(ReportOf("undelivered", absl::FromUnixSeconds(1'700'000'000)), {"email"});
+  for (size_t i = 0; i < kKeptRuns + 5; ++i) {
+    Record(ReportOf("run-" + std::to_string(i), absl::FromUnixSeconds(1'800'000'000 + static_cast<int64_t>(i))));
+  }
+  FakeClock clock;
+  RecordingDeliverer deliverer;
+  EXPECT_EQ(DeliverDue(*state_, deliverer, clock, {}), absl::OkStatus());
+  EXPECT_THAT(deliverer.calls, ElementsAre("undelivered to email"));
+  Record(ReportOf("last", absl::FromUnixSeconds(1'900'000'000)));
+  EXPECT_TRUE(absl::IsNotFound(state_->ReportOf("undelivered").status())) << "and no longer";
+}
+
+TEST_F(StateTest, TheRecognisedClusterIsKeptButNotThatOfADryRun) {
+  EXPECT_EQ(*state_->PrimaryCluster(), "");
+  Report report = ReportOf("a");
+  report.primary_cluster = "cluster-1";
+  report.dry_run = true;
+  Record(report);
+  EXPECT_EQ(*state_->PrimaryCluster(), "");
+  report.run = "b";
+  report.dry_run = false;
+  Record(report);
+  report.run = "c";
+  report.primary_cluster = "";
+  Record(report);
+  state_.reset();
+  state_ = *SyncState::Open(folder_.Path() + "/state");
+  EXPECT_EQ(*state_->PrimaryCluster(), "cluster-1");
+  EXPECT_EQ(state_->ReportOf("b")->primary_cluster, "cluster-1");
+}
+
+TEST_F(StateTest, WhatIsOwedOutlivesTheProcessUntilItIsSettled) {
+  const OwedRelease release{.key = {model::ObjectKind::kPersistentVolume, "", "pv"},
+                            .source_uid = "u",
+                            .pair = "east",
+                            .volume = "pv",
+                            .source = {"nfs1", "/export/\xff"}};
+  ASSERT_EQ(state_->Owe(release), absl::OkStatus());
+  ASSERT_EQ(state_->Owe(release), absl::OkStatus());
+  state_.reset();
+  state_ = *SyncState::Open(folder_.Path() + "/state");
+  const auto owed = state_->Owed();
+  ASSERT_THAT(*owed, SizeIs(1));
+  EXPECT_EQ(owed->at(0).key, release.key);
+  EXPECT_EQ(owed->at(0).source_uid, "u");
+  EXPECT_EQ(owed->at(0).pair, "east");
+  EXPECT_EQ(owed->at(0).source, release.source);
+  ASSERT_EQ(state_->Settle(release), absl::OkStatus());
+  EXPECT_THAT(*state_->Owed(), SizeIs(0));
+}
+
 TEST_F(StateTest, OneRunAtATimeAcrossProcessesAndADeadOneLosesItsLease) {
   int ready[2];
   ASSERT_EQ(pipe(ready), 0);

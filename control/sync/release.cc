@@ -1,0 +1,34 @@
+#include "control/sync/release.h"
+
+#include <fmt/format.h>
+
+#include "core/base/log.h"
+
+namespace understudy::control {
+namespace {
+
+// Trying again wouldn't help: DR keeps the data for a reason, or the agent knows no such place.
+bool IsForGood(const absl::Status& refused) {
+  return absl::IsFailedPrecondition(refused) || absl::IsNotFound(refused) || absl::IsInvalidArgument(refused);
+}
+
+}  // namespace
+
+absl::StatusOr<ReleaseResult> GiveUp(const OwedRelease& release, PairAgents& pair, OwedReleases& owed) {
+  RETURN_IF_ERROR(owed.Owe(release));
+  const absl::Status released = pair.Release(release.volume, release.source);
+  ReleaseResult result{.settled = released.ok() || IsForGood(released),
+                       .what = "its data is in DR's trash, or DR had none of it"};
+  if (!released.ok()) {
+    result.what = fmt::format("its data stays where it is at DR{}: {}",
+                              result.settled ? "" : " until the next run tries again", MessageOf(released));
+  }
+  if (!result.settled) return result;
+  // Doing it once more does no harm: the next run finds nothing to move.
+  if (const absl::Status settled = owed.Settle(release); !settled.ok()) {
+    spdlog::warn("volume={} is given up, which couldn't be noted: {}", release.volume, MessageOf(settled));
+  }
+  return result;
+}
+
+}  // namespace understudy::control
