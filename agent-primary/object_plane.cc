@@ -7,6 +7,7 @@
 #include "agent-primary/intake/probe.h"
 #include "core/base/log.h"
 #include "core/kube/access.h"
+#include "nlohmann/json.hpp"
 
 namespace understudy::primary {
 namespace {
@@ -26,6 +27,21 @@ std::vector<ForwarderTarget> TargetsOf(const config::PrimaryConfig& config) {
                        .ca_file = target.ca.string()});
   }
   return targets;
+}
+
+// As ActionRunnerOptions::lookup.
+absl::StatusOr<std::string> LookUp(const kube::Client& client, const model::ObjectKey& key) {
+  absl::StatusOr<nlohmann::json> object = client.Get(kube::ResourceOf(key.kind), key.namespace_name, key.name);
+  if (absl::IsNotFound(object.status()) && kube::ApiReason(object.status()) != "NotFound") {
+    // A load balancer's, or that of a path which the server doesn't have.
+    return absl::UnavailableError(
+        fmt::format("whether there is a {} isn't known: {}", ToString(key), MessageOf(object.status())));
+  }
+  RETURN_IF_ERROR(object.status());
+  if (const auto metadata = object->find("metadata"); metadata != object->end() && metadata->is_object()) {
+    metadata->erase("managedFields");
+  }
+  return object->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 // Whether nothing but the webhook tells of the cluster.
@@ -66,6 +82,11 @@ absl::StatusOr<std::unique_ptr<ObjectPlane>> ObjectPlane::Open(const config::Pri
   ActionRunnerOptions options;
   options.keeper = objects->keeper_.get();
   options.observer = objects->recorder_.get();
+  if (objects->cluster_ != nullptr) {
+    options.lookup = [client = &objects->cluster_->identity_client](const model::ObjectKey& key) {
+      return LookUp(*client, key);
+    };
+  }
   objects->runner_ = std::make_unique<ActionRunner>(volumes, *objects->catalog_, options);
   objects->pipeline_ =
       std::make_unique<EventPipeline>(*objects->events_, *objects->rules_, *objects->runner_, objects->forwarder_.get(),
@@ -73,7 +94,9 @@ absl::StatusOr<std::unique_ptr<ObjectPlane>> ObjectPlane::Open(const config::Pri
   if (objects->cluster_ != nullptr) {
     objects->intake_ = std::make_unique<ClusterIntake>(
         objects->cluster_->client, config.kubernetes->namespaces, *objects->pipeline_, kube::ListWatchOptions{},
-        [keeper = objects->keeper_.get()](model::ObjectKind kind) { return keeper->Doubts(kind); });
+        [keeper = objects->keeper_.get(), runner = objects->runner_.get()](model::ObjectKind kind) {
+          return keeper->Doubts(kind) || runner->Doubts(kind);
+        });
   }
   return objects;
 }
@@ -135,6 +158,7 @@ void ObjectPlane::Stop() {
 
 ObjectsReport ObjectPlane::Report() const {
   ObjectsReport report{.actions = runner_->Status(), .following_errors = {}, .guards = keeper_->Reports()};
+  report.following_errors = report.actions.doubts;
   if (intake_ == nullptr) return report;
   for (const KindStatus& kind : intake_->Status()) {
     if (kind.error.empty()) continue;

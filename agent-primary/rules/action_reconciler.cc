@@ -1,4 +1,6 @@
 // The part of the action runner that compares DR's catalog with complete lists of the cluster.
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "agent-primary/rules/action_runner.h"
@@ -9,10 +11,10 @@ namespace understudy::primary {
 void ActionRunner::WorkOnReconciliation() {
   const absl::Status status = Reconcile();
   absl::MutexLock lock(&mutex_);
-  if (status.ok()) {
-    counters_.reconciled = true;
-    queue_.Done(std::nullopt);
-    return;
+  if (status.ok()) counters_.reconciled = true;
+  // A list that is doubted is read again, and that leads here.
+  if (status.ok() || absl::IsAborted(status)) {
+    return queue_.Later(std::nullopt, kRemovalRank, options_.reconcile_interval);
   }
   ++counters_.failures;
   spdlog::debug("DR's catalog can't be compared with the cluster yet: {}", MessageOf(status));
@@ -22,22 +24,26 @@ void ActionRunner::WorkOnReconciliation() {
 absl::Status ActionRunner::Reconcile() {
   if (options_.keeper != nullptr) RETURN_IF_ERROR(options_.keeper->CheckCluster());
   ASSIGN_OR_RETURN(const OwnEntries own, ListOwnEntries());
+  absl::Status first_error;
   // Claims first: while a PersistentVolume is in the catalog, it says whose its claim is.
   for (const model::ObjectKind kind :
        {model::ObjectKind::kPersistentVolumeClaim, model::ObjectKind::kVolumeSnapshot,
         model::ObjectKind::kVolumeSnapshotContent, model::ObjectKind::kPersistentVolume}) {
-    RETURN_IF_ERROR(DeleteMissing(kind, own.at(kind)));
+    first_error.Update(DeleteMissing(kind, own.at(kind)));
+    first_error.Update(PutLostAgain(kind, own.at(kind)));
   }
-  return absl::OkStatus();
+  return first_error;
 }
 
 absl::Status ActionRunner::ListOwn(model::ObjectKind with_data, model::ObjectKind without, OwnEntries& own) {
   std::set<std::string> others;
+  std::map<model::ObjectKey, Holder> in_catalog;
   std::vector<model::CatalogEntry>& mine = own[with_data];
   ASSIGN_OR_RETURN(std::vector<model::CatalogEntry> all, catalog_.List(with_data));
   for (model::CatalogEntry& entry : all) {
     const std::optional<NfsSource> source = DataSourceOf(with_data, entry.resource);
     if (source && volumes_.Locate(source->server, source->path)) {
+      in_catalog[entry.key] = {.uid = entry.uid, .source = *source};
       mine.push_back(std::move(entry));
     } else {
       others.insert(entry.key.name);
@@ -45,6 +51,9 @@ absl::Status ActionRunner::ListOwn(model::ObjectKind with_data, model::ObjectKin
   }
   ASSIGN_OR_RETURN(own[without], catalog_.List(without));
   std::erase_if(own[without], [&](const model::CatalogEntry& entry) { return others.contains(entry.volume); });
+  absl::MutexLock lock(&mutex_);
+  std::erase_if(in_catalog_, [&](const auto& holder) { return holder.first.kind == with_data; });
+  in_catalog_.merge(in_catalog);
   return absl::OkStatus();
 }
 
@@ -79,7 +88,6 @@ ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std:
   Missing missing;
   const std::set<model::ObjectKey>& live = live_[kind];
   std::set<model::ObjectKey> in_catalog;
-  // What is put into the catalog was live before: what the list returned and isn't live now has gone.
   for (const model::CatalogEntry& entry : entries) {
     in_catalog.insert(entry.key);
     const auto work = work_.find(entry.key);
@@ -90,6 +98,13 @@ ActionRunner::Missing ActionRunner::MissingOf(model::ObjectKind kind, const std:
                              .uid = entry.uid,
                              .resource = entry.resource,
                              .event_id = concluded == concluded_.end() ? "" : concluded->second.event_id});
+  }
+  // What left the catalog before an agent ended that was to discard its data.
+  const std::vector<ObjectDeletion> begun =
+      options_.keeper == nullptr ? std::vector<ObjectDeletion>() : options_.keeper->Approved(kind);
+  for (const ObjectDeletion& deletion : begun) {
+    const bool known = in_catalog.contains(deletion.key) || concluded_.contains(deletion.key);
+    if (!known && !live.contains(deletion.key) && !work_.contains(deletion.key)) missing.at_dr.push_back(deletion);
   }
   for (const auto& [key, deletion] : concluded_) {
     if (key.kind != kind || live.contains(key) || in_catalog.contains(key)) continue;
@@ -122,6 +137,93 @@ ActionRunner::Told ActionRunner::TakeConcluded(model::ObjectKind kind) {
   return told;
 }
 
+absl::Status ActionRunner::ConfirmGone(model::ObjectKind kind, const std::vector<ObjectDeletion>& missing) {
+  uint64_t list = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    list = lists_[kind];
+  }
+  absl::Status gone = LookForEach(missing);
+  if (!gone.ok() && options_.keeper != nullptr) {
+    // They aren't admitted after all.
+    for (const ObjectDeletion& deletion : missing) options_.keeper->NoteKept(deletion.key);
+  }
+  absl::MutexLock lock(&mutex_);
+  if (!absl::IsAborted(gone)) {
+    if (gone.ok()) doubts_.erase(kind);
+    return gone;
+  }
+  const auto before = doubts_.find(kind);
+  const bool again = before != doubts_.end() && (before->second.again || before->second.list != list);
+  if (again) spdlog::warn("{}", MessageOf(gone));
+  doubts_[kind] = {.reason = std::string(MessageOf(gone)), .list = list, .again = again};
+  return gone;
+}
+
+absl::Status ActionRunner::LookForEach(const std::vector<ObjectDeletion>& missing) const {
+  if (!options_.lookup) return absl::OkStatus();
+  for (const ObjectDeletion& deletion : missing) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopped_) return absl::CancelledError("the agent stops");
+    }
+    const absl::StatusOr<std::string> found = options_.lookup(deletion.key);
+    if (absl::IsNotFound(found.status())) continue;
+    RETURN_IF_ERROR(found.status());
+    return absl::AbortedError(
+        fmt::format("the cluster's list lacks {}, which is there when it is asked for by name: nothing is deleted at "
+                    "DR on that list's word",
+                    ToString(deletion.key)));
+  }
+  return absl::OkStatus();
+}
+
+bool ActionRunner::Doubts(model::ObjectKind kind) const {
+  absl::MutexLock lock(&mutex_);
+  return doubts_.contains(kind);
+}
+
+// What the catalog lost, or has of an earlier object of the name, although this agent put it there.
+std::vector<model::ObjectKey> ActionRunner::LostOf(model::ObjectKind kind,
+                                                   const std::vector<model::CatalogEntry>& entries) const {
+  std::map<model::ObjectKey, std::string> uids;
+  for (const model::CatalogEntry& entry : entries) uids[entry.key] = entry.uid;
+  std::vector<model::ObjectKey> lost;
+  absl::MutexLock lock(&mutex_);
+  const auto live = live_.find(kind);
+  if (live == live_.end()) return lost;
+  for (const auto& [key, uid] : announced_) {
+    if (key.kind != kind || !live->second.contains(key) || work_.contains(key)) continue;
+    const auto entry = uids.find(key);
+    if (entry == uids.end() || entry->second != uid) lost.push_back(key);
+  }
+  return lost;
+}
+
+// Doesn't wait for room: workers call it.
+absl::Status ActionRunner::PutLostAgain(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
+  if (!options_.lookup) return absl::OkStatus();
+  const std::vector<model::ObjectKey> lost = LostOf(kind, entries);
+  if (!lost.empty()) spdlog::warn("DR's catalog has lost {} of {}: put again", lost.size(), model::ToString(kind));
+  for (const model::ObjectKey& key : lost) {
+    absl::StatusOr<std::string> object = options_.lookup(key);
+    if (absl::IsNotFound(object.status())) continue;
+    RETURN_IF_ERROR(object.status());
+    Action action = Decide({.type = model::EventType::kModified,
+                            .key = key,
+                            .resource = *std::move(object),
+                            .event_id = "",
+                            .observed_at = clock_.Now()});
+    if (action.kind != Action::Kind::kSyncVolume && action.kind != Action::Kind::kSyncClaim) continue;
+    absl::MutexLock lock(&mutex_);
+    if (stopped_ || !live_[kind].contains(key) || work_.contains(key)) continue;
+    Work& work = work_[key];
+    work.newest = std::move(action);
+    Enqueue(key, work);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries) {
   Missing missing;
   bool list_is_empty = false;
@@ -137,6 +239,7 @@ absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vect
   if (options_.keeper != nullptr) {
     ASSIGN_OR_RETURN(missing.at_dr, options_.keeper->AdmitMissing(kind, std::move(missing.at_dr), list_is_empty));
   }
+  RETURN_IF_ERROR(ConfirmGone(kind, missing.at_dr));
   Told left = TakeConcluded(kind);
   for (const std::vector<ObjectDeletion>* const deletions : {&missing.at_dr, &missing.elsewhere}) {
     for (const ObjectDeletion& deletion : *deletions) {
@@ -148,38 +251,6 @@ absl::Status ActionRunner::DeleteMissing(model::ObjectKind kind, const std::vect
     const bool held = asked.contains(key);
     Tell(event_id, held ? ActionResult::kHeld : ActionResult::kIgnored, held ? kHeldBack : kReplaced);
   }
-  return absl::OkStatus();
-}
-
-// Doesn't wait for room: workers call it.
-void ActionRunner::BeginRemoval(const ObjectDeletion& deletion) {
-  Action removal{.kind = Action::Kind::kDelete,
-                 .key = deletion.key,
-                 .uid = deletion.uid,
-                 .admitted = true,
-                 .event_id = deletion.event_id};
-  if (HasData(deletion.key.kind)) {
-    removal.volume = deletion.key.name;
-    removal.source = DataSourceOf(deletion.key.kind, deletion.resource).value_or(NfsSource{});
-  }
-  bool is_back = false;
-  std::vector<std::string> replaced;  // events
-  {
-    absl::MutexLock lock(&mutex_);
-    if (stopped_) return;
-    is_back = live_[deletion.key.kind].contains(deletion.key);
-    if (!is_back) EnterRemoval(std::move(removal), replaced);
-  }
-  if (is_back) Tell(deletion.event_id, ActionResult::kIgnored, kReplaced);
-  TellReplaced(replaced, deletion.event_id);
-}
-
-absl::Status ActionRunner::ApproveGuard(const std::string& guard_kind, uint64_t gone) {
-  if (options_.keeper == nullptr) return absl::FailedPreconditionError("no guard holds an object back");
-  ASSIGN_OR_RETURN(const std::vector<ObjectDeletion> approved, options_.keeper->Approve(guard_kind, gone));
-  for (const ObjectDeletion& deletion : approved) BeginRemoval(deletion);
-  absl::MutexLock lock(&mutex_);
-  if (ListsAreComplete()) queue_.Add(std::nullopt, kRemovalRank);
   return absl::OkStatus();
 }
 

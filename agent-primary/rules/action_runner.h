@@ -1,5 +1,7 @@
 // action_runner.h: carries out what the rules decide: data first, then metadata; what is deleted
-// leaves the catalog first, then its data goes to DR's trash.
+// leaves the catalog first, then its data goes to DR's trash. By subject: which action of an object is next
+// (action_schedule.cc), bringing across (action_sync.cc), taking away (action_removal.cc), comparing DR's catalog with
+// the cluster (action_reconciler.cc).
 //
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
 // ends the one under way, and no object has two at once. Deletions pass the guard first (object_keeper.h). What fails
@@ -7,6 +9,7 @@
 // another's. A claim waits for its PersistentVolume, a snapshot for its VolumeSnapshotContent.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -30,9 +33,14 @@ namespace understudy::primary {
 
 struct ActionRunnerOptions {
   size_t max_objects = 100'000;  // with something left to do; OnEvent blocks when there are as many
-  int workers = 32;              // a worker waits with its volume's first replication, which may take hours
+  int workers = 32;  // a worker waits a little with its volume (VolumeActions::SyncToBarrier), then it goes on
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
+  // How often DR's catalog is compared with the newest lists when nothing else leads to it.
+  absl::Duration reconcile_interval = absl::Minutes(10);
+  // The object as it is in the cluster now, JSON. NOT_FOUND: the API server says that none has that name. Called by a
+  // worker; bounded in time. Empty: no cluster is connected.
+  std::function<absl::StatusOr<std::string>(const model::ObjectKey&)> lookup = {};
   ObjectKeeper* keeper = nullptr;      // must outlive the runner; nullptr: no deletion is held back
   ActionObserver* observer = nullptr;  // must outlive the runner; may be null
 };
@@ -50,6 +58,7 @@ struct ActionRunnerStatus {
   uint64_t failures = 0;
   bool reconciled = false;              // what was deleted while the agent was down has been found
   std::vector<ObjectProblem> problems;  // of objects that are being tried again; at most kMaxProblems
+  std::vector<std::string> doubts;      // why nothing is concluded from the newest list of a kind
 };
 
 class ActionRunner : public EventSink {
@@ -66,14 +75,18 @@ class ActionRunner : public EventSink {
 
   void OnEvent(const model::ObjectEvent& event) override;
   // When both PersistentVolumes and claims are synced: entries of DR's catalog that are gone from the cluster are
-  // deleted there, if they belong to this pair (what has data by its place, any other by what has its data) and the
-  // guard lets all of them pass; those of snapshots and their contents when both of these are synced, too.
+  // deleted there, if they belong to this pair (what has data by its place, any other by what has its data), the guard
+  // lets all of them pass, and each of them isn't there when it is looked up by name, either: else nothing is concluded
+  // from that list. Those of snapshots and their contents when both of these are synced, too. What the catalog lost is
+  // put again.
   void OnSynced(model::ObjectKind kind, const std::set<model::ObjectKey>& keys) override;
 
   // Thread-safe.
   [[nodiscard]] ActionRunnerStatus Status() const;
   // As ObjectKeeper::Approve; what was held back is under way when it returns. Thread-safe.
   [[nodiscard]] absl::Status ApproveGuard(const std::string& guard_kind, uint64_t gone);
+  // Whether a new list of `kind` is wanted soon, because the newest lacks what is there. Thread-safe.
+  [[nodiscard]] bool Doubts(model::ObjectKind kind) const;
 
  private:
   // Deletions come first and have a worker of their own: they never wait for data.
@@ -98,6 +111,18 @@ class ActionRunner : public EventSink {
     NfsSource source;
     std::optional<VolumePlace> place;  // nullopt: not this pair's
   };
+  // What a volume's name stands for.
+  struct Holder {
+    std::string uid;
+    NfsSource source;
+    std::string claim_uid = {};  // as Action::claim_uid
+  };
+  // A list that lacks what is there.
+  struct Doubt {
+    std::string reason;
+    uint64_t list = 0;   // that was doubted
+    bool again = false;  // an earlier one, too: it isn't only that the list is older than the object
+  };
   using Task = std::optional<model::ObjectKey>;  // nullopt: the reconciliation
 
   [[nodiscard]] static int RankOf(const Action& action);
@@ -119,8 +144,15 @@ class ActionRunner : public EventSink {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What became of it. Notes in `action` why, and what mustn't be asked again when it is tried again.
   [[nodiscard]] absl::StatusOr<ActionResult> Execute(Action& action, std::stop_token stop);
-  [[nodiscard]] absl::Status SyncVolume(const Action& action, std::stop_token stop);
-  [[nodiscard]] absl::Status SyncClaim(const Action& action, std::stop_token stop);
+  [[nodiscard]] absl::Status SyncVolume(Action& action, std::stop_token stop);
+  [[nodiscard]] absl::Status BringAcross(Action& action, const VolumePlace& place, std::stop_token stop);
+  [[nodiscard]] absl::Status SyncClaim(Action& action, std::stop_token stop);
+  [[nodiscard]] absl::Status PauseVolume(const Action& action);
+  void PauseVolumeOfClaim(const Action& deletion);
+  // The removal of an earlier object of the name with its data elsewhere, whose deletion nobody carried out.
+  [[nodiscard]] std::optional<Action> PredecessorOf(const Action& action, const VolumePlace& place) const;
+  // Has `removal` carried out before `action`, of the same key, which the caller works on.
+  [[nodiscard]] absl::Status RemoveFirst(Action removal, const Action& action);
   [[nodiscard]] absl::StatusOr<ActionResult> Remove(Action& action);
   // kDone: it may happen. Else it isn't to happen, or not now (then the keeper remembers it); the action's reason says
   // why.
@@ -147,6 +179,12 @@ class ActionRunner : public EventSink {
   [[nodiscard]] Missing MissingOf(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] bool MayDelete(const ObjectDeletion& deletion) const;
+  // ABORTED: one of them is there after all, and the newest list of the kind is doubted.
+  [[nodiscard]] absl::Status ConfirmGone(model::ObjectKind kind, const std::vector<ObjectDeletion>& missing);
+  [[nodiscard]] absl::Status LookForEach(const std::vector<ObjectDeletion>& missing) const;
+  [[nodiscard]] absl::Status PutLostAgain(model::ObjectKind kind, const std::vector<model::CatalogEntry>& entries);
+  [[nodiscard]] std::vector<model::ObjectKey> LostOf(model::ObjectKind kind,
+                                                     const std::vector<model::CatalogEntry>& entries) const;
   // Takes what was concluded of `kind`, by the events that told it.
   using Told = std::map<model::ObjectKey, std::string>;
   [[nodiscard]] Told TakeConcluded(model::ObjectKind kind);
@@ -158,17 +196,22 @@ class ActionRunner : public EventSink {
   VolumeActions& volumes_;
   model::CatalogWriter& catalog_;
   const ActionRunnerOptions options_;
+  Clock& clock_;
   WorkQueue<Task> queue_;
 
   mutable absl::Mutex mutex_;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<model::ObjectKey, Work> work_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKey, Volume> known_volumes_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, Holder> registered_ ABSL_GUARDED_BY(mutex_);      // by this agent since it started
+  std::map<model::ObjectKey, Holder> in_catalog_ ABSL_GUARDED_BY(mutex_);      // of this pair, when it was last listed
   std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);  // uid that the log said is at DR
   // Claims and snapshots by what has their data.
   std::map<model::ObjectKey, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKind, std::set<model::ObjectKey>> live_ ABSL_GUARDED_BY(mutex_);
   std::set<model::ObjectKind> synced_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKind, uint64_t> lists_ ABSL_GUARDED_BY(mutex_);  // how many there were
+  std::map<model::ObjectKind, Doubt> doubts_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKey, ObjectDeletion> concluded_ ABSL_GUARDED_BY(mutex_);  // from lists, to be judged
   ActionRunnerStatus counters_ ABSL_GUARDED_BY(mutex_);
 };

@@ -18,7 +18,7 @@ std::optional<ObjectHold> JudgeLoss(const ObjectGuardLimits& limits, GuardRecord
                                     int64_t now_nanoseconds) {
   RecordEntries(counts, loss.at_dr, now_nanoseconds);
   if (loss.gone == 0 || limits.max_delete_fraction >= 1) return std::nullopt;
-  const uint64_t before = std::max(counts.counts.front().entries, loss.at_dr);
+  const uint64_t before = std::max({counts.counts.front().entries, loss.at_dr, loss.held_before});
   const uint64_t gone = before - (loss.at_dr - std::min(loss.gone, loss.at_dr));
   const bool most = gone >= limits.min_objects &&
                     static_cast<double>(gone) > limits.max_delete_fraction * static_cast<double>(before);

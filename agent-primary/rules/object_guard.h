@@ -2,7 +2,8 @@
 // was wiped, can't be read, or is another one must not empty DR.
 //
 // What is counted is the objects of one kind that DR's catalog holds, compared with the most that it held within the
-// last hour: so a mass deletion that is seen one by one is held like one that a list shows at once. Pure.
+// last hour: so a mass deletion that is seen one by one is held like one that a list shows at once. While something is
+// held back, it is compared with what there was before that: time alone releases nothing. Pure.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +27,7 @@ struct ObjectLoss {
   uint64_t at_dr = 0;          // in DR's catalog, those that are gone from the cluster included
   uint64_t gone = 0;           // of them: what is held back already, and what is asked about
   bool list_is_empty = false;  // the newest list of the cluster held nothing of the kind
+  uint64_t held_before = 0;    // while something is held back: ObjectHold::before, however long ago that was
 };
 
 struct ObjectHold {

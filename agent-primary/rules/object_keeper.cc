@@ -11,6 +11,7 @@ namespace understudy::primary {
 namespace {
 
 constexpr absl::Duration kIdentityAge = absl::Seconds(5);
+constexpr absl::Duration kAtDrAge = absl::Minutes(1);
 
 std::vector<ObjectDeletion> ValuesOf(const std::map<model::ObjectKey, ObjectDeletion>& deletions) {
   std::vector<ObjectDeletion> values;
@@ -80,12 +81,14 @@ void ObjectKeeper::SetAtDr(model::ObjectKind kind, std::set<model::ObjectKey> ke
   Account& account = accounts_[kind];
   for (const auto& [key, deletion] : account.approved) keys.erase(key);
   account.at_dr = std::move(keys);
-  knows_what_is_at_dr_ = true;
+  account.at_dr_since = clock_.Monotonic();
 }
 
-bool ObjectKeeper::KnowsWhatIsAtDr() const {
+bool ObjectKeeper::KnowsWhetherAtDr(const model::ObjectKey& key) const {
   absl::MutexLock lock(&mutex_);
-  return knows_what_is_at_dr_;
+  const auto account = accounts_.find(key.kind);
+  if (account == accounts_.end() || !account->second.at_dr_since) return false;
+  return account->second.at_dr.contains(key) || clock_.Monotonic() - *account->second.at_dr_since < kAtDrAge;
 }
 
 void ObjectKeeper::NotePut(const model::ObjectKey& key) {
@@ -96,6 +99,30 @@ void ObjectKeeper::NotePut(const model::ObjectKey& key) {
 void ObjectKeeper::NoteLive(const model::ObjectKey& key) {
   absl::MutexLock lock(&mutex_);
   Forget(key);
+}
+
+void ObjectKeeper::NoteKept(const model::ObjectKey& key) {
+  absl::MutexLock lock(&mutex_);
+  Account& account = accounts_[key.kind];
+  if (!account.approved.contains(key)) account.at_dr.insert(key);
+}
+
+absl::Status ObjectKeeper::NoteRemoving(const ObjectDeletion& deletion) {
+  absl::MutexLock lock(&mutex_);
+  Account& account = accounts_[deletion.key.kind];
+  const auto known = account.approved.find(deletion.key);
+  if (known != account.approved.end() && known->second == deletion) return absl::OkStatus();
+  RETURN_IF_ERROR(store_.AddApproved(deletion));
+  account.held.erase(deletion.key);
+  if (account.held.empty()) account.hold.reset();
+  account.approved.insert_or_assign(deletion.key, deletion);
+  return absl::OkStatus();
+}
+
+std::vector<ObjectDeletion> ObjectKeeper::Approved(model::ObjectKind kind) const {
+  absl::MutexLock lock(&mutex_);
+  const auto account = accounts_.find(kind);
+  return account == accounts_.end() ? std::vector<ObjectDeletion>() : ValuesOf(account->second.approved);
 }
 
 void ObjectKeeper::NoteRemoved(const model::ObjectKey& key) {
@@ -134,7 +161,7 @@ absl::StatusOr<bool> ObjectKeeper::Admit(const ObjectDeletion& deletion) {
   // What isn't at DR, or isn't this pair's, can't be lost there.
   if (!account.at_dr.contains(deletion.key)) return true;
   const uint64_t others_held = account.held.size() - account.held.count(deletion.key);
-  const ObjectLoss loss{.at_dr = account.at_dr.size(), .gone = others_held + 1, .list_is_empty = false};
+  const ObjectLoss loss{.at_dr = account.at_dr.size(), .gone = others_held + 1, .held_before = HeldBefore(account)};
   ASSIGN_OR_RETURN(const std::optional<KindHold> hold, Judge(kind, account, loss));
   if (!hold) {
     account.at_dr.erase(deletion.key);
@@ -165,7 +192,10 @@ absl::StatusOr<std::vector<ObjectDeletion>> ObjectKeeper::AdmitMissing(model::Ob
       asked.emplace(deletion.key, std::move(deletion));
     }
   }
-  const ObjectLoss loss{.at_dr = account.at_dr.size(), .gone = asked.size(), .list_is_empty = list_is_empty};
+  const ObjectLoss loss{.at_dr = account.at_dr.size(),
+                        .gone = asked.size(),
+                        .list_is_empty = list_is_empty,
+                        .held_before = HeldBefore(account)};
   ASSIGN_OR_RETURN(const std::optional<KindHold> hold, Judge(kind, account, loss));
   const std::vector<ObjectDeletion> held = hold ? ValuesOf(asked) : std::vector<ObjectDeletion>();
   if (!account.held.empty() || !held.empty()) RETURN_IF_ERROR(store_.SetHeld(kind, hold, held));

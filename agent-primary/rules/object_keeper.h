@@ -49,14 +49,23 @@ class ObjectKeeper {
 
   // What DR's catalog holds of `kind`, of this pair.
   void SetAtDr(model::ObjectKind kind, std::set<model::ObjectKey> keys);
-  [[nodiscard]] bool KnowsWhatIsAtDr() const;
+  // Whether what SetAtDr told says if the object is at DR: others put objects there, too, so that it isn't among those
+  // is believed for a while only.
+  [[nodiscard]] bool KnowsWhetherAtDr(const model::ObjectKey& key) const;
   void NotePut(const model::ObjectKey& key);
   // The object is in the cluster: if its deletion is held back or approved, that ends.
   void NoteLive(const model::ObjectKey& key);
-  // DR's catalog doesn't hold it any more.
+  // What was admitted isn't deleted after all.
+  void NoteKept(const model::ObjectKey& key);
+  // What was admitted is about to leave DR's catalog: remembered among what is approved until NoteRemoved, because the
+  // catalog won't tell of its data then.
+  [[nodiscard]] absl::Status NoteRemoving(const ObjectDeletion& deletion);
+  // DR holds neither the object nor its data any more.
   void NoteRemoved(const model::ObjectKey& key);
+  // What may be deleted and hasn't been.
+  [[nodiscard]] std::vector<ObjectDeletion> Approved(model::ObjectKind kind) const;
 
-  // A deletion that was seen; after SetAtDr. False: it is held back, and remembered.
+  // A deletion that was seen; when it is known whether the object is at DR. False: it is held back, and remembered.
   [[nodiscard]] absl::StatusOr<bool> Admit(const ObjectDeletion& deletion);
   // `missing` is everything of the kind that is at DR, isn't in the newest list of the cluster, and wasn't admitted
   // yet. Returns what may be deleted: all of it, or only what was approved before.
@@ -77,7 +86,8 @@ class ObjectKeeper {
   // Of one kind.
   struct Account {
     GuardRecord counts;
-    std::set<model::ObjectKey> at_dr;  // without what was admitted
+    std::set<model::ObjectKey> at_dr;           // without what was admitted
+    std::optional<absl::Duration> at_dr_since;  // Clock::Monotonic of the newest SetAtDr
     std::map<model::ObjectKey, ObjectDeletion> held;
     std::map<model::ObjectKey, ObjectDeletion> approved;
     std::optional<KindHold> hold;  // while `held` isn't empty
@@ -91,6 +101,9 @@ class ObjectKeeper {
   [[nodiscard]] absl::StatusOr<std::optional<KindHold>> Judge(model::ObjectKind kind, Account& account,
                                                               const ObjectLoss& loss)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] static uint64_t HeldBefore(const Account& account) {
+    return account.hold ? account.hold->hold.before : 0;
+  }
   void NoteCluster(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const model::ObjectKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -101,7 +114,6 @@ class ObjectKeeper {
   mutable absl::Mutex mutex_;
   ObjectKeeperStore store_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKind, Account> accounts_ ABSL_GUARDED_BY(mutex_);
-  bool knows_what_is_at_dr_ ABSL_GUARDED_BY(mutex_) = false;
   std::string expected_cluster_ ABSL_GUARDED_BY(mutex_);  // empty: none yet
   std::optional<absl::Duration> checked_at_ ABSL_GUARDED_BY(mutex_);
   absl::Status cluster_ ABSL_GUARDED_BY(mutex_);  // as CheckCluster found it

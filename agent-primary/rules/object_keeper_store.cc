@@ -97,13 +97,13 @@ absl::Status ObjectKeeperStore::WriteHold(model::ObjectKind kind, const std::opt
   return write.BindInteger(3, hold->hold.list_is_empty).BindInteger(4, hold->since_nanoseconds).Run();
 }
 
-absl::Status ObjectKeeperStore::WriteHeld(const ObjectDeletion& deletion) {
+absl::Status ObjectKeeperStore::WriteHeld(const ObjectDeletion& deletion, bool approved) {
   ASSIGN_OR_RETURN(store::Statement write,
                    database_.Prepare("INSERT OR REPLACE INTO held(kind, namespace_name, name, uid, resource, event_id,"
-                                     " approved) VALUES(?, ?, ?, ?, ?, ?, 0)"));
+                                     " approved) VALUES(?, ?, ?, ?, ?, ?, ?)"));
   write.BindText(1, model::ToString(deletion.key.kind)).BindText(2, deletion.key.namespace_name);
   write.BindText(3, deletion.key.name).BindText(4, deletion.uid).BindText(5, deletion.resource);
-  return write.BindText(6, deletion.event_id).Run();
+  return write.BindText(6, deletion.event_id).BindInteger(7, approved ? 1 : 0).Run();
 }
 
 absl::Status ObjectKeeperStore::SetCounts(model::ObjectKind kind, const GuardRecord& counts) {
@@ -118,15 +118,19 @@ absl::Status ObjectKeeperStore::SetHeld(model::ObjectKind kind, const std::optio
   ASSIGN_OR_RETURN(store::Statement clear, database_.Prepare("DELETE FROM held WHERE kind = ? AND NOT approved"));
   RETURN_IF_ERROR(clear.BindText(1, model::ToString(kind)).Run());
   RETURN_IF_ERROR(WriteHold(kind, hold));
-  for (const ObjectDeletion& deletion : held) RETURN_IF_ERROR(WriteHeld(deletion));
+  for (const ObjectDeletion& deletion : held) RETURN_IF_ERROR(WriteHeld(deletion, /*approved=*/false));
   return transaction.Commit();
 }
 
 absl::Status ObjectKeeperStore::AddHeld(model::ObjectKind kind, const KindHold& hold, const ObjectDeletion& deletion) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(WriteHold(kind, hold));
-  RETURN_IF_ERROR(WriteHeld(deletion));
+  RETURN_IF_ERROR(WriteHeld(deletion, /*approved=*/false));
   return transaction.Commit();
+}
+
+absl::Status ObjectKeeperStore::AddApproved(const ObjectDeletion& deletion) {
+  return WriteHeld(deletion, /*approved=*/true);
 }
 
 absl::Status ObjectKeeperStore::ApproveHeld(model::ObjectKind kind, const GuardRecord& counts) {

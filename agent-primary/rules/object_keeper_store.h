@@ -52,6 +52,7 @@ class ObjectKeeperStore {
   [[nodiscard]] absl::Status AddHeld(model::ObjectKind kind, const KindHold& hold, const ObjectDeletion& deletion);
   // Everything that is held of `kind` becomes approved, and the counts begin anew.
   [[nodiscard]] absl::Status ApproveHeld(model::ObjectKind kind, const GuardRecord& counts);
+  [[nodiscard]] absl::Status AddApproved(const ObjectDeletion& deletion);
   // Of what is held and what is approved.
   [[nodiscard]] absl::Status Forget(const model::ObjectKey& key, bool last_of_hold);
 
@@ -60,7 +61,7 @@ class ObjectKeeperStore {
 
   [[nodiscard]] absl::Status WriteCounts(model::ObjectKind kind, const GuardRecord& counts);
   [[nodiscard]] absl::Status WriteHold(model::ObjectKind kind, const std::optional<KindHold>& hold);
-  [[nodiscard]] absl::Status WriteHeld(const ObjectDeletion& deletion);
+  [[nodiscard]] absl::Status WriteHeld(const ObjectDeletion& deletion, bool approved);
   [[nodiscard]] absl::Status ReadRows(Contents& contents);
 
   store::Database database_;

@@ -92,8 +92,16 @@ absl::Status ProtectedVolumes::Discard(const std::string& name, const VolumePlac
   return volumes_.Discard(name, place);
 }
 
-absl::Status ProtectedVolumes::SyncToBarrier(const std::string& name, std::stop_token stop) {
-  return volumes_.SyncToBarrier(name, std::move(stop));
+absl::Status ProtectedVolumes::Pause(const std::string& name, const VolumePlace& place) {
+  return volumes_.Pause(name, place);
+}
+
+absl::Status ProtectedVolumes::Resume(const std::string& name) {
+  return volumes_.Resume(name);
+}
+
+absl::Status ProtectedVolumes::SyncToBarrier(const std::string& name, BarrierWait& wait, std::stop_token stop) {
+  return volumes_.SyncToBarrier(name, wait, std::move(stop));
 }
 
 }  // namespace understudy::primary

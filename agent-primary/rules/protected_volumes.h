@@ -38,7 +38,9 @@ class ProtectedVolumes : public VolumeActions {
   [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
   [[nodiscard]] absl::Status Unregister(const std::string& name) override;
   [[nodiscard]] absl::Status Discard(const std::string& name, const VolumePlace& place) override;
-  [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override;
+  [[nodiscard]] absl::Status Pause(const std::string& name, const VolumePlace& place) override;
+  [[nodiscard]] absl::Status Resume(const std::string& name) override;
+  [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, BarrierWait& wait, std::stop_token stop) override;
 
  private:
   ProtectedVolumes(store::Database database, VolumeActions& volumes)

@@ -33,10 +33,36 @@ Action IsElsewhere(Action action, std::string reason) {
   return Becomes(std::move(action), Action::Kind::kIgnore, std::move(reason));
 }
 
+bool IsBeingDeleted(const json& object) {
+  return !StringAt(ObjectAt(object, "metadata"), "deletionTimestamp").empty();
+}
+
+// A PersistentVolume whose claim is gone.
+bool IsReleased(const json& object) {
+  const std::string phase = StringAt(ObjectAt(object, "status"), "phase");
+  return phase == "Released" || phase == "Failed";
+}
+
+// The data of a volume that goes with its claim is deleted as soon as that is gone, that of a snapshot as soon as its
+// content is being deleted; the object goes when nothing is left.
+bool IsBeingReclaimed(model::ObjectKind kind, const json& object) {
+  const json& spec = ObjectAt(object, "spec");
+  if (kind == model::ObjectKind::kPersistentVolume) {
+    return StringAt(spec, "persistentVolumeReclaimPolicy") == "Delete" && IsReleased(object);
+  }
+  return kind == model::ObjectKind::kVolumeSnapshotContent && StringAt(spec, "deletionPolicy") == "Delete" &&
+         IsBeingDeleted(object);
+}
+
 Action DecideVolume(Action action, const json& object) {
   const std::optional<NfsSource> source = kube::NfsSourceOf(object);
   if (!source) return IsElsewhere(std::move(action), "isn't on NFS");
   action.source = *source;
+  action.is_released = IsReleased(object);
+  const json& spec = ObjectAt(object, "spec");
+  if (StringAt(spec, "persistentVolumeReclaimPolicy") == "Delete") {
+    action.claim_uid = StringAt(ObjectAt(spec, "claimRef"), "uid");
+  }
   return Becomes(std::move(action), Action::Kind::kSyncVolume);
 }
 
@@ -106,12 +132,19 @@ Action Decide(const model::ObjectEvent& event) {
   if (HasData(event.key.kind)) action.volume = event.key.name;
   if (event.type == model::EventType::kDeleted) {
     action.source = SourceOf(event.key.kind, object).value_or(NfsSource{});
+    if (event.key.kind == model::ObjectKind::kPersistentVolumeClaim) {
+      action.volume = StringAt(ObjectAt(object, "spec"), "volumeName");
+    }
     return Becomes(std::move(action), Action::Kind::kDelete);
   }
   if (action.uid.empty()) return Becomes(std::move(action), Action::Kind::kIgnore, "has no uid");
-  if (!StringAt(metadata, "deletionTimestamp").empty()) {
-    return Becomes(std::move(action), Action::Kind::kIgnore, "is being deleted");
+  if (IsBeingReclaimed(event.key.kind, object)) {
+    if (std::optional<NfsSource> source = SourceOf(event.key.kind, object)) {
+      action.source = *std::move(source);
+      return Becomes(std::move(action), Action::Kind::kPauseVolume);
+    }
   }
+  if (IsBeingDeleted(object)) return Becomes(std::move(action), Action::Kind::kIgnore, "is being deleted");
   switch (event.key.kind) {
     case model::ObjectKind::kPersistentVolume:
       return DecideVolume(std::move(action), object);

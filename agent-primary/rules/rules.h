@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "agent-primary/rules/volume_actions.h"
 #include "core/kube/nfs_source.h"
 #include "core/model/object.h"
 
@@ -21,11 +22,12 @@ using kube::NfsSource;
 
 struct Action {
   enum class Kind {
-    kIgnore,      // nothing to do, for `reason`
-    kSyncVolume,  // replicate `source` as `volume`; when its data is across, put the object into the catalog
-    kSyncClaim,   // of a claim or a snapshot: when the data of `volume` is across, put the object into the catalog
-    kDelete,      // take the object out of the catalog; what has data is no longer replicated, and its data goes to
-                  // DR's trash
+    kIgnore,       // nothing to do, for `reason`
+    kSyncVolume,   // replicate `source` as `volume`; when its data is across, put the object into the catalog
+    kPauseVolume,  // stop replicating `volume`: who reclaims it takes its data away first, its object last
+    kSyncClaim,    // of a claim or a snapshot: when the data of `volume` is across, put the object into the catalog
+    kDelete,       // take the object out of the catalog; what has data is no longer replicated, and its data goes to
+                   // DR's trash
   };
   Kind kind = Kind::kIgnore;
   model::ObjectKey key = {};
@@ -33,10 +35,13 @@ struct Action {
   std::string resource = {};  // JSON of the object
   absl::Time observed_at = {};
   std::string volume = {};  // the name of the PersistentVolume or VolumeSnapshotContent with the data
-  NfsSource source = {};    // of kSyncVolume, and of kDelete of what has data; else empty
+  NfsSource source = {};    // of kSyncVolume, kPauseVolume, and kDelete of what has data; else empty
   std::string reason = {};
   bool never_replicated = false;  // of kIgnore: what has data, but not on NFS; nothing needs to wait for it
   bool admitted = false;          // of kDelete: the guard on deletions has let it pass
+  bool is_released = false;       // of kSyncVolume: its claim is gone; a volume that is paused stays so
+  std::string claim_uid = {};     // of kSyncVolume: the claim with which the data goes (reclaim policy Delete)
+  BarrierWait barrier = {};       // of what is tried again: goes on
   std::string event_id = {};      // of the event that led to it; empty when none did
 };
 

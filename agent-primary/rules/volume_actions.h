@@ -2,6 +2,8 @@
 // tests.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -14,6 +16,12 @@ namespace understudy::primary {
 struct VolumePlace {
   std::string path;          // absolute, on this host
   std::string replica_path;  // absolute, at DR
+};
+
+// A barrier that is waited for by several calls: the first asks for it, later ones go on waiting.
+struct BarrierWait {
+  std::weak_ptr<const void> volume = {};  // that was asked, as it was registered then
+  uint64_t barrier = 0;
 };
 
 // Thread-safe.
@@ -38,8 +46,17 @@ class VolumeActions {
   // UNAVAILABLE: to be tried again. FAILED_PRECONDITION: DR keeps the data in place, and says why.
   [[nodiscard]] virtual absl::Status Discard(const std::string& name, const VolumePlace& place) = 0;
 
-  // Returns when everything written before the call is durable at DR; UNAVAILABLE or CANCELLED (`stop`) otherwise.
-  [[nodiscard]] virtual absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) = 0;
+  // Nothing of the volume is captured any more until Resume: DR keeps it as it is. Doesn't wait. A volume that isn't
+  // registered, but was replicated before, is registered like that. What the configuration lists goes on.
+  [[nodiscard]] virtual absl::Status Pause(const std::string& name, const VolumePlace& place) = 0;
+  // A volume that isn't paused, or isn't registered, is fine.
+  [[nodiscard]] virtual absl::Status Resume(const std::string& name) = 0;
+
+  // OK when everything written before the first call with `wait` is durable at DR. That call waits for a while, later
+  // ones hardly. DEADLINE_EXCEEDED: not yet, to be called again. UNAVAILABLE: something keeps the volume from
+  // replicating. FAILED_PRECONDITION: a guard holds it back, or it is paused. CANCELLED: `stop`.
+  [[nodiscard]] virtual absl::Status SyncToBarrier(const std::string& name, BarrierWait& wait,
+                                                   std::stop_token stop) = 0;
 };
 
 }  // namespace understudy::primary

@@ -159,7 +159,7 @@ std::string DataPlane::IndexFile(const model::VolumeName& name) const {
   return fmt::format("{}/index/{}.db", options_.state_dir, name);
 }
 
-absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin) {
+absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused) {
   RETURN_IF_ERROR(model::ValidateVolumeName(name));
   absl::MutexLock registering(&registering_);
   {
@@ -175,6 +175,7 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
   ASSIGN_OR_RETURN(
       std::shared_ptr<VolumeReplicator> replicator,
       VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options_.replicator, clock_));
+  if (paused) replicator->Pause();
   Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
   {
     absl::MutexLock lock(&mutex_);
@@ -210,8 +211,34 @@ absl::Status DataPlane::Unregister(const std::string& name) {
     absl::MutexLock rewatching(&rewatching_);
     source_->RemoveVolume(name);
   }
+  volume->replicator->Pause();  // else what is under way would have to end first
   volume->lane->Remove(name);
   spdlog::info("volume={} not replicated any more", name);
+  return absl::OkStatus();
+}
+
+bool DataPlane::PauseRegistered(const model::VolumeName& name) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(name);
+  if (found == volumes_.end()) return false;
+  if (found->second.origin == VolumeOrigin::kKubernetes) found->second.replicator->Pause();
+  return true;
+}
+
+absl::Status DataPlane::Pause(const std::string& name, const VolumePlace& place) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(name));
+  if (PauseRegistered(name) || ::access(IndexFile(name).c_str(), F_OK) != 0) return absl::OkStatus();
+  RETURN_IF_ERROR(Add(name, place, VolumeOrigin::kKubernetes, /*paused=*/true));
+  PauseRegistered(name);  // if somebody else came first
+  return absl::OkStatus();
+}
+
+absl::Status DataPlane::Resume(const std::string& name) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(name);
+  if (found == volumes_.end()) return absl::OkStatus();
+  found->second.replicator->Resume();
+  found->second.lane->Wake();
   return absl::OkStatus();
 }
 
@@ -282,22 +309,34 @@ absl::StatusOr<DataPlane::Volume> DataPlane::Find(const model::VolumeName& name)
 absl::Status DataPlane::Sync(const model::VolumeName& name, bool published,
                              const std::function<bool(const VolumeReport&)>& on_wait) {
   ASSIGN_OR_RETURN(const Volume volume, Find(name));
+  ASSIGN_OR_RETURN(const uint64_t barrier, RequestBarrier(volume));
+  absl::Duration next_report = clock_.Monotonic();
+  return AwaitBarrier(volume, barrier, published, [&]() -> absl::Status {
+    if (clock_.Monotonic() < next_report) return absl::OkStatus();
+    next_report += kWaitStep;
+    return on_wait(ReportOf(volume)) ? absl::OkStatus() : absl::CancelledError("the caller went away");
+  });
+}
+
+absl::StatusOr<uint64_t> DataPlane::RequestBarrier(const Volume& volume) {
   RETURN_IF_ERROR(source_->Flush(kFlushTimeout));
   const uint64_t barrier = volume.replicator->RequestBarrier();
   volume.lane->Wake();
-  absl::Duration next_report = clock_.Monotonic();
+  return barrier;
+}
+
+absl::Status DataPlane::AwaitBarrier(const Volume& volume, uint64_t barrier, bool published,
+                                     const std::function<absl::Status()>& go_on) {
   while (!volume.replicator->AwaitBarrier(barrier, published, kStopCheckStep)) {
     RETURN_IF_ERROR(volume.replicator->BarrierRefusal(barrier));
-    const bool report_now = clock_.Monotonic() >= next_report;
-    if (report_now) next_report += kWaitStep;
     {
       absl::MutexLock lock(&mutex_);
-      const auto found = volumes_.find(name);
+      const auto found = volumes_.find(volume.replicator->name());
       if (found == volumes_.end() || found->second.replicator != volume.replicator) {
-        return absl::NotFoundError(fmt::format("volume '{}' isn't replicated any more", name));
+        return absl::NotFoundError(fmt::format("volume '{}' isn't replicated any more", volume.replicator->name()));
       }
     }
-    if (report_now && !on_wait(ReportOf(volume))) return absl::CancelledError("the caller went away");
+    RETURN_IF_ERROR(go_on());
   }
   return absl::OkStatus();
 }
@@ -311,8 +350,26 @@ absl::StatusOr<VolumeReport> DataPlane::ApproveGuard(const model::VolumeName& na
   return ReportOf(volume);
 }
 
-absl::Status DataPlane::SyncToBarrier(const std::string& name, std::stop_token stop) {
-  return Sync(name, /*published=*/false, [&](const VolumeReport&) { return !stop.stop_requested(); });
+absl::Status DataPlane::SyncToBarrier(const std::string& name, BarrierWait& wait, std::stop_token stop) {
+  ASSIGN_OR_RETURN(const Volume volume, Find(name));
+  absl::Duration patience;
+  if (wait.volume.lock() != volume.replicator) {
+    ASSIGN_OR_RETURN(const uint64_t barrier, RequestBarrier(volume));
+    wait = {.volume = volume.replicator, .barrier = barrier};
+    patience = options_.barrier_patience;
+  }
+  const absl::Duration end = clock_.Monotonic() + patience;
+  const absl::Status reached = AwaitBarrier(volume, wait.barrier, /*published=*/false, [&]() -> absl::Status {
+    if (stop.stop_requested()) return absl::CancelledError("not waited for any more");
+    const ReplicatorStatus status = volume.replicator->Status();
+    const bool stuck = status.state == ReplicationState::kError || status.state == ReplicationState::kConnecting;
+    if (stuck && !status.error.empty()) return absl::UnavailableError(status.error);
+    if (clock_.Monotonic() < end) return absl::OkStatus();
+    return absl::DeadlineExceededError(fmt::format("the data of volume '{}' isn't across yet", name));
+  });
+  // What a guard refused is asked for anew.
+  if (absl::IsFailedPrecondition(reached)) wait = {};
+  return reached;
 }
 
 void DataPlane::OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) {

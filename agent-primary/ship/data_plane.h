@@ -32,6 +32,8 @@ struct DataPlaneOptions {
   ReplicatorOptions replicator;
   // Tells DR that a volume was deleted, as VolumeActions::Discard. Thread-safe; nullptr: nobody is told.
   std::function<absl::Status(const model::DiscardedVolume& discarded)> discard;
+  // How long a first call of SyncToBarrier waits.
+  absl::Duration barrier_patience = absl::Seconds(10);
 };
 
 enum class VolumeOrigin { kConfig, kKubernetes };
@@ -77,7 +79,9 @@ class DataPlane : public HintSink, public VolumeActions {
   // Names the replica that the volume's index describes, so that DR gives up no other one: without an index (this host
   // never replicated it, or lost its state) DR isn't told. Takes the index away in the end.
   [[nodiscard]] absl::Status Discard(const std::string& name, const VolumePlace& place) override;
-  [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override;
+  [[nodiscard]] absl::Status Pause(const std::string& name, const VolumePlace& place) override;
+  [[nodiscard]] absl::Status Resume(const std::string& name) override;
+  [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, BarrierWait& wait, std::stop_token stop) override;
 
   void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) override;
   void OnOverflow(const model::VolumeName& volume) override;
@@ -93,7 +97,13 @@ class DataPlane : public HintSink, public VolumeActions {
   DataPlane(const DataPlaneOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
   [[nodiscard]] std::string IndexFile(const model::VolumeName& name) const;
   absl::Status TellDiscarded(const model::VolumeName& name, const VolumePlace& place);
-  absl::Status Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin);
+  absl::Status Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused = false);
+  // False: it isn't registered.
+  bool PauseRegistered(const model::VolumeName& name);
+  absl::StatusOr<uint64_t> RequestBarrier(const Volume& volume);
+  // `go_on` is called several times a second; its error ends the wait. Errors as of Sync.
+  absl::Status AwaitBarrier(const Volume& volume, uint64_t barrier, bool published,
+                            const std::function<absl::Status()>& go_on);
   absl::Status CheckFree(const model::VolumeName& name, const VolumePlace& place, bool* already) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   static VolumeReport ReportOf(const Volume& volume);

@@ -1,4 +1,4 @@
-// The part of VolumeReplicator that deals with guards: holding the volume back, going on, approvals.
+// The part of VolumeReplicator that holds the volume back: guards and their approvals, and pauses.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -58,6 +58,23 @@ void VolumeReplicator::HoldWithoutFolder(const absl::Status& reason) {
   absl::MutexLock lock(&mutex_);
   status_.guard = DescribeMissingFolder(reason);
   status_.guard->since_nanoseconds = absl::ToUnixNanos(clock_.Now());
+}
+
+void VolumeReplicator::Pause() {
+  std::stop_source run;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (std::exchange(paused_, true)) return;
+    barrier_refused_ = std::max(barrier_refused_, barrier_requested_);
+    run = run_;
+  }
+  run.request_stop();
+  spdlog::info("volume={} paused: what goes from it now stays at DR", name_);
+}
+
+void VolumeReplicator::Resume() {
+  absl::MutexLock lock(&mutex_);
+  if (std::exchange(paused_, false)) spdlog::info("volume={} not paused any more", name_);
 }
 
 void VolumeReplicator::WatchAgain() {

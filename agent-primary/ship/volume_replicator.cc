@@ -68,6 +68,8 @@ std::string_view ToString(ReplicationState state) {
       return "idle";
     case ReplicationState::kGuarded:
       return "guarded";
+    case ReplicationState::kPaused:
+      return "paused";
     case ReplicationState::kError:
       return "error";
   }
@@ -131,6 +133,7 @@ void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
 
 std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   absl::MutexLock lock(&mutex_);
+  if (paused_) return std::nullopt;
   std::optional<absl::Duration> next = dirty_.NextDue();
   if (status_.guard.has_value()) next = guard_recheck_;
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
@@ -146,13 +149,17 @@ bool VolumeReplicator::BarrierWaits() const {
 
 absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token stop) {
   held_back_ = false;
+  std::stop_source run;
   {
     absl::MutexLock lock(&mutex_);
+    if (paused_) return absl::OkStatus();
+    run_ = run;
     const bool unpublished = status_.published_sequence < status_.sequence;
     if (unpublished && clock_.Monotonic() >= publish_overdue_) session_open_ = false;
   }
+  const std::stop_callback pass_on(std::move(stop), [&run] { run.request_stop(); });
   absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
-  if (status.ok()) status = CaptureOnce(sink, std::move(stop));
+  if (status.ok()) status = CaptureOnce(sink, run.get_token());
   if (status.ok() || held_back_) {
     failures_in_a_row_ = 0;
     refusals_in_a_row_ = 0;
@@ -398,7 +405,9 @@ void VolumeReplicator::CopyIndexState() {
 
 uint64_t VolumeReplicator::RequestBarrier() {
   absl::MutexLock lock(&mutex_);
-  return ++barrier_requested_;
+  ++barrier_requested_;
+  if (paused_) barrier_refused_ = barrier_requested_;
+  return barrier_requested_;
 }
 
 bool VolumeReplicator::AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout) {
@@ -416,6 +425,12 @@ bool VolumeReplicator::AwaitBarrier(uint64_t barrier, bool published, absl::Dura
 absl::Status VolumeReplicator::BarrierRefusal(uint64_t barrier) const {
   absl::MutexLock lock(&mutex_);
   if (barrier_refused_ < barrier || barrier_passed_ >= barrier) return absl::OkStatus();
+  if (paused_) {
+    return absl::FailedPreconditionError(fmt::format(
+        "volume '{}' is paused: its claim is gone, and its data is about to be deleted at the primary; DR keeps it as "
+        "it was",
+        name_));
+  }
   return absl::FailedPreconditionError(
       fmt::format("volume '{}' is held back by a guard{}", name_,
                   status_.guard.has_value() ? ": " + status_.guard->reason : "; it goes on by now: try again"));
@@ -431,6 +446,13 @@ ReplicatorStatus VolumeReplicator::Status() const {
   if (!status.complete) oldest = created_;
   status.lag_seconds = oldest.has_value() ? std::max(0.0, absl::ToDoubleSeconds(clock_.Monotonic() - *oldest)) : 0.0;
   status.dirty_paths = dirty_.size();
+  if (paused_) {
+    status.state = ReplicationState::kPaused;
+    status.error.clear();
+    status.guard.reset();
+    status.lag_seconds = 0;
+    return status;
+  }
   if (status.error.empty()) status.error = std::string(MessageOf(coverage_));
   if (!status.guard.has_value()) return status;
   status.state = ReplicationState::kGuarded;

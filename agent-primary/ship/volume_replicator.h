@@ -22,7 +22,7 @@
 
 namespace understudy::primary {
 
-enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kError };
+enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kPaused, kError };
 [[nodiscard]] std::string_view ToString(ReplicationState state);
 
 struct ReplicatorOptions {
@@ -75,6 +75,7 @@ class VolumeReplicator {
   // Captures everything that is due and waits for its acknowledgement. An error is also kept for the status; the next
   // run is put off. FAILED_PRECONDITION with held_back(): a guard holds the volume back; the session goes on.
   [[nodiscard]] absl::Status Run(model::ReplicaSink& sink, std::stop_token stop);
+  // CANCELLED: `stop`, or the volume was paused.
   [[nodiscard]] bool held_back() const { return held_back_; }
   // The connection was lost: the volume has to be opened again.
   void ForgetSession();
@@ -84,13 +85,17 @@ class VolumeReplicator {
   // From time to time: what the replica's folder is known to show.
   void SetPublished(model::Sequence sequence);
 
+  // Nothing is captured until Resume; a run that is under way ends before its next operation. Barriers are refused.
+  void Pause();
+  void Resume();
+
   // Asks for a run that takes in everything that was hinted at before the call, and looks at every large file in any
   // case.
   [[nodiscard]] uint64_t RequestBarrier();
   // True once the barrier is passed, with `published` in the replica's folder too.
   [[nodiscard]] bool AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout);
 
-  // FAILED_PRECONDITION once a guard refused the barrier: it won't be passed.
+  // FAILED_PRECONDITION once a guard or a pause refused the barrier: it won't be passed.
   [[nodiscard]] absl::Status BarrierRefusal(uint64_t barrier) const;
 
   // Asks the lane to let what the guard of this kind (GuardFinding) holds back happen, up to `entries_gone` deletions.
@@ -163,6 +168,8 @@ class VolumeReplicator {
   absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;
+  std::stop_source run_ ABSL_GUARDED_BY(mutex_);  // the newest
   const absl::Duration created_;
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;

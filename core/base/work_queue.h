@@ -64,6 +64,13 @@ class WorkQueue {
     Release(key);
   }
 
+  // As Done, and the key comes again after `pause`; at once if it was added meanwhile.
+  void Later(const Key& key, int rank, absl::Duration pause) {
+    absl::MutexLock lock(&mutex_);
+    failures_.erase(key);
+    if (!Release(key)) Schedule(key, rank, clock_.Monotonic() + pause);
+  }
+
   // The key comes again after a pause, of at least `at_least`; at once if it was added meanwhile.
   void Failed(const Key& key, int rank, absl::Duration at_least = absl::ZeroDuration()) {
     absl::MutexLock lock(&mutex_);

@@ -101,7 +101,7 @@ void ApiProxy::Pass(const TestRequest& request, TestReply& reply) {
   if (IsWatch(request)) return Watch(Upstream(request, request.target), reply);
   const Mode mode = mode_;
   std::string target = request.target;
-  if (mode == Mode::kFirstPageOnly) target = std::regex_replace(target, std::regex("limit=[0-9]+"), "limit=2");
+  if (mode == Mode::kFirstPageOnly) target = std::regex_replace(target, std::regex("limit=[0-9]+"), "limit=6");
   absl::StatusOr<net::HttpResponse> answer = client_.Send(Upstream(request, target), stop_.get_token());
   if (!answer.ok()) return reply.BreakOff();
   if (const Change change = CurrentChange()) change(request, *answer);

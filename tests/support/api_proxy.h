@@ -22,7 +22,7 @@ class ApiProxy {
   enum class Mode {
     kPass,
     kEmptyLists,     // every list is complete and empty; a watch has expired
-    kFirstPageOnly,  // a list is its first two items, and says that this is all; a watch has expired
+    kFirstPageOnly,  // a list is its first six items, and says that this is all; a watch has expired
     kErrors,         // 500 for everything
     kSilent,         // nothing more is said: connections stay open, new ones are accepted
   };

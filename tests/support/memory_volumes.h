@@ -6,6 +6,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -39,6 +40,20 @@ class MemoryVolumes : public primary::VolumeActions {
   absl::Status Unregister(const std::string& name) override {
     absl::MutexLock lock(&mutex_);
     registered_.erase(name);
+    paused_.erase(name);
+    return absl::OkStatus();
+  }
+
+  absl::Status Pause(const std::string& name, const primary::VolumePlace& /*place*/) override {
+    absl::MutexLock lock(&mutex_);
+    if (registered_.contains(name)) paused_.insert(name);
+    changed_.SignalAll();
+    return absl::OkStatus();
+  }
+
+  absl::Status Resume(const std::string& name) override {
+    absl::MutexLock lock(&mutex_);
+    paused_.erase(name);
     return absl::OkStatus();
   }
 
@@ -50,16 +65,21 @@ class MemoryVolumes : public primary::VolumeActions {
     return absl::OkStatus();
   }
 
-  absl::Status SyncToBarrier(const std::string& name, std::stop_token stop) override {
+  absl::Status SyncToBarrier(const std::string& name, primary::BarrierWait& wait, std::stop_token stop) override {
     const std::stop_callback wake(stop, [this] {
       absl::MutexLock lock(&mutex_);
       changed_.SignalAll();
     });
     absl::MutexLock lock(&mutex_);
     ++syncs_[name];
-    while (slow_.contains(name) && !stop.stop_requested()) changed_.Wait(&mutex_);
+    if (std::exchange(wait.barrier, 1) == 0) ++barriers_[name];
+    while (patient_ && slow_.contains(name) && !paused_.contains(name) && !stop.stop_requested()) {
+      changed_.Wait(&mutex_);
+    }
     if (stop.stop_requested()) return absl::CancelledError("stopped");
     if (!registered_.contains(name)) return absl::NotFoundError("no volume " + name);
+    if (paused_.contains(name)) return absl::FailedPreconditionError(name + " is paused");
+    if (slow_.contains(name)) return absl::DeadlineExceededError(name + " isn't across yet");
     return absl::OkStatus();
   }
 
@@ -72,6 +92,21 @@ class MemoryVolumes : public primary::VolumeActions {
       slow_.erase(name);
     }
     changed_.SignalAll();
+  }
+  // Of an impatient one SyncToBarrier says at once that a slow volume isn't across.
+  void SetImpatient() {
+    absl::MutexLock lock(&mutex_);
+    patient_ = false;
+  }
+  [[nodiscard]] bool IsPaused(const std::string& name) const {
+    absl::MutexLock lock(&mutex_);
+    return paused_.contains(name);
+  }
+  // Barriers that were asked for.
+  [[nodiscard]] int Barriers(const std::string& name) const {
+    absl::MutexLock lock(&mutex_);
+    const auto found = barriers_.find(name);
+    return found == barriers_.end() ? 0 : found->second;
   }
   void SetMissing(const std::string& path, bool missing) {
     absl::MutexLock lock(&mutex_);
@@ -112,6 +147,9 @@ class MemoryVolumes : public primary::VolumeActions {
   std::map<std::string, std::string> discarded_ ABSL_GUARDED_BY(mutex_);
   absl::Status discard_error_ ABSL_GUARDED_BY(mutex_);
   int discard_calls_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::set<std::string> paused_ ABSL_GUARDED_BY(mutex_);
+  bool patient_ ABSL_GUARDED_BY(mutex_) = true;
+  std::map<std::string, int> barriers_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> slow_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> missing_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> syncs_ ABSL_GUARDED_BY(mutex_);

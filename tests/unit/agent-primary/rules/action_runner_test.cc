@@ -188,6 +188,66 @@ TEST_F(ActionRunnerTest, DeletionsDoNotWaitForTheDataOfOthers) {
   Expect("the deletion", [this] { return !catalog_.Has(ClaimKey("old")); });
 }
 
+TEST_F(ActionRunnerTest, VolumesThatTakeLongDoNotKeepTheWorkers) {
+  volumes_.SetImpatient();
+  Start();
+  for (const char* name : {"pv1", "pv2", "pv3"}) {  // as many as there are workers
+    volumes_.SetSlow(name, true);
+    runner_.OnEvent(VolumeEvent(EventType::kAdded, name));
+  }
+  Expect("all of them to be asked for",
+         [this] { return volumes_.Syncs("pv1") > 0 && volumes_.Syncs("pv2") > 0 && volumes_.Syncs("pv3") > 0; });
+  runner_.OnEvent(VolumeEvent(EventType::kAdded, "pv4"));
+  Expect("another volume", [this] { return catalog_.Has(VolumeKey("pv4")); });
+  Expect("the first to be asked for again", [this] { return volumes_.Syncs("pv1") > 3; });
+  runner_.OnEvent(VolumeEvent(EventType::kModified, "pv1"));
+  const int asked = volumes_.Syncs("pv1");
+  Expect("the new state to be waited for", [&] { return volumes_.Syncs("pv1") > asked + 1; });
+  EXPECT_EQ(runner_.Status().failures, 0U);
+  EXPECT_TRUE(runner_.Status().problems.empty());
+  for (const char* name : {"pv1", "pv2", "pv3"}) volumes_.SetSlow(name, false);
+  ExpectIdle();
+  EXPECT_TRUE(catalog_.Has(VolumeKey("pv1")));
+  EXPECT_EQ(volumes_.Barriers("pv1"), 1) << "what began to be waited for goes on, whatever becomes of the object";
+}
+
+// A PersistentVolume that is reclaimed when its claim (uid c1) is gone.
+model::ObjectEvent ReclaimedEvent(const std::string& phase) {
+  model::ObjectEvent event = VolumeEvent(EventType::kModified, "pv1");
+  json object = json::parse(event.resource);
+  object["spec"]["persistentVolumeReclaimPolicy"] = "Delete";
+  object["spec"]["claimRef"] = {{"namespace", "shop"}, {"name", "db"}, {"uid", "c1"}};
+  object["status"] = {{"phase", phase}};
+  event.resource = object.dump();
+  return event;
+}
+
+TEST_F(ActionRunnerTest, AVolumeThatIsReclaimedIsPausedUntilItIsBoundAgainAndDiscardedWhenItIsDeleted) {
+  Start();
+  runner_.OnEvent(ReclaimedEvent("Bound"));
+  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1", "c1"));
+  ExpectIdle();
+  runner_.OnEvent(ClaimEvent(EventType::kDeleted, "db", "pv1", "earlier"));
+  EXPECT_FALSE(volumes_.IsPaused("pv1")) << "that of an earlier claim comes late";
+  model::ObjectEvent listed = ClaimEvent(EventType::kDeleted, "db", "pv1", "c1");
+  listed.concluded = true;
+  runner_.OnEvent(listed);
+  EXPECT_FALSE(volumes_.IsPaused("pv1")) << "a list may lie";
+  runner_.OnEvent(ClaimEvent(EventType::kDeleted, "db", "pv1", "c1"));
+  EXPECT_TRUE(volumes_.IsPaused("pv1"));
+  runner_.OnEvent(ReclaimedEvent("Bound"));
+  Expect("it to go on", [this] { return !volumes_.IsPaused("pv1"); });
+  ExpectIdle();
+  runner_.OnEvent(ReclaimedEvent("Released"));
+  EXPECT_TRUE(volumes_.IsPaused("pv1")) << "at once";
+  ExpectIdle();
+  EXPECT_TRUE(volumes_.IsPaused("pv1"));
+  EXPECT_TRUE(volumes_.Discarded().empty());
+  runner_.OnEvent(VolumeEvent(EventType::kDeleted, "pv1"));
+  ExpectIdle();
+  EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"pv1", "/replica/pv1"}}));
+}
+
 TEST_F(ActionRunnerTest, WhatIsDeletedAndMadeAgainEndsAsTheNewOne) {
   volumes_.SetSlow("pv1", true);
   Start();

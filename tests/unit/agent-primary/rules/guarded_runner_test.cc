@@ -79,6 +79,8 @@ class GuardedRunnerTest : public testing::Test {
                     ActionRunnerOptions{.workers = 3,
                                         .retry_first = absl::Milliseconds(1),
                                         .retry_longest = absl::Milliseconds(5),
+                                        .reconcile_interval = reconcile_interval_,
+                                        .lookup = [this](const ObjectKey& key) { return LookUp(key); },
                                         .keeper = keeper_.get(),
                                         .observer = &observer_});
     thread_ = std::jthread([this](std::stop_token stop) { runner_->Run(stop); });
@@ -133,6 +135,33 @@ class GuardedRunnerTest : public testing::Test {
     for (int i = 0; i < kVolumes; ++i) count += catalog_.Has(VolumeKey(i)) ? 1 : 0;
     return count;
   }
+  int ClaimsInCatalog() {
+    int count = 0;
+    for (int i = 0; i < kVolumes; ++i) count += catalog_.Has(ClaimKey(i)) ? 1 : 0;
+    return count;
+  }
+  // Everything is there when it is asked for by name.
+  void SetAllThere() {
+    for (int i = 0; i < kVolumes; ++i) {
+      SetThere(VolumeKey(i), VolumeEvent(EventType::kAdded, i).resource);
+      SetThere(ClaimKey(i), ClaimEvent(EventType::kAdded, i).resource);
+    }
+  }
+  void SetThere(const ObjectKey& key, const std::string& resource) {
+    absl::MutexLock lock(&mutex_);
+    there_[key] = resource;
+  }
+  void SetLookupError(const absl::Status& error) {
+    absl::MutexLock lock(&mutex_);
+    lookup_error_ = error;
+  }
+  absl::StatusOr<std::string> LookUp(const ObjectKey& key) {
+    absl::MutexLock lock(&mutex_);
+    if (!lookup_error_.ok()) return lookup_error_;
+    const auto found = there_.find(key);
+    if (found == there_.end()) return absl::NotFoundError(ToString(key));
+    return found->second;
+  }
   void SetCluster(absl::StatusOr<std::string> cluster) {
     absl::MutexLock lock(&mutex_);
     cluster_ = std::move(cluster);
@@ -148,6 +177,9 @@ class GuardedRunnerTest : public testing::Test {
   tests::MemoryCatalog catalog_;
   absl::Mutex mutex_;
   absl::StatusOr<std::string> cluster_ ABSL_GUARDED_BY(mutex_) = "c1";
+  std::map<ObjectKey, std::string> there_ ABSL_GUARDED_BY(mutex_);  // when it is looked up
+  absl::Status lookup_error_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration reconcile_interval_ = absl::Minutes(10);
   std::unique_ptr<ObjectKeeper> keeper_;
   std::optional<ActionRunner> runner_;
   std::jthread thread_;
@@ -159,6 +191,136 @@ TEST_F(GuardedRunnerTest, AnEmptyListDeletesNothing) {
   ExpectHeld("objects:PersistentVolumeClaim", kVolumes);
   EXPECT_EQ(VolumesInCatalog(), kVolumes);
   EXPECT_THAT(volumes_.Registered(), SizeIs(kVolumes)) << "they go on being replicated";
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, AListThatLacksWhatIsThereDeletesNothing) {
+  SetAllThere();
+  ListOnly(kVolumes - 2);
+  const auto is_doubted = [&] {
+    return runner_->Doubts(ObjectKind::kPersistentVolume) && runner_->Doubts(ObjectKind::kPersistentVolumeClaim);
+  };
+  Expect("both lists to be doubted", is_doubted);
+  ExpectIdle();
+  Synced(kVolumes - 2);
+  Expect("it to be told when a new list lacks it, too", [&] { return runner_->Status().doubts.size() == 2; });
+  EXPECT_THAT(runner_->Status().doubts, testing::Contains(testing::HasSubstr("pv6, which is there")));
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+  EXPECT_EQ(ClaimsInCatalog(), kVolumes);
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+  EXPECT_THAT(volumes_.Registered(), SizeIs(kVolumes));
+  Synced(kVolumes);
+  Expect("the doubts to end", [&] { return runner_->Status().doubts.empty() && !is_doubted(); });
+}
+
+TEST_F(GuardedRunnerTest, WhatAnotherPutIntoTheCatalogStaysAlthoughNoListShowsIt) {
+  const int other = kVolumes;
+  SetThere(VolumeKey(other), VolumeEvent(EventType::kAdded, other).resource);
+  ASSERT_EQ(catalog_.Put({.key = VolumeKey(other),
+                          .uid = "u",
+                          .resource = VolumeEvent(EventType::kAdded, other).resource,
+                          .volume = VolumeKey(other).name,
+                          .replica_path = "/r",
+                          .server = "nfs1",
+                          .observed_at = {}}),
+            absl::OkStatus());
+  std::set<ObjectKey> claims;
+  for (int i = 0; i < kVolumes; ++i) claims.insert(ClaimKey(i));
+  runner_->OnSynced(ObjectKind::kPersistentVolumeClaim, claims);
+  Expect("it to be looked for", [&] { return runner_->Doubts(ObjectKind::kPersistentVolume); });
+  ExpectIdle();
+  EXPECT_TRUE(catalog_.Has(VolumeKey(other)));
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, WhatCannotBeLookedUpStaysUntilItCan) {
+  SetLookupError(absl::UnavailableError("no answer"));
+  ListOnly(kVolumes - 2);
+  Expect("it to be tried again", [&] { return runner_->Status().failures > 20; });
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+  EXPECT_EQ(ClaimsInCatalog(), kVolumes);
+  SetLookupError(absl::OkStatus());
+  Expect("the deletions", [&] { return VolumesInCatalog() == kVolumes - 2; });
+}
+
+TEST_F(GuardedRunnerTest, WhatTheCatalogLostIsPutAgainWithoutANewList) {
+  SetAllThere();
+  reconcile_interval_ = absl::Milliseconds(10);
+  Restart();
+  for (int i = 0; i < kVolumes; ++i) {
+    runner_->OnEvent(VolumeEvent(EventType::kAdded, i));
+    runner_->OnEvent(ClaimEvent(EventType::kAdded, i));
+  }
+  Synced(kVolumes);
+  ExpectIdle();
+  catalog_.Forget();
+  Expect("all of it to be back", [&] { return VolumesInCatalog() == kVolumes && ClaimsInCatalog() == kVolumes; });
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, DataThatWasToBeDiscardedWhenTheAgentEndedIsDiscardedByTheNext) {
+  volumes_.SetDiscardError(absl::UnavailableError("DR is away"));
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, kVolumes - 1));
+  Expect("DR to be asked", [&] { return volumes_.DiscardCalls() > 0; });
+  EXPECT_EQ(VolumesInCatalog(), kVolumes - 1);
+  Restart();
+  volumes_.SetDiscardError(absl::OkStatus());
+  Synced(kVolumes - 1);
+  Expect("the data to go", [&] { return volumes_.Discarded().contains("pv7"); });
+  ExpectIdle();
+  EXPECT_THAT(volumes_.Discarded(), SizeIs(1));
+  EXPECT_THAT(keeper_->Approved(ObjectKind::kPersistentVolume), IsEmpty());
+}
+
+TEST_F(GuardedRunnerTest, DataOfAVolumeThatIsBackIsNotDiscardedByTheNextAgent) {
+  volumes_.SetDiscardError(absl::UnavailableError("DR is away"));
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, kVolumes - 1));
+  Expect("DR to be asked", [&] { return volumes_.DiscardCalls() > 0; });
+  Restart();
+  volumes_.SetDiscardError(absl::OkStatus());
+  runner_->OnEvent(VolumeEvent(EventType::kAdded, kVolumes - 1));
+  Synced(kVolumes);
+  ExpectIdle();
+  Expect("the comparison", [&] { return runner_->Status().reconciled; });
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+  EXPECT_EQ(VolumesInCatalog(), kVolumes);
+}
+
+// A PersistentVolume of the name of another, with its data elsewhere.
+ObjectEvent MadeAnew(int i) {
+  ObjectEvent event = VolumeEvent(EventType::kAdded, i);
+  event.resource = R"({"metadata":{"uid":"anew"},"spec":{"nfs":{"server":"nfs1","path":"/export/elsewhere"}}})";
+  return event;
+}
+
+TEST_F(GuardedRunnerTest, AVolumeThatWasMadeAnewElsewhereWhileNobodyWatchedTakesTheNameOver) {
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, 0, /*concluded=*/true));
+  runner_->OnEvent(MadeAnew(0));
+  ExpectIdle();
+  EXPECT_EQ(catalog_.Find(VolumeKey(0))->uid, "anew");
+  EXPECT_EQ(volumes_.Registered()["pv0"], "/export/elsewhere");
+  EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"pv0", "/replica/pv0"}}));
+}
+
+TEST_F(GuardedRunnerTest, SoItDoesWhenTheAgentWasDownMeanwhile) {
+  Restart();
+  runner_->OnEvent(MadeAnew(0));
+  for (int i = 1; i < kVolumes; ++i) runner_->OnEvent(VolumeEvent(EventType::kAdded, i));
+  for (int i = 0; i < kVolumes; ++i) runner_->OnEvent(ClaimEvent(EventType::kAdded, i));
+  Synced(kVolumes);
+  ExpectIdle();
+  EXPECT_EQ(catalog_.Find(VolumeKey(0))->uid, "anew");
+  EXPECT_EQ(volumes_.Registered()["pv0"], "/export/elsewhere");
+  EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"pv0", "/replica/pv0"}}));
+}
+
+TEST_F(GuardedRunnerTest, AVolumeThatWasMadeAnewAtItsPlaceKeepsItsReplica) {
+  ObjectEvent anew = VolumeEvent(EventType::kAdded, 0);
+  anew.resource = R"({"metadata":{"uid":"anew"},"spec":{"nfs":{"server":"nfs1","path":"/export/pv0"}}})";
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, 0, /*concluded=*/true));
+  runner_->OnEvent(anew);
+  ExpectIdle();
+  EXPECT_EQ(catalog_.Find(VolumeKey(0))->uid, "anew");
   EXPECT_THAT(volumes_.Discarded(), IsEmpty());
 }
 

@@ -41,6 +41,18 @@ TEST(ObjectGuardTest, WhatWentMoreThanAnHourAgoIsForgotten) {
   EXPECT_FALSE(JudgeLoss(kLimits, counts, {.at_dr = 10, .gone = 1}, 62 * kMinute));
 }
 
+TEST(ObjectGuardTest, WhatIsHeldBackIsComparedWithWhatThereWasHoweverLongAgo) {
+  GuardRecord counts;
+  const auto hold = JudgeLoss(kLimits, counts, {.at_dr = 20, .gone = 11}, 0);
+  ASSERT_TRUE(hold);
+  GuardRecord aged;
+  EXPECT_FALSE(JudgeLoss(kLimits, aged, {.at_dr = 12, .gone = 3}, 62 * kMinute));
+  const auto still = JudgeLoss(kLimits, counts, {.at_dr = 12, .gone = 3, .held_before = hold->before}, 62 * kMinute);
+  ASSERT_TRUE(still);
+  EXPECT_EQ(still->before, 20U);
+  EXPECT_EQ(still->gone, 11U);
+}
+
 TEST(ObjectGuardTest, AnEmptyListIsHeldHoweverFewObjectsThereWere) {
   GuardRecord counts;
   EXPECT_TRUE(JudgeLoss(kLimits, counts, {.at_dr = 1, .gone = 1, .list_is_empty = true}, 0));

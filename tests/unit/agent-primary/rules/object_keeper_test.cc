@@ -88,6 +88,49 @@ TEST_F(ObjectKeeperTest, WhatIsHeldIsHeldAfterARestartToo) {
   EXPECT_EQ(*keeper_->Admit(Gone(1)), false);
 }
 
+TEST_F(ObjectKeeperTest, TimeAloneReleasesNothing) {
+  SetAtDr(8);
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(*keeper_->Admit(Gone(i)), true);
+  EXPECT_EQ(*keeper_->Admit(Gone(4)), false);
+  EXPECT_EQ(*keeper_->Admit(Gone(5)), false);
+  for (const bool restarted : {false, true}) {
+    clock_.Advance(absl::Minutes(62));
+    if (restarted) Reopen();
+    keeper_->SetAtDr(kVolume, {Gone(4).key, Gone(5).key, Gone(6).key, Gone(7).key});
+    const auto admitted = keeper_->AdmitMissing(kVolume, {Gone(4), Gone(5)}, /*list_is_empty=*/false);
+    ASSERT_TRUE(admitted.ok()) << admitted.status();
+    EXPECT_THAT(*admitted, IsEmpty());
+    ASSERT_THAT(keeper_->Reports(), SizeIs(1));
+    EXPECT_EQ(keeper_->Reports()[0].before, 8U);
+  }
+  EXPECT_EQ(*keeper_->Admit(Gone(5)), false);
+  ASSERT_TRUE(keeper_->Approve("objects:PersistentVolume", 2).ok());
+  EXPECT_EQ(*keeper_->Admit(Gone(6)), true) << "what is left is the new measure";
+}
+
+TEST_F(ObjectKeeperTest, ThatAnObjectIsNotAtDrIsBelievedOfItsKindAndForAWhile) {
+  EXPECT_FALSE(keeper_->KnowsWhetherAtDr(Gone(0).key));
+  SetAtDr(1);
+  EXPECT_TRUE(keeper_->KnowsWhetherAtDr(Gone(0).key));
+  EXPECT_TRUE(keeper_->KnowsWhetherAtDr(Gone(77).key));
+  EXPECT_FALSE(keeper_->KnowsWhetherAtDr({ObjectKind::kPersistentVolumeClaim, "shop", "db"}));
+  clock_.Advance(absl::Minutes(2));
+  EXPECT_TRUE(keeper_->KnowsWhetherAtDr(Gone(0).key));
+  EXPECT_FALSE(keeper_->KnowsWhetherAtDr(Gone(77).key)) << "somebody else may have put it there";
+}
+
+TEST_F(ObjectKeeperTest, WhatIsBeingRemovedIsRememberedUntilItIsDone) {
+  SetAtDr(4);
+  EXPECT_EQ(*keeper_->Admit(Gone(0)), true);
+  ASSERT_EQ(keeper_->NoteRemoving(Gone(0)), absl::OkStatus());
+  Reopen();
+  EXPECT_EQ(keeper_->Approved(kVolume), AllGone(1));
+  EXPECT_THAT(AdmitMissing(1, /*list_is_empty=*/true), SizeIs(1)) << "it was admitted before";
+  keeper_->NoteRemoved(Gone(0).key);
+  Reopen();
+  EXPECT_THAT(keeper_->Approved(kVolume), IsEmpty());
+}
+
 TEST_F(ObjectKeeperTest, AHoldEndsWhenTheObjectsAreBack) {
   SetAtDr(4);
   EXPECT_THAT(AdmitMissing(4, true), IsEmpty());

@@ -74,6 +74,35 @@ TEST(DecideTest, DeletionsOfAllKindsAreTakenAndWhatIsBeingDeletedIsLeft) {
   EXPECT_EQ(Decide(Event(EventType::kModified, ObjectKind::kPersistentVolume, object)).kind, Action::Kind::kIgnore);
 }
 
+TEST(DecideTest, AVolumeWhoseDataGoesWithItsClaimIsPausedWhenThatIsGone) {
+  const auto decide = [](const std::string& policy, const std::string& phase, bool being_deleted = false) {
+    json object = Object({{"nfs", {{"server", "nfs1"}, {"path", "/export/a"}}},
+                          {"persistentVolumeReclaimPolicy", policy},
+                          {"claimRef", {{"uid", "c1"}}}},
+                         {{"phase", phase}});
+    if (being_deleted) object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+    return Decide(Event(EventType::kModified, ObjectKind::kPersistentVolume, object));
+  };
+  for (const char* phase : {"Released", "Failed"}) {
+    for (const bool being_deleted : {false, true}) {
+      const Action action = decide("Delete", phase, being_deleted);
+      EXPECT_EQ(action.kind, Action::Kind::kPauseVolume);
+      EXPECT_EQ(action.volume, "x");
+      EXPECT_EQ(action.source, (NfsSource{"nfs1", "/export/a"}));
+    }
+    const Action kept = decide("Retain", phase);
+    EXPECT_EQ(kept.kind, Action::Kind::kSyncVolume);
+    EXPECT_TRUE(kept.is_released);
+    EXPECT_EQ(kept.claim_uid, "");
+  }
+  for (const char* phase : {"Bound", "Available"}) {
+    const Action bound = decide("Delete", phase);
+    EXPECT_EQ(bound.kind, Action::Kind::kSyncVolume);
+    EXPECT_FALSE(bound.is_released);
+    EXPECT_EQ(bound.claim_uid, "c1");
+  }
+}
+
 json Content(const std::string& handle, bool ready = true) {
   return Object({{"driver", "nfs.csi.k8s.io"}}, {{"readyToUse", ready}, {"snapshotHandle", handle}});
 }
@@ -85,6 +114,18 @@ TEST(DecideTest, TheFolderOfASnapshotsArchiveIsReplicatedAsTheVolumeOfItsContent
   EXPECT_EQ(action.volume, "x");
   EXPECT_EQ(action.source, (NfsSource{"nfs1", "/export/snap-1"}));
   EXPECT_EQ(DataKeyOf(action), (model::ObjectKey{ObjectKind::kVolumeSnapshotContent, "", "x"}));
+}
+
+TEST(DecideTest, AContentWhoseArchiveGoesWithItIsPausedWhenItIsBeingDeleted) {
+  json object = Content("nfs1#export#snap-1#snap-1#pvc-1");
+  object["spec"]["deletionPolicy"] = "Delete";
+  const auto decide = [&] { return Decide(Event(EventType::kModified, ObjectKind::kVolumeSnapshotContent, object)); };
+  EXPECT_EQ(decide().kind, Action::Kind::kSyncVolume);
+  object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z";
+  EXPECT_EQ(decide().kind, Action::Kind::kPauseVolume);
+  EXPECT_EQ(decide().source, (NfsSource{"nfs1", "/export/snap-1"}));
+  object["spec"]["deletionPolicy"] = "Retain";
+  EXPECT_EQ(decide().kind, Action::Kind::kIgnore);
 }
 
 TEST(DecideTest, AReadySnapshotFollowsItsContent) {

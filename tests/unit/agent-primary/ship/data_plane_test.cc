@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -12,6 +13,8 @@
 
 #include "agent-primary/index/volume_index.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/wait.h"
+#include "tests/unit/agent-primary/ship/agreeing_sink.h"
 
 namespace understudy::primary {
 namespace {
@@ -33,10 +36,11 @@ class DataPlaneTest : public testing::Test {
       if (meanwhile_) meanwhile_();
       return answer_;
     };
-    const auto nobody_there = [](const auto&, const auto&) -> absl::StatusOr<std::unique_ptr<model::ReplicaSink>> {
-      return absl::UnavailableError("DR is away");
+    const auto connect = [this](const auto&, const auto&) -> absl::StatusOr<std::unique_ptr<model::ReplicaSink>> {
+      if (!dr_is_there_) return absl::UnavailableError("DR is away");
+      return std::make_unique<AgreeingSink>();
     };
-    auto plane = DataPlane::Start(options, nobody_there, Clock::System());
+    auto plane = DataPlane::Start(options, connect, Clock::System());
     ASSERT_TRUE(plane.ok()) << plane.status();
     plane_ = *std::move(plane);
   }
@@ -56,6 +60,7 @@ class DataPlaneTest : public testing::Test {
   std::vector<std::string> asked_;
   absl::Status answer_;
   std::function<void()> meanwhile_;  // while DR is asked
+  std::atomic<bool> dr_is_there_ = false;
   std::unique_ptr<DataPlane> plane_;
 };
 
@@ -104,6 +109,49 @@ TEST_F(DataPlaneTest, WhoWaitsForABarrierIsToldAtOnceHowTheVolumeIs) {
   EXPECT_TRUE(absl::IsCancelled(synced)) << synced;
   EXPECT_EQ(told, "pv1");
   EXPECT_LT(Clock::System().Monotonic() - began, absl::Seconds(1)) << "a second is the time between two reports";
+}
+
+TEST_F(DataPlaneTest, AVolumeThatCannotReplicateGivesWhoWaitsBackAndTheWaitGoesOnLater) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  BarrierWait wait;
+  EXPECT_TRUE(absl::IsUnavailable(plane_->SyncToBarrier("pv1", wait, {})));
+  const uint64_t barrier = wait.barrier;
+  dr_is_there_ = true;
+  EXPECT_TRUE(
+      tests::WaitForOk("the barrier", absl::Seconds(30), [&] { return plane_->SyncToBarrier("pv1", wait, {}); }).ok());
+  EXPECT_EQ(wait.barrier, barrier);
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  EXPECT_TRUE(tests::WaitForOk("one of the volume as it is now", absl::Seconds(30), [&] {
+                return plane_->SyncToBarrier("pv1", wait, {});
+              }).ok());
+}
+
+TEST_F(DataPlaneTest, APausedVolumeIsShownAndRefusesBarriersUntilItGoesOn) {
+  dr_is_there_ = true;
+  EXPECT_TRUE(plane_->Pause("pv1", Place()).ok());
+  EXPECT_TRUE(plane_->Report().empty()) << "it was never replicated";
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Pause("pv1", Place()).ok());
+  BarrierWait wait;
+  EXPECT_TRUE(absl::IsFailedPrecondition(plane_->SyncToBarrier("pv1", wait, {})));
+  ASSERT_EQ(plane_->Report().size(), 1U);
+  EXPECT_EQ(plane_->Report()[0].status.state, ReplicationState::kPaused);
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  EXPECT_EQ(plane_->Report()[0].status.state, ReplicationState::kPaused) << "the control plane asks for it";
+  ASSERT_TRUE(plane_->Resume("pv1").ok());
+  EXPECT_TRUE(
+      tests::WaitForOk("the barrier", absl::Seconds(30), [&] { return plane_->SyncToBarrier("pv1", wait, {}); }).ok());
+}
+
+TEST_F(DataPlaneTest, AnAgentThatStartsAnewShowsWhatWasReplicatedAsPaused) {
+  WriteIndex("id1", 3);
+  ASSERT_TRUE(plane_->Pause("pv1", Place()).ok());
+  ASSERT_EQ(plane_->Report().size(), 1U);
+  EXPECT_EQ(plane_->Report()[0].status.state, ReplicationState::kPaused);
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
+  EXPECT_EQ(asked_, std::vector<std::string>{"pv1 /replica/pv1 id1 3"});
 }
 
 TEST_F(DataPlaneTest, ADamagedIndexNamesNoReplica) {

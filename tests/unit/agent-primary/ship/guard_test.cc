@@ -18,56 +18,11 @@
 #include "tests/support/churn.h"
 #include "tests/support/memory_sink.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent-primary/ship/agreeing_sink.h"
 #include "tests/unit/agent-primary/ship/run_to_barrier.h"
 
 namespace understudy::primary {
 namespace {
-
-// Takes whatever it gets, and keeps nothing of it.
-class AgreeingSink : public model::ReplicaSink {
- public:
-  absl::StatusOr<model::ReplicaState> Open(const model::VolumeSpec&) override {
-    model::ReplicaState state;
-    state.replica_id = "replica";
-    state.sequence = sequence_;
-    return state;
-  }
-  absl::Status Submit(const model::Commit&) override {
-    ++sequence_;
-    return absl::OkStatus();
-  }
-  model::Sequence Published(const model::VolumeName&) override { return sequence_; }
-  absl::Status Inventory(const model::VolumeName&, bool,
-                         const std::function<absl::Status(model::InventoryEntry)>&) override {
-    return absl::OkStatus();
-  }
-  absl::Status StageBegin(const model::VolumeName&, model::Slot, const std::string&, uint64_t,
-                          const std::string&) override {
-    return absl::UnimplementedError("no content here");
-  }
-  absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(const model::VolumeName&, model::Slot,
-                                                                const std::string&, uint64_t,
-                                                                const std::string&) override {
-    return absl::UnimplementedError("no content here");
-  }
-  absl::Status StageData(const model::VolumeName&, model::Slot, uint64_t, std::string_view) override {
-    return absl::UnimplementedError("no content here");
-  }
-  absl::Status StageHole(const model::VolumeName&, model::Slot, uint64_t, uint64_t) override {
-    return absl::UnimplementedError("no content here");
-  }
-  absl::Status StageDelta(const model::VolumeName&, model::Slot, const model::SegmentDelta&) override {
-    return absl::UnimplementedError("no content here");
-  }
-  absl::Status StageEnd(const model::VolumeName&, model::Slot) override {
-    return absl::UnimplementedError("no content here");
-  }
-
-  [[nodiscard]] model::Sequence sequence() const { return sequence_; }
-
- private:
-  model::Sequence sequence_ = 0;
-};
 
 class LargeGuardTest : public ::testing::Test {
  protected:
@@ -146,6 +101,33 @@ TEST(GuardApprovalTest, IsForOneDeletionAndNotForTheNextOfItsSize) {
   ASSERT_TRUE(replicate().ok());
   change(kEntries - kGone, remove);
   EXPECT_TRUE(absl::IsFailedPrecondition(replicate()));
+}
+
+// A volume whose data somebody is about to delete.
+TEST(PausedVolumeTest, NothingOfItIsCapturedUntilItGoesOn) {
+  const tests::TempDir dir;
+  std::filesystem::create_directories(dir.File("web"));
+  for (const char* const name : {"web/a", "web/b"}) ASSERT_EQ(symlink("target", dir.File(name).c_str()), 0);
+  AgreeingSink sink;
+  const auto replicator =
+      VolumeReplicator::Open("web", dir.File("web"), "/dr/web", dir.File("web.db"),
+                             {.times = {absl::ZeroDuration(), absl::ZeroDuration()}}, Clock::System())
+          .value();
+  ASSERT_TRUE(ScanToBarrier(*replicator, sink, /*published=*/false).ok());
+  const model::Sequence before = sink.sequence();
+  replicator->Pause();
+  for (const char* const name : {"web/a", "web/b"}) ASSERT_EQ(unlink(dir.File(name).c_str()), 0);
+  replicator->OnOverflow();
+  const uint64_t barrier = replicator->RequestBarrier();
+  EXPECT_TRUE(replicator->Run(sink, {}).ok());
+  EXPECT_EQ(sink.sequence(), before);
+  EXPECT_TRUE(absl::IsFailedPrecondition(replicator->BarrierRefusal(barrier)));
+  EXPECT_EQ(replicator->NextRun(), std::nullopt);
+  EXPECT_EQ(ToString(replicator->Status().state), "paused");
+  EXPECT_EQ(replicator->Status().lag_seconds, 0);
+  replicator->Resume();
+  ASSERT_TRUE(ScanToBarrier(*replicator, sink, /*published=*/false).ok());
+  EXPECT_GT(sink.sequence(), before);
 }
 
 // Whatever happened to a volume, the plan that makes the replica equal to it leaves as many entries as it has.

@@ -1,0 +1,160 @@
+// The part of the action runner that brings data across, then its object into DR's catalog.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "agent-primary/rules/action_runner.h"
+#include "core/base/log.h"
+
+namespace understudy::primary {
+namespace {
+
+// Says that the data of a claim or a snapshot isn't across: no failure, its outcome wakes it.
+absl::Status WaitsFor(const model::ObjectKey& data) {
+  return absl::FailedPreconditionError(fmt::format("waits for {}", ToString(data)));
+}
+
+}  // namespace
+
+absl::StatusOr<ActionResult> ActionRunner::Execute(Action& action, std::stop_token stop) {
+  switch (action.kind) {
+    case Action::Kind::kSyncVolume:
+      RETURN_IF_ERROR(SyncVolume(action, stop));
+      return ActionResult::kDone;
+    case Action::Kind::kSyncClaim:
+      RETURN_IF_ERROR(SyncClaim(action, stop));
+      return ActionResult::kDone;
+    case Action::Kind::kPauseVolume:
+      RETURN_IF_ERROR(PauseVolume(action));
+      return ActionResult::kDone;
+    case Action::Kind::kDelete:
+      return Remove(action);
+    default:
+      AbortOnBrokenInvariant("an action to execute", __FILE__, __LINE__);
+  }
+}
+
+absl::Status ActionRunner::SyncVolume(Action& action, std::stop_token stop) {
+  const std::optional<VolumePlace> place = volumes_.Locate(action.source.server, action.source.path);
+  if (!place) {
+    spdlog::debug("{} is on {}:{}, which this pair doesn't protect", ToString(action.key), action.source.server,
+                  Printable(action.source.path));
+    SetVolume(DataKeyOf(action), {.source = action.source, .place = std::nullopt});
+    return absl::OkStatus();
+  }
+  const absl::Status across = BringAcross(action, *place, stop);
+  if (!across.ok() && !absl::IsCancelled(across) && !absl::IsDeadlineExceeded(across)) {
+    std::optional<Action> removal = PredecessorOf(action, *place);
+    return removal ? RemoveFirst(*std::move(removal), action) : across;
+  }
+  RETURN_IF_ERROR(across);
+  RETURN_IF_ERROR(Put(action, action.source, *place));
+  SetVolume(DataKeyOf(action), {.source = action.source, .place = place});
+  return absl::OkStatus();
+}
+
+absl::Status ActionRunner::BringAcross(Action& action, const VolumePlace& place, std::stop_token stop) {
+  RETURN_IF_ERROR(volumes_.Register(action.volume, place));
+  {
+    absl::MutexLock lock(&mutex_);
+    registered_[action.key] = {.uid = action.uid, .source = action.source, .claim_uid = action.claim_uid};
+  }
+  if (!action.is_released) RETURN_IF_ERROR(volumes_.Resume(action.volume));
+  return volumes_.SyncToBarrier(action.volume, action.barrier, stop);
+}
+
+std::optional<Action> ActionRunner::PredecessorOf(const Action& action, const VolumePlace& place) const {
+  absl::MutexLock lock(&mutex_);
+  for (const std::map<model::ObjectKey, Holder>* const holders : {&registered_, &in_catalog_}) {
+    const auto found = holders->find(action.key);
+    if (found == holders->end() || found->second.uid == action.uid) continue;
+    const Holder& holder = found->second;
+    const std::optional<VolumePlace> earlier = volumes_.Locate(holder.source.server, holder.source.path);
+    // The same place: the replica is taken over.
+    if (!earlier || earlier->path == place.path) continue;
+    return Action{.kind = Action::Kind::kDelete,
+                  .key = action.key,
+                  .uid = holder.uid,
+                  .volume = action.volume,
+                  .source = holder.source};
+  }
+  return std::nullopt;
+}
+
+absl::Status ActionRunner::RemoveFirst(Action removal, const Action& action) {
+  ASSIGN_OR_RETURN(const ActionResult admitted, AdmitRemoval(removal));
+  const std::string place = fmt::format("{}:{}", removal.source.server, Printable(removal.source.path));
+  if (admitted != ActionResult::kDone) {
+    return absl::UnavailableError(
+        fmt::format("the earlier one with its data at {} has to go first, and {}", place, removal.reason));
+  }
+  spdlog::info("{} was made anew, with its data elsewhere: the earlier one at {} goes first", ToString(removal.key),
+               place);
+  removal.admitted = true;
+  absl::MutexLock lock(&mutex_);
+  Work& work = work_.at(action.key);
+  if (!work.newest) work.newest = action;
+  if (!work.removal) work.removal = std::move(removal);
+  return absl::UnavailableError(fmt::format("the earlier one with its data at {} goes first", place));
+}
+
+absl::Status ActionRunner::PauseVolume(const Action& action) {
+  const std::optional<VolumePlace> place = volumes_.Locate(action.source.server, action.source.path);
+  return place ? volumes_.Pause(action.volume, *place) : absl::OkStatus();
+}
+
+// A claim that was seen to go: who reclaims its volume is told of that no earlier than this.
+void ActionRunner::PauseVolumeOfClaim(const Action& deletion) {
+  if (deletion.key.kind != model::ObjectKind::kPersistentVolumeClaim || deletion.uid.empty()) return;
+  Action pause{.kind = Action::Kind::kPauseVolume, .key = DataKeyOf(deletion), .volume = deletion.volume};
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto volume = registered_.find(pause.key);
+    if (volume == registered_.end() || volume->second.claim_uid != deletion.uid) return;
+    pause.source = volume->second.source;
+  }
+  if (const absl::Status paused = PauseVolume(pause); !paused.ok()) spdlog::debug("{}", MessageOf(paused));
+}
+
+absl::Status ActionRunner::SyncClaim(Action& action, std::stop_token stop) {
+  Volume volume;
+  {
+    absl::MutexLock lock(&mutex_);
+    const model::ObjectKey data = DataKeyOf(action);
+    const auto known = known_volumes_.find(data);
+    if (known == known_volumes_.end()) {
+      waiting_[data].insert(action.key);
+      return WaitsFor(data);
+    }
+    volume = known->second;
+  }
+  if (!volume.place) return absl::OkStatus();
+  RETURN_IF_ERROR(volumes_.SyncToBarrier(action.volume, action.barrier, stop));
+  return Put(action, volume.source, *volume.place);
+}
+
+absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
+  RETURN_IF_ERROR(catalog_.Put({.key = action.key,
+                                .uid = action.uid,
+                                .resource = action.resource,
+                                .volume = action.volume,
+                                .replica_path = place.replica_path,
+                                .server = source.server,
+                                .observed_at = action.observed_at}));
+  if (options_.keeper != nullptr) options_.keeper->NotePut(action.key);
+  absl::MutexLock lock(&mutex_);
+  ++counters_.put;
+  if (std::exchange(announced_[action.key], action.uid) == action.uid) return absl::OkStatus();
+  spdlog::info("{} is in DR's catalog volume={}", ToString(action.key), action.volume);
+  return absl::OkStatus();
+}
+
+void ActionRunner::SetVolume(const model::ObjectKey& data, Volume volume) {
+  absl::MutexLock lock(&mutex_);
+  known_volumes_[data] = std::move(volume);
+  const auto waiting = waiting_.find(data);
+  if (waiting == waiting_.end()) return;
+  for (const model::ObjectKey& claim : waiting->second) queue_.Add(claim, kClaimRank);
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,153 @@
+// How volumes end, and what doesn't end them, with real clusters and both agents: a provisioner that deletes the data
+// before the object, a PersistentVolume that is made anew elsewhere while nobody watches, a catalog that DR lost.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "tests/cluster/cluster_site.h"
+#include "tests/support/api_proxy.h"
+#include "tests/support/wait.h"
+
+namespace understudy::tests {
+namespace {
+
+using nlohmann::json;
+
+constexpr char kShop[] = "shop";
+constexpr char kVolumes[] = "/api/v1/persistentvolumes";
+constexpr char kClaims[] = "/api/v1/namespaces/shop/persistentvolumeclaims";
+constexpr int kFiles = 200;
+constexpr absl::Duration kPatience = absl::Minutes(3);
+
+class VolumeEndTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto made = ClusterSite::StartClusters({kShop});
+    ASSERT_TRUE(made.ok()) << made.status();
+    world_ = *std::move(made);
+    proxy_ = std::make_unique<ApiProxy>(world_->primary());
+    ASSERT_EQ(world_->StartAgents(
+                  {.namespaces = {kShop}, .primary_kubeconfig = proxy_->Kubeconfig(), .more_primary_settings = {}}),
+              absl::OkStatus());
+    for (const char* name : {"db", "web"}) ASSERT_EQ(world_->Create(kShop, name), absl::OkStatus());
+    ASSERT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
+  }
+  void Expect(const std::string& what, const std::function<bool()>& predicate) {
+    EXPECT_EQ(WaitFor(what, kPatience, predicate), absl::OkStatus())
+        << world_->site().Drctl({"status", "-o", "json"}).out << world_->site().primary().Err();
+  }
+  // Empty when there is no such volume.
+  std::string StateOf(const std::string& volume) {
+    const json document = world_->Drctl({"volumes", "list"});
+    for (const json& found : document.value("volumes", json::array())) {
+      if (found.at("name") == volume) return found.at("state");
+    }
+    return {};
+  }
+  // While the agent sees nothing of the cluster, which forgets meanwhile what it was.
+  void BehindItsBack(const std::function<void()>& change) {
+    proxy_->SetMode(ApiProxy::Mode::kErrors);
+    change();
+    ASSERT_EQ(world_->primary().Compact(), absl::OkStatus());
+    // The server answers from its memory; a new one remembers only what etcd does.
+    world_->primary().StopApi();
+    ASSERT_EQ(world_->primary().StartApi(), absl::OkStatus());
+    proxy_->SetMode(ApiProxy::Mode::kPass);
+  }
+  // Puts what DR's trash holds of the volume back into its place.
+  void RestoreFromTrash(const std::string& volume) {
+    std::string id;
+    Expect("the trash to hold it", [&] {
+      const json document = world_->Drctl({"trash", "list"});
+      for (const json& entry : document.value("trash", json::array())) {
+        if (entry.at("volume") == volume && entry.at("state") == "trashed") id = entry.at("id");
+      }
+      return !id.empty();
+    });
+    const ProcessResult restored = world_->site().Drctl({"trash", "restore", id});
+    EXPECT_EQ(restored.exit_code, 0) << restored.err;
+  }
+
+  std::unique_ptr<ClusterSite> world_;
+  std::unique_ptr<ApiProxy> proxy_;
+};
+
+TEST_F(VolumeEndTest, WhatAProvisionerDeletesBeforeTheVolumeIsWholeInTheTrash) {
+  Site& site = world_->site();
+  const std::string folder = site.Volume("pv-db");
+  for (int i = 0; i < kFiles; ++i) std::ofstream(fmt::format("{}/{}", folder, i)) << i;
+  ASSERT_EQ(site.Sync("pv-db"), absl::OkStatus());
+  const std::string volume = fmt::format("{}/pv-db", kVolumes);
+  // Kubernetes leaves the data to whom the annotation names.
+  ASSERT_TRUE(
+      world_->primary()
+          .MergePatch(volume, {{"metadata", {{"annotations", {{"pv.kubernetes.io/provisioned-by", "test/nfs"}}}}},
+                               {"spec", {{"persistentVolumeReclaimPolicy", "Delete"}}}})
+          .ok());
+  ASSERT_TRUE(world_->primary().Delete(fmt::format("{}/db", kClaims)).ok());
+  Expect("the volume to be paused", [&] { return StateOf("pv-db") == "paused"; });
+  EXPECT_EQ(site.Drctl({"volumes", "sync", "pv-db"}).exit_code, 5);
+
+  for (int i = 0; i < kFiles; ++i) std::filesystem::remove(fmt::format("{}/{}", folder, i));
+  std::filesystem::remove_all(folder);
+  ASSERT_EQ(site.Sync("pv-web"), absl::OkStatus());  // whatever was noticed before it has had its turn
+  EXPECT_TRUE(std::filesystem::exists(site.Replica("pv-db") + "/0"));
+  ASSERT_TRUE(world_->primary().Delete(volume).ok());
+  EXPECT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
+  RestoreFromTrash("pv-db");
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_TRUE(std::filesystem::exists(fmt::format("{}/{}", site.Replica("pv-db"), i))) << i;
+  }
+}
+
+TEST_F(VolumeEndTest, AVolumeThatWasMadeAnewElsewhereWhileNobodyWatchedIsSoAtDr) {
+  Site& site = world_->site();
+  BehindItsBack([&] {
+    json volume = *world_->primary().Get(fmt::format("{}/pv-db", kVolumes));
+    json claim = *world_->primary().Get(fmt::format("{}/db", kClaims));
+    ASSERT_EQ(world_->Delete(kShop, "db"), absl::OkStatus());
+    std::filesystem::create_directories(site.Volume("elsewhere"));
+    std::ofstream(site.Volume("elsewhere") + "/content") << "anew";
+    volume["spec"]["nfs"]["path"] = site.Volume("elsewhere");
+    volume["spec"]["claimRef"] = {{"namespace", kShop}, {"name", "db"}};
+    for (json* const object : {&volume, &claim}) {
+      (*object)["metadata"] = {{"name", object->at("metadata").at("name")}};
+      object->erase("status");
+    }
+    claim["metadata"]["labels"] = {{"step", "9"}};
+    ASSERT_TRUE(world_->primary().Post(kVolumes, volume).ok());
+    ASSERT_TRUE(world_->primary().Post(kClaims, claim).ok());
+  });
+  EXPECT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
+  EXPECT_EQ(site.Sync("pv-db"), absl::OkStatus());
+  EXPECT_TRUE(std::filesystem::exists(site.Replica("elsewhere") + "/content"));
+  EXPECT_FALSE(std::filesystem::exists(site.Replica("pv-db")));
+  RestoreFromTrash("pv-db");
+  EXPECT_TRUE(std::filesystem::exists(site.Replica("pv-db") + "/content"));
+}
+
+TEST_F(VolumeEndTest, ACatalogThatDrLostIsFilledAgain) {
+  Site& site = world_->site();
+  site.dr().Kill();
+  for (const char* suffix : {"", "-wal", "-shm"}) {
+    std::filesystem::remove(site.File(std::string("state-dr/catalog.db") + suffix));
+  }
+  ASSERT_EQ(site.StartDr(), absl::OkStatus());
+  const auto objects_in_catalog = [&] {
+    const json document = world_->Drctl({"status"});
+    const json pairs = document.value("pairs", json::array());
+    return pairs.empty() || !pairs[0].at("standby").is_object() ? -1 : pairs[0].at("standby").value("applied", -1);
+  };
+  Expect("the catalog to be empty", [&] { return objects_in_catalog() == 0; });
+  // No object has changed: only the comparison with a list can tell what is missing.
+  BehindItsBack([] {});
+  Expect("both volumes and claims", [&] { return objects_in_catalog() == 4; });
+  EXPECT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
+  EXPECT_TRUE(world_->DeletionsAtDr().empty());
+}
+
+}  // namespace
+}  // namespace understudy::tests
