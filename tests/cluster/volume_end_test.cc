@@ -57,8 +57,8 @@ class VolumeEndTest : public testing::Test {
     ASSERT_EQ(world_->primary().StartApi(), absl::OkStatus());
     proxy_->SetMode(ApiProxy::Mode::kPass);
   }
-  // Puts what DR's trash holds of the volume back into its place.
-  void RestoreFromTrash(const std::string& volume) {
+  // What DR's trash holds of the volume.
+  std::string IdInTrash(const std::string& volume) {
     std::string id;
     Expect("the trash to hold it", [&] {
       const json document = world_->Drctl({"trash", "list"});
@@ -67,8 +67,7 @@ class VolumeEndTest : public testing::Test {
       }
       return !id.empty();
     });
-    const ProcessResult restored = world_->site().Drctl({"trash", "restore", id});
-    EXPECT_EQ(restored.exit_code, 0) << restored.err;
+    return id;
   }
 
   std::unique_ptr<ClusterSite> world_;
@@ -97,7 +96,8 @@ TEST_F(VolumeEndTest, WhatAProvisionerDeletesBeforeTheVolumeIsWholeInTheTrash) {
   EXPECT_TRUE(std::filesystem::exists(site.Replica("pv-db") + "/0"));
   ASSERT_TRUE(world_->primary().Delete(volume).ok());
   EXPECT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
-  RestoreFromTrash("pv-db");
+  const ProcessResult restored = site.Drctl({"trash", "restore", IdInTrash("pv-db")});
+  ASSERT_EQ(restored.exit_code, 0) << restored.err;
   for (int i = 0; i < kFiles; ++i) {
     ASSERT_TRUE(std::filesystem::exists(fmt::format("{}/{}", site.Replica("pv-db"), i))) << i;
   }
@@ -125,8 +125,10 @@ TEST_F(VolumeEndTest, AVolumeThatWasMadeAnewElsewhereWhileNobodyWatchedIsSoAtDr)
   EXPECT_EQ(site.Sync("pv-db"), absl::OkStatus());
   EXPECT_TRUE(std::filesystem::exists(site.Replica("elsewhere") + "/content"));
   EXPECT_FALSE(std::filesystem::exists(site.Replica("pv-db")));
-  RestoreFromTrash("pv-db");
-  EXPECT_TRUE(std::filesystem::exists(site.Replica("pv-db") + "/content"));
+  // The agent's own folder is beside the export.
+  const std::filesystem::path exported = std::filesystem::path(site.Replica("pv-db")).parent_path();
+  const std::filesystem::path own = exported.parent_path() / ".understudy";
+  EXPECT_TRUE(std::filesystem::exists(own / "trash" / IdInTrash("pv-db") / "data/content")) << own;
 }
 
 TEST_F(VolumeEndTest, ACatalogThatDrLostIsFilledAgain) {
@@ -139,7 +141,9 @@ TEST_F(VolumeEndTest, ACatalogThatDrLostIsFilledAgain) {
   const auto objects_in_catalog = [&] {
     const json document = world_->Drctl({"status"});
     const json pairs = document.value("pairs", json::array());
-    return pairs.empty() || !pairs[0].at("standby").is_object() ? -1 : pairs[0].at("standby").value("applied", -1);
+    if (pairs.empty() || !pairs[0].at("standby").is_object()) return -1;
+    const json applied = pairs[0].at("standby").value("applied", json());  // null while it isn't known
+    return applied.is_number() ? applied.get<int>() : -1;
   };
   Expect("the catalog to be empty", [&] { return objects_in_catalog() == 0; });
   // No object has changed: only the comparison with a list can tell what is missing.

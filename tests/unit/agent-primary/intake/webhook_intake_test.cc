@@ -285,6 +285,8 @@ TEST_F(WebhookTest, WhatAWatchListsAfterARestartIsNotForwardedAgain) {
   };
   Start();
   tell("MODIFIED", "2");
+  const auto delivered = [&] { return log_->Newest(10)->events.at(0).forwarding == Forwarding::kDelivered; };
+  ASSERT_TRUE(tests::WaitFor("the delivery", absl::Seconds(30), delivered).ok());
   Stop();
   Start();
   tell("ADDED", "2");
