@@ -21,6 +21,8 @@ constexpr absl::Duration kLongestWait = absl::Seconds(15);
 // A calm pair needs a few runs, to open again, to compare, to capture, and some patience for what couldn't be
 // published.
 constexpr int kMaxCalmRuns = 12;
+// While the volume is restless.
+constexpr uint64_t kLooksBetweenChanges = 10;
 // Looking again at what was written a moment ago makes runs come one after the other.
 constexpr absl::Duration kCalmStep = absl::Seconds(2);
 
@@ -32,7 +34,8 @@ History::History(uint64_t seed, std::string folder)
       churn_(Volume(), seed, kMaxFileBytes),
       link_(seed + 1, Volume(), ledger_, [this] { ChangeVolume(2); }) {
   FaultySystem::BeforeLooks([this] {
-    if (restless_ == 0 || Below(1000) >= restless_) return;
+    if (restless_ == 0 || !OneIn(kLooksBetweenChanges)) return;
+    --restless_;
     Tell("the volume changes while it is looked at");
     link_.Disturbed();
     ChangeVolume(2);
@@ -110,7 +113,7 @@ void History::Brew() {
   };
   if (!OneIn(3)) arm(Half::kDr, "DR");
   if (OneIn(3)) arm(Half::kPrimary, "the primary");
-  restless_ = OneIn(4) ? 1 + Below(200) : 0;
+  restless_ = OneIn(4) ? 1 + Below(8) : 0;
   if (OneIn(10)) clock_.Jump(absl::Hours(static_cast<int64_t>(Below(200)) - 100));
   clock_.Advance(absl::Milliseconds(Below(OneIn(10) ? 10'000'000 : 2000)));
 }

@@ -72,7 +72,7 @@ class History {
   std::unique_ptr<primary::VolumeReplicator> replicator_;
   SimLink link_;
   std::optional<uint64_t> barrier_;
-  uint64_t restless_ = 0;  // of 1000 looks at an entry: the volume changes meanwhile
+  uint64_t restless_ = 0;  // how often the volume still changes while it is looked at
   bool changed_ = true;    // since the replicator was told last
 };
 

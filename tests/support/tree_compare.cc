@@ -87,8 +87,9 @@ class Comparison {
     ASSIGN_OR_RETURN(const os::Fd left, left_.OpenPath(a.path, O_RDONLY | O_NOATIME));
     ASSIGN_OR_RETURN(const os::Fd right, right_.OpenPath(b.path, O_RDONLY | O_NOATIME));
     for (uint64_t offset = 0; offset < a.stat.size; offset += kCompareStepBytes) {
-      ASSIGN_OR_RETURN(const std::string x, os::ReadAt(left.get(), offset, kCompareStepBytes));
-      ASSIGN_OR_RETURN(const std::string y, os::ReadAt(right.get(), offset, kCompareStepBytes));
+      const auto length = static_cast<size_t>(std::min<uint64_t>(kCompareStepBytes, a.stat.size - offset));
+      ASSIGN_OR_RETURN(const std::string x, os::ReadAt(left.get(), offset, length));
+      ASSIGN_OR_RETURN(const std::string y, os::ReadAt(right.get(), offset, length));
       if (x == y) continue;
       const size_t at = static_cast<size_t>(std::mismatch(x.begin(), x.end(), y.begin(), y.end()).first - x.begin());
       Say(a.path, fmt::format("content differs at byte {}", offset + at));
