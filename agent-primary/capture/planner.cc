@@ -112,12 +112,27 @@ class Planner {
     }
   }
 
-  // What is where it was although a folder above it moved away has to be taken out of that.
+  // What is where it was although a folder above it moved away has to be taken out of that; unless it is a new name of
+  // a file whose old one moved along (hard-linked copies that are rotated).
   void MoveOutOfMovedFolders() {
+    std::set<std::string> moved_along;
     for (PlannedEntry& entry : plan_.entries) {
       if (!entry.base.has_value() || entry.move_slot.has_value()) continue;
-      if (PathAfter(entry.base->path) != entry.path) entry.move_slot = Move(*entry.base, entry.path);
+      const std::string before = entry.base->path;
+      if (PathAfter(before) == entry.path) continue;
+      const std::string innermost = InnermostMoved(before);
+      const bool along = innermost != before && !detector_.IsGoneFromMoved(before, innermost);
+      if (IsFolder(entry.stat.kind) || !along) {
+        entry.move_slot = Move(*entry.base, entry.path);
+      } else {
+        moved_along.insert(before);
+        entry.base.reset();
+      }
     }
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.base.has_value()) moved_along.erase(entry.base->path);
+    }
+    for (const std::string& path : moved_along) continued_.erase(path);
   }
 
   // The names of each inode with several of them.

@@ -367,6 +367,29 @@ TEST_F(MirrorTest, FolderThatStaysWhileOneThatHasSomethingElseOfItsNameComes) {
   }
 }
 
+// Each turn's copy is of hard links under the same names, while the one before moves on.
+TEST_F(MirrorTest, HardLinkedCopiesThatAreRotated) {
+  const auto copy = [this](int number) { return fmt::format("{}/copy.{}", Volume(), number); };
+  const std::string content(400'000, 'x');  // more than travels inside a commit
+  std::filesystem::create_directories(copy(0) + "/sub");
+  for (const char* const name : {"/large", "/small", "/sub/large", "/sub/small"}) {
+    std::ofstream(copy(0) + name) << (std::string_view(name).ends_with("large") ? content : name) << name;
+  }
+  ScanAndExpectEqual("written");
+  const uint64_t sent = replicator_->Status().content_bytes_sent;
+  for (int turn = 1; turn <= 4; ++turn) {
+    for (int number = turn; number > 0; --number) std::filesystem::rename(copy(number - 1), copy(number));
+    std::filesystem::copy(copy(1), copy(0),
+                          std::filesystem::copy_options::recursive | std::filesystem::copy_options::create_hard_links);
+    if (turn == 3) {  // one that moved along is gone from where it moved to
+      std::filesystem::remove(copy(1) + "/sub/large");
+      std::filesystem::remove(copy(2) + "/small");
+    }
+    ASSERT_NO_FATAL_FAILURE(ScanAndExpectEqual(fmt::format("turn {}", turn)));
+  }
+  EXPECT_EQ(replicator_->Status().content_bytes_sent, sent);
+}
+
 // A name that went with a folder out of one that was renamed isn't one to link others to.
 TEST_F(MirrorTest, FolderMovedAndOneInItRemovedWhoseFileHasOtherNames) {
   std::filesystem::create_directories(Volume() + "/outer/inner");
