@@ -239,8 +239,9 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
 
 // Deletions that the catalog doesn't tell any more are old: nothing is to be remembered of them.
 void Follower::ForgetPurged() {
+  const auto listing = listing_;
   std::erase_if(brought_,
-                [this](const auto& item) { return item.second.manifest == 0 && item.second.listing != listing_; });
+                [listing](const auto& item) { return item.second.manifest == 0 && item.second.listing != listing; });
 }
 
 void Follower::NoteUntried() {

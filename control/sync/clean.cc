@@ -98,8 +98,9 @@ class Cleaner {
   std::vector<ObjectResult> SettleEarlier(const StalePlan& plan) const {
     std::vector<ObjectResult> results;
     for (const auto& [key, release] : volumes_) {
+      const model::ObjectKey& wanted = key;
       const bool planned = std::any_of(plan.objects.begin(), plan.objects.end(),
-                                       [&key](const StaleObject& object) { return object.key == key; });
+                                       [&wanted](const StaleObject& object) { return object.key == wanted; });
       if (planned) continue;
       const absl::Status at_primary = parts_.primary.Get(key).status();
       const absl::StatusOr<nlohmann::json> at_dr = parts_.dr.Get(key);
