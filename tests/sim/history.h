@@ -6,7 +6,8 @@
 //   3. nothing acknowledged is lost, neither by a crash nor for the next session;
 //   4. a message of an older session is refused;
 //   5. the primary asks for an inventory only when it can't know what DR holds;
-//   6. every kept undo record leads back to the state that it names, and the primary makes the sides equal again.
+//   6. once the faults end and nothing changes, no commit is refused, whatever the looks before saw;
+//   7. every kept undo record leads back to the state that it names, and the primary makes the sides equal again.
 #pragma once
 
 #include <memory>
