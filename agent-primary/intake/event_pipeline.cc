@@ -77,22 +77,22 @@ absl::StatusOr<EventPipeline::Accepted> EventPipeline::Accept(const model::Objec
   RETURN_IF_ERROR(appended.status());
   Count(event, EventSource::kWebhook, appended->repeated);
   absl::MutexLock lock(&mutex_);
-  ++accepted_;
-  accepted_more_.SignalAll();
+  ++to_look_for_;
+  more_to_look_for_.SignalAll();
   return Accepted{.repeated = appended->repeated};
 }
 
 void EventPipeline::Run(std::stop_token stop) {
   const std::stop_callback wake(stop, [this] {
     absl::MutexLock lock(&mutex_);
-    accepted_more_.SignalAll();
+    more_to_look_for_.SignalAll();
   });
   uint64_t told = 0;
   while (!stop.stop_requested()) {
     uint64_t seen = 0;
     {
       absl::MutexLock lock(&mutex_);
-      seen = accepted_;
+      seen = to_look_for_;
     }
     const absl::StatusOr<std::vector<LoggedEvent>> next = log_.NextToTell(told, kToldAtATime);
     if (!next.ok()) {
@@ -110,8 +110,8 @@ void EventPipeline::Run(std::stop_token stop) {
     }
     const absl::Duration longest = QueuesWait() ? kQueueRetry : absl::InfiniteDuration();
     absl::MutexLock lock(&mutex_);
-    if (next->empty() && accepted_ == seen && !stop.stop_requested()) {
-      accepted_more_.WaitWithTimeout(&mutex_, longest);
+    if (next->empty() && to_look_for_ == seen && !stop.stop_requested()) {
+      more_to_look_for_.WaitWithTimeout(&mutex_, longest);
     }
   }
 }
@@ -136,9 +136,15 @@ void EventPipeline::Forward(const model::ObjectEvent& event, const RuleMatch& ma
     if (step.id != 0) Note(log_.SetRule(step.id, match.names, Forwarding::kNone));
     return;
   }
-  absl::MutexLock lock(&forward_mutex_);
-  to_queue_.push_back({event, match.names, step});
-  FillQueues();
+  {
+    absl::MutexLock lock(&forward_mutex_);
+    to_queue_.push_back({event, match.names, step});
+    FillQueues();
+    if (to_queue_.empty()) return;
+  }
+  absl::MutexLock lock(&mutex_);
+  ++to_look_for_;  // Run tries again
+  more_to_look_for_.SignalAll();
 }
 
 // In order, so the first that can't be queued holds up the others. What is left is tried again with the next event, by

@@ -108,8 +108,8 @@ class EventPipeline : public EventSink {
   bool queue_works_ ABSL_GUARDED_BY(forward_mutex_) = true;
 
   mutable absl::Mutex mutex_;
-  absl::CondVar accepted_more_;
-  uint64_t accepted_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::CondVar more_to_look_for_;
+  uint64_t to_look_for_ ABSL_GUARDED_BY(mutex_) = 0;  // counts what Run is woken for
   bool log_works_ ABSL_GUARDED_BY(mutex_) = true;
   PipelineCounters counters_ ABSL_GUARDED_BY(mutex_);
 };

@@ -315,6 +315,18 @@ TEST_F(WebhookTest, WhatCannotBeQueuedIsForwardedWhenTheQueueIsMended) {
   EXPECT_EQ(json::parse(eda.Requests()[0].body)["event_id"], IdOf("ADDED", "pv1", "1"));
 }
 
+TEST_F(WebhookTest, WhatAWatchToldAndCouldNotBeQueuedNeedsNoFurtherEvent) {
+  tests::HttpTestServer eda([](const tests::TestRequest&, tests::TestReply& reply) { reply.Send(200, ""); });
+  forward_url_ = eda.Url() + "/endpoint";
+  Start();
+  auto database = store::Database::Open(dir_.File("forward.db"), {});
+  ASSERT_TRUE(database.ok() && database->Execute("ALTER TABLE waiting RENAME TO away").ok());
+  pipeline_->OnEvent(*kube::ParseEventJson(VolumeBody("ADDED", "pv1", "1").dump(), absl::Now()));
+  EXPECT_TRUE(eda.Requests().empty());
+  ASSERT_TRUE(database->Execute("ALTER TABLE away RENAME TO waiting").ok());
+  ASSERT_TRUE(tests::WaitFor("the delivery", absl::Seconds(30), [&] { return !eda.Requests().empty(); }).ok());
+}
+
 // The agent ends before the queue is mended.
 TEST_F(WebhookTest, WhatCouldNotBeQueuedIsForwardedAfterARestart) {
   tests::HttpTestServer eda([](const tests::TestRequest&, tests::TestReply& reply) { reply.Send(200, ""); });
