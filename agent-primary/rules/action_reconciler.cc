@@ -43,7 +43,7 @@ absl::Status ActionRunner::ListOwn(model::ObjectKind with_data, model::ObjectKin
   for (model::CatalogEntry& entry : all) {
     const std::optional<NfsSource> source = DataSourceOf(with_data, entry.resource);
     if (source && volumes_.Locate(source->server, source->path)) {
-      in_catalog[entry.key] = {.uid = entry.uid, .source = *source};
+      in_catalog[entry.key] = {.uid = entry.uid, .resource = entry.resource, .source = *source};
       mine.push_back(std::move(entry));
     } else {
       others.insert(entry.key.name);

@@ -41,8 +41,10 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
     }
   }
   Tell(replaced, ActionResult::kIgnored, kReplaced);
-  if (options_.keeper != nullptr && event.type != model::EventType::kDeleted) options_.keeper->NoteLive(event.key);
   Action action = Decide(event);
+  if (options_.keeper != nullptr && event.type != model::EventType::kDeleted) {
+    options_.keeper->NoteLive(event.key, action.uid);
+  }
   if (event.concluded && action.kind == Action::Kind::kDelete) {
     // One list's deletions are judged together, once all of it is known.
     absl::MutexLock lock(&mutex_);
@@ -53,7 +55,9 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
   switch (action.kind) {
     case Action::Kind::kIgnore:
       spdlog::debug("{} {}", ToString(action.key), action.reason);
-      if (action.never_replicated) SetVolume(DataKeyOf(action), {});
+      if (action.never_replicated) {
+        SetVolume(DataKeyOf(action), {.source = {}, .place = std::nullopt, .owner_uid = action.owner_uid});
+      }
       return Tell(action.event_id, ActionResult::kIgnored, action.reason);
     case Action::Kind::kPauseVolume:
       // At once: the data may be gone before a worker comes to it.

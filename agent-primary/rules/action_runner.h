@@ -6,7 +6,7 @@
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
 // ends the one under way, and no object has two at once. Deletions pass the guard first (object_keeper.h). What fails
 // is tried again with growing pauses for as long as the object is there; one object's trouble doesn't hold up
-// another's. A claim waits for its PersistentVolume, a snapshot for its VolumeSnapshotContent.
+// another's. A claim waits for the PersistentVolume that is bound to it, a snapshot for its VolumeSnapshotContent.
 #pragma once
 
 #include <functional>
@@ -110,12 +110,14 @@ class ActionRunner : public EventSink {
   struct Volume {
     NfsSource source;
     std::optional<VolumePlace> place;  // nullopt: not this pair's
+    std::string owner_uid = {};        // as Action::owner_uid
   };
   // What a volume's name stands for.
   struct Holder {
     std::string uid;
+    std::string resource;  // JSON of the object
     NfsSource source;
-    std::string claim_uid = {};  // as Action::claim_uid
+    std::string claim_uid = {};  // of the claim with which its data goes, if it does
   };
   // A list that lacks what is there.
   struct Doubt {
@@ -149,6 +151,8 @@ class ActionRunner : public EventSink {
   [[nodiscard]] absl::Status SyncClaim(Action& action, std::stop_token stop);
   [[nodiscard]] absl::Status PauseVolume(const Action& action);
   void PauseVolumeOfClaim(const Action& deletion);
+  // What the name stood for, or does.
+  [[nodiscard]] std::vector<Holder> HoldersOf(const model::ObjectKey& key) const;
   // The removal of an earlier object of the name with its data elsewhere, whose deletion nobody carried out.
   [[nodiscard]] std::optional<Action> PredecessorOf(const Action& action, const VolumePlace& place) const;
   // Has `removal` carried out before `action`, of the same key, which the caller works on.

@@ -39,7 +39,7 @@ absl::Status ActionRunner::SyncVolume(Action& action, std::stop_token stop) {
   if (!place) {
     spdlog::debug("{} is on {}:{}, which this pair doesn't protect", ToString(action.key), action.source.server,
                   Printable(action.source.path));
-    SetVolume(DataKeyOf(action), {.source = action.source, .place = std::nullopt});
+    SetVolume(DataKeyOf(action), {.source = action.source, .place = std::nullopt, .owner_uid = action.owner_uid});
     return absl::OkStatus();
   }
   const absl::Status across = BringAcross(action, *place, stop);
@@ -49,7 +49,7 @@ absl::Status ActionRunner::SyncVolume(Action& action, std::stop_token stop) {
   }
   RETURN_IF_ERROR(across);
   RETURN_IF_ERROR(Put(action, action.source, *place));
-  SetVolume(DataKeyOf(action), {.source = action.source, .place = place});
+  SetVolume(DataKeyOf(action), {.source = action.source, .place = place, .owner_uid = action.owner_uid});
   return absl::OkStatus();
 }
 
@@ -57,24 +57,42 @@ absl::Status ActionRunner::BringAcross(Action& action, const VolumePlace& place,
   RETURN_IF_ERROR(volumes_.Register(action.volume, place));
   {
     absl::MutexLock lock(&mutex_);
-    registered_[action.key] = {.uid = action.uid, .source = action.source, .claim_uid = action.claim_uid};
+    registered_[action.key] = {.uid = action.uid,
+                               .resource = action.resource,
+                               .source = action.source,
+                               .claim_uid = action.goes_with_owner ? action.owner_uid : std::string()};
   }
   if (!action.is_released) RETURN_IF_ERROR(volumes_.Resume(action.volume));
   return volumes_.SyncToBarrier(action.volume, action.barrier, stop);
 }
 
-std::optional<Action> ActionRunner::PredecessorOf(const Action& action, const VolumePlace& place) const {
+std::vector<ActionRunner::Holder> ActionRunner::HoldersOf(const model::ObjectKey& key) const {
+  std::vector<Holder> found;
+  if (options_.keeper != nullptr) {
+    // What left the catalog before an agent ended that was to discard its data.
+    for (const ObjectDeletion& deletion : options_.keeper->Approved(key.kind)) {
+      const std::optional<NfsSource> source = DataSourceOf(key.kind, deletion.resource);
+      if (deletion.key == key && source)
+        found.push_back({.uid = deletion.uid, .resource = deletion.resource, .source = *source});
+    }
+  }
   absl::MutexLock lock(&mutex_);
   for (const std::map<model::ObjectKey, Holder>* const holders : {&registered_, &in_catalog_}) {
-    const auto found = holders->find(action.key);
-    if (found == holders->end() || found->second.uid == action.uid) continue;
-    const Holder& holder = found->second;
+    if (const auto holder = holders->find(key); holder != holders->end()) found.push_back(holder->second);
+  }
+  return found;
+}
+
+std::optional<Action> ActionRunner::PredecessorOf(const Action& action, const VolumePlace& place) const {
+  for (const Holder& holder : HoldersOf(action.key)) {
+    if (holder.uid == action.uid) continue;
     const std::optional<VolumePlace> earlier = volumes_.Locate(holder.source.server, holder.source.path);
     // The same place: the replica is taken over.
     if (!earlier || earlier->path == place.path) continue;
     return Action{.kind = Action::Kind::kDelete,
                   .key = action.key,
                   .uid = holder.uid,
+                  .resource = holder.resource,
                   .volume = action.volume,
                   .source = holder.source};
   }
@@ -122,7 +140,10 @@ absl::Status ActionRunner::SyncClaim(Action& action, std::stop_token stop) {
     absl::MutexLock lock(&mutex_);
     const model::ObjectKey data = DataKeyOf(action);
     const auto known = known_volumes_.find(data);
-    if (known == known_volumes_.end()) {
+    // Of a name that was bound to another one before, the newer state is still to come.
+    const bool is_anothers =
+        known != known_volumes_.end() && !known->second.owner_uid.empty() && known->second.owner_uid != action.uid;
+    if (known == known_volumes_.end() || is_anothers) {
       waiting_[data].insert(action.key);
       return WaitsFor(data);
     }

@@ -94,11 +94,16 @@ bool ObjectKeeper::KnowsWhetherAtDr(const model::ObjectKey& key) const {
 void ObjectKeeper::NotePut(const model::ObjectKey& key) {
   absl::MutexLock lock(&mutex_);
   accounts_[key.kind].at_dr.insert(key);
+  Forget(key);
 }
 
-void ObjectKeeper::NoteLive(const model::ObjectKey& key) {
+void ObjectKeeper::NoteLive(const model::ObjectKey& key, const std::string& uid) {
   absl::MutexLock lock(&mutex_);
-  Forget(key);
+  const Account& account = accounts_[key.kind];
+  const auto approved = account.approved.find(key);
+  const bool is_of_earlier =
+      approved != account.approved.end() && !approved->second.uid.empty() && approved->second.uid != uid;
+  if (!is_of_earlier) Forget(key);
 }
 
 void ObjectKeeper::NoteKept(const model::ObjectKey& key) {

@@ -52,9 +52,11 @@ class ObjectKeeper {
   // Whether what SetAtDr told says if the object is at DR: others put objects there, too, so that it isn't among those
   // is believed for a while only.
   [[nodiscard]] bool KnowsWhetherAtDr(const model::ObjectKey& key) const;
+  // DR has it, and what is there of the name is its own: if a deletion is held back or approved, that ends.
   void NotePut(const model::ObjectKey& key);
-  // The object is in the cluster: if its deletion is held back or approved, that ends.
-  void NoteLive(const model::ObjectKey& key);
+  // The object is in the cluster: if its deletion is held back or approved, that ends. That of an earlier object of the
+  // name stays approved: data that it left elsewhere is still to go.
+  void NoteLive(const model::ObjectKey& key, const std::string& uid);
   // What was admitted isn't deleted after all.
   void NoteKept(const model::ObjectKey& key);
   // What was admitted is about to leave DR's catalog: remembered among what is approved until NoteRemoved, because the

@@ -55,14 +55,13 @@ bool IsBeingReclaimed(model::ObjectKind kind, const json& object) {
 }
 
 Action DecideVolume(Action action, const json& object) {
+  const json& spec = ObjectAt(object, "spec");
+  action.owner_uid = StringAt(ObjectAt(spec, "claimRef"), "uid");
   const std::optional<NfsSource> source = kube::NfsSourceOf(object);
   if (!source) return IsElsewhere(std::move(action), "isn't on NFS");
   action.source = *source;
   action.is_released = IsReleased(object);
-  const json& spec = ObjectAt(object, "spec");
-  if (StringAt(spec, "persistentVolumeReclaimPolicy") == "Delete") {
-    action.claim_uid = StringAt(ObjectAt(spec, "claimRef"), "uid");
-  }
+  action.goes_with_owner = StringAt(spec, "persistentVolumeReclaimPolicy") == "Delete";
   return Becomes(std::move(action), Action::Kind::kSyncVolume);
 }
 
@@ -81,6 +80,7 @@ bool IsReady(const json& object) {
 // The folder of its archive is replicated as a volume of its own.
 Action DecideContent(Action action, const json& object) {
   if (!IsReady(object)) return Becomes(std::move(action), Action::Kind::kIgnore, "isn't ready to use");
+  action.owner_uid = StringAt(ObjectAt(ObjectAt(object, "spec"), "volumeSnapshotRef"), "uid");
   const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(object);
   if (!snapshot) {
     return IsElsewhere(std::move(action),

@@ -40,7 +40,8 @@ struct Action {
   bool never_replicated = false;  // of kIgnore: what has data, but not on NFS; nothing needs to wait for it
   bool admitted = false;          // of kDelete: the guard on deletions has let it pass
   bool is_released = false;       // of kSyncVolume: its claim is gone; a volume that is paused stays so
-  std::string claim_uid = {};     // of kSyncVolume: the claim with which the data goes (reclaim policy Delete)
+  std::string owner_uid = {};     // of what has data: the claim or snapshot that it says it is bound to
+  bool goes_with_owner = false;   // of kSyncVolume: its data is deleted when its claim is (reclaim policy Delete)
   BarrierWait barrier = {};       // of what is tried again: goes on
   std::string event_id = {};      // of the event that led to it; empty when none did
 };

@@ -76,6 +76,12 @@ bool MayBeReplaced(const json& manifest, const json& present) {
   return TextAt(manifest, "kind") == "PersistentVolumeClaim" && SourceUidOf(manifest) != SourceUidOf(present);
 }
 
+absl::Status StaysBound(const ObjectKey& key) {
+  return absl::FailedPreconditionError(fmt::format(
+      "{} is bound at DR and differs where it can't be changed: delete its claim at DR, and it is made anew",
+      ToString(key)));
+}
+
 }  // namespace
 
 json WithBinding(json manifest, const json& present) {
@@ -132,17 +138,37 @@ absl::Status KubeApplier::MakeWayFor(const json& manifest, const ObjectKey& key,
         fmt::format("{} is being deleted at DR: it will be made again afterwards", ToString(key)));
   }
   if (!DiffersForGood(manifest, present)) return absl::OkStatus();
-  if (!MayBeReplaced(manifest, present)) {
-    return absl::FailedPreconditionError(fmt::format(
-        "{} is bound at DR and differs where it can't be changed: delete its claim at DR, and it is made anew",
-        ToString(key)));
-  }
   RETURN_IF_ERROR(CheckRetained(key, present));
+  if (!MayBeReplaced(manifest, present)) {
+    if (key.kind == ObjectKind::kPersistentVolume && SourceUidOf(manifest) != SourceUidOf(present)) {
+      return ReleaseEarlier(key, present);
+    }
+    return StaysBound(key);
+  }
   RETURN_IF_ERROR(client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(present)));
   spdlog::info("{} was deleted at DR to be made anew: it differed where it can't be changed", ToString(key));
   const absl::Status gone = Get(client_, key).status();
   if (absl::IsNotFound(gone)) return absl::OkStatus();
   return absl::AbortedError(fmt::format("{} is being deleted at DR to be made anew", ToString(key)));
+}
+
+// The primary released the volume that `present` was made from, else it couldn't have been made anew. Never OK: when
+// the claim is gone, the controller still has to see that.
+absl::Status KubeApplier::ReleaseEarlier(const ObjectKey& key, const json& present) {
+  const json& reference = At(At(present, "spec"), "claimRef");
+  const ObjectKey claim_key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, "namespace"),
+                            TextAt(reference, "name")};
+  const absl::StatusOr<json> claim = Get(client_, claim_key);
+  if (!claim.ok() && !absl::IsNotFound(claim.status())) return claim.status();
+  if (claim.ok() && UidOf(*claim) == TextAt(reference, "uid") && !IsTerminating(*claim)) {
+    if (!IsOurs(*claim)) return StaysBound(key);
+    RETURN_IF_ERROR(
+        client_.Delete(kube::kPersistentVolumeClaims, claim_key.namespace_name, claim_key.name, UidOf(*claim)));
+    spdlog::info("{} was deleted at DR to be made anew: it was bound to an earlier {}", ToString(claim_key),
+                 ToString(key));
+  }
+  return absl::AbortedError(
+      fmt::format("{} is still bound to {} at DR, which is being deleted", ToString(key), ToString(claim_key)));
 }
 
 absl::StatusOr<json> KubeApplier::ApplyInNamespace(const json& manifest, const ObjectKey& key) {
@@ -203,6 +229,16 @@ absl::Status KubeApplier::FreeVolumeOfClaim(const json& claim) {
       client_.Get(kube::kPersistentVolumes, "", TextAt(At(claim, "spec"), "volumeName"));
   if (absl::IsNotFound(volume.status())) return absl::OkStatus();
   RETURN_IF_ERROR(volume.status());
+  const json& reference = At(At(*volume, "spec"), "claimRef");
+  const json& metadata = At(claim, "metadata");
+  const bool of_earlier = TextAt(reference, "namespace") == TextAt(metadata, "namespace") &&
+                          TextAt(reference, "name") == TextAt(metadata, "name") && !TextAt(reference, "uid").empty() &&
+                          TextAt(reference, "uid") != UidOf(claim);
+  if (of_earlier && PhaseOf(*volume) == "Bound") {
+    // The controller hasn't seen yet that the earlier claim is gone; nobody would free the volume after that.
+    return absl::AbortedError(fmt::format("PersistentVolume {} at DR is still bound to an earlier claim of that name",
+                                          TextAt(At(*volume, "metadata"), "name")));
+  }
   return FreeVolume(*volume);
 }
 

@@ -24,7 +24,9 @@ class ObjectApplier {
   virtual ~ObjectApplier() = default;
 
   // `manifest` is what Transform returned. Every error may be tried again later:
-  //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field
+  //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field;
+  //                        or a PersistentVolume that was made anew at the primary has to be released by its claim at
+  //                        DR first, which was deleted and is to be applied again afterwards
   //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is bound and differs where it can't be
   //                        changed, or its policy is no longer Retain and it would have to be deleted; or a claim is
   //                        applied but for its size, which DR doesn't change
@@ -54,6 +56,7 @@ class KubeApplier : public ObjectApplier {
  private:
   [[nodiscard]] absl::Status MakeWayFor(const nlohmann::json& manifest, const model::ObjectKey& key,
                                         const nlohmann::json& present);
+  [[nodiscard]] absl::Status ReleaseEarlier(const model::ObjectKey& key, const nlohmann::json& present);
   [[nodiscard]] absl::StatusOr<nlohmann::json> ApplyInNamespace(const nlohmann::json& manifest,
                                                                 const model::ObjectKey& key);
   // Over `present`, which may be null.

@@ -6,6 +6,7 @@
 #include <functional>
 #include <thread>
 
+#include "control/apply/ownership.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 
@@ -216,7 +217,11 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
   wanted.tried = true;
   const bool newest = FingerprintOf(wanted.entry) == FingerprintOf(entry);
   if (status.ok() && newest) {
-    brought_[entry.key] = {.fingerprint = FingerprintOf(entry), .manifest = *outcome, .listing = listing_};
+    Brought& brought = brought_[entry.key];
+    const bool changed = brought.manifest != *outcome;
+    brought = {.fingerprint = FingerprintOf(entry), .manifest = *outcome, .listing = listing_};
+    if (entry.key.kind == ObjectKind::kPersistentVolumeClaim && !entry.deleted) brought.claim = entry;
+    if (entry.key.kind == ObjectKind::kPersistentVolume && !entry.deleted && changed) BringClaimAgain(entry);
     wanted_.erase(entry.key);
     queue_.Done(entry.key);
   } else if (status.ok() || !newest) {
@@ -235,6 +240,16 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
                   std::min(kube::RetryAfter(status).value_or(absl::ZeroDuration()), kLongestRetryAfter));
   }
   NoteUntried();
+}
+
+void Follower::BringClaimAgain(const CatalogEntry& entry) {
+  const nlohmann::json volume = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json& reference = At(At(volume, "spec"), "claimRef");
+  const ObjectKey key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, "namespace"), TextAt(reference, "name")};
+  const auto brought = brought_.find(key);
+  if (brought == brought_.end() || !brought->second.claim || wanted_.contains(key)) return;
+  wanted_.emplace(key, Wanted{.entry = *brought->second.claim, .tried = true});
+  queue_.Add(key, RankOf(*brought->second.claim));
 }
 
 // Deletions that the catalog doesn't tell any more are old: nothing is to be remembered of them.

@@ -3,7 +3,7 @@
 // Entries are transformed and applied, each with retries of its own, so that one that can't be applied doesn't hold up
 // the others. PersistentVolumes come before claims; deletions the other way round. After a lost connection, and once in
 // each resync interval, the whole catalog is read again: what somebody deleted at DR comes back. What was deleted isn't
-// looked for again.
+// looked for again. A PersistentVolume that changed has its claim brought again: what was made anew lost it.
 #pragma once
 
 #include <cstdint>
@@ -74,9 +74,10 @@ class Follower {
   // What was brought to the cluster, by the fingerprint of its entry.
   struct Brought {
     size_t fingerprint = 0;
-    size_t manifest = 0;   // fingerprint of what was applied; 0: deleted
-    bool stale = false;    // to be compared with the cluster once more
-    uint64_t listing = 0;  // of the whole catalog, in which it was told last
+    size_t manifest = 0;                            // fingerprint of what was applied; 0: deleted
+    bool stale = false;                             // to be compared with the cluster once more
+    uint64_t listing = 0;                           // of the whole catalog, in which it was told last
+    std::optional<model::CatalogEntry> claim = {};  // of a claim: the entry, to be brought again
   };
 
   void FollowCatalog(std::stop_token stop);
@@ -88,6 +89,8 @@ class Follower {
   // A snapshot is applied when its archive is at DR.
   [[nodiscard]] absl::Status CheckSnapshot(const model::CatalogEntry& entry);
   [[nodiscard]] absl::Status BringDeletion(const model::CatalogEntry& entry);
+  // Of the PersistentVolume of `entry`.
+  void BringClaimAgain(const model::CatalogEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] bool WasBrought(const model::ObjectKey& key, size_t manifest) const;
   void Finish(const model::CatalogEntry& entry, const absl::StatusOr<size_t>& outcome);
   void ForgetPurged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

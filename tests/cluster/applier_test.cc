@@ -198,6 +198,32 @@ TEST_F(ApplierClusterTest, AnUnboundVolumeWithAnotherSourceIsMadeAnew) {
   ExpectPhase(ClaimKey("moved"), "Bound");
 }
 
+TEST_F(ApplierClusterTest, ABoundVolumeThatWasMadeAnewElsewhereIsReleasedByItsClaimFirst) {
+  ApplyBound("anew");
+  const CatalogEntry anew = VolumeEntry("anew", "uid-2", "/replicas/elsewhere");
+  // The newer claim may have been there before: it is bound to the earlier volume then.
+  ASSERT_EQ(Apply(ClaimEntry("anew", "anew", "claim-uid-2")), absl::OkStatus());
+  ApplyUntilDone(anew);
+  EXPECT_EQ(Get(VolumeKey("anew"))["spec"]["nfs"]["path"], "/replicas/elsewhere");
+  ExpectGone(ClaimKey("anew"));
+  ApplyUntilDone(ClaimEntry("anew", "anew", "claim-uid-2"));
+  ExpectPhase(ClaimKey("anew"), "Bound");
+  ExpectPhase(VolumeKey("anew"), "Bound");
+}
+
+TEST_F(ApplierClusterTest, AStrangersClaimKeepsTheVolumeThatItIsBoundTo) {
+  ASSERT_EQ(Apply(VolumeEntry("lent")), absl::OkStatus());
+  json claim = json::parse(ClaimEntry("lent", "lent").resource);
+  claim["metadata"] = {{"name", "lent"}};
+  claim.erase("status");
+  ASSERT_TRUE(cluster_->Post("/api/v1/namespaces/shop/persistentvolumeclaims", claim).ok());
+  ExpectPhase(ClaimKey("lent"), "Bound");
+  ExpectPhase(VolumeKey("lent"), "Bound");
+  const absl::Status kept = Apply(VolumeEntry("lent", "uid-2", "/replicas/elsewhere"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(kept)) << kept;
+  EXPECT_FALSE(Get(ClaimKey("lent"))["metadata"].contains("deletionTimestamp"));
+}
+
 TEST_F(ApplierClusterTest, AVolumeWhosePolicyIsNoLongerRetainIsNotDeleted) {
   ASSERT_EQ(Apply(VolumeEntry("policy")), absl::OkStatus());
   const auto set_policy = [](const char* policy) {

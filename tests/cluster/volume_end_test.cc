@@ -121,7 +121,13 @@ TEST_F(VolumeEndTest, AVolumeThatWasMadeAnewElsewhereWhileNobodyWatchedIsSoAtDr)
     ASSERT_TRUE(world_->primary().Post(kVolumes, volume).ok());
     ASSERT_TRUE(world_->primary().Post(kClaims, claim).ok());
   });
-  EXPECT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
+  const auto path_at_dr = [&] {
+    const auto volume = world_->dr().Get(fmt::format("{}/pv-db", kVolumes));
+    return volume.ok() ? volume->at("spec").at("nfs").value("path", "") : std::string(volume.status().ToString());
+  };
+  Expect("DR's PersistentVolume to be the new one",
+         [&] { return path_at_dr() == site.Replica("elsewhere") && world_->Compare().ok(); });
+  EXPECT_EQ(path_at_dr(), site.Replica("elsewhere"));
   EXPECT_EQ(site.Sync("pv-db"), absl::OkStatus());
   EXPECT_TRUE(std::filesystem::exists(site.Replica("elsewhere") + "/content"));
   EXPECT_FALSE(std::filesystem::exists(site.Replica("pv-db")));

@@ -314,6 +314,22 @@ TEST_F(GuardedRunnerTest, SoItDoesWhenTheAgentWasDownMeanwhile) {
   EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"pv0", "/replica/pv0"}}));
 }
 
+TEST_F(GuardedRunnerTest, SoItDoesWhenTheAgentEndsBeforeTheEarlierDataIsDiscarded) {
+  volumes_.SetDiscardError(absl::UnavailableError("DR is away"));
+  runner_->OnEvent(VolumeEvent(EventType::kDeleted, 0));
+  Expect("DR to be asked", [&] { return volumes_.DiscardCalls() > 0; });
+  Restart();
+  volumes_.SetDiscardError(absl::OkStatus());
+  // DR gives the name to one place at a time.
+  ASSERT_EQ(volumes_.Register("pv0", {.path = "/export/pv0", .replica_path = "/replica/pv0"}), absl::OkStatus());
+  runner_->OnEvent(MadeAnew(0));
+  ExpectIdle();
+  EXPECT_EQ(catalog_.Find(VolumeKey(0))->uid, "anew");
+  EXPECT_EQ(volumes_.Registered()["pv0"], "/export/elsewhere");
+  EXPECT_EQ(volumes_.Discarded(), (std::map<std::string, std::string>{{"pv0", "/replica/pv0"}}));
+  EXPECT_THAT(keeper_->Approved(ObjectKind::kPersistentVolume), IsEmpty());
+}
+
 TEST_F(GuardedRunnerTest, AVolumeThatWasMadeAnewAtItsPlaceKeepsItsReplica) {
   ObjectEvent anew = VolumeEvent(EventType::kAdded, 0);
   anew.resource = R"({"metadata":{"uid":"anew"},"spec":{"nfs":{"server":"nfs1","path":"/export/pv0"}}})";

@@ -134,9 +134,9 @@ TEST_F(ObjectKeeperTest, WhatIsBeingRemovedIsRememberedUntilItIsDone) {
 TEST_F(ObjectKeeperTest, AHoldEndsWhenTheObjectsAreBack) {
   SetAtDr(4);
   EXPECT_THAT(AdmitMissing(4, true), IsEmpty());
-  for (int i = 0; i < 3; ++i) keeper_->NoteLive(Gone(i).key);
+  for (int i = 0; i < 3; ++i) keeper_->NoteLive(Gone(i).key, Gone(i).uid);
   EXPECT_EQ(keeper_->Reports()[0].gone, 1U);
-  keeper_->NoteLive(Gone(3).key);
+  keeper_->NoteLive(Gone(3).key, "another");
   EXPECT_THAT(keeper_->Reports(), IsEmpty());
   Reopen();
   EXPECT_THAT(keeper_->Reports(), IsEmpty());

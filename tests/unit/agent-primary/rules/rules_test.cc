@@ -93,13 +93,14 @@ TEST(DecideTest, AVolumeWhoseDataGoesWithItsClaimIsPausedWhenThatIsGone) {
     const Action kept = decide("Retain", phase);
     EXPECT_EQ(kept.kind, Action::Kind::kSyncVolume);
     EXPECT_TRUE(kept.is_released);
-    EXPECT_EQ(kept.claim_uid, "");
+    EXPECT_FALSE(kept.goes_with_owner);
   }
   for (const char* phase : {"Bound", "Available"}) {
     const Action bound = decide("Delete", phase);
     EXPECT_EQ(bound.kind, Action::Kind::kSyncVolume);
     EXPECT_FALSE(bound.is_released);
-    EXPECT_EQ(bound.claim_uid, "c1");
+    EXPECT_EQ(bound.owner_uid, "c1");
+    EXPECT_TRUE(bound.goes_with_owner);
   }
 }
 

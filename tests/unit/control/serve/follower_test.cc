@@ -242,6 +242,34 @@ TEST_F(FollowerTest, ANewerEntryTakesThePlaceOfOneThatFails) {
   EXPECT_EQ(applier_.Done().back(), "delete pv1 u1");
 }
 
+TEST_F(FollowerTest, AVolumeThatChangedHasItsClaimBroughtAgain) {
+  const auto volume = [](const char* uid, const char* replica, const char* phase) {
+    CatalogEntry entry = VolumeEntry("pv1", uid);
+    json object = json::parse(entry.resource);
+    object["spec"]["claimRef"] = {{"namespace", "shop"}, {"name", "db"}};
+    object["status"]["phase"] = phase;
+    entry.resource = object.dump();
+    entry.replica_path = replica;
+    return entry;
+  };
+  Put(volume("u1", "/replicas/pv1", "Available"));
+  Put(ClaimEntry("db", "pv1"));
+  Start();
+  ExpectSettled();
+  Put(volume("u1", "/replicas/pv1", "Bound"));  // no news for DR
+  EXPECT_EQ(DoneOnce(3), (Calls{"apply pv1", "apply db", "apply pv1"}));
+  Put(volume("u2", "/replicas/elsewhere", "Bound"));
+  EXPECT_EQ(DoneOnce(5), (Calls{"apply pv1", "apply db", "apply pv1", "apply pv1", "apply db"}));
+  // Not one that was deleted meanwhile.
+  Delete(ClaimEntry("db", "pv1"));
+  EXPECT_EQ(DoneOnce(6).back(), "delete db c-db");
+  ExpectSettled();
+  Put(volume("u3", "/replicas/third", "Available"));
+  EXPECT_EQ(DoneOnce(7).back(), "apply pv1");
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done().size(), 7U);
+}
+
 TEST_F(FollowerTest, VolumesComeBeforeClaimsAndClaimsGoBeforeVolumes) {
   applier_.Hold("gate");
   Put(VolumeEntry("gate"));
