@@ -114,6 +114,7 @@ absl::Status CommitEngine::LoadOne(const model::VolumeName& volume) {
 }
 
 absl::StatusOr<bool> CommitEngine::HasState(const model::VolumeName& volume) const {
+  if (Find(volume).ok()) return true;
   ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kVolumesFolder)));
   absl::StatusOr<os::Fd> folder = volumes.OpenPath(volume, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(folder.status())) return false;

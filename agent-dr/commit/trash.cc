@@ -142,7 +142,8 @@ absl::StatusOr<std::unique_ptr<Trash>> Trash::Open(TrashOptions options, Probe& 
   }
   RETURN_IF_ERROR(os::SyncFile(state.fd()));
   ASSIGN_OR_RETURN(store::Database database,
-                   store::Database::Open(options.state_dir + "/trash.db", {.durability = store::Durability::kFull}));
+                   store::Database::Open(options.state_dir + "/trash.db",
+                                         {.durability = store::Durability::kFull, .exclusive = true}));
   RETURN_IF_ERROR(database.Migrate(kSchema));
   return std::unique_ptr<Trash>(new Trash(std::move(options), probe, std::move(database)));
 }

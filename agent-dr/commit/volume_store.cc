@@ -100,8 +100,9 @@ UndoAbout AboutOf(const store::Statement& row) {
 }  // namespace
 
 absl::StatusOr<VolumeStore> VolumeStore::Open(const std::string& folder) {
-  ASSIGN_OR_RETURN(store::Database database,
-                   store::Database::Open(folder + "/replica.db", {.durability = store::Durability::kFull}));
+  ASSIGN_OR_RETURN(
+      store::Database database,
+      store::Database::Open(folder + "/replica.db", {.durability = store::Durability::kFull, .exclusive = true}));
   RETURN_IF_ERROR(database.Migrate(kSchema));
   return VolumeStore(std::move(database));
 }

@@ -62,7 +62,8 @@ class VolumeIndex::Change {
 VolumeIndex::VolumeIndex(store::Database database) : database_(std::move(database)) {}
 
 absl::StatusOr<std::unique_ptr<VolumeIndex>> VolumeIndex::Open(const std::string& file) {
-  ASSIGN_OR_RETURN(store::Database database, store::Database::Open(file, {.durability = store::Durability::kNormal}));
+  ASSIGN_OR_RETURN(store::Database database,
+                   store::Database::Open(file, {.durability = store::Durability::kNormal, .exclusive = true}));
   RETURN_IF_ERROR(database.Migrate(IndexSchema()));
   std::unique_ptr<VolumeIndex> index(new VolumeIndex(std::move(database)));
   ASSIGN_OR_RETURN(index->rows_, EntryTable::Open(index->database_));

@@ -260,10 +260,14 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
 }
 
 absl::Status DataPlane::TellDiscarded(const model::VolumeName& name, const VolumePlace& place) {
-  const absl::StatusOr<std::unique_ptr<VolumeIndex>> index = VolumeIndex::Open(IndexFile(name));
-  if (absl::IsDataLoss(index.status())) return absl::FailedPreconditionError(index.status().message());
-  RETURN_IF_ERROR(index.status());
-  const IndexState& known = (*index)->state();
+  IndexState known;
+  {
+    // Not open while DR is asked: a volume of that name may come back meanwhile.
+    const absl::StatusOr<std::unique_ptr<VolumeIndex>> index = VolumeIndex::Open(IndexFile(name));
+    if (absl::IsDataLoss(index.status())) return absl::FailedPreconditionError(index.status().message());
+    RETURN_IF_ERROR(index.status());
+    known = (*index)->state();
+  }
   if (known.replica_id.empty()) {
     spdlog::info("volume={} was deleted; this host knows of no replica of it, so DR isn't told", name);
     return absl::OkStatus();

@@ -62,9 +62,16 @@ absl::StatusOr<Database> Database::Open(const std::string& path, const DatabaseO
   Database database(path, handle);
   if (result != SQLITE_OK) return SqliteStatus(handle, result, path);
   sqlite3_busy_timeout(handle, static_cast<int>(absl::ToInt64Milliseconds(options.busy_timeout)));
+  // A file that can't be opened for writing is opened for reading instead, without a word (https://sqlite.org/c3ref/
+  // open.html), and with it the files beside it; a moment's trouble would last for as long as this is open.
+  if (sqlite3_db_readonly(handle, "main") != 0) {
+    return absl::PermissionDeniedError(fmt::format("database {} can't be opened for writing", Printable(path)));
+  }
+  if (options.exclusive) RETURN_IF_ERROR(database.Execute("PRAGMA locking_mode=EXCLUSIVE"));
   RETURN_IF_ERROR(database.Execute("PRAGMA journal_mode=WAL"));
   RETURN_IF_ERROR(database.SetDurability(options.durability));
   RETURN_IF_ERROR(database.Execute("PRAGMA foreign_keys=ON"));
+  RETURN_IF_ERROR(database.Execute("BEGIN IMMEDIATE; ROLLBACK"));  // takes the lock, and shows that the log is writable
   return database;
 }
 

@@ -29,6 +29,9 @@ enum class Durability {
 struct DatabaseOptions {
   Durability durability = Durability::kFull;
   absl::Duration busy_timeout = absl::Seconds(10);  // how long to wait for another connection's lock
+  // No other connection can open the file meanwhile. Locks are taken once instead of at every statement, and the index
+  // of the log is in memory instead of in a file that is mapped.
+  bool exclusive = false;
 };
 
 class Statement;
@@ -37,7 +40,8 @@ class Statement;
 // DATA_LOSS: the file is damaged, or the disk fails; PERMISSION_DENIED: read-only; ALREADY_EXISTS: a constraint.
 class Database {
  public:
-  // Opens the file, made anew when there is none (its folder must exist). The messages of later errors name `path`.
+  // Opens the file, made anew when there is none (its folder must exist), for writing: never one that can only be read.
+  // UNAVAILABLE: another connection has it. The messages of later errors name `path`.
   [[nodiscard]] static absl::StatusOr<Database> Open(const std::string& path, const DatabaseOptions& options);
 
   Database(Database&&) noexcept = default;

@@ -221,7 +221,7 @@ TEST_F(LeftoversTest, GoWhenTheirPathIsCommittedOtherwise) {
 }
 
 TEST_F(LeftoversTest, TheOldestOfTooManyGoes) {
-  const auto engine = host_.Start();
+  auto engine = host_.Start();
   {
     dr::Session session = Open(*engine);
     for (model::Slot slot = 0; slot < wire::kMaxLeftovers + 3; ++slot) {
@@ -232,6 +232,7 @@ TEST_F(LeftoversTest, TheOldestOfTooManyGoes) {
   const std::vector<std::string> left = Open(*engine).State().leftovers;
   ASSERT_EQ(left.size(), wire::kMaxLeftovers);
   EXPECT_EQ(left.front(), "f3");
+  engine.reset();
   EXPECT_EQ(Open(*host_.Start()).State().leftovers, left) << "in the same order after a restart";
 }
 
@@ -255,8 +256,7 @@ TEST_F(LeftoversTest, WhatIsNotSoundIsRemoved) {
   fs::create_directories(folder + "/a4/b/c");
   ASSERT_EQ(symlink("/etc/passwd", (folder + "/c5").c_str()), 0);
   std::ofstream(folder + "/a5", std::ios::binary) << bytes;
-  const auto engine = host_.Start();
-  EXPECT_THAT(Open(*engine).State().leftovers, ElementsAre("image"));
+  EXPECT_THAT(Open(*host_.Start()).State().leftovers, ElementsAre("image"));
   EXPECT_EQ(host_.LeftInWorkFolder().size(), 2u);
   bytes[bytes.size() / 2] ^= 1;
   std::ofstream(about, std::ios::binary) << bytes;

@@ -118,6 +118,8 @@ TEST_P(RewindOnFilesystem, PowerIsLostAtAStepOfACommitOrARewind) {
     const std::string name = fmt::format("v{}", at);
     const std::string root = host_->RootOf(name);
     std::map<model::Sequence, std::string> shown;
+    session_ = dr::Session();
+    engine_.reset();
     engine_ = host_->Start();
     const auto commit = [&](std::vector<model::Operation> operations, bool patch) -> absl::Status {
       ASSIGN_OR_RETURN(session_, engine_->Open({name, root, 0}));

@@ -206,11 +206,12 @@ TEST_F(RewindTest, WhatIsNotAsItWasLeftIsNotTouched) {
   EXPECT_EQ(Show(*engine_, "vol"), shown);
   fs::rename(work / "undo" / "hidden", work / "undo" / "2");
   const std::string database = host_->State() + "/volumes/vol/replica.db";
-  const auto run = [&](const std::string& sql) {
+  session_ = dr::Session();
+  engine_.reset();
+  {
     auto opened = store::Database::Open(database, {});
-    ASSERT_TRUE(opened.ok() && opened->Execute(sql).ok()) << sql;
-  };
-  run("UPDATE undo SET point = 55 WHERE sequence = 2");
+    ASSERT_TRUE(opened.ok() && opened->Execute("UPDATE undo SET point = 55 WHERE sequence = 2").ok());
+  }
   Restart();
   EXPECT_EQ(engine_->Rewind("vol", 55).code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(Show(*engine_, "vol"), shown);

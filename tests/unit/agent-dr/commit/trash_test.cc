@@ -223,9 +223,11 @@ TEST_F(TrashTest, AnActiveReplicaStays) {
     const auto engine = Start();
     MakeVolume(*engine);
   }
-  auto database = store::Database::Open(host_.State() + "/volumes/vol/replica.db", {});
-  ASSERT_TRUE(database.ok());
-  ASSERT_TRUE(database->Execute("UPDATE replica SET state = 'active'").ok());
+  {
+    auto database = store::Database::Open(host_.State() + "/volumes/vol/replica.db", {});
+    ASSERT_TRUE(database.ok()) << database.status();
+    ASSERT_TRUE(database->Execute("UPDATE replica SET state = 'active'").ok());
+  }
   const auto engine = Start();
   EXPECT_EQ(Discard(*engine, "vol", Root()).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Read(Root() + "/d/f"), "A");

@@ -170,8 +170,9 @@ TEST_F(DataPlaneTest, TheIndexStaysWhenDrKeepsTheDataInPlace) {
 }
 
 TEST_F(DataPlaneTest, AVolumeOfTheConfigurationIsNeverDiscarded) {
-  ASSERT_TRUE(plane_->AddListed("pv1", folder_.File("export/pv1")).ok());
+  fs::create_directory(folder_.File("state/index"));
   WriteIndex("id1", 1);
+  ASSERT_TRUE(plane_->AddListed("pv1", folder_.File("export/pv1")).ok());
   ASSERT_TRUE(plane_->Unregister("pv1").ok());
   EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
   EXPECT_TRUE(asked_.empty());

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <filesystem>
@@ -108,6 +110,34 @@ TEST_F(DatabaseTest, TellsKindsOfErrorsApart) {
   auto lock = Transaction::Begin(other);
   ASSERT_TRUE(lock.ok());
   EXPECT_EQ(Transaction::Begin(database).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(DatabaseTest, AnExclusiveOneIsOpenOnce) {
+  { Database database = WithTable(); }
+  auto database = Database::Open(Path(), {.busy_timeout = absl::Milliseconds(1), .exclusive = true});
+  ASSERT_TRUE(database.ok()) << database.status();
+  ASSERT_TRUE(database->Execute("INSERT INTO t VALUES(x'01', 1)").ok());
+  EXPECT_EQ(Count(*database), 1);
+  EXPECT_FALSE(std::filesystem::exists(Path() + "-shm"));
+  for (const bool exclusive : {false, true}) {
+    const auto other = Database::Open(Path(), {.busy_timeout = absl::Milliseconds(1), .exclusive = exclusive});
+    EXPECT_EQ(other.status().code(), absl::StatusCode::kUnavailable) << other.status();
+  }
+}
+
+TEST_F(DatabaseTest, WhatCanOnlyBeReadIsNotOpened) {
+  { Database database = WithTable(); }
+  ASSERT_EQ(chmod(folder_.c_str(), 0755), 0);
+  ASSERT_EQ(chmod(Path().c_str(), 0444), 0);
+  const uid_t before = geteuid();
+  if (before == 0) {
+    ASSERT_EQ(seteuid(65534), 0);  // root may write to anything
+  }
+  for (const bool exclusive : {false, true}) {
+    const auto database = Database::Open(Path(), {.exclusive = exclusive});
+    EXPECT_EQ(database.status().code(), absl::StatusCode::kPermissionDenied) << database.status();
+  }
+  ASSERT_EQ(seteuid(before), 0);
 }
 
 TEST_F(DatabaseTest, AFailedBindIsReportedByTheRun) {
