@@ -140,7 +140,7 @@ void Bringer::BringWithData(const kube::NfsSource& source, ObjectResult& bound, 
     Fail(bound, status);
     Fail(owner, status);
   };
-  const absl::StatusOr<Place> place = PlaceOf(bound.volume, source);
+  const absl::StatusOr<Place> place = PlaceOf(bound.key, source);
   if (!place.ok()) return fail(place.status());
   bound.pair = owner.pair = place->pair->name();
   bool data_is_new = options_.dry_run && place->replica_path.empty();
@@ -153,7 +153,38 @@ void Bringer::BringWithData(const kube::NfsSource& source, ObjectResult& bound, 
   BringObjects(*place, data_is_new, bound, owner, std::move(stop));
 }
 
-absl::StatusOr<Bringer::Place> Bringer::PlaceOf(const std::string& volume, const kube::NfsSource& source) const {
+absl::StatusOr<ProtectedVolume> Bringer::Protect(PairAgents& pair, const ObjectKey& key,
+                                                 const kube::NfsSource& source) const {
+  ASSIGN_OR_RETURN(const std::vector<OwedRelease> owed, parts_.owed.Owed());
+  for (const OwedRelease& release : owed) {
+    const bool in_the_way = release.pair == pair.name() && release.volume == key.name && release.source != source;
+    if (in_the_way) RETURN_IF_ERROR(GiveUpEarlier(pair, release));
+  }
+  absl::StatusOr<ProtectedVolume> known = pair.Protect(key.name, source);
+  if (!absl::IsAlreadyExists(known.status())) return known;
+  const auto entries = pair.catalog().List(key.kind);
+  if (!entries.ok()) return known;
+  for (const model::CatalogEntry& entry : *entries) {
+    const std::optional<kube::NfsSource> earlier = DataSourceOf(entry);
+    if (entry.key != key || entry.uid == UidOf(primary_.objects.at(key)) || !earlier || *earlier == source) continue;
+    spdlog::info("{} was made anew, with its data elsewhere: the earlier one at {}:{} goes first", ToString(key),
+                 earlier->server, Printable(earlier->path));
+    RETURN_IF_ERROR(GiveUpEarlier(
+        pair, {.key = key, .source_uid = entry.uid, .pair = pair.name(), .volume = key.name, .source = *earlier}));
+    return pair.Protect(key.name, source);
+  }
+  return known;
+}
+
+absl::Status Bringer::GiveUpEarlier(PairAgents& pair, const OwedRelease& release) const {
+  ASSIGN_OR_RETURN(const ReleaseResult released, GiveUp(release, pair, parts_.owed));
+  if (released.settled) return absl::OkStatus();
+  return absl::UnavailableError(fmt::format("waits for the earlier one at {}:{} to go: {}", release.source.server,
+                                            Printable(release.source.path), released.what));
+}
+
+absl::StatusOr<Bringer::Place> Bringer::PlaceOf(const ObjectKey& key, const kube::NfsSource& source) const {
+  const std::string& volume = key.name;
   for (PairAgents* const pair : parts_.pairs) {
     if (!MayHold(*pair, source.server)) continue;
     Place place{.pair = pair, .volume = volume, .source = source};
@@ -164,7 +195,7 @@ absl::StatusOr<Bringer::Place> Bringer::PlaceOf(const std::string& volume, const
       if (known) place.replica_path = known->replica_path;
       return place;
     }
-    const absl::StatusOr<ProtectedVolume> known = pair->Protect(volume, source);
+    const absl::StatusOr<ProtectedVolume> known = Protect(*pair, key, source);
     if (absl::IsNotFound(known.status()) && parts_.pairs.size() > 1) continue;
     RETURN_IF_ERROR(known.status());
     place.replica_path = known->replica_path;

@@ -61,7 +61,14 @@ class Bringer {
 
   [[nodiscard]] std::vector<ObjectResult> BringClaim(const model::ObjectKey& key, std::stop_token stop);
   [[nodiscard]] std::vector<ObjectResult> BringSnapshot(const model::ObjectKey& key, std::stop_token stop);
-  [[nodiscard]] absl::StatusOr<Place> PlaceOf(const std::string& volume, const kube::NfsSource& source) const;
+  // Of the object `key`, whose data is in `source`.
+  [[nodiscard]] absl::StatusOr<Place> PlaceOf(const model::ObjectKey& key, const kube::NfsSource& source) const;
+  // As PairAgents::Protect; when the name stands for another place because the object was made anew elsewhere, the
+  // earlier data is given up first.
+  [[nodiscard]] absl::StatusOr<ProtectedVolume> Protect(PairAgents& pair, const model::ObjectKey& key,
+                                                        const kube::NfsSource& source) const;
+  // UNAVAILABLE: that is for the next run.
+  [[nodiscard]] absl::Status GiveUpEarlier(PairAgents& pair, const OwedRelease& release) const;
   // The data of `bound` is brought across, then both objects; what is known of the place is noted in both results.
   void BringWithData(const kube::NfsSource& source, ObjectResult& bound, ObjectResult& owner, std::stop_token stop);
   // The two objects after their data is across: the bound one first.

@@ -20,15 +20,6 @@ using model::ObjectKind;
 // A volume is bound until its claim, whose finalizer waits for its users, is gone.
 constexpr int kDeleteAttempts = 12;
 
-// The folder that holds an object's data; nullopt: it has none of its own, or not on NFS.
-std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry) {
-  const nlohmann::json resource = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
-  if (entry.key.kind == ObjectKind::kPersistentVolume) return kube::NfsSourceOf(resource);
-  if (entry.key.kind != ObjectKind::kVolumeSnapshotContent) return std::nullopt;
-  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(resource);
-  return snapshot ? std::optional(snapshot->folder) : std::nullopt;
-}
-
 class Cleaner {
  public:
   Cleaner(const BringOptions& options, const RunParts& parts) : options_(options), parts_(parts) {}
@@ -102,14 +93,16 @@ class Cleaner {
       const bool planned = std::any_of(plan.objects.begin(), plan.objects.end(),
                                        [&wanted](const StaleObject& object) { return object.key == wanted; });
       if (planned) continue;
-      const absl::Status at_primary = parts_.primary.Get(key).status();
+      const absl::StatusOr<nlohmann::json> at_primary = parts_.primary.Get(key);
       const absl::StatusOr<nlohmann::json> at_dr = parts_.dr.Get(key);
+      // Made anew elsewhere: the volume can't be brought before this is done, and is brought by the one who does it.
+      if (at_primary.ok() && IsElsewhere(release, *at_primary)) continue;
       // An object that is still there, out of this run's namespaces, is for the run that deletes it.
       if (at_primary.ok() || (at_dr.ok() && MadeFrom(*at_dr) != release.source_uid)) {
         // The name stands for another object by now, whose volume has that name, too; or somebody made the object at DR
         // their own.
         Forget(release);
-      } else if (absl::IsNotFound(at_primary) && absl::IsNotFound(at_dr.status())) {
+      } else if (absl::IsNotFound(at_primary.status()) && absl::IsNotFound(at_dr.status())) {
         ObjectResult result{.key = key, .outcome = Outcome::kCleaned};
         Release(release, result);
         results.push_back(std::move(result));
@@ -134,6 +127,14 @@ class Cleaner {
       const bool passes = absl::IsAborted(deleted.status()) || absl::IsUnavailable(deleted.status());
       if (!passes || i >= kDeleteAttempts || !WaitUnlessStopped(stop, backoff.Next())) return deleted;
     }
+  }
+
+  static bool IsElsewhere(const OwedRelease& release, const nlohmann::json& object) {
+    model::CatalogEntry entry;
+    entry.key = release.key;
+    entry.resource = object.dump();
+    const std::optional<kube::NfsSource> source = DataSourceOf(entry);
+    return UidOf(object) != release.source_uid && source && *source != release.source;
   }
 
   // nullptr: it has no data of its own, or not on NFS.

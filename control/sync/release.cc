@@ -14,6 +14,14 @@ bool IsForGood(const absl::Status& refused) {
 
 }  // namespace
 
+std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry) {
+  const nlohmann::json resource = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
+  if (entry.key.kind == model::ObjectKind::kPersistentVolume) return kube::NfsSourceOf(resource);
+  if (entry.key.kind != model::ObjectKind::kVolumeSnapshotContent) return std::nullopt;
+  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(resource);
+  return snapshot ? std::optional(snapshot->folder) : std::nullopt;
+}
+
 absl::StatusOr<ReleaseResult> GiveUp(const OwedRelease& release, PairAgents& pair, OwedReleases& owed) {
   RETURN_IF_ERROR(owed.Owe(release));
   const absl::Status released = pair.Release(release.volume, release.source);

@@ -1,11 +1,15 @@
 // release.h: gives up the data of an object that was deleted at the primary for good: DR moves it to its trash.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "control/sync/ports.h"
 
 namespace understudy::control {
+
+// The folder that holds an object's data; nullopt: it has none of its own, or not on NFS.
+[[nodiscard]] std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry);
 
 struct ReleaseResult {
   bool settled = false;  // false: the next run tries again

@@ -167,7 +167,10 @@ class MemoryPair : public control::PairAgents {
   absl::StatusOr<control::ProtectedVolume> Protect(const std::string& volume, const kube::NfsSource& source) override {
     const absl::MutexLock lock(&mutex_);
     if (source.server != "nfs1") return absl::NotFoundError("not on this host");
-    return volumes_.try_emplace(volume, control::ProtectedVolume{"/replica" + source.path.substr(7), 0}).first->second;
+    const control::ProtectedVolume wanted{"/replica" + source.path.substr(7), 0};
+    const auto [found, is_new] = volumes_.try_emplace(volume, wanted);
+    if (found->second.replica_path == wanted.replica_path) return found->second;
+    return absl::AlreadyExistsError(volume + " stands for another place");
   }
   absl::StatusOr<control::ProtectedVolume> Sync(const std::string& volume, absl::Duration,
                                                 std::stop_token stop) override {

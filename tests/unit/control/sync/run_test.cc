@@ -131,6 +131,47 @@ TEST_F(RunTest, ASecondRunFindsEverythingUnchangedButNewData) {
   EXPECT_EQ(report.cleaning.state, CleaningState::kNothing);
 }
 
+TEST_F(RunTest, WhatWasMadeAnewElsewhereTakesTheNameOver) {
+  Make("db");
+  Make("web");
+  Run();
+  const auto move = [this](const char* uid, const char* path) {
+    json volume = *primary_.Get(VolumeKey("db"));
+    volume["metadata"]["uid"] = uid;
+    volume["spec"]["nfs"]["path"] = path;
+    primary_.Put(VolumeKey("db"), volume);
+  };
+  move("v-anew", "/export/elsewhere");
+  Report report = Run();
+  EXPECT_EQ(report.exit_code, ExitCode::kDone) << Of(report, VolumeKey("db")).reason;
+  EXPECT_EQ(east_.Trashed(), std::set<std::string>{"db"});
+  EXPECT_EQ(east_.memory_catalog().Find(VolumeKey("db"))->uid, "v-anew");
+  EXPECT_EQ(east_.memory_catalog().Find(VolumeKey("db"))->replica_path, "/replica/elsewhere");
+  EXPECT_THAT(*owed_.Owed(), IsEmpty());
+  // The same object never has its data elsewhere: whatever that is, nothing goes for it.
+  move("v-anew", "/export/third");
+  report = Run();
+  ExpectOutcome(report, VolumeKey("db"), Outcome::kFailed);
+  EXPECT_EQ(east_.memory_catalog().Find(VolumeKey("db"))->replica_path, "/replica/elsewhere");
+  ExpectOutcome(report, VolumeKey("web"), Outcome::kUnchanged);
+}
+
+TEST_F(RunTest, WhatIsMadeAnewElsewhereWaitsUntilTheEarlierDataIsGone) {
+  Make("db");
+  Run();
+  json volume = *primary_.Get(VolumeKey("db"));
+  volume["metadata"]["uid"] = "v-anew";
+  volume["spec"]["nfs"]["path"] = "/export/elsewhere";
+  primary_.Put(VolumeKey("db"), volume);
+  east_.FailRelease(absl::UnavailableError("DR is away"));
+  ExpectOutcome(Run(), VolumeKey("db"), Outcome::kFailed);
+  EXPECT_THAT(*owed_.Owed(), SizeIs(1));
+  east_.FailRelease(absl::OkStatus());
+  ExpectOutcome(Run(), VolumeKey("db"), Outcome::kSynced);
+  EXPECT_EQ(east_.memory_catalog().Find(VolumeKey("db"))->replica_path, "/replica/elsewhere");
+  EXPECT_THAT(*owed_.Owed(), IsEmpty());
+}
+
 TEST_F(RunTest, ConfiguredNamespacesAloneAreBroughtAcross) {
   options_.namespaces = {"shop"};
   Make("db");
