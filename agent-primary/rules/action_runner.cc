@@ -55,6 +55,11 @@ void ActionRunner::OnEvent(const model::ObjectEvent& event) {
   switch (action.kind) {
     case Action::Kind::kIgnore:
       spdlog::debug("{} {}", ToString(action.key), action.reason);
+      if (action.never_replicated && PredecessorOf(action, std::nullopt)) {
+        // As one of another pair: what DR has of the name isn't that any more.
+        action.kind = Action::Kind::kSyncVolume;
+        return Submit(std::move(action));
+      }
       if (action.never_replicated) {
         SetVolume(DataKeyOf(action), {.source = {}, .place = std::nullopt, .owner_uid = action.owner_uid});
       }

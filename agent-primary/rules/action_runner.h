@@ -153,16 +153,23 @@ class ActionRunner : public EventSink {
   void PauseVolumeOfClaim(const Action& deletion);
   // What the name stood for, or does.
   [[nodiscard]] std::vector<Holder> HoldersOf(const model::ObjectKey& key) const;
-  // The removal of an earlier object of the name with its data elsewhere, whose deletion nobody carried out.
-  [[nodiscard]] std::optional<Action> PredecessorOf(const Action& action, const VolumePlace& place) const;
-  // Has `removal` carried out before `action`, of the same key, which the caller works on.
+  // The removal of an earlier object of the name whose deletion nobody carried out, when it stands in the way of what
+  // `action` brings: its data is elsewhere than in `place`; nullopt: anywhere on this pair.
+  [[nodiscard]] std::optional<Action> PredecessorOf(const Action& action,
+                                                    const std::optional<VolumePlace>& place) const;
+  // The same of a claim or a snapshot whose data isn't this pair's any more.
+  [[nodiscard]] std::optional<Action> EarlierClaimOf(const Action& action) const;
+  // Has `removal` carried out before `action`, of the same key, which the caller works on. Never OK.
   [[nodiscard]] absl::Status RemoveFirst(Action removal, const Action& action);
   [[nodiscard]] absl::StatusOr<ActionResult> Remove(Action& action);
   // kDone: it may happen. Else it isn't to happen, or not now (then the keeper remembers it); the action's reason says
   // why.
   [[nodiscard]] absl::StatusOr<ActionResult> AdmitRemoval(Action& action);
-  [[nodiscard]] bool Waits(const model::ObjectKey& key, const Action& action) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void BeginWait(const model::ObjectKey& key, const model::ObjectKey& data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndWait(const model::ObjectKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of the claim of `action`, which waits: brings the volume's newer state, should no event that tells it lead
+  // anywhere.
+  void LookForVolumeOf(const Action& action);
   [[nodiscard]] bool IsOthersVolume(const model::ObjectKey& key) const;
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
@@ -212,6 +219,7 @@ class ActionRunner : public EventSink {
   std::map<model::ObjectKey, std::string> announced_ ABSL_GUARDED_BY(mutex_);  // uid that the log said is at DR
   // Claims and snapshots by what has their data.
   std::map<model::ObjectKey, std::set<model::ObjectKey>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::ObjectKey, model::ObjectKey> waits_for_ ABSL_GUARDED_BY(mutex_);  // the same, the other way round
   std::map<model::ObjectKind, std::set<model::ObjectKey>> live_ ABSL_GUARDED_BY(mutex_);
   std::set<model::ObjectKind> synced_ ABSL_GUARDED_BY(mutex_);
   std::map<model::ObjectKind, uint64_t> lists_ ABSL_GUARDED_BY(mutex_);  // how many there were

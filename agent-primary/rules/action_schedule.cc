@@ -91,10 +91,7 @@ void ActionRunner::WorkOnObject(const model::ObjectKey& key, std::stop_token sto
     action = *std::exchange(slot, std::nullopt);
     work.running = running;
     work.removing = action.kind == Action::Kind::kDelete;
-    if (const auto waiting = waiting_.find(DataKeyOf(action)); waiting != waiting_.end()) {
-      waiting->second.erase(key);
-      if (waiting->second.empty()) waiting_.erase(waiting);
-    }
+    EndWait(key);
   }
   const std::stop_callback pass_on(stop, [&running] { running->request_stop(); });
   const absl::StatusOr<ActionResult> result = Execute(action, running->get_token());
@@ -148,7 +145,7 @@ bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, con
       Enqueue(key, work);
     }
     queue_.Done(key);
-  } else if (Waits(key, action)) {
+  } else if (waits_for_.contains(key)) {
     queue_.Done(key);
   } else if (early) {
     work.problem.clear();
@@ -164,9 +161,17 @@ bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, con
   return replaced;
 }
 
-bool ActionRunner::Waits(const model::ObjectKey& key, const Action& action) const {
-  const auto waiting = waiting_.find(DataKeyOf(action));
-  return waiting != waiting_.end() && waiting->second.contains(key);
+void ActionRunner::BeginWait(const model::ObjectKey& key, const model::ObjectKey& data) {
+  waiting_[data].insert(key);
+  waits_for_[key] = data;
+}
+
+void ActionRunner::EndWait(const model::ObjectKey& key) {
+  const auto waits = waits_for_.extract(key);
+  if (waits.empty()) return;
+  const auto waiting = waiting_.find(waits.mapped());
+  waiting->second.erase(key);
+  if (waiting->second.empty()) waiting_.erase(waiting);
 }
 
 }  // namespace understudy::primary

@@ -40,7 +40,8 @@ absl::Status ActionRunner::SyncVolume(Action& action, std::stop_token stop) {
     spdlog::debug("{} is on {}:{}, which this pair doesn't protect", ToString(action.key), action.source.server,
                   Printable(action.source.path));
     SetVolume(DataKeyOf(action), {.source = action.source, .place = std::nullopt, .owner_uid = action.owner_uid});
-    return absl::OkStatus();
+    std::optional<Action> removal = PredecessorOf(action, std::nullopt);
+    return removal ? RemoveFirst(*std::move(removal), action) : absl::OkStatus();
   }
   const absl::Status across = BringAcross(action, *place, stop);
   if (!across.ok() && !absl::IsCancelled(across) && !absl::IsDeadlineExceeded(across)) {
@@ -83,12 +84,12 @@ std::vector<ActionRunner::Holder> ActionRunner::HoldersOf(const model::ObjectKey
   return found;
 }
 
-std::optional<Action> ActionRunner::PredecessorOf(const Action& action, const VolumePlace& place) const {
+std::optional<Action> ActionRunner::PredecessorOf(const Action& action, const std::optional<VolumePlace>& place) const {
   for (const Holder& holder : HoldersOf(action.key)) {
     if (holder.uid == action.uid) continue;
     const std::optional<VolumePlace> earlier = volumes_.Locate(holder.source.server, holder.source.path);
     // The same place: the replica is taken over.
-    if (!earlier || earlier->path == place.path) continue;
+    if (!earlier || (place && earlier->path == place->path)) continue;
     return Action{.kind = Action::Kind::kDelete,
                   .key = action.key,
                   .uid = holder.uid,
@@ -99,21 +100,29 @@ std::optional<Action> ActionRunner::PredecessorOf(const Action& action, const Vo
   return std::nullopt;
 }
 
+std::optional<Action> ActionRunner::EarlierClaimOf(const Action& action) const {
+  absl::MutexLock lock(&mutex_);
+  const auto at_dr = announced_.find(action.key);
+  if (at_dr == announced_.end() || at_dr->second == action.uid) return std::nullopt;
+  return Action{.kind = Action::Kind::kDelete, .key = action.key, .uid = at_dr->second, .volume = action.volume};
+}
+
 absl::Status ActionRunner::RemoveFirst(Action removal, const Action& action) {
   ASSIGN_OR_RETURN(const ActionResult admitted, AdmitRemoval(removal));
-  const std::string place = fmt::format("{}:{}", removal.source.server, Printable(removal.source.path));
+  const std::string earlier =
+      removal.source.path.empty()
+          ? "the earlier one"
+          : fmt::format("the earlier one at {}:{}", removal.source.server, Printable(removal.source.path));
   if (admitted != ActionResult::kDone) {
-    return absl::UnavailableError(
-        fmt::format("the earlier one with its data at {} has to go first, and {}", place, removal.reason));
+    return absl::UnavailableError(fmt::format("{} has to go first, and {}", earlier, removal.reason));
   }
-  spdlog::info("{} was made anew, with its data elsewhere: the earlier one at {} goes first", ToString(removal.key),
-               place);
+  spdlog::info("{} was made anew, with its data elsewhere: {} goes first", ToString(removal.key), earlier);
   removal.admitted = true;
   absl::MutexLock lock(&mutex_);
   Work& work = work_.at(action.key);
   if (!work.newest) work.newest = action;
   if (!work.removal) work.removal = std::move(removal);
-  return absl::UnavailableError(fmt::format("the earlier one with its data at {} goes first", place));
+  return absl::UnavailableError(fmt::format("{} goes first", earlier));
 }
 
 absl::Status ActionRunner::PauseVolume(const Action& action) {
@@ -135,26 +144,53 @@ void ActionRunner::PauseVolumeOfClaim(const Action& deletion) {
 }
 
 absl::Status ActionRunner::SyncClaim(Action& action, std::stop_token stop) {
+  const model::ObjectKey data = DataKeyOf(action);
   Volume volume;
+  bool is_anothers = false;
   {
     absl::MutexLock lock(&mutex_);
-    const model::ObjectKey data = DataKeyOf(action);
     const auto known = known_volumes_.find(data);
-    // Of a name that was bound to another one before, the newer state is still to come.
-    const bool is_anothers =
-        known != known_volumes_.end() && !known->second.owner_uid.empty() && known->second.owner_uid != action.uid;
-    if (known == known_volumes_.end() || is_anothers) {
-      waiting_[data].insert(action.key);
-      return WaitsFor(data);
-    }
+    is_anothers = known != known_volumes_.end() && options_.lookup && !known->second.owner_uid.empty() &&
+                  known->second.owner_uid != action.uid;
+    if (known == known_volumes_.end() || is_anothers) BeginWait(action.key, data);
+    if (known == known_volumes_.end()) return WaitsFor(data);
     volume = known->second;
   }
-  if (!volume.place) return absl::OkStatus();
+  if (is_anothers) {
+    LookForVolumeOf(action);
+    return WaitsFor(data);
+  }
+  if (!volume.place) {
+    std::optional<Action> removal = EarlierClaimOf(action);
+    return removal ? RemoveFirst(*std::move(removal), action) : absl::OkStatus();
+  }
   RETURN_IF_ERROR(volumes_.SyncToBarrier(action.volume, action.barrier, stop));
   return Put(action, volume.source, *volume.place);
 }
 
+void ActionRunner::LookForVolumeOf(const Action& action) {
+  const model::ObjectKey data = DataKeyOf(action);
+  absl::StatusOr<std::string> object = options_.lookup(data);
+  if (!object.ok()) return;
+  Action newer = Decide({.type = model::EventType::kModified,
+                         .key = data,
+                         .resource = *std::move(object),
+                         .event_id = "",
+                         .observed_at = clock_.Now()});
+  if (newer.kind != Action::Kind::kSyncVolume || newer.owner_uid != action.uid) return;
+  absl::MutexLock lock(&mutex_);
+  if (stopped_ || work_.contains(data)) return;
+  Work& work = work_[data];
+  work.newest = std::move(newer);
+  Enqueue(data, work);
+}
+
 absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
+  if (options_.keeper != nullptr) {
+    // What another cluster has of the name doesn't take the place of what DR has. One that can't be asked says nothing.
+    const absl::Status recognised = options_.keeper->CheckCluster();
+    if (absl::IsFailedPrecondition(recognised)) return recognised;
+  }
   RETURN_IF_ERROR(catalog_.Put({.key = action.key,
                                 .uid = action.uid,
                                 .resource = action.resource,
@@ -162,7 +198,7 @@ absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, co
                                 .replica_path = place.replica_path,
                                 .server = source.server,
                                 .observed_at = action.observed_at}));
-  if (options_.keeper != nullptr) options_.keeper->NotePut(action.key);
+  if (options_.keeper != nullptr) options_.keeper->NotePut(action.key, action.uid);
   absl::MutexLock lock(&mutex_);
   ++counters_.put;
   if (std::exchange(announced_[action.key], action.uid) == action.uid) return absl::OkStatus();

@@ -91,19 +91,23 @@ bool ObjectKeeper::KnowsWhetherAtDr(const model::ObjectKey& key) const {
   return account->second.at_dr.contains(key) || clock_.Monotonic() - *account->second.at_dr_since < kAtDrAge;
 }
 
-void ObjectKeeper::NotePut(const model::ObjectKey& key) {
+void ObjectKeeper::NotePut(const model::ObjectKey& key, const std::string& uid) {
   absl::MutexLock lock(&mutex_);
   accounts_[key.kind].at_dr.insert(key);
-  Forget(key);
+  if (IsApprovedOfEarlier(key, uid)) Forget(key);
 }
 
 void ObjectKeeper::NoteLive(const model::ObjectKey& key, const std::string& uid) {
   absl::MutexLock lock(&mutex_);
-  const Account& account = accounts_[key.kind];
-  const auto approved = account.approved.find(key);
-  const bool is_of_earlier =
-      approved != account.approved.end() && !approved->second.uid.empty() && approved->second.uid != uid;
-  if (!is_of_earlier) Forget(key);
+  if (!IsApprovedOfEarlier(key, uid)) Forget(key);
+}
+
+// Whether the approved deletion of that key is one of another object than `uid`.
+bool ObjectKeeper::IsApprovedOfEarlier(const model::ObjectKey& key, const std::string& uid) const {
+  const auto account = accounts_.find(key.kind);
+  if (account == accounts_.end()) return false;
+  const auto approved = account->second.approved.find(key);
+  return approved != account->second.approved.end() && !approved->second.uid.empty() && approved->second.uid != uid;
 }
 
 void ObjectKeeper::NoteKept(const model::ObjectKey& key) {

@@ -52,8 +52,8 @@ class ObjectKeeper {
   // Whether what SetAtDr told says if the object is at DR: others put objects there, too, so that it isn't among those
   // is believed for a while only.
   [[nodiscard]] bool KnowsWhetherAtDr(const model::ObjectKey& key) const;
-  // DR has it, and what is there of the name is its own: if a deletion is held back or approved, that ends.
-  void NotePut(const model::ObjectKey& key);
+  // DR has it, and what is there of the name is its own: the deletion of an earlier one isn't under way any more.
+  void NotePut(const model::ObjectKey& key, const std::string& uid);
   // The object is in the cluster: if its deletion is held back or approved, that ends. That of an earlier object of the
   // name stays approved: data that it left elsewhere is still to go.
   void NoteLive(const model::ObjectKey& key, const std::string& uid);
@@ -107,6 +107,8 @@ class ObjectKeeper {
     return account.hold ? account.hold->hold.before : 0;
   }
   void NoteCluster(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] bool IsApprovedOfEarlier(const model::ObjectKey& key, const std::string& uid) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const model::ObjectKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const ObjectGuardLimits limits_;

@@ -76,6 +76,12 @@ bool MayBeReplaced(const json& manifest, const json& present) {
   return TextAt(manifest, "kind") == "PersistentVolumeClaim" && SourceUidOf(manifest) != SourceUidOf(present);
 }
 
+// Which of two objects of one name is the newer one isn't told by anything: two pairs would make it anew in turn.
+bool IsOfAnotherPair(const json& manifest, const json& present) {
+  return SourceUidOf(manifest) != SourceUidOf(present) && !PairOf(manifest).empty() && !PairOf(present).empty() &&
+         PairOf(manifest) != PairOf(present);
+}
+
 absl::Status StaysBound(const ObjectKey& key) {
   return absl::FailedPreconditionError(fmt::format(
       "{} is bound at DR and differs where it can't be changed: delete its claim at DR, and it is made anew",
@@ -136,6 +142,12 @@ absl::Status KubeApplier::MakeWayFor(const json& manifest, const ObjectKey& key,
   if (IsTerminating(present)) {
     return absl::AbortedError(
         fmt::format("{} is being deleted at DR: it will be made again afterwards", ToString(key)));
+  }
+  if (IsOfAnotherPair(manifest, present)) {
+    return absl::FailedPreconditionError(fmt::format(
+        "{} at DR is pair {}'s, made from another object of that name: it can be made for pair {} when it is "
+        "gone there",
+        ToString(key), PairOf(present), PairOf(manifest)));
   }
   if (!DiffersForGood(manifest, present)) return absl::OkStatus();
   RETURN_IF_ERROR(CheckRetained(key, present));

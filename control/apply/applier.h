@@ -27,7 +27,8 @@ class ObjectApplier {
   //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field;
   //                        or a PersistentVolume that was made anew at the primary has to be released by its claim at
   //                        DR first, which was deleted and is to be applied again afterwards
-  //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is bound and differs where it can't be
+  //   FAILED_PRECONDITION  an object of that name isn't Understudy's, or is another pair's, or is bound and differs
+  //   where it can't be
   //                        changed, or its policy is no longer Retain and it would have to be deleted; or a claim is
   //                        applied but for its size, which DR doesn't change
   //   INVALID_ARGUMENT     the API server refuses the object

@@ -26,6 +26,10 @@ std::string SourceUidOf(const json& object) {
   return TextAt(At(At(object, "metadata"), "annotations"), kSourceUidAnnotation);
 }
 
+std::string PairOf(const json& object) {
+  return TextAt(At(At(object, "metadata"), "annotations"), kPairAnnotation);
+}
+
 bool IsOurs(const json& object) {
   return TextAt(At(At(object, "metadata"), "labels"), kManagedByLabel) == kManagedByValue &&
          !SourceUidOf(object).empty();

@@ -2,7 +2,7 @@
 //
 // What names the primary's instance goes (uid, versions, owners, finalizers, status, all annotations that aren't kept);
 // what names the data is turned to DR's server and path; policies become Retain, so that nothing at DR can delete data.
-// Every result carries the label and the annotation below: by them Understudy knows what it made.
+// Every result carries the label and the annotations below: by them Understudy knows what it made, and for which pair.
 #pragma once
 
 #include <map>
@@ -18,8 +18,10 @@ namespace understudy::control {
 inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManagedByValue = "understudy";
 inline constexpr const char* kSourceUidAnnotation = "understudy.io/source-uid";
+inline constexpr const char* kPairAnnotation = "understudy.io/pair";
 
 struct TransformOptions {
+  std::string pair;       // its name
   std::string dr_server;  // NFS server of the pair as the DR cluster names it
   std::map<std::string, std::string> storage_class_map;
   std::map<std::string, std::string> snapshot_class_map;

@@ -96,7 +96,7 @@ class Changer {
  private:
   absl::StatusOr<Applied> Change(const Item& item) {
     const model::ObjectKey& key = item.entry.key;
-    ASSIGN_OR_RETURN(json manifest, Transform(item.entry, TransformOptionsOf(config_, item.pair->dr_server)));
+    ASSIGN_OR_RETURN(json manifest, Transform(item.entry, TransformOptionsOf(config_, *item.pair)));
     RETURN_IF_ERROR(CheckSnapshot(item));
     const kube::Resource& resource = kube::ResourceOf(key.kind);
     absl::StatusOr<json> present = client_.Get(resource, key.namespace_name, key.name);

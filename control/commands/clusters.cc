@@ -14,9 +14,10 @@ absl::StatusOr<kube::ClusterAccess> AccessTo(const std::optional<config::Cluster
   return kube::LoadKubeconfig(cluster->kubeconfig.native(), cluster->context);
 }
 
-TransformOptions TransformOptionsOf(const config::ControlConfig& config, const std::string& dr_server) {
+TransformOptions TransformOptionsOf(const config::ControlConfig& config, const config::PairConfig& pair) {
   TransformOptions options;
-  options.dr_server = dr_server;
+  options.pair = pair.name;
+  options.dr_server = pair.dr_server;
   options.storage_class_map = config.storage_class_map;
   options.snapshot_class_map = config.snapshot_class_map;
   options.kept_annotations = config.keep_annotations;

@@ -14,6 +14,6 @@ namespace understudy::control {
 [[nodiscard]] absl::StatusOr<kube::ClusterAccess> AccessTo(const std::optional<config::ClusterConfig>& cluster,
                                                            const std::string& name);
 
-[[nodiscard]] TransformOptions TransformOptionsOf(const config::ControlConfig& config, const std::string& dr_server);
+[[nodiscard]] TransformOptions TransformOptionsOf(const config::ControlConfig& config, const config::PairConfig& pair);
 
 }  // namespace understudy::control

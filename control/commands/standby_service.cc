@@ -21,7 +21,7 @@ namespace {
 FollowerOptions OptionsFor(const config::ControlConfig& config, const config::PairConfig& pair) {
   FollowerOptions options;
   options.pair = pair.name;
-  options.transform = TransformOptionsOf(config, pair.dr_server);
+  options.transform = TransformOptionsOf(config, pair);
   return options;
 }
 

@@ -86,7 +86,7 @@ absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest&
   options.parallelism = config.sync.parallelism;
   options.bring.dry_run = request.dry_run;
   options.bring.volume_timeout = config.sync.volume_timeout;
-  options.bring.transform = TransformOptionsOf(config, "");
+  options.bring.transform = TransformOptionsOf(config, {});
   options.stale = {.enabled = config.stale.enabled,
                    .max_fraction = config.stale.max_fraction,
                    .min_objects = config.stale.min_objects,

@@ -146,7 +146,10 @@ void Follower::Work(std::stop_token stop) {
     std::optional<CatalogEntry> entry;
     {
       absl::MutexLock lock(&mutex_);
-      if (const auto wanted = wanted_.find(*key); wanted != wanted_.end()) entry = wanted->second.entry;
+      if (const auto wanted = wanted_.find(*key); wanted != wanted_.end()) {
+        wanted->second.running = true;
+        entry = wanted->second.entry;
+      }
     }
     if (!entry) {
       queue_.Done(*key);
@@ -215,6 +218,7 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
   }
   Wanted& wanted = wanted_.at(entry.key);
   wanted.tried = true;
+  wanted.running = false;
   const bool newest = FingerprintOf(wanted.entry) == FingerprintOf(entry);
   if (status.ok() && newest) {
     Brought& brought = brought_[entry.key];
@@ -222,7 +226,11 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
     brought = {.fingerprint = FingerprintOf(entry), .manifest = *outcome, .listing = listing_};
     if (entry.key.kind == ObjectKind::kPersistentVolumeClaim && !entry.deleted) brought.claim = entry;
     if (entry.key.kind == ObjectKind::kPersistentVolume && !entry.deleted && changed) BringClaimAgain(entry);
-    wanted_.erase(entry.key);
+    if (std::exchange(wanted.again, false)) {
+      queue_.Add(entry.key, RankOf(entry));
+    } else {
+      wanted_.erase(entry.key);
+    }
     queue_.Done(entry.key);
   } else if (status.ok() || !newest) {
     queue_.Done(entry.key);  // it was queued again when the newer entry came
@@ -246,8 +254,12 @@ void Follower::BringClaimAgain(const CatalogEntry& entry) {
   const nlohmann::json volume = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
   const nlohmann::json& reference = At(At(volume, "spec"), "claimRef");
   const ObjectKey key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, "namespace"), TextAt(reference, "name")};
+  if (const auto wanted = wanted_.find(key); wanted != wanted_.end()) {
+    wanted->second.again = wanted->second.running && !wanted->second.entry.deleted;
+    return;
+  }
   const auto brought = brought_.find(key);
-  if (brought == brought_.end() || !brought->second.claim || wanted_.contains(key)) return;
+  if (brought == brought_.end() || !brought->second.claim) return;
   wanted_.emplace(key, Wanted{.entry = *brought->second.claim, .tried = true});
   queue_.Add(key, RankOf(*brought->second.claim));
 }

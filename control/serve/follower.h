@@ -69,6 +69,8 @@ class Follower {
   struct Wanted {
     model::CatalogEntry entry;
     bool tried = false;
+    bool running = false;  // a worker has it
+    bool again = false;    // once more when that is done, because what it was done on may be gone
     std::string problem = {};
   };
   // What was brought to the cluster, by the fingerprint of its entry.

@@ -250,6 +250,7 @@ absl::StatusOr<Outcome> Bringer::BringObject(const ObjectKey& key, const Place& 
                             .server = place.source.server,
                             .observed_at = parts_.clock.Now()};
   TransformOptions transform = options_.transform;
+  transform.pair = place.pair->name();
   transform.dr_server = place.pair->dr_server();
   const absl::StatusOr<json> manifest = Transform(entry, transform);
   if (absl::IsFailedPrecondition(manifest.status())) return Skip(MessageOf(manifest.status()));

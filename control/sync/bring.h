@@ -29,7 +29,7 @@ struct RunParts {
 struct BringOptions {
   bool dry_run = false;
   absl::Duration volume_timeout = absl::Hours(1);
-  TransformOptions transform;  // its dr_server is each pair's own
+  TransformOptions transform;  // its pair and dr_server are each pair's own
   // What the API server says to try again later is tried so often, with growing pauses.
   int attempts = 6;
   absl::Duration retry_first = absl::Milliseconds(250);

@@ -211,6 +211,22 @@ TEST_F(ApplierClusterTest, ABoundVolumeThatWasMadeAnewElsewhereIsReleasedByItsCl
   ExpectPhase(VolumeKey("anew"), "Bound");
 }
 
+TEST_F(ApplierClusterTest, AnotherPairDoesNotTakeANameOver) {
+  TransformOptions options;
+  options.dr_server = "dr-nfs";
+  const auto apply = [&](const std::string& pair, const std::string& uid) {
+    options.pair = pair;
+    return applier_.Apply(*Transform(VolumeEntry("named", uid, "/replicas/" + pair), options));
+  };
+  ASSERT_EQ(apply("east", "uid-1"), absl::OkStatus());
+  const absl::Status refused = apply("west", "uid-2");
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_EQ(Get(VolumeKey("named"))["spec"]["nfs"]["path"], "/replicas/east");
+  EXPECT_EQ(Get(VolumeKey("named"))["metadata"]["annotations"][kPairAnnotation], "east");
+  EXPECT_TRUE(applier_.Delete(VolumeKey("named"), "uid-1").ok());
+  EXPECT_EQ(WaitForOk("the other one", absl::Minutes(1), [&] { return apply("west", "uid-2"); }), absl::OkStatus());
+}
+
 TEST_F(ApplierClusterTest, AStrangersClaimKeepsTheVolumeThatItIsBoundTo) {
   ASSERT_EQ(Apply(VolumeEntry("lent")), absl::OkStatus());
   json claim = json::parse(ClaimEntry("lent", "lent").resource);

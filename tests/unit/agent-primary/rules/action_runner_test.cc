@@ -86,32 +86,6 @@ TEST_F(ActionRunnerTest, TheDataComesFirstAndTheEntrySaysWhereItIs) {
   EXPECT_LT(volume->revision, claim->revision);
 }
 
-// As VolumeEvent, bound to the claim with `owner`.
-model::ObjectEvent BoundVolumeEvent(const std::string& name, const std::string& uid, const std::string& owner,
-                                    const std::string& folder) {
-  model::ObjectEvent event = VolumeEvent(EventType::kAdded, name, uid);
-  json object = json::parse(event.resource);
-  object["spec"]["claimRef"] = {{"uid", owner}};
-  object["spec"]["nfs"]["path"] = "/export/" + folder;
-  event.resource = object.dump();
-  return event;
-}
-
-TEST_F(ActionRunnerTest, AClaimThatWasMadeAnewWaitsForTheVolumeThatIsBoundToIt) {
-  Start();
-  runner_.OnEvent(BoundVolumeEvent("pv1", "u1", "c1", "pv1"));
-  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1", "c1"));
-  ExpectIdle();
-  runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1", "c2"));
-  Expect("the claim to wait", [this] { return runner_.Status().waiting == 1; });
-  EXPECT_EQ(catalog_.Find(ClaimKey("db"))->uid, "c1");
-  runner_.OnEvent(BoundVolumeEvent("pv1", "u2", "c2", "elsewhere"));
-  ExpectIdle();
-  EXPECT_EQ(catalog_.Find(ClaimKey("db"))->uid, "c2");
-  EXPECT_EQ(catalog_.Find(ClaimKey("db"))->replica_path, "/replica/elsewhere");
-  EXPECT_LT(catalog_.Find(VolumeKey("pv1"))->revision, catalog_.Find(ClaimKey("db"))->revision);
-}
-
 TEST_F(ActionRunnerTest, AnotherPairsVolumeAndItsClaimAreNotTaken) {
   Start();
   runner_.OnEvent(ClaimEvent(EventType::kAdded, "db", "pv1"));

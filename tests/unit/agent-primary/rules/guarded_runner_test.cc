@@ -330,6 +330,87 @@ TEST_F(GuardedRunnerTest, SoItDoesWhenTheAgentEndsBeforeTheEarlierDataIsDiscarde
   EXPECT_THAT(keeper_->Approved(ObjectKind::kPersistentVolume), IsEmpty());
 }
 
+// Of the volume with the name of another, in `folder`, bound to the claim with `owner`.
+ObjectEvent BoundAnew(int i, const std::string& owner, const std::string& folder) {
+  ObjectEvent event = VolumeEvent(EventType::kAdded, i);
+  json object = json::parse(event.resource);
+  object["metadata"]["uid"] = "anew-" + folder;
+  object["spec"]["claimRef"] = {{"uid", owner}};
+  object["spec"]["nfs"]["path"] = "/export/" + folder;
+  event.resource = object.dump();
+  return event;
+}
+ObjectEvent ClaimAnew(int i) {
+  ObjectEvent event = ClaimEvent(EventType::kAdded, i);
+  json object = json::parse(event.resource);
+  object["metadata"]["uid"] = "c-anew";
+  event.resource = object.dump();
+  return event;
+}
+
+TEST_F(GuardedRunnerTest, AClaimThatWasMadeAnewWaitsForTheVolumeThatIsBoundToIt) {
+  runner_->OnEvent(BoundAnew(0, "c", "pv0"));
+  ExpectIdle();
+  SetThere(VolumeKey(0), BoundAnew(0, "c", "pv0").resource);
+  runner_->OnEvent(ClaimAnew(0));
+  Expect("the claim to wait", [this] { return runner_->Status().waiting == 1; });
+  EXPECT_EQ(catalog_.Find(ClaimKey(0))->uid, "c");
+  runner_->OnEvent(BoundAnew(0, "c-anew", "elsewhere"));
+  ExpectIdle();
+  EXPECT_EQ(catalog_.Find(ClaimKey(0))->uid, "c-anew");
+  EXPECT_EQ(catalog_.Find(ClaimKey(0))->replica_path, "/replica/elsewhere");
+  EXPECT_EQ(runner_->Status().waiting, 0U);
+}
+
+TEST_F(GuardedRunnerTest, AClaimDoesNotWaitForAnEventThatNobodyTells) {
+  runner_->OnEvent(BoundAnew(0, "c", "pv0"));
+  ExpectIdle();
+  SetThere(VolumeKey(0), BoundAnew(0, "c-anew", "pv0").resource);
+  runner_->OnEvent(ClaimAnew(0));
+  ExpectIdle();
+  EXPECT_EQ(catalog_.Find(ClaimKey(0))->uid, "c-anew");
+}
+
+TEST_F(GuardedRunnerTest, WhatWasMadeAnewOutsideThisPairIsNotAtDrAnyMore) {
+  SetAllThere();
+  ObjectEvent elsewhere = BoundAnew(0, "c-anew", "pv0");
+  json object = json::parse(elsewhere.resource);
+  object["spec"]["nfs"]["server"] = "nfs9";
+  elsewhere.resource = object.dump();
+  ObjectEvent not_on_nfs = BoundAnew(1, "c-anew", "pv1");
+  object = json::parse(not_on_nfs.resource);
+  object["spec"].erase("nfs");
+  object["spec"]["hostPath"] = {{"path", "/x"}};
+  not_on_nfs.resource = object.dump();
+  for (const ObjectEvent& event : {elsewhere, not_on_nfs}) runner_->OnEvent(event);
+  for (const int i : {0, 1}) runner_->OnEvent(ClaimAnew(i));
+  ExpectIdle();
+  for (const int i : {0, 1}) {
+    EXPECT_FALSE(catalog_.Has(VolumeKey(i))) << i;
+    EXPECT_FALSE(catalog_.Has(ClaimKey(i))) << i;
+  }
+  EXPECT_THAT(volumes_.Discarded(), SizeIs(2));
+  EXPECT_EQ(VolumesInCatalog(), kVolumes - 2);
+}
+
+TEST_F(GuardedRunnerTest, AClaimThatIsDeletedWhileItWaitsWaitsNoLonger) {
+  runner_->OnEvent(BoundAnew(0, "c", "pv0"));
+  ExpectIdle();
+  SetThere(VolumeKey(0), BoundAnew(0, "c", "pv0").resource);
+  runner_->OnEvent(ClaimAnew(0));
+  Expect("the claim to wait", [this] { return runner_->Status().waiting == 1; });
+  runner_->OnEvent(ClaimEvent(EventType::kDeleted, 0, /*concluded=*/true));
+  std::set<ObjectKey> volumes;
+  std::set<ObjectKey> claims;
+  for (int i = 0; i < kVolumes; ++i) volumes.insert(VolumeKey(i));
+  for (int i = 1; i < kVolumes; ++i) claims.insert(ClaimKey(i));
+  runner_->OnSynced(ObjectKind::kPersistentVolume, volumes);
+  runner_->OnSynced(ObjectKind::kPersistentVolumeClaim, claims);
+  Expect("it to be deleted", [this] { return !catalog_.Has(ClaimKey(0)); });
+  ExpectIdle();
+  EXPECT_EQ(runner_->Status().waiting, 0U);
+}
+
 TEST_F(GuardedRunnerTest, AVolumeThatWasMadeAnewAtItsPlaceKeepsItsReplica) {
   ObjectEvent anew = VolumeEvent(EventType::kAdded, 0);
   anew.resource = R"({"metadata":{"uid":"anew"},"spec":{"nfs":{"server":"nfs1","path":"/export/pv0"}}})";
@@ -404,7 +485,17 @@ TEST_F(GuardedRunnerTest, AnotherClusterDeletesNothing) {
   Expect("it to be tried again", [&] { return runner_->Status().failures > 20; });
   EXPECT_EQ(VolumesInCatalog(), kVolumes);
   EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+  // Nor does it take the place of what is there.
+  runner_->OnEvent(BoundAnew(2, "c", "pv2"));
+  Expect("it to be tried", [this] {
+    for (const ObjectProblem& problem : runner_->Status().problems) {
+      if (problem.key == VolumeKey(2)) return true;
+    }
+    return false;
+  });
+  EXPECT_EQ(catalog_.Find(VolumeKey(2))->uid, "u-pv2");
   ASSERT_EQ(runner_->ApproveGuard("cluster", 0), absl::OkStatus());
+  Expect("it to be at DR", [this] { return catalog_.Find(VolumeKey(2))->uid == "anew-pv2"; });
   Expect("the deletion", [&] { return !catalog_.Has(VolumeKey(0)); });
 }
 
