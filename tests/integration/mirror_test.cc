@@ -589,13 +589,15 @@ TEST_F(GuardedMirrorTest, AnApprovalOutlivesARestart) {
   RemoveAll();
   ExpectHeldBack(primary::kDeletionGuard);
   // The approval is recorded, but the deletion doesn't reach DR.
-  NoCommits link(*engine_);
-  replicator_->ForgetSession();
-  const auto approval =
-      replicator_->RequestApproval(primary::kDeletionGuard, replicator_->Status().guard->entries_gone);
-  ASSERT_TRUE(approval.ok());
-  EXPECT_TRUE(absl::IsUnavailable(replicator_->Run(link, {})));
-  EXPECT_TRUE(replicator_->AwaitApproval(*approval, absl::ZeroDuration()).ok());
+  {
+    NoCommits link(*engine_);
+    replicator_->ForgetSession();
+    const auto approval =
+        replicator_->RequestApproval(primary::kDeletionGuard, replicator_->Status().guard->entries_gone);
+    ASSERT_TRUE(approval.ok());
+    EXPECT_TRUE(absl::IsUnavailable(replicator_->Run(link, {})));
+    EXPECT_TRUE(replicator_->AwaitApproval(*approval, absl::ZeroDuration()).ok());
+  }
   EXPECT_EQ(FilesAtDr(), 200u);
   StartEngine();
   StartReplicator();
