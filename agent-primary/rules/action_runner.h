@@ -173,6 +173,7 @@ class ActionRunner : public EventSink {
   [[nodiscard]] bool IsOthersVolume(const model::ObjectKey& key) const;
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
+  [[nodiscard]] absl::Status CheckTakesNothingsPlace(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
   void SetVolume(const model::ObjectKey& data, Volume volume);
   void WorkOnReconciliation();

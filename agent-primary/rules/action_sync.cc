@@ -185,12 +185,22 @@ void ActionRunner::LookForVolumeOf(const Action& action) {
   Enqueue(data, work);
 }
 
+// What another cluster has of the name doesn't take the place of what DR has. One that can't be asked says nothing.
+absl::Status ActionRunner::CheckTakesNothingsPlace(const Action& action) {
+  if (options_.keeper == nullptr) return absl::OkStatus();
+  const absl::Status recognised = options_.keeper->CheckCluster();
+  if (!absl::IsFailedPrecondition(recognised)) return absl::OkStatus();
+  if (HasData(action.key.kind)) RETURN_IF_ERROR(ListOwnEntries().status());
+  absl::MutexLock lock(&mutex_);
+  const auto at_dr = in_catalog_.find(action.key);
+  const auto announced = announced_.find(action.key);
+  const bool is_anothers = (at_dr != in_catalog_.end() && at_dr->second.uid != action.uid) ||
+                           (announced != announced_.end() && announced->second != action.uid);
+  return is_anothers ? recognised : absl::OkStatus();
+}
+
 absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
-  if (options_.keeper != nullptr) {
-    // What another cluster has of the name doesn't take the place of what DR has. One that can't be asked says nothing.
-    const absl::Status recognised = options_.keeper->CheckCluster();
-    if (absl::IsFailedPrecondition(recognised)) return recognised;
-  }
+  RETURN_IF_ERROR(CheckTakesNothingsPlace(action));
   RETURN_IF_ERROR(catalog_.Put({.key = action.key,
                                 .uid = action.uid,
                                 .resource = action.resource,

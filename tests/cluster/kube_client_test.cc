@@ -190,6 +190,10 @@ TEST_F(KubeClientClusterTest, FollowsThroughARestartOfTheApiServer) {
   ASSERT_EQ(cluster_->StartApi(), absl::OkStatus());
   ASSERT_TRUE(cluster_->Delete("/api/v1/persistentvolumes/gone").ok());
   ASSERT_TRUE(cluster_->Post("/api/v1/persistentvolumes", Volume("late")).ok());
+  // The cluster's own controller takes the finalizer away, once it follows the new server.
+  ASSERT_EQ(WaitFor("the deletion", absl::Minutes(3),
+                    [&] { return absl::IsNotFound(cluster_->Get("/api/v1/persistentvolumes/gone").status()); }),
+            absl::OkStatus());
   ASSERT_EQ(WaitFor("what came after", absl::Minutes(1),
                     [&] { return recorder.Saw("DELETED gone") && recorder.Saw("ADDED late"); }),
             absl::OkStatus());
