@@ -120,7 +120,8 @@ class CommitEngine {
   [[nodiscard]] std::string ExportOf(std::string_view root) const;
   absl::Status LoadAll();
   absl::Status LoadOne(const model::VolumeName& volume);
-  // Whether a replica's durable state stands there that isn't in use; what a making that was cut short left is removed.
+  // Whether a replica of that name is loaded, or its durable state stands there; what a making that was cut short left
+  // is removed.
   absl::StatusOr<bool> HasState(const model::VolumeName& volume) const;
   absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
   // Whether that is the replica that the primary means, and one that may go.

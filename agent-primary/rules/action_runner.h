@@ -173,7 +173,9 @@ class ActionRunner : public EventSink {
   [[nodiscard]] bool IsOthersVolume(const model::ObjectKey& key) const;
   [[nodiscard]] absl::Status RemoveEntry(const Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
-  [[nodiscard]] absl::Status CheckTakesNothingsPlace(const Action& action);
+  // FAILED_PRECONDITION: another cluster than the one that is followed would put its object in the place of what DR
+  // has.
+  [[nodiscard]] absl::Status CheckReplacement(const Action& action);
   [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
   void SetVolume(const model::ObjectKey& data, Volume volume);
   void WorkOnReconciliation();

@@ -185,8 +185,8 @@ void ActionRunner::LookForVolumeOf(const Action& action) {
   Enqueue(data, work);
 }
 
-// What another cluster has of the name doesn't take the place of what DR has. One that can't be asked says nothing.
-absl::Status ActionRunner::CheckTakesNothingsPlace(const Action& action) {
+// A cluster that can't be asked says nothing.
+absl::Status ActionRunner::CheckReplacement(const Action& action) {
   if (options_.keeper == nullptr) return absl::OkStatus();
   const absl::Status recognised = options_.keeper->CheckCluster();
   if (!absl::IsFailedPrecondition(recognised)) return absl::OkStatus();
@@ -200,7 +200,7 @@ absl::Status ActionRunner::CheckTakesNothingsPlace(const Action& action) {
 }
 
 absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
-  RETURN_IF_ERROR(CheckTakesNothingsPlace(action));
+  RETURN_IF_ERROR(CheckReplacement(action));
   RETURN_IF_ERROR(catalog_.Put({.key = action.key,
                                 .uid = action.uid,
                                 .resource = action.resource,
