@@ -304,6 +304,31 @@ absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequen
   return replica->Rewind(to);
 }
 
+absl::StatusOr<size_t> CommitEngine::Thin(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->Thin();
+}
+
+absl::Status CommitEngine::SetLabel(const model::VolumeName& volume, const PointLabel& label) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->SetLabel(label);
+}
+
+absl::Status CommitEngine::DropLabel(const model::VolumeName& volume, model::Sequence point) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->DropLabel(point);
+}
+
+absl::Status CommitEngine::SetHeld(const model::VolumeName& volume, bool held) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->SetHeld(held);
+}
+
+absl::StatusOr<bool> CommitEngine::Held(const model::VolumeName& volume) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->Held();
+}
+
 absl::Status Session::StageBegin(model::Slot slot, const std::string& path, uint64_t size,
                                  const std::string& base_path) {
   return replica_->StageBegin(token_, slot, path, size, base_path);

@@ -97,6 +97,13 @@ class CommitEngine {
   [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;
   [[nodiscard]] absl::Status Rewind(const model::VolumeName& volume, model::Sequence to);
 
+  // As Replica::Thin, SetLabel, DropLabel and SetHeld. NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::StatusOr<size_t> Thin(const model::VolumeName& volume);
+  [[nodiscard]] absl::Status SetLabel(const model::VolumeName& volume, const PointLabel& label);
+  [[nodiscard]] absl::Status DropLabel(const model::VolumeName& volume, model::Sequence point);
+  [[nodiscard]] absl::Status SetHeld(const model::VolumeName& volume, bool held);
+  [[nodiscard]] absl::StatusOr<bool> Held(const model::VolumeName& volume) const;
+
   // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
   // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.
   // FAILED_PRECONDITION: another replica has the name, it was promoted since, it is no standby, or it holds a whole

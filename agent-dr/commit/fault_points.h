@@ -16,6 +16,7 @@ enum class Step {
   kPublish,   // before each effect of publishing; `index` counts them
   kTrash,     // before each effect of moving to the trash, restoring and purging; `index` counts them
   kSettle,    // before the record of a published commit is taken away
+  kMerge,     // before each effect of merging undo records; `index` counts them
   kDrop,      // before undo record `index` is taken away, and between its row and what it keeps
 };
 

@@ -47,15 +47,6 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
   return absl::OkStatus();
 }
 
-// A piece of SaveRanges.
-absl::Status SaveRange(int source, int target, uint64_t begin, uint64_t end) {
-  file_clone_range shared{.src_fd = source, .src_offset = begin, .src_length = end - begin, .dest_offset = begin};
-  if (ioctl(target, FICLONERANGE, &shared) == 0) return absl::OkStatus();
-  if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoStatus(errno, "keep old content");
-  RETURN_IF_ERROR(CheckFreeSpace(target, end - begin, 0));
-  return CopyRange(source, target, begin, end);
-}
-
 }  // namespace
 
 absl::Status SetSize(int file, uint64_t size) {
@@ -103,6 +94,15 @@ absl::Status ApplyRange(int source, int target, const ContentRange& range) {
                     : CopyRange(source, target, range.offset, range.offset + range.length);
 }
 
+absl::Status SaveRange(int source, int target, const ContentRange& range) {
+  file_clone_range shared{
+      .src_fd = source, .src_offset = range.offset, .src_length = range.length, .dest_offset = range.offset};
+  if (ioctl(target, FICLONERANGE, &shared) == 0) return absl::OkStatus();
+  if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoStatus(errno, "keep old content");
+  RETURN_IF_ERROR(CheckFreeSpace(target, range.length, 0));
+  return CopyRange(source, target, range.offset, range.offset + range.length);
+}
+
 absl::StatusOr<std::vector<ContentRange>> SaveRanges(int source, int target, const std::vector<ContentRange>& ranges) {
   std::vector<ContentRange> saved;
   // The data that begins last at or before what is looked at; a new look for each range would go through all extents.
@@ -120,8 +120,9 @@ absl::StatusOr<std::vector<ContentRange>> SaveRanges(int source, int target, con
       const uint64_t until = fine ? std::min(data.end, end) : end;
       if (begin > offset) AppendRange(saved, {.offset = offset, .length = begin - offset, .hole = true});
       if (until > begin) {
-        RETURN_IF_ERROR(SaveRange(source, target, begin, until));
-        AppendRange(saved, {.offset = begin, .length = until - begin});
+        const ContentRange piece{.offset = begin, .length = until - begin};
+        RETURN_IF_ERROR(SaveRange(source, target, piece));
+        AppendRange(saved, piece);
       }
       offset = std::max(begin, until);
     }

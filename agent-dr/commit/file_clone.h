@@ -26,6 +26,9 @@ namespace understudy::dr {
 [[nodiscard]] absl::StatusOr<std::vector<ContentRange>> SaveRanges(int source, int target,
                                                                    const std::vector<ContentRange>& ranges);
 
+// The same for one range that holds no hole, of a `target` that needn't be empty.
+[[nodiscard]] absl::Status SaveRange(int source, int target, const ContentRange& range);
+
 [[nodiscard]] absl::Status SetSize(int file, uint64_t size);
 
 }  // namespace understudy::dr

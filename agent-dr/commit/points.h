@@ -17,10 +17,13 @@
 
 namespace understudy::dr {
 
-// How much is kept of each volume; 0 of either keeps nothing.
+// How much is kept of each volume; 0 of `keep_for` or `max_bytes` keeps nothing.
 struct PointBounds {
-  absl::Duration keep_for = absl::Hours(24);               // after the state was superseded
+  absl::Duration keep_for = absl::Hours(7 * 24);           // after the state was superseded
   uint64_t max_bytes = uint64_t{64} * 1024 * 1024 * 1024;  // held by undo records
+  // Since the state was committed: each is kept, then one of each hour (UTC), then one of each day.
+  absl::Duration keep_all_for = absl::Minutes(15);
+  absl::Duration keep_hourly_for = absl::Hours(24);
   [[nodiscard]] bool KeepsAny() const { return keep_for > absl::ZeroDuration() && max_bytes > 0; }
 };
 
@@ -31,7 +34,17 @@ struct Point {
   bool completes_capture = false;        // false: the middle of a capture that took several commits
   bool complete = false;                 // a whole capture was committed before, or by it
   uint64_t held_bytes = 0;               // that are kept for it alone
+  std::string label{};                   // that somebody gave it; empty: none. Such a state isn't thinned out
+  bool pinned = false;                   // it is kept past keep_for, too
   friend bool operator==(const Point&, const Point&) = default;
+};
+
+// A name that somebody gave a state.
+struct PointLabel {
+  model::Sequence point = 0;
+  std::string label;
+  bool pinned = false;  // kept past PointBounds::keep_for
+  friend bool operator==(const PointLabel&, const PointLabel&) = default;
 };
 
 // What is known of an undo record without reading what it does.
@@ -53,7 +66,14 @@ struct UndoAbout {
 inline constexpr size_t kMaxUndoRecords = 10'000;
 
 // How many of the oldest records have to go. A record that another one leads to is younger than that one's way on, so
-// the oldest never cut off any other.
+// the oldest never cut off any other. One that leads to a pinned state goes only when there is too much of them.
 [[nodiscard]] size_t CountBeyond(std::span<const UndoAbout> records, const PointBounds& bounds, absl::Time now);
+
+// Records that are to become one, because the states between them are more than `bounds` keeps: each run of at least
+// two begins with the record whose state stays and goes on towards the state that is shown now. Only records before
+// `below` are looked at. A state from which several ways go on stays.
+[[nodiscard]] std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout> records,
+                                                                    const PointBounds& bounds, absl::Time now,
+                                                                    model::Sequence below);
 
 }  // namespace understudy::dr

@@ -134,6 +134,12 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
     return absl::FailedPreconditionError(
         fmt::format("volume '{}' is {} here, not a standby: demote it first", spec.name, model::ToString(state.state)));
   }
+  if (view_.Held()) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' was taken back to an earlier state at DR and is held there: `drctl volumes resume {}` "
+                    "lets the primary bring it up to date again",
+                    spec.name, spec.name));
+  }
   session_ = 0;
   if (must_recover_ || unpublished_.has_value()) {
     const absl::Status recovered = view_.SetUsable(Recover());
@@ -274,6 +280,10 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
     UndoRecord& left = ready.undo.left.emplace();
     left.about = {commit.sequence, ready.point.sequence, NewestPoint(), now, /*measured=*/!ready.record.keeps};
     left.operations = ReverseOf(commit, plan, old);
+    left.knows_several_names = true;
+    for (const auto& [path, entry] : old) {
+      if (entry.several_names) left.several_names.insert(path);
+    }
   }
   ASSIGN_OR_RETURN(PreparedCommit prepared,
                    PrepareCommit(folders_->root, folders_->work, folders_->staging, plan, run, keep, faults_, commit));

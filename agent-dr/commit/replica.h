@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
 #include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/merge_undo.h"
 #include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/replica_folders.h"
@@ -92,6 +94,19 @@ class Replica {
   // what was kept was changed past understudy-dr.
   [[nodiscard]] absl::Status Rewind(model::Sequence to);
 
+  // Merges undo records whose states are more than the bounds keep, a bounded number in one call; how many are fewer
+  // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.
+  [[nodiscard]] absl::StatusOr<size_t> Thin();
+
+  // Names a state that is kept, or the newest one. NOT_FOUND: it isn't. ALREADY_EXISTS: another state has that label.
+  [[nodiscard]] absl::Status SetLabel(const PointLabel& label);
+  // NOT_FOUND: it has none.
+  [[nodiscard]] absl::Status DropLabel(model::Sequence point);
+
+  // While it is held, no session begins, also after a restart: what it was taken back to stays.
+  [[nodiscard]] bool Held() const { return view_.Held(); }
+  [[nodiscard]] absl::Status SetHeld(bool held);
+
   struct Entry {
     os::EntryStat stat;
     model::Sequence sequence = 0;  // of the state that was looked at
@@ -152,6 +167,17 @@ class Replica {
   absl::StatusOr<size_t> DropOldestUndo(size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // thin.cc:
+  absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status ApplyMerge(MergedUndo merged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status CopyKept(const std::vector<KeptCopy>& copies) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Kept entries come to the record that they belong to since a merge; what is there already is passed over.
+  absl::Status FinishMoves() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status MergeEffect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) {
+    return faults_.Reach(Step::kMerge, merge_effects_++);
+  }
+
   // As CheckFreeSpace, at the expense of undo records.
   absl::Status MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve = Reserve::kKept)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -179,6 +205,9 @@ class Replica {
   model::Sequence ran_ ABSL_GUARDED_BY(work_mutex_) = 0;
   // Undo records from this one on aren't given up, whatever is short of space.
   model::Sequence needed_from_ ABSL_GUARDED_BY(work_mutex_) = UINT64_MAX;
+  // Records that the next older one can't be merged with, as far as was tried.
+  std::set<model::Sequence> stay_apart_ ABSL_GUARDED_BY(work_mutex_);
+  size_t merge_effects_ ABSL_GUARDED_BY(work_mutex_) = 0;
   bool leave_no_undo_ ABSL_GUARDED_BY(work_mutex_) = false;  // there is no space for what the next commit displaces
   absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);      // of the newest Recover
   bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;   // the durable state may be ahead of what is known here

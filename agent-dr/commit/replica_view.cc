@@ -36,14 +36,27 @@ void ReplicaView::SetLeftoverPaths(std::vector<std::string> paths) {
   leftovers_ = std::move(paths);
 }
 
+void ReplicaView::Label(Point& point) const {
+  const auto found = std::lower_bound(labels_.begin(), labels_.end(), point.sequence,
+                                      [](const PointLabel& label, model::Sequence of) { return label.point < of; });
+  if (found == labels_.end() || found->point != point.sequence) return;
+  point.label = found->label;
+  point.pinned = found->pinned;
+}
+
 Point ReplicaView::NewestPoint() const {
   absl::MutexLock lock(&mutex_);
-  return point_;
+  Point point = point_;
+  Label(point);
+  return point;
 }
 
 std::vector<UndoAbout> ReplicaView::Undo() const {
   absl::MutexLock lock(&mutex_);
-  return undo_;
+  std::vector<UndoAbout> records = undo_;
+  if (labels_.empty()) return records;
+  for (UndoAbout& about : records) Label(about.point);
+  return records;
 }
 
 std::vector<Point> ReplicaView::Points() const {
@@ -82,6 +95,37 @@ std::optional<UndoAbout> ReplicaView::Measured(model::Sequence sequence, uint64_
 void ReplicaView::DropOldest(size_t count) {
   absl::MutexLock lock(&mutex_);
   undo_.erase(undo_.begin(), undo_.begin() + static_cast<ptrdiff_t>(count));
+}
+
+void ReplicaView::Merge(const std::vector<model::Sequence>& replaces, const UndoAbout& merged) {
+  absl::MutexLock lock(&mutex_);
+  std::erase_if(undo_, [&](const UndoAbout& about) {
+    return about.sequence != merged.sequence &&
+           std::find(replaces.begin(), replaces.end(), about.sequence) != replaces.end();
+  });
+  for (UndoAbout& about : undo_) {
+    if (about.sequence == merged.sequence) about = merged;
+  }
+}
+
+void ReplicaView::SetLabels(std::vector<PointLabel> labels) {
+  absl::MutexLock lock(&mutex_);
+  labels_ = std::move(labels);
+}
+
+std::vector<PointLabel> ReplicaView::Labels() const {
+  absl::MutexLock lock(&mutex_);
+  return labels_;
+}
+
+bool ReplicaView::Held() const {
+  absl::MutexLock lock(&mutex_);
+  return held_;
+}
+
+void ReplicaView::SetHeld(bool held) {
+  absl::MutexLock lock(&mutex_);
+  held_ = held;
 }
 
 }  // namespace understudy::dr

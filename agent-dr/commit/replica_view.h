@@ -31,7 +31,7 @@ class ReplicaView {
 
   // The state that the newest durable commit leads to.
   [[nodiscard]] Point NewestPoint() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // The undo records, ascending by sequence.
+  // The undo records, ascending by sequence, with the labels of the states that they lead to.
   [[nodiscard]] std::vector<UndoAbout> Undo() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The states that they lead to, newest first.
   [[nodiscard]] std::vector<Point> Points() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -45,6 +45,15 @@ class ReplicaView {
   std::optional<UndoAbout> Measured(model::Sequence sequence, uint64_t kept_bytes) ABSL_LOCKS_EXCLUDED(mutex_);
   // The `count` oldest undo records are gone.
   void DropOldest(size_t count) ABSL_LOCKS_EXCLUDED(mutex_);
+  // `merged` is there in place of the records `replaces`.
+  void Merge(const std::vector<model::Sequence>& replaces, const UndoAbout& merged) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  void SetLabels(std::vector<PointLabel> labels) ABSL_LOCKS_EXCLUDED(mutex_);
+  [[nodiscard]] std::vector<PointLabel> Labels() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Whether no session may begin.
+  [[nodiscard]] bool Held() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetHeld(bool held) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   mutable absl::Mutex mutex_;
@@ -53,6 +62,10 @@ class ReplicaView {
   std::vector<std::string> leftovers_ ABSL_GUARDED_BY(mutex_);
   std::vector<UndoAbout> undo_ ABSL_GUARDED_BY(mutex_);
   Point point_ ABSL_GUARDED_BY(mutex_);
+  std::vector<PointLabel> labels_ ABSL_GUARDED_BY(mutex_);
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+
+  void Label(Point& point) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 };
 
 }  // namespace understudy::dr

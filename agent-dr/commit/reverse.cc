@@ -109,6 +109,7 @@ absl::StatusOr<std::map<std::string, OldEntry>> ReadOldEntries(const os::Root& r
     ASSIGN_OR_RETURN(const os::Fd entry, replica.OpenPath(path, O_PATH));
     ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(entry.get(), ""));
     OldEntry found{stat.kind, stat.size, os::MetadataOf(stat)};
+    found.several_names = stat.kind != FileKind::kDirectory && stat.link_count > 1;
     ASSIGN_OR_RETURN(found.metadata.xattrs, os::ReadXattrs(entry.get(), "", os::Labels::kTake));
     old[path] = std::move(found);
     return absl::OkStatus();

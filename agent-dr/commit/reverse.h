@@ -23,6 +23,7 @@ struct OldEntry {
   model::FileKind kind = model::FileKind::kRegular;
   uint64_t size = 0;  // in bytes, of a regular file
   model::Metadata metadata;
+  bool several_names = false;  // no folder, and has more than this one
 };
 
 // All whose metadata `plan` says that its commit changes, by path.

@@ -15,13 +15,24 @@ absl::Status Replica::LoadUndo(const Point& point) {
   ran_ = 0;
   needed_from_ = UINT64_MAX;
   measured_.clear();
+  ASSIGN_OR_RETURN(const bool held, store_->IsHeld());
+  view_.SetHeld(held);
+  stay_apart_.clear();
   ASSIGN_OR_RETURN(std::vector<UndoAbout> records, store_->ListUndo());
+  ASSIGN_OR_RETURN(std::vector<PointLabel> labels, store_->ListLabels());
+  std::set<model::Sequence> kept = {point.sequence};
+  for (const UndoAbout& about : records) kept.insert(about.point.sequence);
+  for (const PointLabel& label : labels) {
+    if (!kept.contains(label.point)) RETURN_IF_ERROR(store_->DropLabel(label.point));
+  }
+  view_.SetLabels(std::move(labels));
   view_.SetPoints(point, std::move(records));
   return absl::OkStatus();
 }
 
 absl::Status Replica::RecoverUndo() {
   ran_ = 0;
+  RETURN_IF_ERROR(FinishMoves());
   const std::vector<UndoAbout> records = view_.Undo();
   std::set<model::Sequence> kept;
   for (const UndoAbout& about : records) kept.insert(about.sequence);

@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 4> kSchema = {
+constexpr std::array<std::string_view, 5> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -48,6 +48,15 @@ constexpr std::array<std::string_view, 4> kSchema = {
     "  sequence INTEGER NOT NULL, kept INTEGER NOT NULL, ranges BLOB NOT NULL,"
     "  PRIMARY KEY(sequence, kept)) WITHOUT ROWID;",
     "ALTER TABLE replica ADD COLUMN commit_id TEXT NOT NULL DEFAULT '';",
+    "ALTER TABLE replica ADD COLUMN held INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE undo_operations ADD COLUMN knows_several_names INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE undo_several_names("
+    "  sequence INTEGER NOT NULL, path BLOB NOT NULL, PRIMARY KEY(sequence, path)) WITHOUT ROWID;"
+    "CREATE TABLE undo_move("
+    "  sequence INTEGER NOT NULL, entry INTEGER NOT NULL, into_sequence INTEGER NOT NULL, into_entry INTEGER NOT NULL,"
+    "  PRIMARY KEY(sequence, entry)) WITHOUT ROWID;"
+    "CREATE TABLE point_label("
+    "  point INTEGER PRIMARY KEY, label TEXT NOT NULL, pinned INTEGER NOT NULL);",
 };
 
 std::string BytesOf(const model::Digest& digest) {
@@ -72,12 +81,14 @@ std::string DigestOfRecord(std::string_view operations, const CommitRecord& reco
   return BytesOf(delta::DigestOf(bytes));
 }
 
-// Over everything that running the record acts on.
-std::string DigestOfUndo(const UndoAbout& about, std::string_view operations,
-                         const std::map<size_t, std::vector<ContentRange>>& kept_content) {
+// Over everything that running or merging the record acts on.
+std::string DigestOfUndo(const UndoRecord& undo, std::string_view operations) {
+  const UndoAbout& about = undo.about;
   std::string bytes = fmt::format("{},{},{};", about.sequence, about.from, about.point.sequence);
   bytes += operations;
-  for (const auto& [kept, ranges] : kept_content) bytes += fmt::format(";{},", kept) + SerializeRanges(ranges);
+  for (const auto& [kept, ranges] : undo.kept_content) bytes += fmt::format(";{},", kept) + SerializeRanges(ranges);
+  if (undo.knows_several_names) bytes += fmt::format(";{};", undo.several_names.size());
+  for (const std::string& path : undo.several_names) bytes += fmt::format("{},", path.size()) + path;
   return BytesOf(delta::DigestOf(bytes));
 }
 
@@ -269,14 +280,14 @@ absl::Status VolumeStore::ChangeUndo(const CommitRecord& record, UndoChanges& un
       RETURN_IF_ERROR(update.BindUnsigned(1, about.point.held_bytes).BindUnsigned(2, about.sequence).Run());
     }
   }
-  return undo.left.has_value() ? InsertUndo(record, *undo.left) : absl::OkStatus();
+  return undo.left.has_value() ? InsertUndo(*undo.left) : absl::OkStatus();
 }
 
-absl::Status VolumeStore::InsertUndo(const CommitRecord& record, UndoRecord& undo) {
+absl::Status VolumeStore::InsertUndo(UndoRecord& undo) {
   model::Commit reverse;
-  reverse.volume = record.commit.volume;
   reverse.operations = std::move(undo.operations);
   const std::string operations = wire::SerializeCommit(reverse);
+  undo.operations = std::move(reverse.operations);
   UndoAbout& about = undo.about;
   about.point.held_bytes = operations.size();
   ASSIGN_OR_RETURN(store::Statement content, database_.Prepare("INSERT INTO undo_content VALUES(?, ?, ?)"));
@@ -285,9 +296,14 @@ absl::Status VolumeStore::InsertUndo(const CommitRecord& record, UndoRecord& und
     about.point.held_bytes += bytes.size();
     RETURN_IF_ERROR(content.BindUnsigned(1, about.sequence).BindUnsigned(2, kept).BindBlob(3, bytes).Run());
   }
-  ASSIGN_OR_RETURN(store::Statement does, database_.Prepare("INSERT INTO undo_operations VALUES(?, ?, ?)"));
-  does.BindUnsigned(1, about.sequence).BindBlob(2, operations);
-  RETURN_IF_ERROR(does.BindBlob(3, DigestOfUndo(about, operations, undo.kept_content)).Run());
+  ASSIGN_OR_RETURN(store::Statement name, database_.Prepare("INSERT INTO undo_several_names VALUES(?, ?)"));
+  for (const std::string& path : undo.several_names) {
+    about.point.held_bytes += path.size();
+    RETURN_IF_ERROR(name.BindUnsigned(1, about.sequence).BindBlob(2, path).Run());
+  }
+  ASSIGN_OR_RETURN(store::Statement does, database_.Prepare("INSERT INTO undo_operations VALUES(?, ?, ?, ?)"));
+  does.BindUnsigned(1, about.sequence).BindBlob(2, operations).BindBlob(3, DigestOfUndo(undo, operations));
+  RETURN_IF_ERROR(does.BindInteger(4, undo.knows_several_names).Run());
   ASSIGN_OR_RETURN(
       store::Statement insert,
       database_.Prepare(fmt::format("INSERT INTO undo({}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kAboutColumns)));
@@ -301,7 +317,8 @@ absl::Status VolumeStore::InsertUndo(const CommitRecord& record, UndoRecord& und
 absl::Status VolumeStore::DeleteUndo(std::span<const model::Sequence> sequences) {
   if (sequences.empty()) return absl::OkStatus();
   for (const char* sql : {"DELETE FROM undo WHERE sequence = ?", "DELETE FROM undo_operations WHERE sequence = ?",
-                          "DELETE FROM undo_content WHERE sequence = ?"}) {
+                          "DELETE FROM undo_content WHERE sequence = ?",
+                          "DELETE FROM undo_several_names WHERE sequence = ?"}) {
     ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare(sql));
     for (const model::Sequence sequence : sequences) RETURN_IF_ERROR(remove.BindUnsigned(1, sequence).Run());
   }
@@ -328,8 +345,8 @@ absl::StatusOr<std::vector<UndoAbout>> VolumeStore::ListUndo() {
 absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
   ASSIGN_OR_RETURN(
       store::Statement query,
-      database_.Prepare(fmt::format("SELECT {}, operations, digest FROM undo JOIN undo_operations USING(sequence)"
-                                    " WHERE sequence = ?",
+      database_.Prepare(fmt::format("SELECT {}, operations, digest, knows_several_names FROM undo"
+                                    " JOIN undo_operations USING(sequence) WHERE sequence = ?",
                                     kAboutColumns)));
   query.BindUnsigned(1, sequence);
   ASSIGN_OR_RETURN(const bool found, query.Step());
@@ -338,6 +355,8 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
   undo.about = AboutOf(query);
   const std::string operations = query.String(10);
   const std::string digest = query.String(11);
+  undo.knows_several_names = query.Integer(12) != 0;
+  RETURN_IF_ERROR(LoadSeveralNames(undo));
   ASSIGN_OR_RETURN(store::Statement content,
                    database_.Prepare("SELECT kept, ranges FROM undo_content WHERE sequence = ? ORDER BY kept"));
   content.BindUnsigned(1, sequence);
@@ -346,7 +365,7 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
     if (!more) break;
     ASSIGN_OR_RETURN(undo.kept_content[content.Unsigned(0)], ParseRanges(content.Bytes(1)));
   }
-  if (digest != DigestOfUndo(undo.about, operations, undo.kept_content)) {
+  if (digest != DigestOfUndo(undo, operations)) {
     return absl::DataLossError(
         fmt::format("undo record {} in '{}' is damaged: no state on its other side can be reached", sequence,
                     Printable(database_.path())));
@@ -354,6 +373,78 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
   ASSIGN_OR_RETURN(model::Commit reverse, wire::DeserializeCommit(operations));
   undo.operations = std::move(reverse.operations);
   return undo;
+}
+
+absl::Status VolumeStore::LoadSeveralNames(UndoRecord& undo) {
+  ASSIGN_OR_RETURN(store::Statement names,
+                   database_.Prepare("SELECT path FROM undo_several_names WHERE sequence = ?"));
+  names.BindUnsigned(1, undo.about.sequence);
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, names.Step());
+    if (!more) return absl::OkStatus();
+    undo.several_names.insert(names.String(0));
+  }
+}
+
+absl::Status VolumeStore::MergeUndo(UndoRecord& merged, std::span<const model::Sequence> replaces,
+                                    std::span<const KeptMove> moves) {
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  RETURN_IF_ERROR(DeleteUndo(replaces));
+  RETURN_IF_ERROR(InsertUndo(merged));
+  ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT INTO undo_move VALUES(?, ?, ?, ?)"));
+  for (const KeptMove& move : moves) {
+    insert.BindUnsigned(1, move.from.sequence).BindUnsigned(2, move.from.entry);
+    RETURN_IF_ERROR(insert.BindUnsigned(3, merged.about.sequence).BindUnsigned(4, move.to).Run());
+  }
+  return transaction.Commit();
+}
+
+absl::StatusOr<VolumeStore::DueMoves> VolumeStore::LoadMoves() {
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare("SELECT sequence, entry, into_sequence, into_entry FROM undo_move"));
+  DueMoves due;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, query.Step());
+    if (!more) return due;
+    due.into = query.Unsigned(2);
+    due.moves.push_back({{query.Unsigned(0), query.Unsigned(1)}, query.Unsigned(3)});
+  }
+}
+
+absl::Status VolumeStore::ForgetMoves() {
+  return database_.Execute("DELETE FROM undo_move");
+}
+
+absl::StatusOr<std::vector<PointLabel>> VolumeStore::ListLabels() {
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare("SELECT point, label, pinned FROM point_label ORDER BY point"));
+  std::vector<PointLabel> labels;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool more, query.Step());
+    if (!more) return labels;
+    labels.push_back({query.Unsigned(0), query.String(1), query.Integer(2) != 0});
+  }
+}
+
+absl::Status VolumeStore::SetLabel(const PointLabel& label) {
+  ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT OR REPLACE INTO point_label VALUES(?, ?, ?)"));
+  return insert.BindUnsigned(1, label.point).BindText(2, label.label).BindInteger(3, label.pinned).Run();
+}
+
+absl::Status VolumeStore::DropLabel(model::Sequence point) {
+  ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare("DELETE FROM point_label WHERE point = ?"));
+  return remove.BindUnsigned(1, point).Run();
+}
+
+absl::StatusOr<bool> VolumeStore::IsHeld() {
+  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT held FROM replica"));
+  ASSIGN_OR_RETURN(const bool found, query.Step());
+  return found && query.Integer(0) != 0;
+}
+
+absl::Status VolumeStore::SetHeld(bool held) {
+  ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE replica SET held = ?"));
+  return update.BindInteger(1, held).Run();
 }
 
 }  // namespace understudy::dr

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,6 +49,23 @@ struct UndoRecord {
   UndoAbout about;
   std::vector<model::Operation> operations;                  // agent-dr/commit/reverse.h
   std::map<size_t, std::vector<ContentRange>> kept_content;  // where the old content of a patched file is kept
+  // Paths of all but folders that it patches or sets metadata of, and that have several names in the state
+  // `about.point`, kept ones counted.
+  std::set<std::string> several_names;
+  bool knows_several_names = false;  // false: it was left before these were noted
+};
+
+// A kept entry where it lies: <undo folder>/<sequence>/<entry>.
+struct KeptPlace {
+  model::Sequence sequence = 0;
+  size_t entry = 0;
+  friend bool operator==(const KeptPlace&, const KeptPlace&) = default;
+};
+
+// To be renamed into the folder of the record that it belongs to now.
+struct KeptMove {
+  KeptPlace from;
+  size_t to = 0;
 };
 
 struct StoredReplica {
@@ -90,6 +108,29 @@ class VolumeStore {
   [[nodiscard]] absl::StatusOr<UndoRecord> LoadUndo(model::Sequence sequence);
   [[nodiscard]] absl::Status DropUndo(std::span<const model::Sequence> sequences);
 
+  // In one transaction: `merged` takes the place of the records `replaces`, and `moves` are due. Sets its held bytes to
+  // those of its row. An error leaves open whether it happened.
+  [[nodiscard]] absl::Status MergeUndo(UndoRecord& merged, std::span<const model::Sequence> replaces,
+                                       std::span<const KeptMove> moves);
+  struct DueMoves {
+    model::Sequence into = 0;
+    std::vector<KeptMove> moves;
+  };
+  // What MergeUndo left to be done; empty: nothing. Of one merged record at most.
+  [[nodiscard]] absl::StatusOr<DueMoves> LoadMoves();
+  [[nodiscard]] absl::Status ForgetMoves();
+
+  // Ascending by point.
+  [[nodiscard]] absl::StatusOr<std::vector<PointLabel>> ListLabels();
+  // Replaces an earlier one of that state.
+  [[nodiscard]] absl::Status SetLabel(const PointLabel& label);
+  // None is fine.
+  [[nodiscard]] absl::Status DropLabel(model::Sequence point);
+
+  // Whether the replica was taken back and is held there: no primary's session may begin.
+  [[nodiscard]] absl::StatusOr<bool> IsHeld();
+  [[nodiscard]] absl::Status SetHeld(bool held);
+
  private:
   explicit VolumeStore(store::Database database) : database_(std::move(database)) {}
   [[nodiscard]] absl::Status LoadVacated(CommitRecord& record);
@@ -98,7 +139,8 @@ class VolumeStore {
   [[nodiscard]] absl::Status WriteSequences(const model::ReplicaState& state);
   [[nodiscard]] absl::Status WritePoint(const Point& point);
   [[nodiscard]] absl::Status ChangeUndo(const CommitRecord& record, UndoChanges& undo);
-  [[nodiscard]] absl::Status InsertUndo(const CommitRecord& record, UndoRecord& undo);
+  [[nodiscard]] absl::Status InsertUndo(UndoRecord& undo);
+  [[nodiscard]] absl::Status LoadSeveralNames(UndoRecord& undo);
   [[nodiscard]] absl::Status DeleteUndo(std::span<const model::Sequence> sequences);
 
   store::Database database_;

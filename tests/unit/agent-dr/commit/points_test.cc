@@ -78,5 +78,66 @@ TEST_F(CountBeyondTest, NothingIsNothing) {
   EXPECT_EQ(CountBeyond({}, {.keep_for = absl::ZeroDuration(), .max_bytes = 0}, now_), 0u);
 }
 
+class RunsToMergeTest : public ::testing::Test {
+ protected:
+  // A state that is so old, of a whole capture.
+  UndoAbout At(model::Sequence sequence, absl::Duration age) const {
+    UndoAbout record = Record(sequence + 1, sequence + 1, sequence);
+    record.point.completes_capture = true;
+    record.point.committed_at_nanoseconds = absl::ToUnixNanos(now_ - age);
+    return record;
+  }
+  std::vector<std::vector<model::Sequence>> Runs(const std::vector<UndoAbout>& records,
+                                                 model::Sequence below = 1'000) const {
+    return RunsToMerge(records, PointBounds{}, now_, below);
+  }
+  const absl::Time now_ = absl::FromUnixSeconds(1'800'000'000);  // 08:00 UTC
+};
+
+TEST_F(RunsToMergeTest, AllForAQuarterOfAnHourThenHourlyThenDaily) {
+  std::vector<UndoAbout> records;
+  model::Sequence sequence = 0;
+  for (const int hours : {60, 59, 40, 33, 10, 9}) records.push_back(At(sequence++, absl::Hours(hours)));
+  for (const int minutes : {70, 65, 50, 40, 14, 10, 1}) records.push_back(At(sequence++, absl::Minutes(minutes)));
+  // 20:00 and 21:00 of one day; 16:00 and 23:00 of the next; 22:00, 23:00; 06:50, 06:55; 07:10, 07:20; the rest.
+  EXPECT_THAT(Runs(records), ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4), ElementsAre(7, 8), ElementsAre(9, 10)));
+  EXPECT_THAT(Runs(records, 8), ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4)));
+}
+
+TEST_F(RunsToMergeTest, TheMidstOfACaptureIsNotKept) {
+  std::vector<UndoAbout> records = {At(0, absl::Hours(60)), At(1, absl::Hours(60)), At(2, absl::Hours(60))};
+  records[1].point.completes_capture = false;
+  EXPECT_THAT(Runs(records), ElementsAre(ElementsAre(1, 2, 3)));
+  // Nor does another one make way for it.
+  records[1].point.completes_capture = true;
+  records[0].point.completes_capture = false;
+  EXPECT_THAT(Runs(records), ElementsAre(ElementsAre(2, 3)));
+}
+
+TEST_F(RunsToMergeTest, LabelledAndPinnedStatesStay) {
+  std::vector<UndoAbout> records;
+  for (model::Sequence i = 0; i < 6; ++i) records.push_back(At(i, absl::Hours(60)));
+  records[2].point.label = "kept";
+  records[4].point.pinned = true;
+  EXPECT_THAT(Runs(records), ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4), ElementsAre(5, 6)));
+}
+
+TEST_F(RunsToMergeTest, AStateFromWhichTwoWaysGoOnStays) {
+  // After 0, 1, 2, 3 the replica was taken back to 1 and went on.
+  std::vector<UndoAbout> records = {At(0, absl::Hours(60)), At(1, absl::Hours(60)), At(2, absl::Hours(60)),
+                                    At(3, absl::Hours(60))};
+  records[0] = At(0, absl::Hours(60));  // 1: 1→0
+  records[1].sequence = 5;              // 5: 2→3
+  records[1].from = 2;
+  records[1].point.sequence = 3;
+  records[2].sequence = 7;  // 7: 1→2
+  records[2].from = 1;
+  records[2].point.sequence = 2;
+  records[3].sequence = 8;  // 8: 8→1
+  records[3].from = 8;
+  records[3].point.sequence = 1;
+  EXPECT_THAT(Runs(records), ElementsAre(ElementsAre(5, 7)));
+}
+
 }  // namespace
 }  // namespace understudy::dr

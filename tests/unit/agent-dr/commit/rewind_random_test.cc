@@ -116,21 +116,16 @@ class RandomCommits {
   std::vector<model::InventoryEntry> entries_;
 };
 
-TEST_F(RewindTest, AnyCommitIsUndoneAndDoneAgain) {
-  const char* const given = std::getenv("UNDERSTUDY_SEED");
-  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
-  SCOPED_TRACE(fmt::format("UNDERSTUDY_SEED={}", seed));
-  RandomCommits random(seed);
-  std::map<model::Sequence, std::string> shown;
-  const auto show = [&] {
+class RewindRandomTest : public RewindTest {
+ protected:
+  // What the replica's folder is, its own times included.
+  std::string ShowAll() {
     struct stat root {};
     EXPECT_EQ(::stat(Root().c_str(), &root), 0);
     return fmt::format("{:o} {}.{}\n{}", root.st_mode, root.st_mtim.tv_sec, root.st_mtim.tv_nsec,
                        Show(*engine_, "vol"));
-  };
-  shown[0] = show();
-  size_t taken = 0;
-  for (int round = 0; round < 600; ++round) {
+  }
+  void TakeRandomCommit(RandomCommits& random) {
     Open();
     random.Look(*engine_);
     const auto stage = [&](model::Slot slot, const model::InventoryEntry& entry, uint64_t size) {
@@ -140,30 +135,87 @@ TEST_F(RewindTest, AnyCommitIsUndoneAndDoneAgain) {
     };
     const absl::Status done = TryCommit(random.Next(stage));
     if (done.ok()) {
-      shown[Now()] = show();
-      ++taken;
+      shown_[Now()] = ShowAll();
     } else {
       ASSERT_TRUE(absl::IsDataLoss(done) || absl::IsInvalidArgument(done)) << done;
-      ASSERT_TRUE(shown.contains(engine_->NewestPoint("vol")->sequence)) << "taken, and not published: " << done;
+      ASSERT_TRUE(shown_.contains(engine_->NewestPoint("vol")->sequence)) << "taken, and not published: " << done;
     }
+  }
+  void GoBackTo(model::Sequence to) {
+    const absl::Status rewound = engine_->Rewind("vol", to);
+    ASSERT_TRUE(rewound.ok()) << rewound;
+    ASSERT_EQ(ShowAll(), shown_.at(to)) << "back at " << to;
+  }
+  void GoBackToAll() {
+    const auto points = engine_->Points("vol");
+    for (const dr::Point& point : *points) GoBackTo(point.sequence);
+  }
+
+  std::map<model::Sequence, std::string> shown_;
+};
+
+uint64_t Seed() {
+  const char* const given = std::getenv("UNDERSTUDY_SEED");
+  return given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device()();
+}
+
+TEST_F(RewindRandomTest, AnyCommitIsUndoneAndDoneAgain) {
+  const uint64_t seed = Seed();
+  SCOPED_TRACE(fmt::format("UNDERSTUDY_SEED={}", seed));
+  RandomCommits random(seed);
+  shown_[0] = ShowAll();
+  for (int round = 0; round < 600; ++round) {
+    SCOPED_TRACE(fmt::format("round {}", round));
+    ASSERT_NO_FATAL_FAILURE(TakeRandomCommit(random));
     if (random.Below(4) != 0) continue;
     const auto points = engine_->Points("vol");
     if (points->empty()) continue;
     const model::Sequence to = (*points)[random.Below(std::min<size_t>(points->size(), 12))].sequence;
-    const absl::Status rewound = engine_->Rewind("vol", to);
-    ASSERT_TRUE(rewound.ok()) << rewound << ", round " << round;
-    ASSERT_EQ(show(), shown.at(to)) << "back at " << to << ", round " << round;
+    ASSERT_NO_FATAL_FAILURE(GoBackTo(to));
     // A reverse names every folder that it changes, so replaying it doesn't even change a time.
     if (random.Below(10) == 0) Restart();
-    ASSERT_EQ(show(), shown.at(to)) << "back at " << to << " and started anew, round " << round;
+    ASSERT_EQ(ShowAll(), shown_.at(to)) << "back at " << to << " and started anew";
   }
-  EXPECT_GT(taken, 100u);
-  const auto points = engine_->Points("vol");
-  for (const dr::Point& point : *points) {
-    const absl::Status rewound = engine_->Rewind("vol", point.sequence);
-    ASSERT_TRUE(rewound.ok()) << rewound;
-    ASSERT_EQ(show(), shown.at(point.sequence)) << "back at " << point.sequence;
+  EXPECT_GT(shown_.size(), 100u);
+  GoBackToAll();
+}
+
+// States that nobody labelled are left out, whatever the commits between the others did.
+TEST_F(RewindRandomTest, MergedRecordsLeadToTheSameStates) {
+  const uint64_t seed = Seed();
+  SCOPED_TRACE(fmt::format("UNDERSTUDY_SEED={}", seed));
+  RandomCommits random(seed);
+  dr::PointBounds bounds;
+  bounds.keep_all_for = absl::ZeroDuration();
+  Restart(bounds);
+  shown_[0] = ShowAll();
+  size_t merged = 0;
+  for (int round = 0; round < 600; ++round) {
+    SCOPED_TRACE(fmt::format("round {}", round));
+    ASSERT_NO_FATAL_FAILURE(TakeRandomCommit(random));
+    const model::Sequence newest = engine_->NewestPoint("vol")->sequence;
+    if (random.Below(4) == 0) {
+      ASSERT_TRUE(engine_->SetLabel("vol", {newest, fmt::format("l{}", newest), false}).ok());
+    }
+    host_->AdvanceClock(absl::Minutes(1));
+    if (random.Below(8) == 0) {
+      while (true) {
+        const auto some = engine_->Thin("vol");
+        ASSERT_TRUE(some.ok()) << some.status();
+        if (*some == 0) break;
+        merged += *some;
+      }
+    }
+    if (random.Below(6) != 0) continue;
+    const auto points = engine_->Points("vol");
+    if (points->empty()) continue;
+    const model::Sequence to = (*points)[random.Below(std::min<size_t>(points->size(), 12))].sequence;
+    ASSERT_NO_FATAL_FAILURE(GoBackTo(to));
+    if (random.Below(10) == 0) Restart(bounds);
+    ASSERT_EQ(ShowAll(), shown_.at(to)) << "back at " << to << " and started anew";
   }
+  EXPECT_GT(merged, 30u);
+  GoBackToAll();
 }
 
 }  // namespace
