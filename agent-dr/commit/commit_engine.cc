@@ -304,6 +304,17 @@ absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequen
   return replica->Rewind(to);
 }
 
+absl::Status CommitEngine::ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,
+                                      const std::function<void(size_t, size_t)>& step) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->ClonePoint(to, std::move(folder), step);
+}
+
+absl::StatusOr<std::string> CommitEngine::ExportOfVolume(const model::VolumeName& volume) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return ExportOf(replica->State().root);
+}
+
 absl::StatusOr<size_t> CommitEngine::Thin(const model::VolumeName& volume) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
   return replica->Thin();

@@ -97,6 +97,12 @@ class CommitEngine {
   [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;
   [[nodiscard]] absl::Status Rewind(const model::VolumeName& volume, model::Sequence to);
 
+  // As Replica::ClonePoint. NOT_FOUND also: no such replica here.
+  [[nodiscard]] absl::Status ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,
+                                        const std::function<void(size_t, size_t)>& step);
+  // The export that holds the volume's replica. NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::StatusOr<std::string> ExportOfVolume(const model::VolumeName& volume) const;
+
   // As Replica::Thin, SetLabel, DropLabel and SetHeld. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<size_t> Thin(const model::VolumeName& volume);
   [[nodiscard]] absl::Status SetLabel(const model::VolumeName& volume, const PointLabel& label);

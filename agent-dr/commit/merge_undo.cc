@@ -73,13 +73,14 @@ std::optional<UndoMerger::Parts> UndoMerger::TakeApart(const UndoRecord& record)
       detached[detach->slot] = detach->path;
     } else if (const auto* attach = std::get_if<model::Attach>(&operation)) {
       if (IsKeptSlot(attach->slot)) {
-        parts.names.placed[model::Key(attach->path)] = {kept(attach->slot), ""};
+        parts.names.placed[model::Key(attach->path)] = {kept(attach->slot), "",
+                                                        record.kept_several_names.contains(attach->path)};
         parts.brings_back = true;
         continue;
       }
       const auto from = detached.find(attach->slot);
       if (from == detached.end()) return std::nullopt;
-      parts.names.placed[model::Key(attach->path)] = {std::nullopt, from->second};
+      parts.names.placed[model::Key(attach->path)] = {std::nullopt, from->second, false};
       parts.names.vacated[model::Key(from->second)] = {model::FileKind::kRegular, attach->path};
     } else if (const auto* patch = std::get_if<model::Patch>(&operation)) {
       const auto ranges = record.kept_content.find(patch->slot - kFirstKeptSlot);
@@ -117,7 +118,7 @@ UndoMerger::Origin UndoMerger::OriginOf(const Names& names, const std::string& p
   const auto found = Innermost(names.placed, path, placed);
   if (found == names.placed.end()) return {nullptr, path};
   const Placed& of = found->second;
-  return {of.kept.has_value() ? &*of.kept : nullptr, Rebase(path, placed, of.kept.has_value() ? "" : of.from)};
+  return {of.kept.has_value() ? &of : nullptr, Rebase(path, placed, of.kept.has_value() ? "" : of.from)};
 }
 
 // `first` is run first. nullopt: `second` takes something out of a folder that `first` brings back, or a folder away
@@ -131,11 +132,11 @@ std::optional<UndoMerger::Names> UndoMerger::Compose(const Names& first, const N
     if (origin.kept != nullptr) {
       if (!origin.path.empty()) return std::nullopt;
       // What came back and is taken away again is left out.
-      if (vacated.to.has_value()) both.placed[model::Key(*vacated.to)] = {*origin.kept, ""};
+      if (vacated.to.has_value()) both.placed[model::Key(*vacated.to)] = *origin.kept;
       continue;
     }
     both.vacated[model::Key(origin.path)] = vacated;
-    if (vacated.to.has_value()) both.placed[model::Key(*vacated.to)] = {std::nullopt, origin.path};
+    if (vacated.to.has_value()) both.placed[model::Key(*vacated.to)] = {std::nullopt, origin.path, false};
   }
   for (const auto& [key, vacated] : first.vacated) {
     if (!vacated.to.has_value()) {
@@ -146,7 +147,7 @@ std::optional<UndoMerger::Names> UndoMerger::Compose(const Names& first, const N
     const std::optional<std::string> to = Follow(second, *vacated.to);
     if (!to.has_value()) return std::nullopt;  // of which kind it is isn't known
     both.vacated[key] = {vacated.kind, to};
-    both.placed[model::Key(*to)] = {std::nullopt, model::PathOfKey(key)};
+    both.placed[model::Key(*to)] = {std::nullopt, model::PathOfKey(key), false};
   }
   for (const auto& [key, placed] : first.placed) {
     if (!placed.kept.has_value() || done.contains(key)) continue;
@@ -160,16 +161,23 @@ std::optional<UndoMerger::Names> UndoMerger::Compose(const Names& first, const N
 }
 
 // Whether what is there so far changes something that `first` brings back: the protocol patches nothing that comes with
-// the same commit, and when that is undone, other names of a file would keep its metadata.
+// the same commit, and what sets the metadata of a file that comes back doesn't set it back for the file's other names.
 bool UndoMerger::ChangesWhatComesBack(const Parts& first) const {
   if (!first.brings_back) return false;
   const auto comes_back = [&](const std::string& path) {
     const Origin origin = OriginOf(parts_.names, path);
-    return origin.kept == nullptr && OriginOf(first.names, origin.path).kept != nullptr;
+    return origin.kept == nullptr ? OriginOf(first.names, origin.path) : Origin{};
   };
-  return std::any_of(parts_.patches.begin(), parts_.patches.end(),
-                     [&](const auto& of) { return comes_back(of.second.patch.path); }) ||
-         std::any_of(parts_.several_names.begin(), parts_.several_names.end(), comes_back);
+  for (const auto& [key, content] : parts_.patches) {
+    if (comes_back(content.patch.path).kept != nullptr) return true;
+  }
+  for (const auto& [key, set] : parts_.metadata) {
+    if (set.kind == model::FileKind::kDirectory) continue;
+    const Origin origin = comes_back(set.path);
+    // What is in a folder that comes back may have other names, too.
+    if (origin.kept != nullptr && (origin.kept->several_names || !origin.path.empty())) return true;
+  }
+  return false;
 }
 
 // The files with several names that either changes. nullopt: the two may change one file by two of its names, and then
@@ -280,6 +288,7 @@ MergedUndo UndoMerger::Take() && {
   }
   for (auto& [key, operation] : go) record.operations.push_back(std::move(operation));
   for (const auto& [key, placed] : parts_.names.placed) {
+    if (placed.several_names) record.kept_several_names.insert(model::PathOfKey(key));
     const model::Slot from = placed.kept.has_value() ? slot_of(*placed.kept) : detached.at(key);
     record.operations.emplace_back(model::Attach{from, model::PathOfKey(key)});
   }

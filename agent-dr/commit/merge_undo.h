@@ -61,6 +61,7 @@ class UndoMerger {
   struct Placed {
     std::optional<KeptPlace> kept;
     std::string from;
+    bool several_names = false;  // of a kept entry that isn't a folder
   };
   // By key (core/model/path.h): `vacated` of the names before the record is run, `placed` of those after it.
   struct Names {
@@ -82,8 +83,8 @@ class UndoMerger {
   };
   // Where what stands at a path was before.
   struct Origin {
-    const KeptPlace* kept = nullptr;
-    std::string path;  // in the names before; below the kept entry if that isn't nullptr
+    const Placed* kept = nullptr;  // by what it comes back
+    std::string path;              // in the names before; below the kept entry if that isn't nullptr
   };
 
   explicit UndoMerger(UndoAbout about) : about_(std::move(about)) {}
@@ -94,7 +95,6 @@ class UndoMerger {
   [[nodiscard]] static std::optional<Names> Compose(const Names& first, const Names& second);
   [[nodiscard]] bool ChangesWhatComesBack(const Parts& first) const;
   [[nodiscard]] std::optional<std::set<std::string>> SeveralNamesAfter(const Parts& first) const;
-  [[nodiscard]] bool LosesNamedFile(const Parts& first) const;
   void AddContent(OldContent content, const std::string& path);
   void AddMetadata(const Parts& first);
 

@@ -284,6 +284,7 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
     for (const auto& [path, entry] : old) {
       if (entry.several_names) left.several_names.insert(path);
     }
+    ASSIGN_OR_RETURN(left.kept_several_names, DisplacedWithSeveralNames(folders_->root, plan, commit));
   }
   ASSIGN_OR_RETURN(PreparedCommit prepared,
                    PrepareCommit(folders_->root, folders_->work, folders_->staging, plan, run, keep, faults_, commit));

@@ -98,6 +98,13 @@ class Replica {
   // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.
   [[nodiscard]] absl::StatusOr<size_t> Thin();
 
+  // Makes `tree` in `folder`, an empty folder of ours on the replica's filesystem: the volume as it was after commit
+  // `to`. Commits wait while what is there is cloned (by reference where the filesystem can), and not while the clone
+  // is taken back. What else is in `folder` afterwards is to be thrown away. `step` is told how many of how many
+  // records were run. NOT_FOUND: that state isn't kept. RESOURCE_EXHAUSTED: no room for copies. Nothing is durable yet.
+  [[nodiscard]] absl::Status ClonePoint(model::Sequence to, os::Root folder,
+                                        const std::function<void(size_t, size_t)>& step);
+
   // Names a state that is kept, or the newest one. NOT_FOUND: it isn't. ALREADY_EXISTS: another state has that label.
   [[nodiscard]] absl::Status SetLabel(const PointLabel& label);
   // NOT_FOUND: it has none.
@@ -167,6 +174,10 @@ class Replica {
   absl::StatusOr<size_t> DropOldestUndo(size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // clone_point.cc: the records that lead to the state `to`.
+  absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder)
+      ABSL_LOCKS_EXCLUDED(work_mutex_);
+
   // thin.cc:
   absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);

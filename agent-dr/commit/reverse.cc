@@ -119,6 +119,20 @@ absl::StatusOr<std::map<std::string, OldEntry>> ReadOldEntries(const os::Root& r
   return old;
 }
 
+absl::StatusOr<std::set<std::string>> DisplacedWithSeveralNames(const os::Root& replica, const CommitPlan& plan,
+                                                                const model::Commit& commit) {
+  std::set<std::string> paths;
+  for (const auto& [index, source] : plan.sources) {
+    const auto* const remove = std::get_if<model::Remove>(&commit.operations[index]);
+    if (remove != nullptr && source.several_names) paths.insert(remove->path);
+  }
+  for (const auto& [index, path] : plan.displaced) {
+    ASSIGN_OR_RETURN(const os::EntryStat stat, replica.Stat(path));
+    if (stat.kind != FileKind::kDirectory && stat.link_count > 1) paths.insert(path);
+  }
+  return paths;
+}
+
 std::vector<model::Operation> ReverseOf(const model::Commit& commit, const CommitPlan& plan,
                                         const std::map<std::string, OldEntry>& old) {
   return Reverser(plan, old).Reverse(commit);

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,11 @@ struct OldEntry {
 // All whose metadata `plan` says that its commit changes, by path.
 [[nodiscard]] absl::StatusOr<std::map<std::string, OldEntry>> ReadOldEntries(const os::Root& replica,
                                                                              const CommitPlan& plan);
+
+// Paths of what the commit displaces that isn't a folder and has other names.
+[[nodiscard]] absl::StatusOr<std::set<std::string>> DisplacedWithSeveralNames(const os::Root& replica,
+                                                                              const CommitPlan& plan,
+                                                                              const model::Commit& commit);
 
 // Pure. `plan` is that of `commit` (PlanCommit); `old` its old entries.
 [[nodiscard]] std::vector<model::Operation> ReverseOf(const model::Commit& commit, const CommitPlan& plan,

@@ -51,7 +51,8 @@ constexpr std::array<std::string_view, 5> kSchema = {
     "ALTER TABLE replica ADD COLUMN held INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE undo_operations ADD COLUMN knows_several_names INTEGER NOT NULL DEFAULT 0;"
     "CREATE TABLE undo_several_names("
-    "  sequence INTEGER NOT NULL, path BLOB NOT NULL, PRIMARY KEY(sequence, path)) WITHOUT ROWID;"
+    "  sequence INTEGER NOT NULL, kept INTEGER NOT NULL, path BLOB NOT NULL,"
+    "  PRIMARY KEY(sequence, kept, path)) WITHOUT ROWID;"
     "CREATE TABLE undo_move("
     "  sequence INTEGER NOT NULL, entry INTEGER NOT NULL, into_sequence INTEGER NOT NULL, into_entry INTEGER NOT NULL,"
     "  PRIMARY KEY(sequence, entry)) WITHOUT ROWID;"
@@ -87,8 +88,11 @@ std::string DigestOfUndo(const UndoRecord& undo, std::string_view operations) {
   std::string bytes = fmt::format("{},{},{};", about.sequence, about.from, about.point.sequence);
   bytes += operations;
   for (const auto& [kept, ranges] : undo.kept_content) bytes += fmt::format(";{},", kept) + SerializeRanges(ranges);
-  if (undo.knows_several_names) bytes += fmt::format(";{};", undo.several_names.size());
-  for (const std::string& path : undo.several_names) bytes += fmt::format("{},", path.size()) + path;
+  if (!undo.knows_several_names) return BytesOf(delta::DigestOf(bytes));
+  for (const std::set<std::string>* const names : {&undo.several_names, &undo.kept_several_names}) {
+    bytes += fmt::format(";{};", names->size());
+    for (const std::string& path : *names) bytes += fmt::format("{},", path.size()) + path;
+  }
   return BytesOf(delta::DigestOf(bytes));
 }
 
@@ -296,10 +300,12 @@ absl::Status VolumeStore::InsertUndo(UndoRecord& undo) {
     about.point.held_bytes += bytes.size();
     RETURN_IF_ERROR(content.BindUnsigned(1, about.sequence).BindUnsigned(2, kept).BindBlob(3, bytes).Run());
   }
-  ASSIGN_OR_RETURN(store::Statement name, database_.Prepare("INSERT INTO undo_several_names VALUES(?, ?)"));
-  for (const std::string& path : undo.several_names) {
-    about.point.held_bytes += path.size();
-    RETURN_IF_ERROR(name.BindUnsigned(1, about.sequence).BindBlob(2, path).Run());
+  ASSIGN_OR_RETURN(store::Statement name, database_.Prepare("INSERT INTO undo_several_names VALUES(?, ?, ?)"));
+  for (const bool kept : {false, true}) {
+    for (const std::string& path : kept ? undo.kept_several_names : undo.several_names) {
+      about.point.held_bytes += path.size();
+      RETURN_IF_ERROR(name.BindUnsigned(1, about.sequence).BindInteger(2, kept).BindBlob(3, path).Run());
+    }
   }
   ASSIGN_OR_RETURN(store::Statement does, database_.Prepare("INSERT INTO undo_operations VALUES(?, ?, ?, ?)"));
   does.BindUnsigned(1, about.sequence).BindBlob(2, operations).BindBlob(3, DigestOfUndo(undo, operations));
@@ -377,12 +383,12 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
 
 absl::Status VolumeStore::LoadSeveralNames(UndoRecord& undo) {
   ASSIGN_OR_RETURN(store::Statement names,
-                   database_.Prepare("SELECT path FROM undo_several_names WHERE sequence = ?"));
+                   database_.Prepare("SELECT kept, path FROM undo_several_names WHERE sequence = ?"));
   names.BindUnsigned(1, undo.about.sequence);
   while (true) {
     ASSIGN_OR_RETURN(const bool more, names.Step());
     if (!more) return absl::OkStatus();
-    undo.several_names.insert(names.String(0));
+    (names.Integer(0) != 0 ? undo.kept_several_names : undo.several_names).insert(names.String(1));
   }
 }
 

@@ -52,6 +52,7 @@ struct UndoRecord {
   // Paths of all but folders that it patches or sets metadata of, and that have several names in the state
   // `about.point`, kept ones counted.
   std::set<std::string> several_names;
+  std::set<std::string> kept_several_names;  // the same of what it brings back
   bool knows_several_names = false;  // false: it was left before these were noted
 };
 

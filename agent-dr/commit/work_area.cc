@@ -64,19 +64,20 @@ absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const st
   };
   auto own = PrivateFolder(work.folder.fd(), FolderName(replica_id));
   if (!own.ok()) return annotate(own.status());
-  auto staging = PrivateFolder(own->fd(), "staging");
-  if (!staging.ok()) return annotate(staging.status());
-  auto leftover = PrivateFolder(own->fd(), "leftover");
-  if (!leftover.ok()) return annotate(leftover.status());
-  auto detached = PrivateFolder(own->fd(), "detached");
-  if (!detached.ok()) return annotate(detached.status());
-  auto removed = PrivateFolder(own->fd(), "removed");
-  if (!removed.ok()) return annotate(removed.status());
-  auto undo = PrivateFolder(own->fd(), "undo");
-  if (!undo.ok()) return annotate(undo.status());
-  ASSIGN_OR_RETURN(const os::EntryStat own_stat, own->Stat(""));
-  return WorkArea(*std::move(staging), *std::move(leftover), *std::move(detached), *std::move(removed),
-                  *std::move(undo), IdentityOf(own_stat), work.domain, work.inside_export);
+  auto area = In(*std::move(own), work.domain, work.inside_export);
+  if (!area.ok()) return annotate(area.status());
+  return area;
+}
+
+absl::StatusOr<WorkArea> WorkArea::In(os::Root own, const RenameDomain& domain, bool inside_export) {
+  ASSIGN_OR_RETURN(os::Root staging, PrivateFolder(own.fd(), "staging"));
+  ASSIGN_OR_RETURN(os::Root leftover, PrivateFolder(own.fd(), "leftover"));
+  ASSIGN_OR_RETURN(os::Root detached, PrivateFolder(own.fd(), "detached"));
+  ASSIGN_OR_RETURN(os::Root removed, PrivateFolder(own.fd(), "removed"));
+  ASSIGN_OR_RETURN(os::Root undo, PrivateFolder(own.fd(), "undo"));
+  ASSIGN_OR_RETURN(const os::EntryStat own_stat, own.Stat(""));
+  return WorkArea(std::move(staging), std::move(leftover), std::move(detached), std::move(removed), std::move(undo),
+                  IdentityOf(own_stat), domain, inside_export);
 }
 
 std::string WorkArea::FolderName(const std::string& replica_id) {

@@ -55,6 +55,9 @@ class WorkArea {
   // Makes what is missing. PERMISSION_DENIED when somebody else's folder stands there.
   [[nodiscard]] static absl::StatusOr<WorkArea> Open(const std::string& export_path, const std::string& replica_id);
 
+  // The same in the folder `own`, which is ours alone.
+  [[nodiscard]] static absl::StatusOr<WorkArea> In(os::Root own, const RenameDomain& domain, bool inside_export);
+
   [[nodiscard]] const os::Root& staging() const { return staging_; }
   [[nodiscard]] const os::Root& leftover() const { return leftover_; }
   [[nodiscard]] const os::Root& detached() const { return detached_; }

@@ -142,6 +142,12 @@ TEST(MergeUndoTest, WhatCantBeOneCommitStaysTwo) {
   UndoRecord patched = Record(5, {PatchBack("f", 10, 0)});
   patched.kept_content[0] = {{0, 10}};
   EXPECT_FALSE(Merge({patched, Record(6, {model::Attach{KeptSlot(0), "f"}})}).has_value());
+  // A file that comes back has another name, whose metadata wouldn't be set back.
+  const UndoRecord set = Record(5, {model::SetMetadata{"f", FileKind::kRegular, Mode(0600)}});
+  UndoRecord comes_back = Record(6, {model::Attach{KeptSlot(0), "f"}});
+  EXPECT_TRUE(Merge({set, comes_back}).has_value());
+  comes_back.kept_several_names = {"f"};
+  EXPECT_FALSE(Merge({set, comes_back}).has_value());
   // A folder goes into which something moved.
   EXPECT_FALSE(Merge({Record(5, {model::Remove{"d", FileKind::kDirectory}}),
                       Record(6, {model::Detach{"x", 0}, model::Attach{0, "d/x"}})})

@@ -43,8 +43,9 @@ class ThinTest : public RewindTest {
     }
   }
   std::vector<model::Sequence> Kept() {
+    const std::vector<dr::Point> points = *engine_->Points("vol");
     std::vector<model::Sequence> kept;
-    for (const dr::Point& point : *engine_->Points("vol")) kept.push_back(point.sequence);
+    for (const dr::Point& point : points) kept.push_back(point.sequence);
     return kept;
   }
   // Several files of all kinds come, change, move and go, a minute apart.

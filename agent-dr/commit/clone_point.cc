@@ -1,0 +1,84 @@
+// What replica.h declares of kept states as trees of their own.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <utility>
+#include <variant>
+
+#include "agent-dr/commit/clone_tree.h"
+#include "agent-dr/commit/preflight.h"
+#include "agent-dr/commit/prepare.h"
+#include "agent-dr/commit/publish.h"
+#include "agent-dr/commit/replica.h"
+
+namespace understudy::dr {
+namespace {
+
+constexpr char kTree[] = "tree";
+constexpr char kUndo[] = "undo";
+
+// Takes the clone one step back, as the replica would be.
+absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& clone) {
+  model::Commit commit;
+  commit.sequence = number;
+  commit.operations = undo.operations;
+  RETURN_IF_ERROR(model::ValidateOrder(commit));
+  std::optional<os::Root> kept;
+  absl::StatusOr<os::Root> folder = clone.work.OpenUndoFolder(undo.about.sequence);
+  if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
+  if (folder.ok()) kept = *std::move(folder);
+  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(clone.root, kept.has_value() ? &*kept : nullptr, commit));
+  ASSIGN_OR_RETURN(PreparedCommit prepared, PrepareCommit(clone.root, clone.work, clone.staging, plan, &undo,
+                                                          /*keep=*/false, FaultPoints::None(), commit));
+  CommitRecord record;
+  record.commit = std::move(commit);
+  record.sources = std::move(plan.sources);
+  record.patches = std::move(prepared.patches);
+  record.runs = undo.about.sequence;
+  return PublishCommit(clone.root, clone.work, record, FaultPoints::None());
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence to, const os::Root& folder) {
+  absl::MutexLock lock(&work_mutex_);
+  if (retired_) return absl::UnavailableError("it went to the trash just now");
+  if (must_recover_ || folders_ == nullptr) {
+    const absl::Status recovered = view_.SetUsable(Recover());
+    if (!recovered.ok()) return recovered;
+  }
+  RETURN_IF_ERROR(PublishLocked());
+  ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
+  ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder));
+  RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? kWorkFolderName : ""));
+  RETURN_IF_ERROR(PrivateFolder(folder.fd(), kUndo).status());
+  std::vector<UndoRecord> records;
+  for (const model::Sequence sequence : path) {
+    ASSIGN_OR_RETURN(UndoRecord undo, store_->LoadUndo(sequence));
+    records.push_back(std::move(undo));
+    const absl::StatusOr<os::Root> kept = folders_->work.OpenUndoFolder(sequence);
+    if (absl::IsNotFound(kept.status())) continue;  // it keeps nothing
+    RETURN_IF_ERROR(kept.status());
+    RETURN_IF_ERROR(cloner.Clone(*kept, fmt::format("{}/{}", kUndo, sequence)));
+  }
+  return records;
+}
+
+absl::Status Replica::ClonePoint(model::Sequence to, os::Root folder, const std::function<void(size_t, size_t)>& step) {
+  const auto annotate = [&](const absl::Status& status) {
+    return Annotate(status, fmt::format("volume '{}' as it was after commit {}", State().volume, to));
+  };
+  const absl::StatusOr<std::vector<UndoRecord>> records = CloneWithUndo(to, folder);
+  if (!records.ok()) return annotate(records.status());
+  ASSIGN_OR_RETURN(os::Fd tree, folder.OpenPath(kTree, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(WorkArea work, WorkArea::In(std::move(folder), RenameDomain{}, /*inside_export=*/false));
+  ReplicaFolders clone(os::Root(std::move(tree)), std::move(work));
+  for (size_t i = 0; i < records->size(); ++i) {
+    step(i, records->size());
+    const absl::Status run = RunOnClone((*records)[i], i + 1, clone);
+    if (!run.ok()) return annotate(run);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::dr

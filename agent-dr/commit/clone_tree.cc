@@ -1,0 +1,144 @@
+#include "agent-dr/commit/clone_tree.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+#include <vector>
+
+#include "agent-dr/commit/file_clone.h"
+#include "agent-dr/commit/free_space.h"
+#include "core/base/log.h"
+#include "core/model/path.h"
+#include "core/os/file_io.h"
+#include "core/os/metadata.h"
+#include "core/os/tree_walk.h"
+
+namespace understudy::dr {
+namespace {
+
+using model::FileKind;
+
+absl::Status Failed(std::string_view what, std::string_view path) {
+  return ErrnoStatus(errno, fmt::format("{} '{}'", what, Printable(path)));
+}
+
+// Whether a file's blocks can be shared with another one; tried out with two that have no names.
+absl::StatusOr<bool> SharesBlocks(const os::Root& folder) {
+  ASSIGN_OR_RETURN(const os::Fd one, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
+  ASSIGN_OR_RETURN(const os::Fd two, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
+  RETURN_IF_ERROR(os::WriteAt(one.get(), 0, "shared"));
+  return ioctl(two.get(), FICLONE, one.get()) == 0;
+}
+
+uint32_t TypeBits(FileKind kind) {
+  switch (kind) {
+    case FileKind::kFifo:
+      return S_IFIFO;
+    case FileKind::kSocket:
+      return S_IFSOCK;
+    case FileKind::kCharacterDevice:
+      return S_IFCHR;
+    case FileKind::kBlockDevice:
+      return S_IFBLK;
+    default:
+      AbortOnBrokenInvariant("a kind of node", __FILE__, __LINE__);
+  }
+}
+
+absl::StatusOr<model::Metadata> MetadataAt(int folder_fd, const std::string& name, const os::EntryStat& stat) {
+  model::Metadata metadata = os::MetadataOf(stat);
+  ASSIGN_OR_RETURN(metadata.xattrs, os::ReadXattrs(folder_fd, name, os::Labels::kTake));
+  return metadata;
+}
+
+}  // namespace
+
+absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target) {
+  ASSIGN_OR_RETURN(const bool shares, SharesBlocks(target));
+  return TreeCloner(target, shares);
+}
+
+absl::Status TreeCloner::CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
+                                   const std::string& leaf) const {
+  const os::Fd source(openat(folder_fd, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!source.valid()) return Failed("open", name);
+  const os::Fd file(openat(parent, leaf.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file.valid()) return Failed("make", name);
+  if (!shares_) {
+    constexpr uint64_t kStatBlockBytes = 512;
+    struct stat raw {};
+    if (fstat(source.get(), &raw) != 0) return Failed("stat", name);
+    RETURN_IF_ERROR(CheckFreeSpace(file.get(), static_cast<uint64_t>(raw.st_blocks) * kStatBlockBytes, 1));
+  }
+  return CloneContent(source.get(), file.get(), stat.size, stat.size);
+}
+
+absl::Status TreeCloner::CloneEntry(int folder_fd, const std::string& name, const os::EntryStat& stat,
+                                    const std::string& path) {
+  ASSIGN_OR_RETURN(const os::ParentAndName place, target_->OpenParent(path));
+  const int parent = place.folder.get();
+  const char* const leaf = place.name.c_str();
+  if (stat.kind != FileKind::kDirectory && stat.link_count > 1) {
+    const auto [first, is_new] = linked_.try_emplace({stat.inode, stat.btime_nanoseconds}, path);
+    if (!is_new) {
+      ASSIGN_OR_RETURN(const os::ParentAndName present, target_->OpenParent(first->second));
+      if (linkat(present.folder.get(), present.name.c_str(), parent, leaf, 0) != 0) return Failed("link", path);
+      return absl::OkStatus();
+    }
+  }
+  switch (stat.kind) {
+    case FileKind::kDirectory:
+      return mkdirat(parent, leaf, 0700) == 0 ? absl::OkStatus() : Failed("make folder", path);
+    case FileKind::kRegular:
+      RETURN_IF_ERROR(CloneFile(folder_fd, name, stat, parent, place.name));
+      break;
+    case FileKind::kSymlink: {
+      ASSIGN_OR_RETURN(const std::string to, os::ReadLinkAt(folder_fd, name));
+      if (symlinkat(to.c_str(), parent, leaf) != 0) return Failed("make symlink", path);
+      break;
+    }
+    default:
+      if (mknodat(parent, leaf, TypeBits(stat.kind) | 0600, stat.device) != 0) return Failed("make node", path);
+  }
+  ASSIGN_OR_RETURN(const model::Metadata metadata, MetadataAt(folder_fd, name, stat));
+  const os::Fd made(openat(parent, leaf, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!made.valid()) return Failed("open", path);
+  return os::ApplyMetadata(made.get(), stat.kind, metadata);
+}
+
+absl::Status TreeCloner::Clone(const os::Root& source, const std::string& place, const std::string& excluded_name) {
+  struct Folder {
+    std::string path;
+    model::Metadata metadata;
+  };
+  // What is put into a folder changes its times, so its metadata comes last.
+  std::vector<Folder> folders;
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(source, "", excluded_name));
+  RETURN_IF_ERROR(CloneEntry(source.fd(), "", walk.start(), place));
+  ASSIGN_OR_RETURN(model::Metadata of_root, MetadataAt(source.fd(), "", walk.start()));
+  folders.push_back({place, std::move(of_root)});
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) break;
+    const std::string path = model::Join(place, entry->path);
+    const absl::Status cloned = CloneEntry(entry->folder_fd, entry->name, entry->stat, path);
+    if (!cloned.ok()) return Annotate(cloned, fmt::format("clone '{}'", Printable(entry->path)));
+    ++entries_;
+    if (entry->stat.kind != FileKind::kDirectory) continue;
+    ASSIGN_OR_RETURN(model::Metadata metadata, MetadataAt(entry->folder_fd, entry->name, entry->stat));
+    folders.push_back({path, std::move(metadata)});
+  }
+  for (auto folder = folders.rbegin(); folder != folders.rend(); ++folder) {
+    ASSIGN_OR_RETURN(const os::Fd made, target_->OpenPath(folder->path, O_PATH | O_DIRECTORY));
+    RETURN_IF_ERROR(os::ApplyMetadata(made.get(), FileKind::kDirectory, folder->metadata));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,43 @@
+// clone_tree.h: folder trees once more, beside the first ones on the same filesystem: contents by reference where the
+// filesystem can, else as copies.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "core/base/status.h"
+#include "core/os/root.h"
+#include "core/os/stat.h"
+
+namespace understudy::dr {
+
+// Names of one file in whatever is cloned are names of one file in the clones. One thread at a time.
+class TreeCloner {
+ public:
+  // All clones lie below `target`, which outlives the cloner. Leaves nothing of its own there.
+  [[nodiscard]] static absl::StatusOr<TreeCloner> Begin(const os::Root& target);
+
+  // Makes the folder `place` of the target, in a folder that exists, and gives it everything that `source` has with all
+  // metadata, and that of `source` itself. Entries of `source` that are named `excluded_name` are left out.
+  // RESOURCE_EXHAUSTED: the filesystem can't share blocks and has no room for copies.
+  [[nodiscard]] absl::Status Clone(const os::Root& source, const std::string& place,
+                                   const std::string& excluded_name = "");
+
+  [[nodiscard]] uint64_t entries() const { return entries_; }
+
+ private:
+  TreeCloner(const os::Root& target, bool shares) : target_(&target), shares_(shares) {}
+  absl::Status CloneEntry(int folder_fd, const std::string& name, const os::EntryStat& stat, const std::string& path);
+  absl::Status CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
+                         const std::string& leaf) const;
+
+  const os::Root* target_;
+  bool shares_;  // the filesystem can share blocks between files
+  uint64_t entries_ = 0;
+  // Where in the target the clone of a file with several names is, by inode and birth time.
+  std::map<std::pair<uint64_t, int64_t>, std::string> linked_;
+};
+
+}  // namespace understudy::dr
