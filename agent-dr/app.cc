@@ -12,9 +12,12 @@
 
 #include "agent-dr/catalog/catalog_store.h"
 #include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/points/point_keeper.h"
+#include "agent-dr/points/point_trees.h"
 #include "agent-dr/receive/replication_service.h"
 #include "agent-dr/service/catalog_service.h"
 #include "agent-dr/service/metrics.h"
+#include "agent-dr/service/points_service.h"
 #include "agent-dr/service/replica_service.h"
 #include "core/base/log.h"
 #include "core/daemon/version.h"
@@ -43,10 +46,12 @@ wire::Handshake OurHandshake() {
 struct DrAgent::Parts {
   std::unique_ptr<CommitEngine> engine;
   std::unique_ptr<CatalogStore> catalog;
+  std::unique_ptr<PointTrees> trees;
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
   std::jthread trash_keeper;
+  std::unique_ptr<PointKeeper> point_keeper;
 
   void KeepTrash(std::stop_token stop) const {
     while (!stop.stop_requested()) {
@@ -62,15 +67,19 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   auto parts = std::make_unique<Parts>();
 
   CommitEngineOptions options{.state_dir = config.state_dir.string(),
-                              .points = {config.points.keep_for, config.points.max_bytes}};
+                              .points = {config.points.keep_for, config.points.max_bytes,
+                                         config.points.keep_all_for, config.points.keep_hourly_for}};
+  const absl::Duration thinning_interval = ThinningInterval(options.points);
   options.trash_retain = config.trash.retain;
   for (const config::DrExport& exported : config.exports) options.exports.push_back(exported.path.string());
   ASSIGN_OR_RETURN(parts->engine, CommitEngine::Start(std::move(options)));
   for (const std::string& problem : parts->engine->Problems()) spdlog::error("{}", problem);
   ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
+  ASSIGN_OR_RETURN(parts->trees, PointTrees::Open(config.state_dir.string(), *parts->engine, Clock::System()));
 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));
   parts->services.push_back(MakeReplicaService(*parts->engine));
+  parts->services.push_back(MakePointsService(*parts->engine, *parts->trees));
   parts->services.push_back(MakeCatalogService(*parts->catalog));
   std::vector<grpc::Service*> services;
   for (const auto& service : parts->services) services.push_back(service.get());
@@ -84,6 +93,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
                        config.metrics_listen, std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog),
                        [engine = parts->engine.get()] { return engine->Usable(); }));
   parts->trash_keeper = std::jthread([raw = parts.get()](std::stop_token stop) { raw->KeepTrash(stop); });
+  parts->point_keeper = std::make_unique<PointKeeper>(*parts->engine, thinning_interval);
   return std::unique_ptr<DrAgent>(new DrAgent(std::move(parts)));
 }
 
@@ -108,6 +118,7 @@ std::string DrAgent::StatusLine() {
 void DrAgent::Stop() {
   parts_->metrics.reset();
   parts_->trash_keeper = {};
+  parts_->point_keeper.reset();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
   // Whatever a commit was in the middle of, the next start finishes or discards.
   parts_->server.reset();

@@ -299,9 +299,10 @@ absl::StatusOr<std::vector<Point>> CommitEngine::Points(const model::VolumeName&
   return replica->Points();
 }
 
-absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequence to) {
+absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequence to,
+                                  const std::function<void(size_t, size_t)>& step) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->Rewind(to);
+  return replica->Rewind(to, step);
 }
 
 absl::Status CommitEngine::ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,

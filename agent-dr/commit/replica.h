@@ -92,7 +92,8 @@ class Replica {
   // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
   // again. NOT_FOUND: that state isn't kept. FAILED_PRECONDITION: the volume is no standby. DATA_LOSS: the folder or
   // what was kept was changed past understudy-dr.
-  [[nodiscard]] absl::Status Rewind(model::Sequence to);
+  // `step` is told how many of how many records were run.
+  [[nodiscard]] absl::Status Rewind(model::Sequence to, const std::function<void(size_t, size_t)>& step);
 
   // Merges undo records whose states are more than the bounds keep, a bounded number in one call; how many are fewer
   // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.

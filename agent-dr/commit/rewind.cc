@@ -133,7 +133,7 @@ absl::Status Replica::RunUndo(model::Sequence sequence) {
   return PublishLocked();
 }
 
-absl::Status Replica::Rewind(model::Sequence to) {
+absl::Status Replica::Rewind(model::Sequence to, const std::function<void(size_t, size_t)>& step) {
   absl::MutexLock lock(&work_mutex_);
   const model::VolumeName volume = State().volume;
   const auto annotate = [&](const absl::Status& status) {
@@ -156,8 +156,9 @@ absl::Status Replica::Rewind(model::Sequence to) {
   session_ = 0;
   absl::Status done = EndStaging(State().sequence);
   if (!path->empty()) needed_from_ = *std::min_element(path->begin(), path->end());
-  for (const model::Sequence sequence : *path) {
-    if (done.ok()) done = RunUndo(sequence);
+  for (size_t i = 0; i < path->size() && done.ok(); ++i) {
+    step(i, path->size());
+    done = RunUndo((*path)[i]);
   }
   needed_from_ = UINT64_MAX;
   return done.ok() ? done : annotate(done);

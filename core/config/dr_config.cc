@@ -16,9 +16,16 @@ void DrExport::Describe(Visitor& v) {
 
 void PointsConfig::Describe(Visitor& v) {
   constexpr uint64_t kMostBytes = uint64_t{1} << 60;
+  constexpr absl::Duration kLongest = absl::Hours(24 * 366);
   v.Duration({.key = "keep_for",
-              .doc = "each state of a replica can be brought back for this long after it was superseded; 0s: none can"},
-             keep_for, absl::ZeroDuration(), absl::Hours(24 * 366));
+              .doc = "a state of a replica can be brought back for this long after it was superseded, a pinned one for "
+                     "longer; 0s: none can"},
+             keep_for, absl::ZeroDuration(), kLongest);
+  v.Duration({.key = "keep_all_for", .doc = "every state is kept for this long; then those between are merged away"},
+             keep_all_for, absl::ZeroDuration(), kLongest);
+  v.Duration({.key = "keep_hourly_for",
+              .doc = "one state of each hour is kept for this long, then one of each day (UTC); labelled ones stay"},
+             keep_hourly_for, absl::ZeroDuration(), kLongest);
   v.Size({.key = "max_bytes",
           .doc = "what is kept for that, of each volume; the oldest states go first, also when its filesystem is full"},
          max_bytes, 0, kMostBytes);

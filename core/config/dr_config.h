@@ -26,7 +26,9 @@ struct DrExport {
 
 // How much of each volume's past is kept.
 struct PointsConfig {
-  absl::Duration keep_for = absl::Hours(24);
+  absl::Duration keep_for = absl::Hours(7 * 24);
+  absl::Duration keep_all_for = absl::Minutes(15);
+  absl::Duration keep_hourly_for = absl::Hours(24);
   uint64_t max_bytes = uint64_t{64} << 30;
   void Describe(Visitor& v);
 };

@@ -1,5 +1,6 @@
 // Random commits are undone and done again.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -12,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "agent-dr/points/point_trees.h"
 #include "core/model/path.h"
+#include "tests/support/tree_compare.h"
 #include "tests/unit/agent-dr/commit/rewind_fixture.h"
 
 namespace understudy::tests {
@@ -216,6 +219,21 @@ TEST_F(RewindRandomTest, MergedRecordsLeadToTheSameStates) {
   }
   EXPECT_GT(merged, 30u);
   GoBackToAll();
+
+  // The same states as trees of their own.
+  auto trees = dr::PointTrees::Open(host_->State(), *engine_, Clock::System());
+  ASSERT_TRUE(trees.ok()) << trees.status();
+  const std::vector<dr::Point> points = *engine_->Points("vol");
+  for (int i = 0; i < 5 && !points.empty(); ++i) {
+    const model::Sequence sequence = points[random.Below(points.size())].sequence;
+    const auto tree = (*trees)->Make({"vol", sequence, "", false}, [](size_t, size_t) {});
+    ASSERT_TRUE(tree.ok()) << tree.status();
+    ASSERT_NO_FATAL_FAILURE(GoBackTo(sequence));
+    const auto differences = CompareTrees(Root(), tree->path);
+    ASSERT_TRUE(differences.ok()) << differences.status();
+    ASSERT_THAT(*differences, testing::IsEmpty()) << "the state after commit " << sequence;
+    ASSERT_TRUE((*trees)->Remove(tree->id).ok());
+  }
 }
 
 }  // namespace

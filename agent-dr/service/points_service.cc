@@ -1,0 +1,157 @@
+#include "agent-dr/service/points_service.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <utility>
+#include <vector>
+
+#include "core/base/log.h"
+#include "core/net/grpc_status.h"
+#include "core/wire/points_codec.h"
+#include "understudy/v1/points.grpc.pb.h"
+
+namespace understudy::dr {
+namespace {
+
+model::RecoveryPoint ToModel(const Point& point) {
+  return {point.sequence,
+          absl::FromUnixNanos(point.committed_at_nanoseconds),
+          absl::FromUnixNanos(point.captured_at_nanoseconds),
+          point.completes_capture,
+          point.held_bytes,
+          point.label,
+          point.pinned};
+}
+
+class PointsService final : public v1::Points::Service {
+ public:
+  PointsService(CommitEngine& engine, PointTrees& trees) : engine_(engine), trees_(trees) {}
+
+  grpc::Status ListPoints(grpc::ServerContext*, const v1::ListPointsRequest* request,
+                          v1::ListPointsResponse* response) override {
+    const absl::StatusOr<model::VolumeName> volume = wire::Parse(*request);
+    if (!volume.ok()) return net::ToGrpcStatus(volume.status());
+    const absl::StatusOr<model::RecoveryPoints> points = PointsOf(*volume);
+    if (!points.ok()) return net::ToGrpcStatus(points.status());
+    *response = wire::ToProto(*points);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status LabelPoint(grpc::ServerContext*, const v1::LabelPointRequest* request,
+                          v1::LabelPointResponse* response) override {
+    const absl::StatusOr<wire::PointLabelRequest> wanted = wire::Parse(*request);
+    if (!wanted.ok()) return net::ToGrpcStatus(wanted.status());
+    PointLabel label{wanted->point.sequence.value_or(0), wanted->label, wanted->pinned};
+    if (!wanted->point.sequence.has_value()) {
+      const absl::StatusOr<Point> newest = engine_.NewestPoint(wanted->point.volume);
+      if (!newest.ok()) return net::ToGrpcStatus(newest.status());
+      label.point = newest->sequence;
+    }
+    const absl::Status done = engine_.SetLabel(wanted->point.volume, label);
+    if (!done.ok()) return net::ToGrpcStatus(done);
+    response->set_sequence(label.point);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status UnlabelPoint(grpc::ServerContext*, const v1::UnlabelPointRequest* request,
+                            v1::UnlabelPointResponse*) override {
+    const absl::StatusOr<wire::PointOfVolume> point = wire::Parse(*request);
+    if (!point.ok()) return net::ToGrpcStatus(point.status());
+    return net::ToGrpcStatus(engine_.DropLabel(point->volume, *point->sequence));
+  }
+
+  grpc::Status RewindReplica(grpc::ServerContext*, const v1::RewindReplicaRequest* request,
+                             grpc::ServerWriter<v1::RewindReplicaResponse>* writer) override {
+    const absl::StatusOr<wire::PointOfVolume> point = wire::Parse(*request);
+    if (!point.ok()) return net::ToGrpcStatus(point.status());
+    const absl::Status done = Rewind(point->volume, *point->sequence, *writer);
+    if (done.ok()) spdlog::info("volume={} taken back to the state after commit {}", point->volume, *point->sequence);
+    return net::ToGrpcStatus(done);
+  }
+
+  grpc::Status ReleaseReplica(grpc::ServerContext*, const v1::ReleaseReplicaRequest* request,
+                              v1::ReleaseReplicaResponse*) override {
+    const absl::StatusOr<model::VolumeName> volume = wire::Parse(*request);
+    if (!volume.ok()) return net::ToGrpcStatus(volume.status());
+    return net::ToGrpcStatus(engine_.SetHeld(*volume, false));
+  }
+
+  grpc::Status MaterialisePoint(grpc::ServerContext*, const v1::MaterialisePointRequest* request,
+                                grpc::ServerWriter<v1::MaterialisePointResponse>* writer) override {
+    const absl::StatusOr<wire::PointTreeRequest> wanted = wire::Parse(*request);
+    if (!wanted.ok()) return net::ToGrpcStatus(wanted.status());
+    const absl::StatusOr<model::PointTree> tree = trees_.Make(
+        {wanted->point.volume, *wanted->point.sequence, wanted->path, wanted->writable}, [&](size_t run, size_t all) {
+          v1::MaterialisePointResponse progress;
+          progress.set_records_run(run);
+          progress.set_records(all);
+          writer->Write(progress);  // whoever asked may be gone: the tree is made all the same
+        });
+    if (!tree.ok()) return net::ToGrpcStatus(tree.status());
+    spdlog::info("volume={} tree={} made of the state after commit {} in '{}'", tree->volume, tree->id, tree->sequence,
+                 Printable(tree->path));
+    v1::MaterialisePointResponse response;
+    *response.mutable_tree() = wire::ToProto(*tree);
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status RemoveTree(grpc::ServerContext*, const v1::RemoveTreeRequest* request,
+                          v1::RemoveTreeResponse* response) override {
+    const absl::StatusOr<std::string> id = wire::Parse(*request);
+    if (!id.ok()) return net::ToGrpcStatus(id.status());
+    const absl::StatusOr<model::PointTree> tree = trees_.Remove(*id);
+    if (!tree.ok()) return net::ToGrpcStatus(tree.status());
+    spdlog::info("volume={} tree={} removed", tree->volume, tree->id);
+    *response->mutable_tree() = wire::ToProto(*tree);
+    return grpc::Status::OK;
+  }
+
+ private:
+  absl::StatusOr<model::RecoveryPoints> PointsOf(const model::VolumeName& volume) const {
+    ASSIGN_OR_RETURN(const Point newest, engine_.NewestPoint(volume));
+    ASSIGN_OR_RETURN(const std::vector<Point> kept, engine_.Points(volume));
+    ASSIGN_OR_RETURN(std::vector<model::PointTree> trees, trees_.List());
+    model::RecoveryPoints points;
+    points.newest = ToModel(newest);
+    for (const Point& point : kept) points.points.push_back(ToModel(point));
+    for (model::PointTree& tree : trees) {
+      if (tree.volume == volume) points.trees.push_back(std::move(tree));
+    }
+    ASSIGN_OR_RETURN(points.held, engine_.Held(volume));
+    return points;
+  }
+
+  absl::Status Rewind(const model::VolumeName& volume, model::Sequence to,
+                      grpc::ServerWriter<v1::RewindReplicaResponse>& writer) {
+    ASSIGN_OR_RETURN(const bool was_held, engine_.Held(volume));
+    // First, or the primary would bring it up to date again while it is on its way.
+    RETURN_IF_ERROR(engine_.SetHeld(volume, true));
+    const absl::Status rewound = engine_.Rewind(volume, to, [&](size_t run, size_t all) {
+      v1::RewindReplicaResponse progress;
+      progress.set_records_run(run);
+      progress.set_records(all);
+      writer.Write(progress);  // whoever asked may be gone: it is done all the same
+    });
+    if (rewound.ok()) {
+      v1::RewindReplicaResponse response;
+      response.set_done(true);
+      writer.Write(response);
+      return absl::OkStatus();
+    }
+    const bool untouched = absl::IsNotFound(rewound) || absl::IsFailedPrecondition(rewound);
+    if (untouched && !was_held) RETURN_IF_ERROR(engine_.SetHeld(volume, false));
+    return rewound;
+  }
+
+  CommitEngine& engine_;
+  PointTrees& trees_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakePointsService(CommitEngine& engine, PointTrees& trees) {
+  return std::make_unique<PointsService>(engine, trees);
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,145 @@
+// Kept states as trees of their own: they are what the volume was, they are nobody's replica, and what a crash leaves of
+// them is finished or gone.
+#include "agent-dr/points/point_trees.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/support/loop_mount.h"
+#include "tests/support/tree_compare.h"
+#include "tests/unit/agent-dr/commit/rewind_fixture.h"
+
+namespace understudy::tests {
+namespace {
+
+using model::FileKind;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+void NoProgress(size_t, size_t) {}
+
+class PointTreesTest : public RewindTest, public testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    auto mount = LoopMount::Make(GetParam(), 300);
+    if (absl::IsUnimplemented(mount.status())) GTEST_SKIP() << mount.status();
+    ASSERT_TRUE(mount.ok()) << mount.status();
+    mount_ = *std::move(mount);
+    const char* before = std::getenv("TEST_TMPDIR");
+    const std::string kept = before == nullptr ? "" : before;
+    setenv("TEST_TMPDIR", mount_->Path().c_str(), 1);
+    RewindTest::SetUp();
+    before == nullptr ? unsetenv("TEST_TMPDIR") : setenv("TEST_TMPDIR", kept.c_str(), 1);
+    OpenTrees();
+    CommitSome();
+  }
+  void TearDown() override {
+    trees_.reset();
+    session_ = dr::Session();
+    engine_.reset();
+    host_.reset();
+    mount_.reset();
+  }
+  void OpenTrees() {
+    auto trees = dr::PointTrees::Open(host_->State(), *engine_, Clock::System());
+    ASSERT_TRUE(trees.ok()) << trees.status();
+    trees_ = *std::move(trees);
+  }
+  void StartAnew() {
+    trees_.reset();
+    Restart();
+    OpenTrees();
+  }
+  // Several names of one file come, go and are patched; folders move; something is replaced.
+  void CommitSome() {
+    Commit({InlinePut("f", std::string(200'000, 'f')), model::Link{"g", "f"}, model::MakeDirectory{"d", Meta(0750, 5)},
+            InlinePut("d/x", "x"), model::MakeSymlink{"s", "d/x", Meta(0777, 6)},
+            model::MakeNode{"pipe", FileKind::kFifo, 0, Meta(0600, 7)},
+            model::SetMetadata{"", FileKind::kDirectory, WithXattr(Meta(0755, 1), "root")}});
+    Commit({model::Remove{"g", FileKind::kRegular}, model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 2)}});
+    Stage(1, "f", 300'000, {{10, "patched"}, {250'000, std::string(5'000, 'n')}});
+    Commit({model::Patch{"f", Meta(0640, 8), 300'000, {}, 1}});
+    Commit({model::Remove{"f", FileKind::kRegular}, model::Detach{"d", 0}, model::Attach{0, "e"},
+            model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 3)}});
+    Commit({InlinePut("e/x", "replaced"), InlinePut("f", "new"),
+            model::SetMetadata{"e", FileKind::kDirectory, Meta(0700, 9)},
+            model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 4)}});
+  }
+  [[nodiscard]] std::string Path(const std::string& name) const { return host_->Export() + "/" + name; }
+  absl::StatusOr<model::PointTree> Make(model::Sequence sequence, const std::string& path = "") {
+    return trees_->Make({"vol", sequence, path, false}, NoProgress);
+  }
+  [[nodiscard]] std::vector<model::PointTree> List() const { return trees_->List().value(); }
+
+  std::unique_ptr<LoopMount> mount_;
+  std::unique_ptr<dr::PointTrees> trees_;
+};
+INSTANTIATE_TEST_SUITE_P(Filesystems, PointTreesTest, testing::Values("ext4", "xfs", "btrfs"),
+                         [](const auto& given) { return std::string(given.param); });
+
+TEST_P(PointTreesTest, ATreeIsWhatTheVolumeWasAndStaysSo) {
+  const std::string shown = Show(*engine_, "vol");
+  const std::vector<Remembered> states = states_;
+  for (const Remembered& state : states) {
+    const auto tree = Make(state.sequence);
+    ASSERT_TRUE(tree.ok()) << tree.status();
+    EXPECT_EQ(tree->path, Root() + ".point-" + std::to_string(state.sequence));
+  }
+  EXPECT_EQ(Show(*engine_, "vol"), shown);
+  Commit({model::Remove{"e", FileKind::kDirectory}, model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 5)}});
+  ASSERT_TRUE(engine_->Rewind("vol", 2).ok());
+  StartAnew();
+  for (const Remembered& state : states) {
+    const auto differences = CompareTrees(state.copy, Root() + ".point-" + std::to_string(state.sequence));
+    ASSERT_TRUE(differences.ok()) << differences.status();
+    EXPECT_THAT(*differences, IsEmpty()) << "the state after commit " << state.sequence;
+  }
+  ASSERT_EQ(List().size(), states.size());
+  for (const model::PointTree& tree : List()) {
+    EXPECT_EQ(tree.state, model::PointTreeState::kReady);
+    const auto removed = trees_->Remove(tree.id);
+    ASSERT_TRUE(removed.ok()) << removed.status();
+    EXPECT_FALSE(std::filesystem::exists(tree.path));
+  }
+  EXPECT_THAT(List(), IsEmpty());
+  // Going on as ever: nothing that undo records keep was taken.
+  for (const Remembered& state : states) RewindTo(state);
+}
+
+TEST_P(PointTreesTest, NothingIsOverwrittenAndNoReplicaHoldsATree) {
+  std::filesystem::create_directory(Path("taken"));
+  EXPECT_EQ(Make(1, Path("taken")).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Make(1, Root() + "/inside").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Make(1, host_->Export()).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Make(1, "/elsewhere").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Make(1, Path("no/folder")).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Make(99).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(trees_->Make({"other", 1, "", false}, NoProgress).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(List(), IsEmpty());
+  ASSERT_TRUE(Make(1, Path("one")).ok());
+  EXPECT_EQ(Make(2, Path("one/two")).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(host_->LeftInWorkFolder(), testing::Each(testing::HasSubstr("staging/o")));
+}
+
+TEST_P(PointTreesTest, AnotherFolderInItsPlaceIsNotRemoved) {
+  const auto tree = Make(1);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  std::filesystem::rename(tree->path, tree->path + "-mine");
+  std::filesystem::create_directory(tree->path);
+  EXPECT_EQ(trees_->Remove(tree->id).status().code(), absl::StatusCode::kFailedPrecondition);
+  StartAnew();
+  EXPECT_TRUE(std::filesystem::exists(tree->path));
+  EXPECT_EQ(List().front().state, model::PointTreeState::kRemoving);
+  std::filesystem::remove(tree->path);
+  StartAnew();
+  EXPECT_THAT(List(), IsEmpty());
+  EXPECT_TRUE(std::filesystem::exists(tree->path + "-mine"));
+}
+
+}  // namespace
+}  // namespace understudy::tests
