@@ -67,8 +67,8 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   auto parts = std::make_unique<Parts>();
 
   CommitEngineOptions options{.state_dir = config.state_dir.string(),
-                              .points = {config.points.keep_for, config.points.max_bytes,
-                                         config.points.keep_all_for, config.points.keep_hourly_for}};
+                              .points = {config.points.keep_for, config.points.max_bytes, config.points.keep_all_for,
+                                         config.points.keep_hourly_for}};
   const absl::Duration thinning_interval = ThinningInterval(options.points);
   options.trash_retain = config.trash.retain;
   for (const config::DrExport& exported : config.exports) options.exports.push_back(exported.path.string());

@@ -27,6 +27,12 @@ struct Options {
   std::string sync_timeout;
   std::string trash_id;
   std::string trash_pair;
+  VolumeSelection points_of;
+  PointsCreateOptions point;
+  PointSelection point_to_forget;
+  PointsRewindOptions rewind;
+  PointsMaterialiseOptions materialise;
+  PointsRemoveOptions tree;
   TrashPurgeOptions purge;
   std::string guard_pair;
   ApproveOptions approve;
@@ -66,6 +72,7 @@ class CommandLine {
     app_.fallthrough();
     AddStatus();
     AddVolumes();
+    AddPoints();
     AddTrash();
     AddGuard();
     AddEvents();
@@ -167,6 +174,84 @@ class CommandLine {
         options_.sync.timeout = *timeout;
       }
       return RunVolumesSync(console_, options_.format, config, options_.sync);
+    });
+  }
+
+  void AddPoints() {
+    CLI::App* const points =
+        Add(app_, "points", "recovery points: earlier states of a volume, at DR", "drctl points list web");
+    points->require_subcommand(1);
+
+    CLI::App* const list = Add(*points, "list", "list a volume's states, and the trees that were made of some",
+                               "drctl points list web -o json");
+    AddVolume(*list, options_.points_of);
+    DoesWithConfig(list, [this](const auto& config) {
+      return RunPointsList(console_, options_.format, config, options_.points_of);
+    });
+
+    CLI::App* const create =
+        Add(*points, "create", "give a state a label, by which it stays kept; the newest one after a sync",
+            "drctl points create web --label before-upgrade --pin");
+    AddVolume(*create, options_.point.selection);
+    create->add_option("--label", options_.point.label, "letters, digits, dots, underscores and dashes")->required();
+    create->add_flag("--pin", options_.point.pin, "also keep it past points.keep_for, as long as there is room");
+    create->add_option("--state", options_.point.state, "this state instead: its number, or a time");
+    create->add_flag("!--no-sync", options_.point.sync, "take what DR has, without asking the primary");
+    DoesWithConfig(create, [this](const auto& config) {
+      return RunPointsCreate(console_, options_.format, config, options_.point);
+    });
+
+    CLI::App* const forget = Add(*points, "forget", "take a state's label away, so that it may be thinned out",
+                                 "drctl points forget web before-upgrade");
+    AddState(*forget, options_.point_to_forget);
+    DoesWithConfig(forget, [this](const auto& config) {
+      return RunPointsForget(console_, options_.format, config, options_.point_to_forget);
+    });
+    AddPointsRewind(*points);
+    AddPointsTrees(*points);
+  }
+
+  void AddVolume(CLI::App& command, VolumeSelection& selection) {
+    command.add_option("VOLUME", selection.name, "the volume's name")->required();
+    command.add_option("--pair", selection.pair, "only in this pair");
+  }
+  void AddState(CLI::App& command, PointSelection& selection) {
+    AddVolume(command, selection.volume);
+    command.add_option("STATE", selection.state, "its number, its label, or a time: the newest state from before it")
+        ->required();
+  }
+
+  void AddPointsRewind(CLI::App& points) {
+    CLI::App* const rewind =
+        Add(points, "rewind",
+            "take a volume's replica to an earlier state, and hold it there; what it was before stays a state",
+            "drctl points rewind web 2026-11-29T03:00:00Z --yes\n  drctl points rewind web before-upgrade");
+    AddState(*rewind, options_.rewind.selection);
+    rewind->add_flag("--yes", options_.rewind.yes,
+                     "don't ask; without this and without a terminal, only what would be done is shown");
+    DoesWithConfig(rewind, [this](const auto& config) {
+      return RunPointsRewind(console_, options_.format, config, options_.rewind);
+    });
+  }
+
+  void AddPointsTrees(CLI::App& points) {
+    CLI::App* const materialise =
+        Add(points, "materialise", "make a state a folder tree of its own, beside the replica",
+            "drctl points materialise web before-upgrade --path /srv/dr/web-test --writable");
+    AddState(*materialise, options_.materialise.selection);
+    materialise->add_option("--path", options_.materialise.path,
+                            "at DR, in the export that holds the replica (default: beside it)");
+    materialise->add_flag("--writable", options_.materialise.writable, "clients may write to it");
+    DoesWithConfig(materialise, [this](const auto& config) {
+      return RunPointsMaterialise(console_, options_.format, config, options_.materialise);
+    });
+
+    CLI::App* const remove =
+        Add(points, "remove", "delete such a tree", "drctl points remove 0123456789abcdef0123456789abcdef");
+    remove->add_option("TREE", options_.tree.id, "as points list shows it")->required();
+    remove->add_option("--pair", options_.tree.pair, "only in this pair");
+    DoesWithConfig(remove, [this](const auto& config) {
+      return RunPointsRemove(console_, options_.format, config, options_.tree);
     });
   }
 

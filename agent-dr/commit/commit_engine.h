@@ -95,8 +95,9 @@ class CommitEngine {
   // As Replica::NewestPoint, Points and Rewind. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<Point> NewestPoint(const model::VolumeName& volume) const;
   [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;
-  [[nodiscard]] absl::Status Rewind(const model::VolumeName& volume, model::Sequence to,
-                                    const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
+  [[nodiscard]] absl::Status Rewind(
+      const model::VolumeName& volume, model::Sequence to,
+      const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
 
   // As Replica::ClonePoint. NOT_FOUND also: no such replica here.
   [[nodiscard]] absl::Status ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,

@@ -224,8 +224,7 @@ bool UndoMerger::Add(const UndoRecord& newer) {
   for (const auto& [key, content] : first->patches) {
     const std::optional<std::string> path = Follow(parts_.names, content.patch.path);
     const auto older = path.has_value() ? parts_.patches.find(model::Key(*path)) : parts_.patches.end();
-    if (older != parts_.patches.end() &&
-        content.ranges.size() + older->second.ranges.size() > kMaxContentRanges) {
+    if (older != parts_.patches.end() && content.ranges.size() + older->second.ranges.size() > kMaxContentRanges) {
       return false;
     }
   }

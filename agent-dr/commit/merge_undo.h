@@ -1,9 +1,9 @@
 // merge_undo.h: several undo records as one, which leads over the states between them in a single step.
 //
-// Pure. Undo records consist of Remove, Detach, Attach, Patch and SetMetadata alone (reverse.h), which is why any two of
-// them can be composed: names are followed through both, of two old contents of one range the older one counts, and what
-// came and went between the two is left out. Where a composition couldn't be run by the commit protocol as one commit,
-// the records stay two (docs/formats/undo.md, "Merging").
+// Pure. Undo records consist of Remove, Detach, Attach, Patch and SetMetadata alone (reverse.h), which is why any two
+// of them can be composed: names are followed through both, of two old contents of one range the older one counts, and
+// what came and went between the two is left out. Where a composition couldn't be run by the commit protocol as one
+// commit, the records stay two (docs/formats/undo.md, "Merging").
 #pragma once
 
 #include <cstddef>
@@ -76,8 +76,8 @@ class UndoMerger {
   // A record taken apart.
   struct Parts {
     Names names;
-    std::map<std::string, OldContent> patches;            // by key
-    std::map<std::string, model::SetMetadata> metadata;   // likewise
+    std::map<std::string, OldContent> patches;           // by key
+    std::map<std::string, model::SetMetadata> metadata;  // likewise
     std::set<std::string> several_names;
     bool brings_back = false;  // has a kept entry among what it places
   };

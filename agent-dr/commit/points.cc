@@ -23,9 +23,7 @@ bool IsOneTooMany(const UndoAbout& newer, const UndoAbout& older, const PointBou
   if (!newer.point.completes_capture) return true;
   if (!older.point.completes_capture) return false;
   const absl::Duration bucket = age <= bounds.keep_hourly_for ? absl::Hours(1) : absl::Hours(24);
-  const auto number = [&](const UndoAbout& record) {
-    return absl::Floor(TimeOf(record) - absl::UnixEpoch(), bucket);
-  };
+  const auto number = [&](const UndoAbout& record) { return absl::Floor(TimeOf(record) - absl::UnixEpoch(), bucket); };
   return number(newer) == number(older);
 }
 
@@ -72,9 +70,9 @@ std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout>
     way_from[record.from] = &record;
   }
   std::vector<std::vector<model::Sequence>> runs;
-  absl::flat_hash_map<model::Sequence, size_t> run_of;                   // by the sequence of its newest record
-  std::vector<const UndoAbout*> oldest;                                  // of each run
-  for (const UndoAbout& record : records) {  // one that another leads to is younger than that one's way on
+  absl::flat_hash_map<model::Sequence, size_t> run_of;  // by the sequence of its newest record
+  std::vector<const UndoAbout*> oldest;                 // of each run
+  for (const UndoAbout& record : records) {             // one that another leads to is younger than that one's way on
     if (record.sequence >= below) break;
     const auto ways = ways_on.find(record.point.sequence);
     if (ways != ways_on.end() && ways->second == 1) {

@@ -112,7 +112,8 @@ absl::Status Replica::FinishMoves() {
   for (const KeptMove& move : due.moves) {
     RETURN_IF_ERROR(MergeEffect());
     const std::string from = fmt::format("{}/{}", move.from.sequence, move.from.entry);
-    if (renameat(folders_->work.undo().fd(), from.c_str(), into->fd(), fmt::format("{}", move.to).c_str()) == 0) continue;
+    if (renameat(folders_->work.undo().fd(), from.c_str(), into->fd(), fmt::format("{}", move.to).c_str()) == 0)
+      continue;
     if (errno != ENOENT) return ErrnoStatus(errno, "move what an undo record keeps");
   }
   RETURN_IF_ERROR(MergeEffect());

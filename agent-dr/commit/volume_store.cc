@@ -322,9 +322,9 @@ absl::Status VolumeStore::InsertUndo(UndoRecord& undo) {
 
 absl::Status VolumeStore::DeleteUndo(std::span<const model::Sequence> sequences) {
   if (sequences.empty()) return absl::OkStatus();
-  for (const char* sql : {"DELETE FROM undo WHERE sequence = ?", "DELETE FROM undo_operations WHERE sequence = ?",
-                          "DELETE FROM undo_content WHERE sequence = ?",
-                          "DELETE FROM undo_several_names WHERE sequence = ?"}) {
+  for (const char* sql :
+       {"DELETE FROM undo WHERE sequence = ?", "DELETE FROM undo_operations WHERE sequence = ?",
+        "DELETE FROM undo_content WHERE sequence = ?", "DELETE FROM undo_several_names WHERE sequence = ?"}) {
     ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare(sql));
     for (const model::Sequence sequence : sequences) RETURN_IF_ERROR(remove.BindUnsigned(1, sequence).Run());
   }
@@ -349,11 +349,10 @@ absl::StatusOr<std::vector<UndoAbout>> VolumeStore::ListUndo() {
 }
 
 absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
-  ASSIGN_OR_RETURN(
-      store::Statement query,
-      database_.Prepare(fmt::format("SELECT {}, operations, digest, knows_several_names FROM undo"
-                                    " JOIN undo_operations USING(sequence) WHERE sequence = ?",
-                                    kAboutColumns)));
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare(fmt::format("SELECT {}, operations, digest, knows_several_names FROM undo"
+                                                 " JOIN undo_operations USING(sequence) WHERE sequence = ?",
+                                                 kAboutColumns)));
   query.BindUnsigned(1, sequence);
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return absl::NotFoundError(fmt::format("no undo record of commit {}", sequence));

@@ -53,7 +53,7 @@ struct UndoRecord {
   // `about.point`, kept ones counted.
   std::set<std::string> several_names;
   std::set<std::string> kept_several_names;  // the same of what it brings back
-  bool knows_several_names = false;  // false: it was left before these were noted
+  bool knows_several_names = false;          // false: it was left before these were noted
 };
 
 // A kept entry where it lies: <undo folder>/<sequence>/<entry>.

@@ -135,16 +135,15 @@ absl::StatusOr<std::vector<model::PointTree>> PointTrees::List() const {
 
 absl::StatusOr<std::string> PointTrees::PathOf(const Wish& wish, const model::ReplicaState& replica,
                                                const std::string& export_path) const {
-  const std::string path =
-      wish.path.empty() ? fmt::format("{}.point-{}", replica.root, wish.sequence) : wish.path;
+  const std::string path = wish.path.empty() ? fmt::format("{}.point-{}", replica.root, wish.sequence) : wish.path;
   const absl::Status valid = wire::ValidateReplicaRoot(path);
   if (!valid.ok()) return Annotate(valid, "path of the tree");
   const auto refuse = [&](std::string_view why) {
     return absl::InvalidArgumentError(fmt::format("'{}' can't be the path of the tree: {}", Printable(path), why));
   };
   if (path == export_path || !model::IsWithin(path, export_path)) {
-    return refuse(fmt::format("it has to lie in '{}', the export that holds the replica (--path)",
-                              Printable(export_path)));
+    return refuse(
+        fmt::format("it has to lie in '{}', the export that holds the replica (--path)", Printable(export_path)));
   }
   for (const model::ReplicaState& other : engine_.List()) {
     if (model::IsWithin(path, other.root) || model::IsWithin(other.root, path)) {
@@ -211,8 +210,7 @@ absl::Status PointTrees::FinishMaking(Row& row) {
   ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(row.export_path));
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
-  const absl::StatusOr<os::EntryStat> stat =
-      place.ok() ? os::StatAt(place->folder.get(), place->name) : place.status();
+  const absl::StatusOr<os::EntryStat> stat = place.ok() ? os::StatAt(place->folder.get(), place->name) : place.status();
   if (!stat.ok() && !absl::IsNotFound(stat.status())) return stat.status();
   RETURN_IF_ERROR(RemoveScratch(work.folder, ScratchName(row.tree.id)));
   if (!stat.ok() || row.folder.inode == 0 || IdentityOf(*stat) != row.folder) return Forget(row.tree.id);

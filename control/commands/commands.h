@@ -43,6 +43,52 @@ struct SyncOptions {
 [[nodiscard]] ExitCode RunVolumesSync(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                       const SyncOptions& options);
 
+// The kept states of a volume's replica, and the trees that were made of some.
+[[nodiscard]] ExitCode RunPointsList(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const VolumeSelection& selection);
+
+struct PointsCreateOptions {
+  VolumeSelection selection;
+  std::string label;
+  std::string state;  // as in PointSelection; empty: the newest
+  bool pin = false;
+  bool sync = true;  // of the newest: first wait until DR has everything written before
+};
+[[nodiscard]] ExitCode RunPointsCreate(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const PointsCreateOptions& options);
+
+struct PointSelection {
+  VolumeSelection volume;
+  std::string state;  // a sequence, a label, or an RFC 3339 time: the newest state from before it
+};
+// Takes a state's label away, so that it may be thinned out.
+[[nodiscard]] ExitCode RunPointsForget(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const PointSelection& selection);
+
+struct PointsRewindOptions {
+  PointSelection selection;
+  bool yes = false;  // without asking; where nobody can be asked, only says what would be done
+};
+// kRefused when the answer was no, or nobody could be asked.
+[[nodiscard]] ExitCode RunPointsRewind(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const PointsRewindOptions& options);
+
+struct PointsMaterialiseOptions {
+  PointSelection selection;
+  std::string path;  // at DR; empty: beside the replica's folder
+  bool writable = false;
+};
+[[nodiscard]] ExitCode RunPointsMaterialise(const Console& console, OutputFormat format,
+                                            const config::ControlConfig& config,
+                                            const PointsMaterialiseOptions& options);
+
+struct PointsRemoveOptions {
+  std::string id;    // of a tree
+  std::string pair;  // empty: whichever has it
+};
+[[nodiscard]] ExitCode RunPointsRemove(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const PointsRemoveOptions& options);
+
 // The deleted volumes that DR still keeps, of all pairs or of `pair`.
 [[nodiscard]] ExitCode RunTrashList(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                     const std::string& pair);

@@ -1,5 +1,5 @@
-// points_codec.h: the messages about recovery points (points.proto) to values and back, as in replication_codec.h. Pure;
-// thread-safe.
+// points_codec.h: the messages about recovery points (points.proto) to values and back, as in replication_codec.h.
+// Pure; thread-safe.
 #pragma once
 
 #include <optional>

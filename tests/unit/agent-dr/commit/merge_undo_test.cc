@@ -95,10 +95,10 @@ TEST(MergeUndoTest, TheOlderContentOfARangeCountsAndTheRestIsCopied) {
 
 TEST(MergeUndoTest, WhatCameAndWentIsLeftOut) {
   // Commit 5 made `t`, commit 6 removed it.
-  const UndoRecord older = Record(5, {model::Remove{"t", FileKind::kRegular},
-                                      model::SetMetadata{"", FileKind::kDirectory, Mode(0755)}});
-  const UndoRecord newer = Record(6, {model::Attach{KeptSlot(0), "t"},
-                                      model::SetMetadata{"", FileKind::kDirectory, Mode(0700)}});
+  const UndoRecord older =
+      Record(5, {model::Remove{"t", FileKind::kRegular}, model::SetMetadata{"", FileKind::kDirectory, Mode(0755)}});
+  const UndoRecord newer =
+      Record(6, {model::Attach{KeptSlot(0), "t"}, model::SetMetadata{"", FileKind::kDirectory, Mode(0700)}});
   const auto merged = Merge({older, newer});
   ASSERT_TRUE(merged.has_value());
   EXPECT_THAT(Text(merged->record), ElementsAre("set "));
@@ -109,8 +109,8 @@ TEST(MergeUndoTest, WhatCameAndWentIsLeftOut) {
 TEST(MergeUndoTest, NamesAreFollowedThroughBoth) {
   // Commit 5 moved a to b, commit 6 b to c and patched it; what stood at c before is kept.
   const UndoRecord older = Record(5, {model::Detach{"b", 0}, model::Attach{0, "a"}});
-  UndoRecord newer = Record(6, {model::Detach{"c", 0}, model::Attach{0, "b"}, model::Attach{KeptSlot(1), "c"},
-                                PatchBack("b", 10, 2)});
+  UndoRecord newer =
+      Record(6, {model::Detach{"c", 0}, model::Attach{0, "b"}, model::Attach{KeptSlot(1), "c"}, PatchBack("b", 10, 2)});
   newer.kept_content[2] = {{0, 10}};
   const auto merged = Merge({older, newer});
   ASSERT_TRUE(merged.has_value());
@@ -135,9 +135,9 @@ TEST(MergeUndoTest, AFolderMovesWithWhatIsInIt) {
 
 TEST(MergeUndoTest, WhatCantBeOneCommitStaysTwo) {
   // Something is to be taken out of a folder that only the newer one brings back.
-  EXPECT_FALSE(Merge({Record(5, {model::Remove{"d/x", FileKind::kRegular}}),
-                      Record(6, {model::Attach{KeptSlot(0), "d"}})})
-                   .has_value());
+  EXPECT_FALSE(
+      Merge({Record(5, {model::Remove{"d/x", FileKind::kRegular}}), Record(6, {model::Attach{KeptSlot(0), "d"}})})
+          .has_value());
   // A file that comes back can't be patched at once.
   UndoRecord patched = Record(5, {PatchBack("f", 10, 0)});
   patched.kept_content[0] = {{0, 10}};

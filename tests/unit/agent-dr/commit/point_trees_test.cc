@@ -1,5 +1,5 @@
-// Kept states as trees of their own: they are what the volume was, they are nobody's replica, and what a crash leaves of
-// them is finished or gone.
+// Kept states as trees of their own: they are what the volume was, they are nobody's replica, and what a crash leaves
+// of them is finished or gone.
 #include "agent-dr/points/point_trees.h"
 
 #include <gmock/gmock.h>

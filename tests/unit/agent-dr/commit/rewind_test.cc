@@ -149,6 +149,8 @@ TEST_F(RewindTest, TheSessionIsOverAndNoSequenceComesTwice) {
 }
 
 TEST_F(RewindTest, WhatIsTooOldGoesWithTheNextCommit) {
+  Restart({.keep_for = absl::Hours(24)});
+  Open();
   Commit({InlinePut("a", "A")});
   Commit({InlinePut("a", "B")});
   host_->AdvanceClock(absl::Hours(23));
@@ -226,7 +228,8 @@ TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
     auto database = store::Database::Open(host_->State() + "/volumes/vol/replica.db", {});
     ASSERT_TRUE(database.ok());
     for (const char* sql :
-         {"DROP TABLE undo", "DROP TABLE undo_operations", "DROP TABLE undo_content",
+         {"DROP TABLE undo", "DROP TABLE undo_several_names", "DROP TABLE undo_move", "DROP TABLE point_label",
+          "ALTER TABLE replica DROP COLUMN held", "DROP TABLE undo_operations", "DROP TABLE undo_content",
           "ALTER TABLE record DROP COLUMN keeps", "ALTER TABLE record DROP COLUMN runs",
           "ALTER TABLE replica DROP COLUMN point", "ALTER TABLE replica DROP COLUMN point_committed_nanoseconds",
           "ALTER TABLE replica DROP COLUMN point_captured_nanoseconds",
