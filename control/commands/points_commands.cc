@@ -40,13 +40,21 @@ struct VolumePoints {
   model::RecoveryPoints points;
 };
 
-absl::StatusOr<VolumePoints> Find(const config::ControlConfig& config, const VolumeSelection& selection) {
+absl::StatusOr<VolumeView> FindVolumeOf(const config::ControlConfig& config, const VolumeSelection& selection) {
   ASSIGN_OR_RETURN(const config::ControlConfig narrowed, OnlyPair(config, selection.pair));
   ASSIGN_OR_RETURN(const Overview overview, GatherOverview(narrowed));
-  ASSIGN_OR_RETURN(const VolumeView volume, FindVolume(overview, selection.name, selection.pair));
-  ASSIGN_OR_RETURN(PointsClient client, PointsClient::Create(PairOf(narrowed, volume.pair).dr, TlsOf(config)));
+  return FindVolume(overview, selection.name, selection.pair);
+}
+
+absl::StatusOr<VolumePoints> PointsOf(const config::ControlConfig& config, const VolumeView& volume) {
+  ASSIGN_OR_RETURN(PointsClient client, PointsClient::Create(PairOf(config, volume.pair).dr, TlsOf(config)));
   ASSIGN_OR_RETURN(model::RecoveryPoints points, client.List(volume.name));
   return VolumePoints{volume.name, volume.pair, std::move(client), std::move(points)};
+}
+
+absl::StatusOr<VolumePoints> Find(const config::ControlConfig& config, const VolumeSelection& selection) {
+  ASSIGN_OR_RETURN(const VolumeView volume, FindVolumeOf(config, selection));
+  return PointsOf(config, volume);
 }
 
 Document TimeOrNull(absl::Time time) {
@@ -142,13 +150,13 @@ void EndProgress(const Console& console) {
 }
 
 // Ends at the barrier: the label is then of a state that has everything written before.
-absl::Status SyncFirst(const config::ControlConfig& config, const VolumePoints& found) {
+absl::Status SyncFirst(const config::ControlConfig& config, const VolumeView& volume) {
   ASSIGN_OR_RETURN(const PrimaryClient primary,
-                   PrimaryClient::Create(PairOf(config, found.pair).primary, TlsOf(config)));
+                   PrimaryClient::Create(PairOf(config, volume.pair).primary, TlsOf(config)));
   const absl::Status synced =
-      primary.Sync(found.volume, false, absl::InfiniteDuration(), [](const PrimaryVolume&) {}).status();
+      primary.Sync(volume.name, false, absl::InfiniteDuration(), [](const PrimaryVolume&) {}).status();
   if (synced.ok()) return synced;
-  return Annotate(synced, fmt::format("volume {} can't be synced first (--no-sync labels what DR has)", found.volume));
+  return Annotate(synced, fmt::format("volume {} can't be synced first (--no-sync labels what DR has)", volume.name));
 }
 
 }  // namespace
@@ -176,16 +184,19 @@ ExitCode RunPointsCreate(const Console& console, OutputFormat format, const conf
                          const PointsCreateOptions& options) {
   const absl::Status valid = model::ValidatePointLabel(options.label);
   if (!valid.ok()) return Fail(console, valid);
-  const absl::StatusOr<VolumePoints> found = Find(config, options.selection);
+  const absl::StatusOr<VolumeView> volume = FindVolumeOf(config, options.selection);
+  if (!volume.ok()) return Fail(console, volume.status());
+  if (options.state.empty() && options.sync) {
+    const absl::Status synced = SyncFirst(config, *volume);
+    if (!synced.ok()) return Fail(console, synced);
+  }
+  const absl::StatusOr<VolumePoints> found = PointsOf(config, *volume);
   if (!found.ok()) return Fail(console, found.status());
   std::optional<model::Sequence> sequence;
   if (!options.state.empty()) {
     const absl::StatusOr<model::RecoveryPoint> state = StateOf(*found, options.state);
     if (!state.ok()) return Fail(console, state.status());
     sequence = state->sequence;
-  } else if (options.sync) {
-    const absl::Status synced = SyncFirst(config, *found);
-    if (!synced.ok()) return Fail(console, synced);
   }
   const absl::StatusOr<model::Sequence> labelled =
       found->client.Label(found->volume, sequence, options.label, options.pin);
