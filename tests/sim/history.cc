@@ -85,6 +85,7 @@ absl::Status History::Round() {
   if (OneIn(8)) RETURN_IF_ERROR(LoseIndex());
   if (OneIn(8)) RETURN_IF_ERROR(StartPrimary());
   if (OneIn(6)) RETURN_IF_ERROR(StartDr());
+  if (OneIn(3)) RETURN_IF_ERROR(Thin());
   if (OneIn(4)) RETURN_IF_ERROR(Rewind());
   return OneIn(3) ? Calm() : absl::OkStatus();
 }
@@ -182,7 +183,9 @@ absl::Status History::StartDr() {
     absl::StatusOr<std::unique_ptr<dr::CommitEngine>> engine;
     {
       const FaultySystem::In in(Half::kDr);
-      engine = dr::CommitEngine::Start({.state_dir = folder_ + "/state-dr", .exports = {folder_ + "/dr"}});
+      engine = dr::CommitEngine::Start({.state_dir = folder_ + "/state-dr",
+                                        .exports = {folder_ + "/dr"},
+                                        .points = {.keep_all_for = absl::ZeroDuration()}});
       if (FaultySystem::Crashed(Half::kDr)) engine = absl::AbortedError("crashed");
     }
     Listen();
@@ -268,6 +271,20 @@ absl::Status History::Rewind() {
   ASSIGN_OR_RETURN(const dr::Point point, engine_->NewestPoint("web"));
   if (point.sequence != to) return absl::InternalError("taken back, and at another state");
   return CheckReplica();
+}
+
+absl::Status History::Thin() {
+  absl::StatusOr<size_t> merged;
+  {
+    const FaultySystem::In in(Half::kDr);
+    merged = engine_->Thin("web");
+  }
+  Listen();
+  if (absl::IsNotFound(merged.status())) return absl::OkStatus();  // there is no replica yet
+  Tell(merged.ok() ? fmt::format("DR merges {} points", *merged)
+                   : "DR can't merge points: " + merged.status().ToString());
+  if (!merged.ok() || FaultySystem::Crashed(Half::kDr)) return StartDr();
+  return absl::OkStatus();
 }
 
 absl::Status History::LoseIndex() {

@@ -62,6 +62,8 @@ class History {
   absl::Status LoseIndex();
   // Takes DR back to one of the states that it keeps, in whatever weather there is.
   absl::Status Rewind();
+  // States between others are left out.
+  absl::Status Thin();
 
   const std::string folder_;
   std::mt19937_64 random_;
