@@ -299,6 +299,11 @@ absl::StatusOr<std::vector<Point>> CommitEngine::Points(const model::VolumeName&
   return replica->Points();
 }
 
+absl::StatusOr<PointTotals> CommitEngine::TotalsOfPoints(const model::VolumeName& volume) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->Totals();
+}
+
 absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequence to,
                                   const std::function<void(size_t, size_t)>& step) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));

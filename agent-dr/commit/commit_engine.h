@@ -95,6 +95,7 @@ class CommitEngine {
   // As Replica::NewestPoint, Points and Rewind. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<Point> NewestPoint(const model::VolumeName& volume) const;
   [[nodiscard]] absl::StatusOr<std::vector<Point>> Points(const model::VolumeName& volume) const;
+  [[nodiscard]] absl::StatusOr<PointTotals> TotalsOfPoints(const model::VolumeName& volume) const;
   [[nodiscard]] absl::Status Rewind(
       const model::VolumeName& volume, model::Sequence to,
       const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});

@@ -39,6 +39,11 @@ struct Point {
   friend bool operator==(const Point&, const Point&) = default;
 };
 
+struct PointTotals {
+  size_t points = 0;
+  uint64_t held_bytes = 0;
+};
+
 // A name that somebody gave a state.
 struct PointLabel {
   model::Sequence point = 0;

@@ -87,6 +87,7 @@ class Replica {
   [[nodiscard]] std::vector<Point> Points() const { return view_.Points(); }
   // The state that the newest durable commit leads to.
   [[nodiscard]] Point NewestPoint() const { return view_.NewestPoint(); }
+  [[nodiscard]] PointTotals Totals() const { return view_.Totals(); }
   // Takes the folder back to the state after commit `to`, by the undo records on the way there, each a commit of its
   // own with a new sequence; the states left on the way stay points. Ends the session; the primary's next opening has
   // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
@@ -168,6 +169,8 @@ class Replica {
   // What is durable now of what became of the undo records.
   void NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Counts and tells which of `dropped` go before their time.
+  void NoteGivenUp(const std::vector<model::Sequence>& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Counts what the newest commit keeps.
   void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the `most` oldest undo records that nobody needs now; how many there were. The newest commit's is given up
@@ -220,6 +223,7 @@ class Replica {
   // Records that the next older one can't be merged with, as far as was tried.
   std::set<model::Sequence> stay_apart_ ABSL_GUARDED_BY(work_mutex_);
   size_t merge_effects_ ABSL_GUARDED_BY(work_mutex_) = 0;
+  absl::Time told_given_up_ ABSL_GUARDED_BY(work_mutex_) = absl::InfinitePast();
   bool leave_no_undo_ ABSL_GUARDED_BY(work_mutex_) = false;  // there is no space for what the next commit displaces
   absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);      // of the newest Recover
   bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;   // the durable state may be ahead of what is known here

@@ -66,6 +66,13 @@ std::vector<Point> ReplicaView::Points() const {
   return points;
 }
 
+PointTotals ReplicaView::Totals() const {
+  absl::MutexLock lock(&mutex_);
+  PointTotals totals{.points = undo_.size()};
+  for (const UndoAbout& about : undo_) totals.held_bytes += about.point.held_bytes;
+  return totals;
+}
+
 void ReplicaView::SetPoints(const Point& newest, std::vector<UndoAbout> undo) {
   absl::MutexLock lock(&mutex_);
   point_ = newest;

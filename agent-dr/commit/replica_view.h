@@ -36,6 +36,8 @@ class ReplicaView {
   // The states that they lead to, newest first.
   [[nodiscard]] std::vector<Point> Points() const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  [[nodiscard]] PointTotals Totals() const ABSL_LOCKS_EXCLUDED(mutex_);
+
   void SetPoints(const Point& newest, std::vector<UndoAbout> undo) ABSL_LOCKS_EXCLUDED(mutex_);
   // A commit is durable that leads to `point`: the undo records `gone` went with it, and it left the record `left`.
   void AddCommit(const Point& point, const std::vector<model::Sequence>& gone, const std::optional<UndoAbout>& left)

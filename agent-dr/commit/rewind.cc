@@ -6,10 +6,17 @@
 #include <utility>
 
 #include "agent-dr/commit/replica.h"
+#include "core/base/log.h"
 #include "core/os/file_io.h"
 #include "core/wire/status_path.h"
 
 namespace understudy::dr {
+namespace {
+
+// That recovery points are given up is told no more often, of one volume.
+constexpr absl::Duration kBetweenWarnings = absl::Hours(1);
+
+}  // namespace
 
 absl::Status Replica::LoadUndo(const Point& point) {
   ran_ = 0;
@@ -51,9 +58,27 @@ std::vector<model::Sequence> Replica::BeyondBounds(bool chain_ends) const {
   return beyond;
 }
 
+void Replica::NoteGivenUp(const std::vector<model::Sequence>& dropped) {
+  if (dropped.empty()) return;
+  const absl::Time now = settings_.clock->Now();
+  const int64_t oldest = absl::ToUnixNanos(now - settings_.points.keep_for);
+  size_t early = 0;
+  const std::vector<UndoAbout> records = view_.Undo();
+  for (const UndoAbout& about : records) {
+    if (about.sequence > dropped.back()) break;
+    if (about.superseded_at_nanoseconds >= oldest || about.point.pinned) ++early;
+  }
+  probe_.points_given_up += early;
+  if (early == 0 || now - told_given_up_ < kBetweenWarnings) return;
+  told_given_up_ = now;
+  spdlog::warn("volume={} the oldest recovery points go before their time: there are more than points.max_bytes allows",
+               State().volume);
+}
+
 void Replica::NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo) {
   std::vector<model::Sequence> gone = undo.dropped;
   if (record.runs != 0) gone.push_back(record.runs);
+  NoteGivenUp(undo.dropped);
   view_.AddCommit(point, gone, undo.left.has_value() ? std::optional(undo.left->about) : std::nullopt);
   measured_.clear();
   leave_no_undo_ = false;
@@ -88,6 +113,11 @@ absl::StatusOr<size_t> Replica::DropOldestUndo(size_t most) {
     std::erase_if(measured_, [&](const UndoAbout& about) { return about.sequence == dropped.front(); });
   }
   probe_.points_given_up += dropped.size();
+  const absl::Time now = settings_.clock->Now();
+  if (now - told_given_up_ >= kBetweenWarnings) {
+    told_given_up_ = now;
+    spdlog::warn("volume={} the oldest recovery points go before their time: the filesystem is full", State().volume);
+  }
   RETURN_IF_ERROR(faults_.Reach(Step::kDrop, dropped.front()));
   RETURN_IF_ERROR(store_->DropUndo(dropped));
   view_.DropOldest(dropped.size());

@@ -70,6 +70,21 @@ ClientMetric Counter(double value) {
 
 }  // namespace
 
+void DrMetrics::AddPoints(const std::vector<model::ReplicaState>& replicas, std::vector<MetricFamily>& families) const {
+  MetricFamily count{"understudy_dr_points", "States that the replica can be taken back to.", MetricType::Gauge, {}};
+  MetricFamily bytes{"understudy_dr_points_bytes", "Kept for these states.", MetricType::Gauge, {}};
+  for (const model::ReplicaState& state : replicas) {
+    const absl::StatusOr<PointTotals> totals = engine_.TotalsOfPoints(state.volume);
+    if (!totals.ok()) continue;  // it went to the trash
+    count.metric.push_back(Gauge(static_cast<double>(totals->points)));
+    bytes.metric.push_back(Gauge(static_cast<double>(totals->held_bytes)));
+    count.metric.back().label.push_back({"volume", state.volume});
+    bytes.metric.back().label.push_back({"volume", state.volume});
+  }
+  families.push_back(std::move(count));
+  families.push_back(std::move(bytes));
+}
+
 std::vector<MetricFamily> DrMetrics::Collect() const {
   std::vector<MetricFamily> families = registry_->Collect();
   const std::vector<model::ReplicaState> replicas = engine_.List();
@@ -82,6 +97,7 @@ std::vector<MetricFamily> DrMetrics::Collect() const {
     }
     families.push_back(std::move(family));
   }
+  AddPoints(replicas, families);
   for (const EngineMetric& wanted : kEngineMetrics) {
     families.push_back({wanted.name, wanted.help, MetricType::Counter, {Counter(wanted.value(engine_.probe()))}});
   }

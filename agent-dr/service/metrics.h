@@ -21,6 +21,9 @@ class DrMetrics : public prometheus::Collectable {
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
+  void AddPoints(const std::vector<model::ReplicaState>& replicas,
+                 std::vector<prometheus::MetricFamily>& families) const;
+
   const std::shared_ptr<prometheus::Registry> registry_;
   const CommitEngine& engine_;
   const CatalogStore& catalog_;
