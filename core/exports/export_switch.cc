@@ -34,6 +34,7 @@ absl::StatusOr<std::unique_ptr<ExportSwitch>> ExportSwitch::Start(
           .stored = row, .actual = std::nullopt, .settled = false, .problem = kNotLooked, .since = row.changed_at};
     }
   }
+  if (made->options_.interval == absl::InfiniteDuration()) return made;
   made->worker_ = std::jthread([raw = made.get()](std::stop_token stop) { raw->Work(std::move(stop)); });
   return made;
 }

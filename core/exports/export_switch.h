@@ -38,13 +38,14 @@ struct ExportPlace {
 struct ExportSwitchOptions {
   std::string database;  // its file; the folder exists
   std::vector<ExportPlace> places;
-  absl::Duration interval = absl::Seconds(15);  // between looks at the servers
-  Clock* clock = &Clock::System();              // outlives the switch
+  // Between looks at the servers; infinite: only callers of Set, Forget and Reconcile look.
+  absl::Duration interval = absl::Seconds(15);
+  Clock* clock = &Clock::System();  // outlives the switch
 };
 
 class ExportSwitch {
  public:
-  // Starts the looks at the servers, the first one at once. Errors as of the database.
+  // Starts the looks at the servers on a thread of its own, the first one at once. Errors as of the database.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<ExportSwitch>> Start(
       ExportSwitchOptions options, std::vector<std::unique_ptr<ExportBackend>> backends);
   ~ExportSwitch();

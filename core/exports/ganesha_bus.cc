@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <systemd/sd-bus.h>
 
+#include <cerrno>
 #include <string_view>
 #include <utility>
 
@@ -48,6 +49,15 @@ model::ExportMode ModeOf(uint32_t options) {
   return model::ExportMode::kNone;
 }
 
+// Enters the container that comes next, whatever is in it. 0: there is none left; negative: it isn't one of that type.
+int Enter(sd_bus_message* message, char type) {
+  char next = 0;
+  const char* contents = nullptr;
+  const int result = sd_bus_message_peek_type(message, &next, &contents);
+  if (result <= 0) return result;
+  return next == type ? sd_bus_message_enter_container(message, type, contents) : -ENXIO;
+}
+
 class BusManager : public GaneshaManager {
  public:
   BusManager(Bus bus, absl::Duration timeout) : bus_(std::move(bus)), timeout_(timeout) {}
@@ -57,9 +67,9 @@ class BusManager : public GaneshaManager {
     ASSIGN_OR_RETURN(const Message reply, Call("ShowExports", request.get()));
     std::map<uint16_t, std::string> exports;
     int result = sd_bus_message_skip(reply.get(), "(tt)");
-    if (result >= 0) result = sd_bus_message_enter_container(reply.get(), 'a', nullptr);
+    if (result >= 0) result = Enter(reply.get(), SD_BUS_TYPE_ARRAY);
     if (result < 0) return NoAnswer(result);
-    while ((result = sd_bus_message_enter_container(reply.get(), 'r', nullptr)) > 0) {
+    while ((result = Enter(reply.get(), SD_BUS_TYPE_STRUCT)) > 0) {
       uint16_t id = 0;
       const char* path = nullptr;
       result = sd_bus_message_read(reply.get(), "qs", &id, &path);
@@ -86,7 +96,7 @@ class BusManager : public GaneshaManager {
     const char* pseudo = nullptr;
     const char* tag = nullptr;
     int result = sd_bus_message_read(reply.get(), "qsss", &same_id, &path, &pseudo, &tag);
-    if (result >= 0) result = sd_bus_message_enter_container(reply.get(), 'a', "(siyyiuuuuu)");
+    if (result >= 0) result = sd_bus_message_enter_container(reply.get(), SD_BUS_TYPE_ARRAY, "(siyyiuuuuu)");
     if (result < 0) return NoAnswer(result);
     std::vector<GaneshaClient> clients;
     while (true) {

@@ -150,7 +150,13 @@ TEST_F(KnfsdExportsTest, WhatIsntExportedCantBeMountedAndStrangersExportsStay) {
 TEST_F(KnfsdExportsTest, AStrangersExportAboveByWhichClientsWriteIsNoFence) {
   std::ofstream(kForeignFile, std::ios::app)
       << site_->Folder() << " 127.0.0.1(rw,no_subtree_check,no_root_squash,insecure)\n";
-  const ProcessResult set = site_->Drctl({"exports", "set", "web", "ro", "--site", "primary"});
+  ASSERT_EQ(RunProcess({.program = "exportfs", .arguments = {"-r"}})->exit_code, 0);
+  ProcessResult set;
+  constexpr int kUnreachable = 4;
+  ASSERT_TRUE(WaitFor("the agent", absl::Minutes(1), [&] {
+                set = site_->Drctl({"exports", "set", "web", "ro", "--site", "primary"});
+                return set.exit_code != kUnreachable;
+              }).ok());
   EXPECT_EQ(set.exit_code, 5) << set.out;
   EXPECT_THAT(set.err, HasSubstr("clients that came by that way write to the volume"));
   // And so they do.

@@ -23,8 +23,8 @@ namespace {
 constexpr absl::Duration kPatience = absl::Minutes(2);
 // Of each client, so many writes are judged after each switch.
 constexpr uint64_t kJudgedWrites = 3;
-// The longest that an agent lives after it was asked to switch and before it is killed.
-constexpr uint64_t kMostMillisecondsToKill = 80;
+// Between two writes of a client: the servers and the agent have work to do, too.
+constexpr absl::Duration kWritePause = absl::Milliseconds(2);
 
 enum class Expected : uint64_t { kEither = 0, kRefused = 1, kDone = 2 };
 
@@ -94,6 +94,7 @@ class BusyClient {
       const uint64_t before = moment_.Now();
       const absl::Status written = client_.writer->WriteBlock(number % kFlipBlocks, data);
       Take(number, written, moment_.Now() == before ? Moment::Of(before) : Expected::kEither);
+      absl::SleepFor(kWritePause);
     }
   }
 
@@ -158,9 +159,10 @@ class FlipRun {
   }
 
   absl::Status Run() {
+    const int every = std::max(1, options_.flips / (options_.kills + 1));
     for (int flip = 0; flip < options_.flips; ++flip) {
       const std::string mode = flip % 2 == 0 ? "ro" : "rw";
-      const bool kills = options_.kills > 0 && (flip + 1) % std::max(1, options_.flips / (options_.kills + 1)) == 0;
+      const bool kills = flip > 0 && kills_ < options_.kills && flip % every == 0;
       RETURN_IF_ERROR(Annotate(Flip(mode, kills), fmt::format("flip {} to {}", flip, mode)));
     }
     RETURN_IF_ERROR(Flip("rw", /*kills=*/false));
@@ -180,7 +182,9 @@ class FlipRun {
       RETURN_IF_ERROR(Judge(settled));
       moment_.Set(Expected::kEither);
     }
+    const absl::Time begin = absl::Now();
     const ProcessResult set = site_.Drctl(SetArguments(mode));
+    usual_ = absl::Now() - begin;
     if (set.exit_code != 0) return absl::InternalError(fmt::format("drctl ended with {}: {}", set.exit_code, set.err));
     return Judge(mode);
   }
@@ -191,7 +195,8 @@ class FlipRun {
     arguments.insert(arguments.begin(), {"--config", site_.File("control.yaml")});
     ASSIGN_OR_RETURN(const std::unique_ptr<Process> drctl,
                      Process::Start({.program = ProgramPath("drctl"), .arguments = std::move(arguments)}));
-    absl::SleepFor(absl::Milliseconds(random_() % kMostMillisecondsToKill));
+    // While drctl starts there is nothing to interrupt.
+    absl::SleepFor(usual_ * std::uniform_real_distribution<double>(0.4, 1.0)(random_));
     site_.primary().Kill();
     (void)drctl->Stop();
     return site_.StartPrimary();
@@ -214,6 +219,7 @@ class FlipRun {
   const FlipOptions options_;
   std::mt19937_64 random_;
   Moment moment_;
+  absl::Duration usual_;  // what drctl took for the newest switch
   int kills_ = 0;
   int written_down_ = 0;
   std::vector<std::unique_ptr<BusyClient>> clients_;

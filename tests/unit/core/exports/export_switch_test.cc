@@ -227,7 +227,7 @@ TEST_F(ExportSwitchTest, ForgettingEndsWhenTheServerLetGo) {
 TEST_F(ExportSwitchTest, AnExportfsThatRemovesNothingIsntTakenForDone) {
   Start();
   ASSERT_TRUE(switch_->Set("web", Path("a"), ExportMode::kReadWrite).ok());
-  Behave("fail");
+  Behave("reexport_fails");
   EXPECT_TRUE(absl::IsAborted(switch_->Set("web", Path("a"), ExportMode::kNone)));
   switch_->Reconcile();
   EXPECT_EQ(switch_->Find("web")->actual, ExportMode::kReadWrite);
@@ -338,7 +338,7 @@ TEST_F(ExportSwitchTest, AnExportKeepsItsNumberForGood) {
     backends.push_back(std::make_unique<NumberingBackend>(ids));
     auto started = ExportSwitch::Start({.database = dir_.File("exports.db"),
                                         .places = {{dir_.File("srv"), "numbering", {}}},
-                                        .interval = absl::Hours(1)},
+                                        .interval = absl::InfiniteDuration()},
                                        std::move(backends));
     ASSERT_TRUE(started.ok()) << started.status();
     switch_ = *std::move(started);

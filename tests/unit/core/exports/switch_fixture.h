@@ -48,7 +48,7 @@ class SwitchFixture : public ::testing::Test {
                                                        .etab = dir_.File("etab"),
                                                        .timeout = timeout});
   }
-  // The thread's own looks are an hour apart: tests call Reconcile.
+  // No thread looks by itself: the test calls Reconcile.
   void Start(absl::Duration timeout = absl::Seconds(20), const std::string& backend = "knfsd") {
     switch_.reset();
     std::vector<std::unique_ptr<ExportBackend>> backends;
@@ -56,7 +56,7 @@ class SwitchFixture : public ::testing::Test {
     backends.push_back(MakeKnfsd(timeout));
     auto started = ExportSwitch::Start({.database = dir_.File("exports.db"),
                                         .places = {{dir_.File("srv"), backend, {{"10.0.0.0/8"}, {"sec=sys"}}}},
-                                        .interval = absl::Hours(1)},
+                                        .interval = absl::InfiniteDuration()},
                                        std::move(backends));
     ASSERT_TRUE(started.ok()) << started.status();
     switch_ = *std::move(started);
