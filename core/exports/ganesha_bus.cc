@@ -144,7 +144,7 @@ class BusManager : public GaneshaManager {
   }
 
   absl::StatusOr<Message> Call(const char* method, sd_bus_message* request) {
-    sd_bus_error error = SD_BUS_ERROR_NULL;
+    sd_bus_error error{};
     sd_bus_message* reply = nullptr;
     const int result =
         sd_bus_call(bus_.get(), request, static_cast<uint64_t>(absl::ToInt64Microseconds(timeout_)), &error, &reply);
