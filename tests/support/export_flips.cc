@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "absl/strings/numbers.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "nlohmann/json.hpp"
@@ -229,7 +230,8 @@ class FlipRun {
 
 int FlipsOfRun(int otherwise) {
   const char* const flips = std::getenv("UNDERSTUDY_EXPORT_FLIPS");
-  return flips != nullptr ? std::max(1, std::atoi(flips)) : otherwise;
+  int wanted = 0;
+  return flips != nullptr && absl::SimpleAtoi(flips, &wanted) && wanted > 0 ? wanted : otherwise;
 }
 
 absl::Status SetExport(Site& site, const std::string& mode) {
