@@ -21,8 +21,11 @@
 #include "agent-dr/service/replica_service.h"
 #include "core/base/log.h"
 #include "core/daemon/version.h"
+#include "core/exports/configured.h"
+#include "core/exports/volume_exports.h"
 #include "core/net/rpc_server.h"
 #include "core/telemetry/metrics_server.h"
+#include "core/wire/exports_service.h"
 #include "core/wire/limits.h"
 
 namespace understudy::dr {
@@ -41,10 +44,30 @@ wire::Handshake OurHandshake() {
   return {wire::kProtocolVersion, std::string(daemon::SoftwareVersion()), host.data()};
 }
 
+absl::StatusOr<std::unique_ptr<exports::ExportSwitch>> StartExports(const config::DrConfig& config) {
+  std::vector<exports::ConfiguredPlace> places;
+  for (const config::DrExport& exported : config.exports) places.push_back({exported.path, exported.switching});
+  return exports::StartConfigured("understudy-dr", config.state_dir, places, config.knfsd, config.ganesha);
+}
+
+std::vector<exports::ExportableVolume> ExportableReplicas(const CommitEngine& engine) {
+  std::vector<exports::ExportableVolume> volumes;
+  for (const model::ReplicaState& state : engine.List()) {
+    volumes.push_back({.name = state.volume, .path = state.root, .why_never_written = ""});
+    if (state.state == model::VolumeState::kActive) continue;
+    volumes.back().why_never_written = fmt::format(
+        "its replica is {}, and what a client wrote would be lost or break it: promote the volume first, or use ro",
+        model::ToString(state.state));
+  }
+  return volumes;
+}
+
 }  // namespace
 
 struct DrAgent::Parts {
+  std::unique_ptr<exports::ExportSwitch> exports;
   std::unique_ptr<CommitEngine> engine;
+  std::unique_ptr<exports::VolumeExports> volume_exports;
   std::unique_ptr<CatalogStore> catalog;
   std::unique_ptr<PointTrees> trees;
   std::vector<std::unique_ptr<grpc::Service>> services;
@@ -53,6 +76,10 @@ struct DrAgent::Parts {
   std::jthread trash_keeper;
   std::unique_ptr<PointKeeper> point_keeper;
 
+  absl::Status Usable() const {
+    RETURN_IF_ERROR(engine->Usable());
+    return exports->Usable();
+  }
   void KeepTrash(std::stop_token stop) const {
     while (!stop.stop_requested()) {
       engine->trash().Work(stop);
@@ -72,7 +99,15 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   const absl::Duration thinning_interval = ThinningInterval(options.points);
   options.trash_retain = config.trash.retain;
   for (const config::DrExport& exported : config.exports) options.exports.push_back(exported.path.string());
+  ASSIGN_OR_RETURN(parts->exports, StartExports(config));
+  options.before_trash = [exports = parts->exports.get()](const model::VolumeName& volume) {
+    // What the server doesn't let go of now it loses later: the desired state says so already.
+    const absl::Status forgotten = exports->Forget(volume);
+    if (!forgotten.ok()) spdlog::warn("volume={} goes to the trash: {}", volume, MessageOf(forgotten));
+  };
   ASSIGN_OR_RETURN(parts->engine, CommitEngine::Start(std::move(options)));
+  parts->volume_exports = std::make_unique<exports::VolumeExports>(
+      *parts->exports, [engine = parts->engine.get()] { return ExportableReplicas(*engine); });
   for (const std::string& problem : parts->engine->Problems()) spdlog::error("{}", problem);
   ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
   ASSIGN_OR_RETURN(parts->trees, PointTrees::Open(config.state_dir.string(), *parts->engine, Clock::System()));
@@ -81,6 +116,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->services.push_back(MakeReplicaService(*parts->engine));
   parts->services.push_back(MakePointsService(*parts->engine, *parts->trees));
   parts->services.push_back(MakeCatalogService(*parts->catalog));
+  parts->services.push_back(wire::MakeExportsService(*parts->volume_exports));
   std::vector<grpc::Service*> services;
   for (const auto& service : parts->services) services.push_back(service.get());
   ASSIGN_OR_RETURN(parts->server, net::RpcServer::Start(config.listen, tls, net::Role::kDr, services));
@@ -90,8 +126,9 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   const auto registry = telemetry::MakeRegistry("understudy-dr", std::string(daemon::SoftwareVersion()));
   ASSIGN_OR_RETURN(parts->metrics,
                    telemetry::MetricsServer::Start(
-                       config.metrics_listen, std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog),
-                       [engine = parts->engine.get()] { return engine->Usable(); }));
+                       config.metrics_listen,
+                       std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog, *parts->exports),
+                       [raw = parts.get()] { return raw->Usable(); }));
   parts->trash_keeper = std::jthread([raw = parts.get()](std::stop_token stop) { raw->KeepTrash(stop); });
   parts->point_keeper = std::make_unique<PointKeeper>(*parts->engine, thinning_interval);
   return std::unique_ptr<DrAgent>(new DrAgent(std::move(parts)));
@@ -110,7 +147,7 @@ absl::Status DrAgent::Liveness() {
 }
 
 std::string DrAgent::StatusLine() {
-  const absl::Status usable = parts_->engine->Usable();
+  const absl::Status usable = parts_->Usable();
   if (!usable.ok()) return std::string(MessageOf(usable));
   return fmt::format("{} replicas", parts_->engine->List().size());
 }

@@ -18,9 +18,12 @@
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/daemon/version.h"
+#include "core/exports/configured.h"
+#include "core/exports/volume_exports.h"
 #include "core/net/channel.h"
 #include "core/net/rpc_server.h"
 #include "core/telemetry/metrics_server.h"
+#include "core/wire/exports_service.h"
 
 namespace understudy::primary {
 namespace {
@@ -69,13 +72,30 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
   };
 }
 
+absl::StatusOr<std::unique_ptr<exports::ExportSwitch>> StartExports(const config::PrimaryConfig& config) {
+  std::vector<exports::ConfiguredPlace> places;
+  for (const config::PrimaryExport& exported : config.exports) places.push_back({exported.path, exported.switching});
+  return exports::StartConfigured("understudy-primary", config.state_dir, places, config.knfsd, config.ganesha);
+}
+
+std::vector<exports::ExportableVolume> ExportableVolumes(const DataPlane& plane) {
+  std::vector<exports::ExportableVolume> volumes;
+  for (const VolumeReport& report : plane.Report()) {
+    volumes.push_back({.name = report.name, .path = report.path, .why_never_written = ""});
+  }
+  return volumes;
+}
+
 }  // namespace
 
 struct PrimaryAgent::Parts {
+  std::unique_ptr<exports::ExportSwitch> exports;
   std::unique_ptr<VolumeDiscarder> discarder;
   std::unique_ptr<DataPlane> plane;
   std::unique_ptr<ProtectedVolumes> protected_volumes;
+  std::unique_ptr<exports::VolumeExports> volume_exports;
   std::unique_ptr<grpc::Service> service;
+  std::unique_ptr<grpc::Service> exports_service;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
 
@@ -86,6 +106,8 @@ struct PrimaryAgent::Parts {
 
   absl::Status StartMetrics(const config::PrimaryConfig& config);
   absl::Status Replicating() const;
+  // Replicating, with every export as desired.
+  absl::Status Ready() const;
   void WatchHealth(std::stop_token token);
 };
 
@@ -97,8 +119,12 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
 
   ASSIGN_OR_RETURN(parts->discarder, VolumeDiscarder::Create(peer));
   DataPlaneOptions options = PlaneOptions(config);
-  options.discard = [discarder = parts->discarder.get()](const model::DiscardedVolume& discarded) {
-    return discarder->Discard(discarded);
+  ASSIGN_OR_RETURN(parts->exports, StartExports(config));
+  options.discard = [raw = parts.get()](const model::DiscardedVolume& discarded) {
+    // What the server doesn't let go of now it loses later: the desired state says so already.
+    const absl::Status forgotten = raw->exports->Forget(discarded.volume);
+    if (!forgotten.ok()) spdlog::warn("volume={} was deleted: {}", discarded.volume, MessageOf(forgotten));
+    return raw->discarder->Discard(discarded);
   };
   ASSIGN_OR_RETURN(parts->plane, DataPlane::Start(options, MakeConnector(peer), Clock::System()));
   for (const config::ListedVolume& volume : config.volumes) {
@@ -115,8 +141,11 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
                                        .objects = parts->objects.get(),
                                        .events = parts->objects ? &parts->objects->events() : nullptr,
                                        .peer_address = config.peer.address});
-  ASSIGN_OR_RETURN(parts->server,
-                   net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
+  parts->volume_exports = std::make_unique<exports::VolumeExports>(
+      *parts->exports, [plane = parts->plane.get()] { return ExportableVolumes(*plane); });
+  parts->exports_service = wire::MakeExportsService(*parts->volume_exports);
+  ASSIGN_OR_RETURN(parts->server, net::RpcServer::Start(config.listen, tls, net::Role::kPrimary,
+                                                        {parts->service.get(), parts->exports_service.get()}));
   parts->server->SetServing(kPrimaryHealth, true);
   parts->server->SetServing(kReplicationHealth, false);
 
@@ -130,11 +159,16 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
 
 absl::Status PrimaryAgent::Parts::StartMetrics(const config::PrimaryConfig& config) {
   auto probe = std::make_shared<PrimaryProbe>(
-      telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion())), *plane, objects.get(),
-      objects != nullptr ? objects->MakeProbe() : nullptr);
-  ASSIGN_OR_RETURN(metrics, telemetry::MetricsServer::Start(config.metrics_listen, std::move(probe),
-                                                            [this] { return Replicating(); }));
+      telemetry::MakeRegistry("understudy-primary", std::string(daemon::SoftwareVersion())), *plane, *exports,
+      objects.get(), objects != nullptr ? objects->MakeProbe() : nullptr);
+  ASSIGN_OR_RETURN(
+      metrics, telemetry::MetricsServer::Start(config.metrics_listen, std::move(probe), [this] { return Ready(); }));
   return absl::OkStatus();
+}
+
+absl::Status PrimaryAgent::Parts::Ready() const {
+  RETURN_IF_ERROR(Replicating());
+  return exports->Usable();
 }
 
 absl::Status PrimaryAgent::Parts::Replicating() const {
@@ -173,8 +207,8 @@ std::string PrimaryAgent::StatusLine() {
   const std::vector<VolumeReport> volumes = parts_->plane->Report();
   double lag_seconds = 0;
   for (const VolumeReport& volume : volumes) lag_seconds = std::max(lag_seconds, volume.status.lag_seconds);
-  const absl::Status replicating = parts_->Replicating();
-  if (!replicating.ok()) return std::string(MessageOf(replicating));
+  const absl::Status ready = parts_->Ready();
+  if (!ready.ok()) return std::string(MessageOf(ready));
   return fmt::format("{} volumes, lag {:.1f} s", volumes.size(), lag_seconds);
 }
 
@@ -188,6 +222,7 @@ void PrimaryAgent::Stop() {
   // The lanes end their captures where they are: what isn't acknowledged is captured again.
   parts_->server.reset();
   parts_->service.reset();
+  parts_->exports_service.reset();
   parts_->objects.reset();
   parts_->protected_volumes.reset();
   parts_->plane.reset();

@@ -26,4 +26,5 @@ target_include_directories(understudy_librsync INTERFACE ${RSYNC_INCLUDE_DIR})
 
 if(UNDERSTUDY_TESTS)
   find_package(GTest REQUIRED)
+  pkg_check_modules(NFS REQUIRED IMPORTED_TARGET libnfs)
 endif()

@@ -34,6 +34,8 @@ struct Options {
   PointsMaterialiseOptions materialise;
   PointsRemoveOptions tree;
   TrashPurgeOptions purge;
+  ExportsListOptions exports_list;
+  ExportsSetOptions exports_set;
   std::string guard_pair;
   ApproveOptions approve;
   EventsTailOptions events;
@@ -74,6 +76,7 @@ class CommandLine {
     AddVolumes();
     AddPoints();
     AddTrash();
+    AddExports();
     AddGuard();
     AddEvents();
     AddSync();
@@ -288,6 +291,39 @@ class CommandLine {
         return ExitCode::kUsage;
       }
       return RunTrashPurge(console_, options_.format, config, options_.purge);
+    });
+  }
+
+  void AddExports() {
+    const std::map<std::string, Site> sites = {{"primary", Site::kPrimary}, {"dr", Site::kDr}};
+    CLI::App* const exports = Add(app_, "exports", "what NFS clients may do with the volumes", "drctl exports list");
+    exports->require_subcommand(1);
+
+    CLI::App* const list =
+        Add(*exports, "list", "list the volumes' exports at both sites", "drctl exports list --site dr -o json");
+    list->add_option("--pair", options_.exports_list.pair, "only of this pair");
+    list->add_option_function<std::string>(
+            "--site", [this, sites](const std::string& site) { options_.exports_list.site = sites.at(site); },
+            "only at this site: primary or dr")
+        ->check(CLI::IsMember({"primary", "dr"}));
+    DoesWithConfig(list, [this](const auto& config) {
+      return RunExportsList(console_, options_.format, config, options_.exports_list);
+    });
+
+    CLI::App* const set =
+        Add(*exports, "set", "have the NFS server export a volume read-only, read-write or not at all",
+            "drctl exports set web ro\n  drctl exports set web ro --site primary");
+    set->add_option("VOLUME", options_.exports_set.selection.name, "the volume's name")->required();
+    set->add_option("MODE", options_.exports_set.mode, "ro, rw or none")
+        ->required()
+        ->check(CLI::IsMember({"ro", "rw", "none"}));
+    set->add_option_function<std::string>(
+           "--site", [this, sites](const std::string& site) { options_.exports_set.site = sites.at(site); },
+           "primary or dr (default: dr)")
+        ->check(CLI::IsMember({"primary", "dr"}));
+    set->add_option("--pair", options_.exports_set.selection.pair, "only in this pair");
+    DoesWithConfig(set, [this](const auto& config) {
+      return RunExportsSet(console_, options_.format, config, options_.exports_set);
     });
   }
 

@@ -169,6 +169,7 @@ absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, 
   }
   const model::ReplicaState state = (*replica)->State();
   RETURN_IF_ERROR(CheckDiscard(discarded, state));
+  if (options_.before_trash) options_.before_trash(volume);
   ASSIGN_OR_RETURN(const Identity folder, (*replica)->Retire());
   model::TrashEntry entry;
   entry.id = state.replica_id;

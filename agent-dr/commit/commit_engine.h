@@ -30,6 +30,9 @@ struct CommitEngineOptions {
   PointBounds points{};
   absl::Duration trash_retain = absl::Hours(7 * 24);
   const Clock* clock = &Clock::System();  // outlives the engine
+  // Called right before a replica's folder goes to the trash, when nothing forbids that any more. May block for a
+  // while; must not call the engine but for List, State and Usable. nullptr: nobody wants to know.
+  std::function<void(const model::VolumeName& volume)> before_trash = nullptr;
 };
 
 // The right to write to one volume, until a later session of that volume begins. Calls are as in ReplicaSink; after any

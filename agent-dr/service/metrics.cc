@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "core/exports/export_metrics.h"
+
 namespace understudy::dr {
 namespace {
 
@@ -116,6 +118,7 @@ std::vector<MetricFamily> DrMetrics::Collect() const {
                         MetricType::Gauge,
                         {Gauge(static_cast<double>(trashed->size_bytes))}});
   }
+  for (MetricFamily& family : exports::CollectExportMetrics(exports_)) families.push_back(std::move(family));
   return families;
 }
 

@@ -9,14 +9,16 @@
 
 #include "agent-dr/catalog/catalog_store.h"
 #include "agent-dr/commit/commit_engine.h"
+#include "core/exports/export_switch.h"
 
 namespace understudy::dr {
 
-// The engine's and the catalog's metrics after those of `registry`. Both outlive it. Thread-safe.
+// The engine's, the catalog's and the exports' metrics after those of `registry`. All three outlive it. Thread-safe.
 class DrMetrics : public prometheus::Collectable {
  public:
-  DrMetrics(std::shared_ptr<prometheus::Registry> registry, const CommitEngine& engine, const CatalogStore& catalog)
-      : registry_(std::move(registry)), engine_(engine), catalog_(catalog) {}
+  DrMetrics(std::shared_ptr<prometheus::Registry> registry, const CommitEngine& engine, const CatalogStore& catalog,
+            const exports::ExportSwitch& exports)
+      : registry_(std::move(registry)), engine_(engine), catalog_(catalog), exports_(exports) {}
 
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -27,6 +29,7 @@ class DrMetrics : public prometheus::Collectable {
   const std::shared_ptr<prometheus::Registry> registry_;
   const CommitEngine& engine_;
   const CatalogStore& catalog_;
+  const exports::ExportSwitch& exports_;
 };
 
 }  // namespace understudy::dr

@@ -3,6 +3,8 @@
 #include <map>
 #include <string>
 
+#include "core/exports/export_metrics.h"
+
 namespace understudy::primary {
 namespace {
 
@@ -100,6 +102,7 @@ std::vector<MetricFamily> PrimaryProbe::Collect() const {
                       "1 while every connection to DR's agent is up.",
                       MetricType::Gauge,
                       {MakeMetric(MetricType::Gauge, plane_.Connection().ok() ? 1.0 : 0.0)}});
+  for (MetricFamily& family : exports::CollectExportMetrics(exports_)) families.push_back(std::move(family));
   if (objects_ != nullptr) AddObjectMetrics(objects_->Report(), families);
   if (more_ != nullptr) {
     for (MetricFamily& family : more_->Collect()) families.push_back(std::move(family));

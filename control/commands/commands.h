@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -103,6 +104,26 @@ struct TrashPurgeOptions {
 };
 [[nodiscard]] ExitCode RunTrashPurge(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                      const TrashPurgeOptions& options);
+
+enum class Site { kPrimary, kDr };
+struct ExportsListOptions {
+  std::string pair;          // empty: all
+  std::optional<Site> site;  // nullopt: both
+};
+// What NFS clients may do with the volumes. Everything that is known, also when an agent can't be reached;
+// kUnreachable then.
+[[nodiscard]] ExitCode RunExportsList(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                      const ExportsListOptions& options);
+
+struct ExportsSetOptions {
+  VolumeSelection selection;
+  std::string mode;  // ro, rw or none
+  Site site = Site::kDr;
+};
+// kDone when the NFS server was read back to do so; kFailed when it couldn't be brought to it now and the agent goes on
+// trying; kRefused when the volume's state forbids it, or somebody else's export is in the way.
+[[nodiscard]] ExitCode RunExportsSet(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                     const ExportsSetOptions& options);
 
 [[nodiscard]] ExitCode RunGuardList(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                     const std::string& pair);

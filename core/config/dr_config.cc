@@ -10,8 +10,7 @@ namespace understudy::config {
 
 void DrExport::Describe(Visitor& v) {
   v.Path({.key = "path", .doc = "folder below which replicas lie, as on this host", .required = true}, path);
-  v.Choice({.key = "backend", .doc = "what switches the NFS export at a promotion; `none`: somebody else does"},
-           backend);
+  switching.Describe(v);
 }
 
 void PointsConfig::Describe(Visitor& v) {
@@ -54,6 +53,8 @@ void DrConfig::Describe(Visitor& v) {
   v.Section({.key = "points", .doc = "the recovery points: how long and how much of each volume's past is kept"},
             points);
   v.Section({.key = "trash", .doc = "where the replicas of deleted volumes go"}, trash);
+  v.Section({.key = "knfsd", .doc = "the kernel's NFS server, for exports with `backend: knfsd`"}, knfsd);
+  v.Section({.key = "ganesha", .doc = "NFS-Ganesha, for exports with `backend: ganesha`"}, ganesha);
 }
 
 std::optional<Problem> FindProblem(const DrConfig& config) {
@@ -68,8 +69,9 @@ std::optional<Problem> FindProblem(const DrConfig& config) {
                                         Printable(other))};
       }
     }
+    if (auto problem = FindSwitchingProblem(config.exports[i].switching, fmt::format("exports[{}]", i))) return problem;
   }
-  return std::nullopt;
+  return FindGaneshaProblem(config.ganesha);
 }
 
 absl::StatusOr<DrConfig> LoadDrConfig(const std::string& file) {

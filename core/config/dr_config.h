@@ -6,21 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "core/config/export_settings.h"
 #include "core/config/shared_settings.h"
 
 namespace understudy::config {
 
-// What switches an export between read-only and read-write at a promotion.
-enum class ExportBackend { kNone };
-template <>
-struct ChoiceNames<ExportBackend> {
-  static constexpr std::array<std::string_view, 1> kNames = {"none"};
-};
-
 // A folder below which replicas may lie.
 struct DrExport {
   std::filesystem::path path;  // absolute
-  ExportBackend backend = ExportBackend::kNone;
+  ExportSwitching switching;
   void Describe(Visitor& v);
 };
 
@@ -48,6 +42,8 @@ struct DrConfig {
   std::vector<DrExport> exports;
   PointsConfig points;
   TrashConfig trash;
+  KnfsdConfig knfsd;
+  GaneshaConfig ganesha{20'000};
   void Describe(Visitor& v);
 };
 

@@ -34,8 +34,9 @@ std::optional<Problem> FindExportProblem(const PrimaryConfig& config) {
                                    Shown(config.exports[j].path))};
       }
     }
+    if (auto problem = FindSwitchingProblem(one.switching, fmt::format("exports[{}]", i))) return problem;
   }
-  return std::nullopt;
+  return FindGaneshaProblem(config.ganesha);
 }
 
 std::optional<Problem> FindVolumeProblem(const PrimaryConfig& config) {
@@ -109,6 +110,7 @@ void PrimaryExport::Describe(Visitor& v) {
       {.key = "server_names",
        .doc = "how PersistentVolumes name this host (`nfs.server`, or a CSI driver's server): names and addresses"},
       server_names, CheckNotEmpty);
+  switching.Describe(v);
 }
 
 void ListedVolume::Describe(Visitor& v) {
@@ -217,6 +219,8 @@ void PrimaryConfig::Describe(Visitor& v) {
   v.Section({.key = "webhook", .doc = "takes object events that a forwarder posts, beside `kubernetes` or alone"},
             webhook);
   v.List({.key = "forward", .doc = "whom object events are posted to, as the rules say"}, forward);
+  v.Section({.key = "knfsd", .doc = "the kernel's NFS server, for exports with `backend: knfsd`"}, knfsd);
+  v.Section({.key = "ganesha", .doc = "NFS-Ganesha, for exports with `backend: ganesha`"}, ganesha);
   v.Path({.key = "rules_file",
           .doc = "which event leads to what: [rules.md](rules.md)",
           .default_text = "the built-in rules"},

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config/export_settings.h"
 #include "core/config/rules_file.h"
 #include "core/config/shared_settings.h"
 #include "core/model/volume.h"
@@ -16,6 +17,7 @@ struct PrimaryExport {
   std::filesystem::path path;             // absolute
   std::string dr_path;                    // absolute, at DR; the same as `path` when the file doesn't say
   std::vector<std::string> server_names;  // how PersistentVolumes name this NFS server
+  ExportSwitching switching;
   void Describe(Visitor& v);
 };
 
@@ -112,6 +114,8 @@ struct PrimaryConfig {
   std::optional<PrimaryKubernetes> kubernetes;
   std::optional<WebhookConfig> webhook;
   std::vector<ForwardTarget> forward;
+  KnfsdConfig knfsd;
+  GaneshaConfig ganesha{30'000};
   std::filesystem::path rules_file;  // empty: the built-in rules
   std::vector<Rule> rules;           // of that file, once loaded; no setting of its own
   void Describe(Visitor& v);

@@ -22,6 +22,8 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Catalog/ListObjects", kPrimaryAgentAndControlPlane},
     {"/understudy.v1.Catalog/PutObject", kPrimaryAgentAndControlPlane},
     {"/understudy.v1.Catalog/WatchObjects", kControlPlane},
+    {"/understudy.v1.Exports/ListExports", kControlPlane},
+    {"/understudy.v1.Exports/SetExport", kControlPlane},
     {"/understudy.v1.Points/LabelPoint", kControlPlane},
     {"/understudy.v1.Points/ListPoints", kControlPlane},
     {"/understudy.v1.Points/MaterialisePoint", kControlPlane},

@@ -44,6 +44,7 @@ inline constexpr size_t kMaxCommitIdBytes = 64;
 // Texts.
 inline constexpr size_t kMaxHostBytes = 255;
 inline constexpr size_t kMaxSoftwareVersionBytes = 128;
+inline constexpr size_t kMaxExportBackendBytes = 32;
 inline constexpr size_t kMaxErrorMessageBytes = 4096;  // longer ones are cut by the sender
 
 // Catalog.

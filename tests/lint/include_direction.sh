@@ -23,7 +23,7 @@ done | awk '
     rank["core/delta"] = 3
     rank["core/os"] = 4
     rank["core/store"] = rank["core/config"] = rank["core/telemetry"] = rank["core/daemon"] = 5
-    rank["core/net"] = 6
+    rank["core/net"] = rank["core/exports"] = 6
     rank["core/wire"] = rank["core/kube"] = 7
   }
   {

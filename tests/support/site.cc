@@ -63,9 +63,10 @@ absl::Status Site::WriteConfiguration() const {
   std::ofstream(File("primary.yaml")) << fmt::format(
       "listen: {}:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-primary\n"
       "tls: {{ca: pki/ca.crt, cert: pki/primary.crt, key: pki/primary.key}}\n"
-      "peer: {{address: {}:{}}}\nexports: [{{path: {}/a, dr_path: {}/b, server_names: [{}]}}]\n{}{}",
+      "peer: {{address: {}:{}}}\nexports: [{{path: {}/a, dr_path: {}/b, server_names: [{}]{}{}}}]\n{}{}",
       options_.primary_host, primary_port_, primary_metrics_port_, options_.dr_host, dr_port_, primary_folder_,
-      dr_folder_, fmt::join(options_.server_names, ", "), volumes, options_.more_primary_settings);
+      dr_folder_, fmt::join(options_.server_names, ", "), options_.more_export_settings.empty() ? "" : ", ",
+      options_.more_export_settings, volumes, options_.more_primary_settings);
   std::ofstream(File("dr.yaml")) << fmt::format(
       "listen: {3}:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
       "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, backend: none}}]\n",

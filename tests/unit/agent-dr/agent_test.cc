@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <stop_token>
 #include <thread>
 
@@ -17,8 +20,10 @@
 #include "core/wire/limits.h"
 #include "core/wire/replication_codec.h"
 #include "core/wire/trash_codec.h"
+#include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
+#include "understudy/v1/exports.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
 #include "understudy/v1/replication.grpc.pb.h"
 
@@ -212,6 +217,123 @@ TEST_F(DrAgentTest, ManyVolumesShareAStream) {
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->size(), static_cast<size_t>(kVolumes));
   EXPECT_EQ(parsed->front().published_sequence, 1u);
+}
+
+// Replicas whose exports are switched, by the exportfs of tests/support.
+class DrExportsTest : public DrAgentTest {
+ protected:
+  void SetUp() override {
+    DrAgentTest::SetUp();
+    std::filesystem::create_symlink(tests::SourcePath("tests/support/fake_exportfs.sh"), folder_.File("exportfs"));
+    config_.exports[0].switching = {config::ExportBackend::kKnfsd, {"10.0.0.0/8"}, {}};
+    config_.knfsd.exports_dir = folder_.File("exports.d");
+    config_.knfsd.exportfs = folder_.File("exportfs");
+    config_.knfsd.etab = folder_.File("etab");
+    Start();
+    MakeReplica();
+  }
+
+  void MakeReplica() {
+    grpc::ClientContext context;
+    const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+    const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+    stream->Write(OpenRequest("web", Root("web"), 1));
+    v1::ReplicateResponse answer;
+    ASSERT_TRUE(stream->Read(&answer));
+    ASSERT_TRUE(answer.has_opened());
+    replica_id_ = answer.opened().replica().replica_id();
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  grpc::Status Set(const std::string& volume, const std::string& mode, v1::Export* state = nullptr,
+                   net::Role role = net::Role::kControl) {
+    grpc::ClientContext context;
+    v1::SetExportRequest request;
+    request.set_volume(volume);
+    request.set_mode(mode);
+    v1::SetExportResponse response;
+    const grpc::Status status = v1::Exports::NewStub(Channel(role))->SetExport(&context, request, &response);
+    if (state != nullptr) *state = response.export_();
+    return status;
+  }
+  std::vector<v1::Export> List() {
+    grpc::ClientContext context;
+    v1::ListExportsResponse response;
+    const auto status = v1::Exports::NewStub(Channel(net::Role::kControl))->ListExports(&context, {}, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return {response.exports().begin(), response.exports().end()};
+  }
+  std::string Etab() {
+    std::ifstream file(folder_.File("etab"));
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+  }
+
+  std::string replica_id_;
+};
+
+TEST_F(DrExportsTest, AStandbyReplicaIsExportedReadOnlyOrNotAtAll) {
+  ASSERT_EQ(List().size(), 1u);
+  EXPECT_EQ(List()[0].desired(), "none");
+  EXPECT_EQ(List()[0].actual(), "");
+  v1::Export state;
+  ASSERT_TRUE(Set("web", "ro", &state).ok());
+  EXPECT_EQ(state.actual(), "ro");
+  EXPECT_EQ(state.backend(), "knfsd");
+  EXPECT_THAT(Etab(), HasSubstr(Root("web") + "\t10.0.0.0/8(ro"));
+  const grpc::Status refused = Set("web", "rw");
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error_message(), HasSubstr("its replica is standby"));
+  EXPECT_THAT(refused.error_message(), HasSubstr("promote"));
+  EXPECT_EQ(List()[0].desired(), "ro");
+  ASSERT_TRUE(Set("web", "none").ok());
+  EXPECT_EQ(Etab(), "");
+  EXPECT_EQ(Set("nobody", "ro").error_code(), grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Set("web", "wr").error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(Set("web", "ro", nullptr, net::Role::kPrimary).error_code(), grpc::StatusCode::PERMISSION_DENIED);
+}
+
+TEST_F(DrExportsTest, AVolumeThatGoesToTheTrashLosesItsExport) {
+  ASSERT_TRUE(Set("web", "ro").ok());
+  ASSERT_THAT(Etab(), HasSubstr(Root("web")));
+  const auto discard = [&](const std::string& replica_id) {
+    grpc::ClientContext context;
+    v1::DiscardVolumeResponse response;
+    return v1::Replication::NewStub(Channel(net::Role::kPrimary))
+        ->DiscardVolume(&context, wire::ToProto(model::DiscardedVolume{"web", Root("web"), replica_id, 1}), &response);
+  };
+  EXPECT_FALSE(discard(std::string(32, 'f')).ok());
+  EXPECT_THAT(Etab(), HasSubstr(Root("web"))) << "one that stays keeps it";
+  const grpc::Status trashed = discard(replica_id_);
+  ASSERT_TRUE(trashed.ok()) << trashed.error_message();
+  EXPECT_EQ(Etab(), "");
+  EXPECT_TRUE(List().empty());
+}
+
+TEST_F(DrExportsTest, AnExportThatIsntAsDesiredIsNoReadiness) {
+  ASSERT_TRUE(Set("web", "ro").ok());
+  const auto get = [this](const std::string& path) {
+    net::HttpRequest request;
+    request.url = "http://127.0.0.1:" + std::to_string(agent_->metrics_port()) + path;
+    const auto response = net::HttpClient({}).Send(request);
+    EXPECT_TRUE(response.ok()) << response.status();
+    return response.value_or(net::HttpResponse());
+  };
+  EXPECT_EQ(get("/readyz").status, 200);
+  std::ofstream(folder_.File("behaviour")) << "fail";
+  EXPECT_EQ(Set("web", "none").error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(agent_->StatusLine(), HasSubstr("export of 'web' isn't none"));
+  EXPECT_EQ(get("/readyz").status, 503);
+  EXPECT_THAT(get("/readyz").body, HasSubstr("can't do anything today"));
+  EXPECT_THAT(get("/metrics").body, HasSubstr("understudy_export_off{volume=\"web\"} 1"));
+  // The next start brings it about.
+  std::ofstream(folder_.File("behaviour")) << "";
+  Start();
+  EXPECT_TRUE(tests::WaitFor("the export to go", absl::Seconds(60), [&] { return Etab().empty(); }).ok());
+  EXPECT_TRUE(tests::WaitFor("readiness", absl::Seconds(60), [&] {
+                return agent_->StatusLine().find("export") == std::string::npos;
+              }).ok());
 }
 
 TEST_F(DrAgentTest, AnInventoryComesInPages) {

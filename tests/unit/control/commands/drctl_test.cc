@@ -18,6 +18,7 @@
 #include "nlohmann/json.hpp"
 #include "tests/support/mail_server.h"
 #include "tests/support/temp_dir.h"
+#include "understudy/v1/exports.grpc.pb.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
 
@@ -242,6 +243,47 @@ class FakeReplica : public v1::Replica::Service {
   v1::ListReplicasResponse replicas_ ABSL_GUARDED_BY(mutex_);
 };
 
+// An agent's exports: "web" and "db" are there; "stuck" can't be switched; whatever is set is so.
+class FakeExports : public v1::Exports::Service {
+ public:
+  void Add(const std::string& volume, const std::string& backend = "knfsd") {
+    const absl::MutexLock lock(&mutex_);
+    v1::Export& added = exports_[volume];
+    added.set_volume(volume);
+    added.set_path("/srv/" + volume);
+    added.set_backend(backend);
+    added.set_desired("none");
+  }
+  // One for each page.
+  grpc::Status ListExports(grpc::ServerContext*, const v1::ListExportsRequest* request,
+                           v1::ListExportsResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    const auto next = exports_.upper_bound(request->after_volume());
+    if (next == exports_.end()) return grpc::Status::OK;
+    *response->add_exports() = next->second;
+    response->set_more(std::next(next) != exports_.end());
+    return grpc::Status::OK;
+  }
+  grpc::Status SetExport(grpc::ServerContext*, const v1::SetExportRequest* request,
+                         v1::SetExportResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    if (request->volume() == "stuck") return {grpc::StatusCode::ABORTED, "exportfs didn't end"};
+    if (request->volume() == "standby" && request->mode() == "rw") {
+      return {grpc::StatusCode::FAILED_PRECONDITION, "promote the volume first"};
+    }
+    v1::Export& one = exports_.at(request->volume());
+    one.set_desired(request->mode());
+    if (one.backend() != "none") one.set_actual(request->mode());
+    one.set_since_nanoseconds(1'700'000'000'000'000'000);
+    *response->mutable_export_() = one;
+    return grpc::Status::OK;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::map<std::string, v1::Export> exports_ ABSL_GUARDED_BY(mutex_);
+};
+
 struct Result {
   int code;
   std::string out;
@@ -273,8 +315,9 @@ class DrctlTest : public ::testing::Test {
   }
 
   void SetUp() override {
-    auto primary = net::RpcServer::Start("127.0.0.1:0", Files("primary"), net::Role::kPrimary, {&primary_});
-    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr, {&replica_});
+    auto primary =
+        net::RpcServer::Start("127.0.0.1:0", Files("primary"), net::Role::kPrimary, {&primary_, &primary_exports_});
+    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr, {&replica_, &dr_exports_});
     ASSERT_TRUE(primary.ok() && dr.ok()) << primary.status() << dr.status();
     primary_server_ = *std::move(primary);
     dr_server_ = *std::move(dr);
@@ -300,10 +343,66 @@ class DrctlTest : public ::testing::Test {
   tests::TempDir folder_;
   FakePrimary primary_;
   FakeReplica replica_;
+  FakeExports primary_exports_;
+  FakeExports dr_exports_;
   std::unique_ptr<net::RpcServer> primary_server_;
   std::unique_ptr<net::RpcServer> dr_server_;
 };
 tests::TempDir* DrctlTest::pki_ = nullptr;
+
+TEST_F(DrctlTest, ExportsAreListedOfBothSites) {
+  primary_exports_.Add("web");
+  dr_exports_.Add("db", "none");
+  dr_exports_.Add("web");
+  ASSERT_EQ(Drctl({"exports", "set", "web", "ro"}).code, 0);
+  const Result result = Drctl({"exports", "list", "-o", "json"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const json exports = json::parse(result.out).at("exports");
+  ASSERT_EQ(exports.size(), 3u);
+  EXPECT_EQ(exports[0], json::parse(R"({"volume": "web", "pair": "local", "site": "primary", "path": "/srv/web",
+      "backend": "knfsd", "desired": "none", "actual": null, "problem": null, "since": null})"));
+  EXPECT_EQ(exports[2], json::parse(R"({"volume": "web", "pair": "local", "site": "dr", "path": "/srv/web",
+      "backend": "knfsd", "desired": "ro", "actual": "ro", "problem": null, "since": "2023-11-14T22:13:20+00:00"})"));
+  EXPECT_EQ(json::parse(Drctl({"exports", "list", "--site", "dr", "-o", "json"}).out).at("exports").size(), 2u);
+  EXPECT_THAT(Drctl({"exports", "list", "--pair", "local"}).out, HasSubstr("VOLUME"));
+  EXPECT_EQ(Drctl({"exports", "list", "--pair", "nobody"}).code, 2);
+  primary_server_->Shutdown(absl::ZeroDuration());
+  const Result half = Drctl({"exports", "list"});
+  EXPECT_EQ(half.code, 4);
+  EXPECT_THAT(half.out, HasSubstr("db"));
+}
+
+TEST_F(DrctlTest, AnExportIsSetAtTheSiteThatIsNamed) {
+  primary_exports_.Add("web");
+  dr_exports_.Add("web", "none");
+  const Result fenced = Drctl({"exports", "set", "web", "ro", "--site", "primary"});
+  EXPECT_EQ(fenced.code, 0) << fenced.err;
+  EXPECT_EQ(fenced.out, "volume web: the NFS server at primary exports it ro\n");
+  const Result by_hand = Drctl({"exports", "set", "web", "ro"});
+  EXPECT_EQ(by_hand.code, 0) << by_hand.err;
+  EXPECT_THAT(by_hand.out, HasSubstr("is up to you"));
+  EXPECT_EQ(json::parse(Drctl({"exports", "set", "web", "none", "--site", "primary", "-o", "json"}).out).at("actual"),
+            "none");
+}
+
+TEST_F(DrctlTest, AnExportThatIsntSetSaysWhy) {
+  dr_exports_.Add("standby");
+  dr_exports_.Add("stuck");
+  const Result refused = Drctl({"exports", "set", "standby", "rw"});
+  EXPECT_EQ(refused.code, 5);
+  EXPECT_THAT(refused.err, HasSubstr("promote the volume first"));
+  const Result stuck = Drctl({"exports", "set", "stuck", "ro"});
+  EXPECT_EQ(stuck.code, 1);
+  EXPECT_THAT(stuck.err, HasSubstr("exportfs didn't end"));
+  EXPECT_EQ(Drctl({"exports", "set", "nobody", "ro"}).code, 2);
+  EXPECT_EQ(Drctl({"exports", "set", "stuck", "wr"}).code, 2);
+  EXPECT_EQ(Drctl({"exports", "set", "stuck", "ro", "--site", "elsewhere"}).code, 2);
+  WriteConfig("pairs: [" + Pair("one") + ", " + Pair("two") + "]\n");
+  const Result ambiguous = Drctl({"exports", "set", "standby", "ro"});
+  EXPECT_EQ(ambiguous.code, 2);
+  EXPECT_THAT(ambiguous.err, HasSubstr("--pair"));
+  EXPECT_EQ(Drctl({"exports", "set", "standby", "ro", "--pair", "two"}).code, 0);
+}
 
 TEST_F(DrctlTest, StatusHasTheDocumentedShape) {
   primary_.Add("web");

@@ -238,6 +238,66 @@ TEST_F(ConfigTest, DrIsRead) {
               HasSubstr("exports: an empty list"));
 }
 
+TEST_F(ConfigTest, ExportSwitchingIsReadForBothAgents) {
+  const std::string sections = R"(
+knfsd: {exports_dir: e, exportfs: /bin/exportfs, etab: etab, timeout: 5s}
+ganesha: {config_dir: g, bus_address: "unix:path=/run/bus", first_export_id: 500, export_ids: 100, timeout: 3s}
+)";
+  const std::string exports =
+      "exports: [{path: a, backend: knfsd, clients: [10.0.0.0/8, '@nodes', 'fd00::/8', '*'], "
+      "options: ['sec=krb5:sys,no_root_squash', insecure]}]\n";
+  const auto dr = LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\n" + exports + sections));
+  ASSERT_TRUE(dr.ok()) << dr.status();
+  const ExportSwitching& switching = dr->exports.at(0).switching;
+  EXPECT_EQ(switching.backend, ExportBackend::kKnfsd);
+  EXPECT_THAT(switching.clients, ElementsAre("10.0.0.0/8", "@nodes", "fd00::/8", "*"));
+  EXPECT_THAT(switching.SingleOptions(), ElementsAre("sec=krb5:sys", "no_root_squash", "insecure"));
+  EXPECT_EQ(dr->knfsd.exports_dir, folder_ / "e");
+  EXPECT_EQ(dr->knfsd.exportfs, "/bin/exportfs");
+  EXPECT_EQ(dr->knfsd.etab, folder_ / "etab");
+  EXPECT_EQ(dr->knfsd.timeout, absl::Seconds(5));
+  EXPECT_EQ(dr->ganesha.config_dir, folder_ / "g");
+  EXPECT_EQ(dr->ganesha.bus_address, "unix:path=/run/bus");
+  EXPECT_EQ(dr->ganesha.first_export_id, 500u);
+  EXPECT_EQ(dr->ganesha.export_ids, 100u);
+  const auto primary =
+      LoadPrimaryConfig(Write("tls: {ca: a, cert: b, key: c}\npeer: {address: 'd:1'}\n" + exports + sections));
+  ASSERT_TRUE(primary.ok()) << primary.status();
+  EXPECT_EQ(primary->exports.at(0).switching.backend, ExportBackend::kKnfsd);
+  EXPECT_EQ(primary->ganesha.first_export_id, 500u);
+  // Both agents may run on one host.
+  const auto plain = LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: [{path: b}]\n"));
+  const auto other = LoadPrimaryConfig(Write(kSmallestPrimary));
+  ASSERT_TRUE(plain.ok() && other.ok());
+  EXPECT_LE(plain->ganesha.first_export_id + plain->ganesha.export_ids, other->ganesha.first_export_id);
+}
+
+TEST_F(ConfigTest, ExportSwitchingThatCantWorkIsRefused) {
+  const auto error = [this](const std::string& rest, const std::string& more = "") {
+    return std::string(MessageOf(
+        LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports:\n- {path: b" + rest + "}\n" + more)).status()));
+  };
+  EXPECT_EQ(error(", backend: ganesha, clients: ['*'], options: ['sec=sys,no_root_squash,protocols=3:4']"), "");
+  EXPECT_THAT(error(", backend: knfsd"), HasSubstr("exports[0].clients: is missing"));
+  EXPECT_THAT(error(", clients: ['*']"), HasSubstr("has no effect while backend is none"));
+  EXPECT_THAT(error(", backend: nfsd"), HasSubstr("write one of none, knfsd, ganesha"));
+  for (const char* const wrong : {"''", "'a b'", "'*(rw)'", "'-ro'", "\"a\\nb\"", "'#x'", "'a;b'", "'a\"b'"}) {
+    EXPECT_THAT(error(", backend: knfsd, clients: [" + std::string(wrong) + "]"), HasSubstr("exports[0].clients[0]"))
+        << wrong;
+  }
+  for (const char* const wrong :
+       {"'rw'", "'sec=sys,ro'", "'fsid=7'", "''", "'a b'", "'a)b'", "\"sync\\nb\"", "'sync,,wdelay'"}) {
+    EXPECT_THAT(error(", backend: knfsd, clients: ['*'], options: [" + std::string(wrong) + "]"),
+                HasSubstr("exports[0].options[0]"))
+        << wrong;
+  }
+  EXPECT_THAT(error(", backend: ganesha, clients: ['*'], options: [wdelay]"),
+              HasSubstr("no counterpart in NFS-Ganesha"));
+  EXPECT_THAT(error(", backend: ganesha, clients: ['*'], options: ['anonuid=x']"), HasSubstr("anonuid=NUMBER"));
+  EXPECT_THAT(error("", "ganesha: {first_export_id: 60000, export_ids: 10000}"), HasSubstr("ganesha.export_ids"));
+  EXPECT_THAT(error("", "ganesha: {first_export_id: 0}"), HasSubstr("ganesha.first_export_id"));
+}
+
 TEST_F(ConfigTest, ControlIsRead) {
   const auto config = LoadControlConfig(Write(R"(
 tls: {ca: a, cert: b, key: c}

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "understudy/v1/catalog.pb.h"
+#include "understudy/v1/exports.pb.h"
 #include "understudy/v1/primary.pb.h"
 #include "understudy/v1/replica.pb.h"
 #include "understudy/v1/replication.pb.h"
@@ -17,8 +18,9 @@ namespace {
 std::set<std::string> MethodsOfTheSchema() {
   std::set<std::string> methods;
   for (const google::protobuf::FileDescriptor* const file :
-       {v1::CatalogEntry::descriptor()->file(), v1::VolumeStatus::descriptor()->file(),
-        v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file()}) {
+       {v1::CatalogEntry::descriptor()->file(), v1::Export::descriptor()->file(),
+        v1::VolumeStatus::descriptor()->file(), v1::ListReplicasRequest::descriptor()->file(),
+        v1::HandshakeRequest::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j) {
         methods.insert("/" + file->service(i)->full_name() + "/" + file->service(i)->method(j)->name());
@@ -62,6 +64,15 @@ TEST(RolesTest, ThePrimaryPutsIntoTheTrashAndOnlyTheControlPlaneTakesOut) {
   for (const char* const method : {"ListTrash", "RestoreTrash", "PurgeTrash"}) {
     EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.Replica/") + method));
     EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.Replica/") + method));
+  }
+}
+
+TEST(RolesTest, OnlyTheControlPlaneSeesAndSwitchesExports) {
+  for (const char* const method : {"ListExports", "SetExport"}) {
+    const std::string path = std::string("/understudy.v1.Exports/") + method;
+    EXPECT_TRUE(MayCall(Role::kControl, path));
+    EXPECT_FALSE(MayCall(Role::kPrimary, path));
+    EXPECT_FALSE(MayCall(Role::kDr, path));
   }
 }
 
