@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent-dr/commit/content_ranges.h"
+#include "agent-dr/commit/content_table.h"
 #include "agent-dr/commit/identity.h"
 #include "agent-dr/commit/points.h"
 #include "core/base/status.h"
@@ -75,11 +76,11 @@ class VolumeStore {
   [[nodiscard]] absl::StatusOr<std::optional<CommitRecord>> LoadRecord();
 
   // The commit point: in one transaction the earlier record is settled, `record` becomes the unsettled one, `state` and
-  // `point` the replica's, and the undo records change; the one that `record` runs goes. An error leaves open whether
-  // it happened: read it again from a store opened anew. Sets the held bytes of what the commit left to those of its
-  // row.
+  // `point` the replica's, what is known of its contents and the undo records change; the one that `record` runs goes.
+  // An error leaves open whether it happened: read it again from a store opened anew. Sets the held bytes of what the
+  // commit left to those of its row.
   [[nodiscard]] absl::Status Commit(const CommitRecord& record, const model::ReplicaState& state, const Point& point,
-                                    UndoChanges& undo);
+                                    UndoChanges& undo, const ContentChanges& contents = {});
   // Takes the record away: its effects are published and durable.
   [[nodiscard]] absl::Status Settle(const model::ReplicaState& state);
   [[nodiscard]] absl::Status SetEpoch(model::Epoch epoch);
@@ -89,6 +90,9 @@ class VolumeStore {
   // NOT_FOUND: there is none. DATA_LOSS: it isn't what was written.
   [[nodiscard]] absl::StatusOr<UndoRecord> LoadUndo(model::Sequence sequence);
   [[nodiscard]] absl::Status DropUndo(std::span<const model::Sequence> sequences);
+
+  // What is known of the replica's contents; for as long as the store lives.
+  [[nodiscard]] ContentTable contents() { return ContentTable(database_); }
 
  private:
   explicit VolumeStore(store::Database database) : database_(std::move(database)) {}
