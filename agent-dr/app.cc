@@ -16,6 +16,10 @@
 #include "agent-dr/service/catalog_service.h"
 #include "agent-dr/service/metrics.h"
 #include "agent-dr/service/replica_service.h"
+#include "agent-dr/service/verify_service.h"
+#include "agent-dr/verify/damage_keeper.h"
+#include "agent-dr/verify/probe.h"
+#include "agent-dr/verify/scrubber.h"
 #include "core/base/log.h"
 #include "core/daemon/version.h"
 #include "core/net/rpc_server.h"
@@ -41,12 +45,22 @@ wire::Handshake OurHandshake() {
 }  // namespace
 
 struct DrAgent::Parts {
+  ScrubProbe scrub_probe;
   std::unique_ptr<CommitEngine> engine;
+  std::unique_ptr<DamageKeeper> damage;
+  std::unique_ptr<Scrubber> scrubber;
   std::unique_ptr<CatalogStore> catalog;
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
   std::jthread trash_keeper;
+  std::jthread damage_tender;
+  std::jthread scrub;
+
+  absl::Status Ready() const {
+    RETURN_IF_ERROR(engine->Usable());
+    return damage->Alert();
+  }
 
   void KeepTrash(std::stop_token stop) const {
     while (!stop.stop_requested()) {
@@ -67,11 +81,17 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   for (const config::DrExport& exported : config.exports) options.exports.push_back(exported.path.string());
   ASSIGN_OR_RETURN(parts->engine, CommitEngine::Start(std::move(options)));
   for (const std::string& problem : parts->engine->Problems()) spdlog::error("{}", problem);
+  parts->damage = std::make_unique<DamageKeeper>(*parts->engine, Clock::System(), parts->scrub_probe);
+  parts->damage->Load();
+  parts->scrubber = std::make_unique<Scrubber>(*parts->engine, *parts->damage,
+                                               ScrubSettings{config.scrub.interval, config.scrub.rate_limit},
+                                               Clock::System(), parts->scrub_probe);
   ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));
   parts->services.push_back(MakeReplicaService(*parts->engine));
   parts->services.push_back(MakeCatalogService(*parts->catalog));
+  parts->services.push_back(MakeVerifyService(*parts->engine, *parts->damage));
   std::vector<grpc::Service*> services;
   for (const auto& service : parts->services) services.push_back(service.get());
   ASSIGN_OR_RETURN(parts->server, net::RpcServer::Start(config.listen, tls, net::Role::kDr, services));
@@ -79,11 +99,14 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->server->SetServing(kCatalogHealth, true);
 
   const auto registry = telemetry::MakeRegistry("understudy-dr", std::string(daemon::SoftwareVersion()));
-  ASSIGN_OR_RETURN(parts->metrics,
-                   telemetry::MetricsServer::Start(
-                       config.metrics_listen, std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog),
-                       [engine = parts->engine.get()] { return engine->Usable(); }));
+  ASSIGN_OR_RETURN(parts->metrics, telemetry::MetricsServer::Start(
+                                       config.metrics_listen,
+                                       std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog,
+                                                                   *parts->damage, parts->scrub_probe),
+                                       [raw = parts.get()] { return raw->Ready(); }));
   parts->trash_keeper = std::jthread([raw = parts.get()](std::stop_token stop) { raw->KeepTrash(stop); });
+  parts->damage_tender = std::jthread([raw = parts.get()](std::stop_token stop) { raw->damage->Run(std::move(stop)); });
+  parts->scrub = std::jthread([raw = parts.get()](std::stop_token stop) { raw->scrubber->Run(std::move(stop)); });
   return std::unique_ptr<DrAgent>(new DrAgent(std::move(parts)));
 }
 
@@ -100,13 +123,15 @@ absl::Status DrAgent::Liveness() {
 }
 
 std::string DrAgent::StatusLine() {
-  const absl::Status usable = parts_->engine->Usable();
-  if (!usable.ok()) return std::string(MessageOf(usable));
+  const absl::Status ready = parts_->Ready();
+  if (!ready.ok()) return std::string(MessageOf(ready));
   return fmt::format("{} replicas", parts_->engine->List().size());
 }
 
 void DrAgent::Stop() {
   parts_->metrics.reset();
+  parts_->scrub = {};
+  parts_->damage_tender = {};
   parts_->trash_keeper = {};
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
   // Whatever a commit was in the middle of, the next start finishes or discards.

@@ -9,14 +9,17 @@
 
 #include "agent-dr/catalog/catalog_store.h"
 #include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/verify/damage_keeper.h"
+#include "agent-dr/verify/probe.h"
 
 namespace understudy::dr {
 
-// The engine's and the catalog's metrics after those of `registry`. Both outlive it. Thread-safe.
+// The engine's, the catalog's and the scrub's metrics after those of `registry`. All outlive it. Thread-safe.
 class DrMetrics : public prometheus::Collectable {
  public:
-  DrMetrics(std::shared_ptr<prometheus::Registry> registry, const CommitEngine& engine, const CatalogStore& catalog)
-      : registry_(std::move(registry)), engine_(engine), catalog_(catalog) {}
+  DrMetrics(std::shared_ptr<prometheus::Registry> registry, const CommitEngine& engine, const CatalogStore& catalog,
+            const DamageKeeper& damage, const ScrubProbe& scrub)
+      : registry_(std::move(registry)), engine_(engine), catalog_(catalog), damage_(damage), scrub_(scrub) {}
 
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -24,6 +27,8 @@ class DrMetrics : public prometheus::Collectable {
   const std::shared_ptr<prometheus::Registry> registry_;
   const CommitEngine& engine_;
   const CatalogStore& catalog_;
+  const DamageKeeper& damage_;
+  const ScrubProbe& scrub_;
 };
 
 }  // namespace understudy::dr
