@@ -15,6 +15,7 @@
 #include "agent-primary/ship/data_plane.h"
 #include "agent-primary/ship/grpc_sink.h"
 #include "agent-primary/ship/volume_discarder.h"
+#include "agent-primary/verify/replica_lister.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/daemon/version.h"
@@ -73,6 +74,7 @@ SinkConnector MakeConnector(const net::ChannelSpec& spec) {
 
 struct PrimaryAgent::Parts {
   std::unique_ptr<VolumeDiscarder> discarder;
+  std::unique_ptr<ReplicaLister> lister;
   std::unique_ptr<DataPlane> plane;
   std::unique_ptr<ProtectedVolumes> protected_volumes;
   std::unique_ptr<grpc::Service> service;
@@ -96,6 +98,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   RETURN_IF_ERROR(net::CheckTlsFiles(tls, net::Role::kPrimary));
 
   ASSIGN_OR_RETURN(parts->discarder, VolumeDiscarder::Create(peer));
+  ASSIGN_OR_RETURN(parts->lister, ReplicaLister::Create(peer));
   DataPlaneOptions options = PlaneOptions(config);
   options.discard = [discarder = parts->discarder.get()](const model::DiscardedVolume& discarded) {
     return discarder->Discard(discarded);
@@ -114,6 +117,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
                                        .protected_volumes = *parts->protected_volumes,
                                        .objects = parts->objects.get(),
                                        .events = parts->objects ? &parts->objects->events() : nullptr,
+                                       .lister = *parts->lister,
                                        .peer_address = config.peer.address});
   ASSIGN_OR_RETURN(parts->server,
                    net::RpcServer::Start(config.listen, tls, net::Role::kPrimary, {parts->service.get()}));
