@@ -89,7 +89,7 @@ void GrpcReplicaSink::ReadAnswers() {
         bad_answer = damaged.status();
         break;
       }
-      std::function<void(const model::VolumeName&, const model::DamagedFile&)> listener;
+      DamageListener listener;
       {
         absl::MutexLock lock(&mutex_);
         listener = on_damaged_;
@@ -284,10 +284,9 @@ model::Sequence GrpcReplicaSink::Published(const model::VolumeName& volume) {
   return session == sessions_.end() ? 0 : session->second.published;
 }
 
-void GrpcReplicaSink::ListenToDamage(
-    std::function<void(const model::VolumeName&, const model::DamagedFile&)> listener) {
+void GrpcReplicaSink::ListenToDamage(const DamageListener& listener) {
   absl::MutexLock lock(&mutex_);
-  on_damaged_ = std::move(listener);
+  on_damaged_ = listener;
 }
 
 absl::Status GrpcReplicaSink::Inventory(const model::VolumeName& volume, bool with_digests,

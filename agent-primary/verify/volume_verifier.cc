@@ -137,8 +137,9 @@ class Confirmation {
     }
     for (const std::string& path : paths) {
       RETURN_IF_ERROR(on_wait());
-      const auto& entry = before_.emplace(path, ReadLocalEntry(root_, path, task_.with_digests)).first->second;
-      if (entry.ok() && entry->has_value() && IsRacilyClean((*entry)->stat.ctime_nanoseconds)) racy_.insert(path);
+      // First, so that what comes and goes while the entry is looked at shows in it.
+      anchors_.emplace(path, AnchorOf(path));
+      before_.emplace(path, ReadLocalEntry(root_, path, task_.with_digests));
     }
     RETURN_IF_ERROR(task_.barrier());
     RETURN_IF_ERROR(lister_.List(
@@ -184,15 +185,29 @@ class Confirmation {
     return found == there_.end() ? std::nullopt : std::optional(found->second);
   }
 
+  // What tells that an entry, or the lack of one, is as it was: the entry itself, or the innermost folder above it, in
+  // which something that comes or goes leaves its time.
+  struct Anchor {
+    std::string path;
+    std::optional<os::EntryStat> stat;  // nullopt: it can't be looked at
+    bool racy = false;                  // it changed a moment ago: another change in the same tick wouldn't show
+  };
+  [[nodiscard]] Anchor AnchorOf(std::string path) const {
+    while (true) {
+      const absl::StatusOr<os::EntryStat> stat = root_.Stat(path);
+      if (stat.ok()) return {std::move(path), *stat, IsRacilyClean(stat->ctime_nanoseconds)};
+      if (!absl::IsNotFound(stat.status()) || path.empty()) return {std::move(path), std::nullopt};
+      path = std::string(model::Parent(path));
+    }
+  }
+
   // Whether it is as it was before the barrier.
   [[nodiscard]] bool IsStable(const std::string& path) const {
-    const absl::StatusOr<std::optional<LocalEntry>>& before = before_.at(path);
     const std::optional<model::ListedEntry> there = There(path);
-    if (!before.ok() || (there.has_value() && there->changing)) return false;
-    const absl::StatusOr<os::EntryStat> now = root_.Stat(path);
-    if (!before->has_value()) return absl::IsNotFound(now.status());
-    // A change in the same tick of the clock wouldn't show.
-    return now.ok() && *now == (*before)->stat && !racy_.contains(path);
+    if (!before_.at(path).ok() || (there.has_value() && there->changing)) return false;
+    const Anchor& before = anchors_.at(path);
+    const Anchor now = AnchorOf(path);
+    return before.stat.has_value() && !before.racy && now.path == before.path && now.stat == before.stat;
   }
 
   void CompareNames(const std::string& path, const std::string& partner, Findings& findings) const {
@@ -215,7 +230,7 @@ class Confirmation {
   const Doubtful doubtful_;
   std::map<std::string, absl::StatusOr<std::optional<LocalEntry>>> before_;
   std::map<std::string, model::ListedEntry> there_;
-  std::set<std::string> racy_;  // changed a moment before they were looked at
+  std::map<std::string, Anchor> anchors_;
   std::set<std::string> stable_;
 };
 

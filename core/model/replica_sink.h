@@ -21,6 +21,8 @@ namespace understudy::model {
 // then.
 class ReplicaSink {
  public:
+  using DamageListener = std::function<void(const VolumeName&, const DamagedFile&)>;
+
   virtual ~ReplicaSink() = default;
 
   // Makes the caller the volume's only writer and says what DR has. Creates the replica when there is none.
@@ -58,7 +60,7 @@ class ReplicaSink {
 
   // `listener` is told, from any thread, of files that DR finds damaged, while their volume is open. An implementation
   // that finds nothing has nobody to tell. Before the first Open.
-  virtual void ListenToDamage(std::function<void(const VolumeName&, const DamagedFile&)> /*listener*/) {}
+  virtual void ListenToDamage(const DamageListener& /*listener*/) {}
 
   // Every entry of the replica but its root folder, in key order (core/model/path.h), to `visit`; an error of `visit`
   // ends it.
