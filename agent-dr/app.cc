@@ -19,6 +19,10 @@
 #include "agent-dr/service/metrics.h"
 #include "agent-dr/service/points_service.h"
 #include "agent-dr/service/replica_service.h"
+#include "agent-dr/service/verify_service.h"
+#include "agent-dr/verify/damage_keeper.h"
+#include "agent-dr/verify/probe.h"
+#include "agent-dr/verify/scrubber.h"
 #include "core/base/log.h"
 #include "core/daemon/version.h"
 #include "core/exports/configured.h"
@@ -65,8 +69,11 @@ std::vector<exports::ExportableVolume> ExportableReplicas(const CommitEngine& en
 }  // namespace
 
 struct DrAgent::Parts {
+  ScrubProbe scrub_probe;
   std::unique_ptr<exports::ExportSwitch> exports;
   std::unique_ptr<CommitEngine> engine;
+  std::unique_ptr<DamageKeeper> damage;
+  std::unique_ptr<Scrubber> scrubber;
   std::unique_ptr<exports::VolumeExports> volume_exports;
   std::unique_ptr<CatalogStore> catalog;
   std::unique_ptr<PointTrees> trees;
@@ -75,10 +82,13 @@ struct DrAgent::Parts {
   std::unique_ptr<telemetry::MetricsServer> metrics;
   std::jthread trash_keeper;
   std::unique_ptr<PointKeeper> point_keeper;
+  std::jthread damage_tender;
+  std::jthread scrub;
 
-  absl::Status Usable() const {
+  absl::Status Ready() const {
     RETURN_IF_ERROR(engine->Usable());
-    return exports->Usable();
+    RETURN_IF_ERROR(exports->Usable());
+    return damage->Alert();
   }
   void KeepTrash(std::stop_token stop) const {
     while (!stop.stop_requested()) {
@@ -109,6 +119,11 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->volume_exports = std::make_unique<exports::VolumeExports>(
       *parts->exports, [engine = parts->engine.get()] { return ExportableReplicas(*engine); });
   for (const std::string& problem : parts->engine->Problems()) spdlog::error("{}", problem);
+  parts->damage = std::make_unique<DamageKeeper>(*parts->engine, Clock::System(), parts->scrub_probe);
+  parts->damage->Load();
+  parts->scrubber = std::make_unique<Scrubber>(*parts->engine, *parts->damage,
+                                               ScrubSettings{config.scrub.interval, config.scrub.rate_limit},
+                                               Clock::System(), parts->scrub_probe);
   ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
   ASSIGN_OR_RETURN(parts->trees, PointTrees::Open(config.state_dir.string(), *parts->engine, Clock::System()));
 
@@ -117,6 +132,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->services.push_back(MakePointsService(*parts->engine, *parts->trees));
   parts->services.push_back(MakeCatalogService(*parts->catalog));
   parts->services.push_back(wire::MakeExportsService(*parts->volume_exports));
+  parts->services.push_back(MakeVerifyService(*parts->engine, *parts->damage));
   std::vector<grpc::Service*> services;
   for (const auto& service : parts->services) services.push_back(service.get());
   ASSIGN_OR_RETURN(parts->server, net::RpcServer::Start(config.listen, tls, net::Role::kDr, services));
@@ -124,13 +140,15 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->server->SetServing(kCatalogHealth, true);
 
   const auto registry = telemetry::MakeRegistry("understudy-dr", std::string(daemon::SoftwareVersion()));
-  ASSIGN_OR_RETURN(parts->metrics,
-                   telemetry::MetricsServer::Start(
-                       config.metrics_listen,
-                       std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog, *parts->exports),
-                       [raw = parts.get()] { return raw->Usable(); }));
+  ASSIGN_OR_RETURN(parts->metrics, telemetry::MetricsServer::Start(
+                                       config.metrics_listen,
+                                       std::make_shared<DrMetrics>(registry, *parts->engine, *parts->catalog,
+                                                                   *parts->exports, *parts->damage, parts->scrub_probe),
+                                       [raw = parts.get()] { return raw->Ready(); }));
   parts->trash_keeper = std::jthread([raw = parts.get()](std::stop_token stop) { raw->KeepTrash(stop); });
   parts->point_keeper = std::make_unique<PointKeeper>(*parts->engine, thinning_interval);
+  parts->damage_tender = std::jthread([raw = parts.get()](std::stop_token stop) { raw->damage->Run(std::move(stop)); });
+  parts->scrub = std::jthread([raw = parts.get()](std::stop_token stop) { raw->scrubber->Run(std::move(stop)); });
   return std::unique_ptr<DrAgent>(new DrAgent(std::move(parts)));
 }
 
@@ -147,13 +165,15 @@ absl::Status DrAgent::Liveness() {
 }
 
 std::string DrAgent::StatusLine() {
-  const absl::Status usable = parts_->Usable();
-  if (!usable.ok()) return std::string(MessageOf(usable));
+  const absl::Status ready = parts_->Ready();
+  if (!ready.ok()) return std::string(MessageOf(ready));
   return fmt::format("{} replicas", parts_->engine->List().size());
 }
 
 void DrAgent::Stop() {
   parts_->metrics.reset();
+  parts_->scrub = {};
+  parts_->damage_tender = {};
   parts_->trash_keeper = {};
   parts_->point_keeper.reset();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);

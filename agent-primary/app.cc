@@ -15,6 +15,7 @@
 #include "agent-primary/ship/data_plane.h"
 #include "agent-primary/ship/grpc_sink.h"
 #include "agent-primary/ship/volume_discarder.h"
+#include "agent-primary/verify/replica_lister.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/daemon/version.h"
@@ -91,6 +92,7 @@ std::vector<exports::ExportableVolume> ExportableVolumes(const DataPlane& plane)
 struct PrimaryAgent::Parts {
   std::unique_ptr<exports::ExportSwitch> exports;
   std::unique_ptr<VolumeDiscarder> discarder;
+  std::unique_ptr<ReplicaLister> lister;
   std::unique_ptr<DataPlane> plane;
   std::unique_ptr<ProtectedVolumes> protected_volumes;
   std::unique_ptr<exports::VolumeExports> volume_exports;
@@ -118,6 +120,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   RETURN_IF_ERROR(net::CheckTlsFiles(tls, net::Role::kPrimary));
 
   ASSIGN_OR_RETURN(parts->discarder, VolumeDiscarder::Create(peer));
+  ASSIGN_OR_RETURN(parts->lister, ReplicaLister::Create(peer));
   DataPlaneOptions options = PlaneOptions(config);
   ASSIGN_OR_RETURN(parts->exports, StartExports(config));
   options.discard = [raw = parts.get()](const model::DiscardedVolume& discarded) {
@@ -140,6 +143,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
                                        .protected_volumes = *parts->protected_volumes,
                                        .objects = parts->objects.get(),
                                        .events = parts->objects ? &parts->objects->events() : nullptr,
+                                       .lister = *parts->lister,
                                        .peer_address = config.peer.address});
   parts->volume_exports = std::make_unique<exports::VolumeExports>(
       *parts->exports, [plane = parts->plane.get()] { return ExportableVolumes(*plane); });

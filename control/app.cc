@@ -24,6 +24,7 @@ struct Options {
   StatusOptions status;
   VolumeSelection show;
   SyncOptions sync;
+  VerifyOptions verify;
   std::string sync_timeout;
   std::string trash_id;
   std::string trash_pair;
@@ -140,7 +141,7 @@ class CommandLine {
   }
 
   void AddVolumes() {
-    CLI::App* const volumes = Add(app_, "volumes", "list, show or sync volumes", "drctl volumes list");
+    CLI::App* const volumes = Add(app_, "volumes", "list, show, sync or verify volumes", "drctl volumes list");
     volumes->require_subcommand(1);
 
     CLI::App* const list = Add(*volumes, "list", "list the volumes of all pairs", "drctl volumes list -o yaml");
@@ -152,6 +153,32 @@ class CommandLine {
     DoesWithConfig(
         show, [this](const auto& config) { return RunVolumesShow(console_, options_.format, config, options_.show); });
     AddVolumesSync(*volumes);
+    AddVolumesVerify(*volumes);
+  }
+
+  void AddVolumesVerify(CLI::App& volumes) {
+    CLI::App* const verify =
+        Add(volumes, "verify", "whether DR's replica is what it should be; 6 when it isn't",
+            "drctl volumes verify web --depth digests\n  drctl volumes verify --all --depth kept -o json");
+    CLI::Option* const name = verify->add_option("NAME", options_.verify.selection.name, "the volume's name");
+    verify->add_flag("--all", options_.verify.all, "every volume")->excludes(name);
+    verify->add_option("--pair", options_.verify.selection.pair, "only in this pair");
+    const std::map<std::string, model::VerifyDepth> depths = {{"exists", model::VerifyDepth::kExists},
+                                                              {"metadata", model::VerifyDepth::kMetadata},
+                                                              {"digests", model::VerifyDepth::kDigests},
+                                                              {"kept", model::VerifyDepth::kKept}};
+    verify
+        ->add_option("--depth", options_.verify.depth,
+                     "exists: the replica is there and not empty; metadata (the default): compared with the primary at "
+                     "a barrier; digests: and contents; kept: contents against DR's own digests, without the primary")
+        ->transform(CLI::CheckedTransformer(depths).description(""));
+    DoesWithConfig(verify, [this](const auto& config) {
+      if (!options_.verify.all && options_.verify.selection.name.empty()) {
+        PrintError(console_, absl::InvalidArgumentError("name a volume, or use --all"));
+        return ExitCode::kUsage;
+      }
+      return RunVolumesVerify(console_, options_.format, config, options_.verify);
+    });
   }
 
   void AddVolumesSync(CLI::App& volumes) {

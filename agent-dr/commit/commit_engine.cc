@@ -373,6 +373,21 @@ absl::Status Session::SubmitDurable(model::Commit commit) {
 absl::Status Session::Publish() {
   return replica_->Publish();
 }
+void Session::ListenToDamage(std::function<void(const model::DamagedFile&)> listener) {
+  const bool begins = listener != nullptr;
+  replica_->Listen(token_, std::move(listener));
+  if (!begins) return;
+  // What can't be read now is told when it is found again.
+  std::vector<Damage> damages;
+  replica_
+      ->WithPublished([&](const Replica::Published& published) -> absl::Status {
+        ContentTable contents = published.contents;
+        ASSIGN_OR_RETURN(damages, contents.ListDamage());
+        return absl::OkStatus();
+      })
+      .IgnoreError();
+  for (const Damage& damage : damages) replica_->TellDamage(damage.file);
+}
 model::ReplicaState Session::State() const {
   model::ReplicaState state = replica_->State();
   state.leftovers = replica_->LeftoverPaths();

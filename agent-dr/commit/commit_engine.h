@@ -59,6 +59,9 @@ class Session {
 
   [[nodiscard]] model::ReplicaState State() const;
 
+  // As Replica::Listen, and tells of what is damaged already; nullptr ends it.
+  void ListenToDamage(std::function<void(const model::DamagedFile&)> listener);
+
  private:
   friend class CommitEngine;
   Session(std::shared_ptr<Replica> replica, SessionToken token) : replica_(std::move(replica)), token_(token) {}
@@ -94,6 +97,11 @@ class CommitEngine {
 
   // As Replica::Stat. FAILED_PRECONDITION: no such replica here.
   [[nodiscard]] absl::StatusOr<Replica::Entry> Stat(const model::VolumeName& volume, const std::string& path);
+
+  // The replica itself, for who works file by file. NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<Replica>> FindReplica(const model::VolumeName& volume) const {
+    return Find(volume);
+  }
 
   // As Replica::NewestPoint, Points and Rewind. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<Point> NewestPoint(const model::VolumeName& volume) const;

@@ -9,8 +9,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "core/base/log.h"
+#include "core/os/describe_entry.h"
 #include "core/os/file_io.h"
-#include "core/os/metadata.h"
 #include "core/os/tree_walk.h"
 
 namespace understudy::dr {
@@ -18,34 +18,15 @@ namespace {
 
 using model::FileKind;
 
-absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool with_digests) {
-  model::InventoryEntry entry;
+absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool with_digests,
+                                              const ContentVisitor& visit_content) {
+  ASSIGN_OR_RETURN(model::InventoryEntry entry, os::DescribeEntry(found.folder_fd, found.name, found.stat));
   entry.path = found.path;
-  entry.kind = found.stat.kind;
-  entry.metadata = os::MetadataOf(found.stat);
-  ASSIGN_OR_RETURN(entry.metadata.xattrs, os::ReadXattrs(found.folder_fd, found.name));
-  switch (found.stat.kind) {
-    case FileKind::kSymlink: {
-      ASSIGN_OR_RETURN(entry.symlink_target, os::ReadLinkAt(found.folder_fd, found.name));
-      break;
-    }
-    case FileKind::kCharacterDevice:
-    case FileKind::kBlockDevice:
-      entry.device = found.stat.device;
-      break;
-    case FileKind::kRegular: {
-      entry.size = found.stat.size;
-      if (!with_digests) break;
-      const os::Fd file(openat(found.folder_fd, found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-      if (!file.valid()) return ErrnoStatus(errno, "open");
-      ASSIGN_OR_RETURN(entry.digest, os::DigestOfFile(file.get(), entry.size));
-      break;
-    }
-    case FileKind::kDirectory:
-    case FileKind::kFifo:
-    case FileKind::kSocket:
-      break;
-  }
+  if (!with_digests || entry.kind != FileKind::kRegular) return entry;
+  const os::Fd file(openat(found.folder_fd, found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file.valid()) return ErrnoStatus(errno, "open");
+  ASSIGN_OR_RETURN(entry.digest, os::DigestOfFile(file.get(), entry.size));
+  if (visit_content != nullptr) RETURN_IF_ERROR(visit_content(found.stat, *entry.digest));
   return entry;
 }
 
@@ -81,7 +62,8 @@ class LinkNames {
 }  // namespace
 
 absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
-                           const std::function<absl::Status(model::InventoryEntry)>& visit) {
+                           const std::function<absl::Status(model::InventoryEntry)>& visit,
+                           const ContentVisitor& visit_content) {
   ASSIGN_OR_RETURN(os::TreeWalk names, os::TreeWalk::Begin(root, "", excluded_name));
   LinkNames links;
   RETURN_IF_ERROR(links.Count(std::move(names)));
@@ -89,7 +71,7 @@ absl::Status ListInventory(const os::Root& root, const std::string& excluded_nam
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> found, walk.Next());
     if (!found.has_value()) return absl::OkStatus();
-    absl::StatusOr<model::InventoryEntry> entry = EntryOf(*found, with_digests);
+    absl::StatusOr<model::InventoryEntry> entry = EntryOf(*found, with_digests, visit_content);
     if (!entry.ok()) return Annotate(entry.status(), fmt::format("inventory of '{}'", Printable(found->path)));
     entry->link_id = links.LinkIdOf(found->stat);
     RETURN_IF_ERROR(visit(*std::move(entry)));

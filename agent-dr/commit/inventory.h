@@ -7,6 +7,7 @@
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/os/root.h"
+#include "core/os/stat.h"
 
 namespace understudy::dr {
 
@@ -14,10 +15,14 @@ namespace understudy::dr {
 // within the tree.
 inline constexpr size_t kMaxTrackedLinks = 1'000'000;
 
+// Called with each content that was read.
+using ContentVisitor = std::function<absl::Status(const os::EntryStat&, const model::Digest&)>;
+
 // Every entry but the root, in key order, to `visit`; an error of `visit` ends it. Entries of the root named
 // `excluded_name` are left out. With digests, every regular file is read. The tree is walked twice: first for the files
 // that have several names within it, whose inode numbers are their `link_id`.
 [[nodiscard]] absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
-                                         const std::function<absl::Status(model::InventoryEntry)>& visit);
+                                         const std::function<absl::Status(model::InventoryEntry)>& visit,
+                                         const ContentVisitor& visit_content = nullptr);
 
 }  // namespace understudy::dr

@@ -69,6 +69,8 @@ class Preparer {
   absl::Status operator()(model::Link&) { return absl::OkStatus(); }
   absl::Status operator()(model::Patch& op) {
     RETURN_IF_ERROR(IsKeptSlot(op.slot) ? PatchBack(op) : PatchStaged(op));
+    const bool known = op.digest != model::Digest{};
+    prepared_.contents.push_back({plan_.patched.at(index_), op.size, known ? std::optional(op.digest) : std::nullopt});
     return undo_ == nullptr ? absl::OkStatus() : KeepContent(op);
   }
 
@@ -136,6 +138,7 @@ class Preparer {
     ASSIGN_OR_RETURN(const os::Fd file, work_.staging().OpenPath(Name(), O_WRONLY | O_CREAT | O_EXCL, 0600));
     RETURN_IF_ERROR(os::WriteAt(file.get(), 0, content));
     content = std::string();
+    RETURN_IF_ERROR(NoteContent(file.get(), op));
     return os::ApplyMetadata(file.get(), FileKind::kRegular, op.metadata);
   }
 
@@ -162,7 +165,14 @@ class Preparer {
       ASSIGN_OR_RETURN(const model::Digest digest, os::DigestOfFile(file.get(), op.size));
       if (digest != op.digest) return ContentMismatch(op.path, "doesn't match its digest");
     }
+    RETURN_IF_ERROR(NoteContent(file.get(), op));
     return os::ApplyMetadata(file.get(), FileKind::kRegular, op.metadata);
+  }
+
+  absl::Status NoteContent(int fd, const model::Put& op) {
+    ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd, ""));
+    prepared_.contents.push_back({IdentityOf(stat), op.size, op.digest});
+    return absl::OkStatus();
   }
 
   // The base with what differs, as a file of its own.

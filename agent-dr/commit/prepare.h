@@ -26,6 +26,7 @@ namespace understudy::dr {
 struct PreparedCommit {
   std::map<size_t, PatchedFile> patches;                     // what the record has to know of each Patch
   std::map<size_t, std::vector<ContentRange>> kept_content;  // of files that are patched: what is kept of the old one
+  std::vector<BroughtContent> contents;                      // that its files will have
 };
 
 // Inline contents become files and are moved out of `commit`; staged contents get the name of their operation and are

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "agent-dr/commit/admission.h"
+#include "agent-dr/commit/content_learner.h"
 #include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
@@ -276,7 +277,8 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
                                        State().complete || commit.completes_capture};
   ready.point.held_bytes = 0;
   if (keep) {
-    ASSIGN_OR_RETURN(const auto old, ReadOldEntries(folders_->root, plan));
+    ASSIGN_OR_RETURN(auto old, ReadOldEntries(folders_->root, plan));
+    RETURN_IF_ERROR(FindOldDigests(plan, old));
     UndoRecord& left = ready.undo.left.emplace();
     left.about = {commit.sequence, ready.point.sequence, NewestPoint(), now, /*measured=*/!ready.record.keeps};
     left.operations = ReverseOf(commit, plan, old);
@@ -289,6 +291,8 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
   ASSIGN_OR_RETURN(PreparedCommit prepared,
                    PrepareCommit(folders_->root, folders_->work, folders_->staging, plan, run, keep, faults_, commit));
   if (keep) ready.undo.left->kept_content = std::move(prepared.kept_content);
+  ready.contents.brought = std::move(prepared.contents);
+  ASSIGN_OR_RETURN(ready.contents.holds_entries, HoldsEntriesAfter(commit));
   RETURN_IF_ERROR(faults_.Reach(Step::kSync, 0));
   // Also makes durable what the commit before published, which is settled with this one's record.
   RETURN_IF_ERROR(os::SyncFilesystem(folders_->work.staging().fd()));
@@ -310,7 +314,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
   next.commit_id = ready.record.commit.id;
   next.complete = ready.point.complete;
   must_recover_ = true;
-  RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo));
+  RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo, ready.contents));
   must_recover_ = false;
   // The commit before is settled, so its patches won't be needed again; what stays now goes with the next start.
   for (const std::string& name : applied_patches_) folders_->work.DiscardStaged(name).IgnoreError();
@@ -402,7 +406,11 @@ absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Sta
     return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
   }
   RETURN_IF_ERROR(PublishLocked());
-  return ListInventory(folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit);
+  ContentLearner learner(store_->contents(), State());
+  RETURN_IF_ERROR(
+      ListInventory(folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit,
+                    [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); }));
+  return learner.Flush();
 }
 
 }  // namespace understudy::dr

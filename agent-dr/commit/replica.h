@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -21,6 +22,7 @@
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/replica_folders.h"
 #include "agent-dr/commit/replica_view.h"
+#include "agent-dr/commit/reverse.h"
 #include "agent-dr/commit/volume_store.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
@@ -123,6 +125,25 @@ class Replica {
   // What stands at `path`, in a published state. NOT_FOUND: nothing.
   [[nodiscard]] absl::StatusOr<Entry> Stat(const std::string& path);
 
+  // What a call of WithPublished works on.
+  struct Published {
+    const model::ReplicaState& state;
+    const os::Root& root;
+    const WorkArea& work;
+    std::string excluded_name;  // in the root folder: not the volume's; empty: none
+    ContentTable contents;
+  };
+  // Runs `call` over a published state; commits wait meanwhile. UNAVAILABLE: the folder can't be reached.
+  [[nodiscard]] absl::Status WithPublished(const std::function<absl::Status(const Published&)>& call);
+  // Whether what stands in the replica's place now is the replica's folder. FAILED_PRECONDITION, NOT_FOUND: it isn't.
+  [[nodiscard]] absl::Status CheckPlace();
+
+  // `listener` is told of damaged files while the session `token` is the newest one; nullptr ends that, and waits for a
+  // call under way.
+  void Listen(SessionToken token, std::function<void(const model::DamagedFile&)> listener);
+  // Whether there was somebody to tell.
+  bool TellDamage(const model::DamagedFile& file);
+
   // As ReplicaSink::Inventory, over a published state; commits wait meanwhile.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
@@ -136,6 +157,7 @@ class Replica {
     CommitRecord record;
     Point point;  // the state that it leads to
     UndoChanges undo;
+    ContentChanges contents;
   };
 
   absl::Status CreateState(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -157,6 +179,13 @@ class Replica {
   // Runs one staging call of the session, which needs so many bytes; an error ends the session.
   absl::Status Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call)
       ABSL_LOCKS_EXCLUDED(work_mutex_);
+
+  // replica_contents.cc:
+  absl::Status FindOldDigests(const CommitPlan& plan, std::map<std::string, OldEntry>& old)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Whether the folder has an entry after the commit; nullopt: as before.
+  absl::StatusOr<std::optional<bool>> HoldsEntriesAfter(const model::Commit& commit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
   absl::Status RunUndo(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -230,6 +259,10 @@ class Replica {
   bool retired_ ABSL_GUARDED_BY(work_mutex_) = false;
   SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
   SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
+
+  absl::Mutex listener_mutex_;  // held while the listener is called
+  SessionToken listening_ ABSL_GUARDED_BY(listener_mutex_) = 0;
+  std::function<void(const model::DamagedFile&)> listener_ ABSL_GUARDED_BY(listener_mutex_);
 };
 
 }  // namespace understudy::dr

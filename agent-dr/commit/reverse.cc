@@ -42,7 +42,7 @@ class Reverser {
   void operator()(const model::Patch&) {
     const std::string& path = plan_.patched_paths.at(index_);
     const OldEntry& entry = old_.at(path);
-    patches_[model::Key(path)] = model::Patch{path, entry.metadata, entry.size, {}, KeptSlot(index_)};
+    patches_[model::Key(path)] = model::Patch{path, entry.metadata, entry.size, entry.digest, KeptSlot(index_)};
   }
   void operator()(const model::SetMetadata&) {}  // plan_.touched
 
@@ -108,7 +108,10 @@ absl::StatusOr<std::map<std::string, OldEntry>> ReadOldEntries(const os::Root& r
   const auto read = [&](const std::string& path) -> absl::Status {
     ASSIGN_OR_RETURN(const os::Fd entry, replica.OpenPath(path, O_PATH));
     ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(entry.get(), ""));
-    OldEntry found{stat.kind, stat.size, os::MetadataOf(stat)};
+    OldEntry found;
+    found.kind = stat.kind;
+    found.size = stat.size;
+    found.metadata = os::MetadataOf(stat);
     found.several_names = stat.kind != FileKind::kDirectory && stat.link_count > 1;
     ASSIGN_OR_RETURN(found.metadata.xattrs, os::ReadXattrs(entry.get(), "", os::Labels::kTake));
     old[path] = std::move(found);

@@ -22,7 +22,8 @@ namespace understudy::dr {
 // An entry as it was before the commit.
 struct OldEntry {
   model::FileKind kind = model::FileKind::kRegular;
-  uint64_t size = 0;  // in bytes, of a regular file
+  uint64_t size = 0;       // in bytes, of a regular file
+  model::Digest digest{};  // that a file that is patched should have had; zeros: not known
   model::Metadata metadata;
   bool several_names = false;  // no folder, and has more than this one
 };

@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 5> kSchema = {
+constexpr std::array<std::string_view, 6> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -58,6 +58,7 @@ constexpr std::array<std::string_view, 5> kSchema = {
     "  PRIMARY KEY(sequence, entry)) WITHOUT ROWID;"
     "CREATE TABLE point_label("
     "  point INTEGER PRIMARY KEY, label TEXT NOT NULL, pinned INTEGER NOT NULL);",
+    kContentSchema,
 };
 
 std::string BytesOf(const model::Digest& digest) {
@@ -223,7 +224,7 @@ absl::Status VolumeStore::WriteSequences(const model::ReplicaState& state) {
 }
 
 absl::Status VolumeStore::Commit(const CommitRecord& record, const model::ReplicaState& state, const Point& point,
-                                 UndoChanges& undo) {
+                                 UndoChanges& undo, const ContentChanges& contents) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(DeleteRecord());
   ASSIGN_OR_RETURN(store::Statement insert, database_.Prepare("INSERT INTO record VALUES(?, ?, ?, ?, ?, ?, ?)"));
@@ -246,6 +247,7 @@ absl::Status VolumeStore::Commit(const CommitRecord& record, const model::Replic
     RETURN_IF_ERROR(patch.Run());
   }
   RETURN_IF_ERROR(ChangeUndo(record, undo));
+  RETURN_IF_ERROR(this->contents().Apply(contents, record.commit.sequence));
   RETURN_IF_ERROR(WriteSequences(state));
   RETURN_IF_ERROR(WritePoint(point));
   return transaction.Commit();

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "agent-dr/commit/content_ranges.h"
+#include "agent-dr/commit/content_table.h"
 #include "agent-dr/commit/identity.h"
 #include "agent-dr/commit/points.h"
 #include "core/base/status.h"
@@ -94,11 +95,11 @@ class VolumeStore {
   [[nodiscard]] absl::StatusOr<std::optional<CommitRecord>> LoadRecord();
 
   // The commit point: in one transaction the earlier record is settled, `record` becomes the unsettled one, `state` and
-  // `point` the replica's, and the undo records change; the one that `record` runs goes. An error leaves open whether
-  // it happened: read it again from a store opened anew. Sets the held bytes of what the commit left to those of its
-  // row.
+  // `point` the replica's, what is known of its contents and the undo records change; the one that `record` runs goes.
+  // An error leaves open whether it happened: read it again from a store opened anew. Sets the held bytes of what the
+  // commit left to those of its row.
   [[nodiscard]] absl::Status Commit(const CommitRecord& record, const model::ReplicaState& state, const Point& point,
-                                    UndoChanges& undo);
+                                    UndoChanges& undo, const ContentChanges& contents = {});
   // Takes the record away: its effects are published and durable.
   [[nodiscard]] absl::Status Settle(const model::ReplicaState& state);
   [[nodiscard]] absl::Status SetEpoch(model::Epoch epoch);
@@ -131,6 +132,9 @@ class VolumeStore {
   // Whether the replica was taken back and is held there: no primary's session may begin.
   [[nodiscard]] absl::StatusOr<bool> IsHeld();
   [[nodiscard]] absl::Status SetHeld(bool held);
+
+  // What is known of the replica's contents; for as long as the store lives.
+  [[nodiscard]] ContentTable contents() { return ContentTable(database_); }
 
  private:
   explicit VolumeStore(store::Database database) : database_(std::move(database)) {}

@@ -6,6 +6,7 @@
 #include "core/wire/messages.h"
 #include "core/wire/replication_codec.h"
 #include "core/wire/status_path.h"
+#include "core/wire/verify_codec.h"
 
 namespace understudy::dr {
 
@@ -42,8 +43,13 @@ void VolumeReceiver::Receive(const v1::ReplicateRequest& request) {
   if (!taken.ok()) Refuse(session_->State().volume, taken);
 }
 
-void VolumeReceiver::Open(const v1::OpenVolume& message) {
+void VolumeReceiver::EndSession() {
+  if (session_.has_value()) session_->ListenToDamage(nullptr);
   session_.reset();
+}
+
+void VolumeReceiver::Open(const v1::OpenVolume& message) {
+  EndSession();
   peer_session_ = message.session();
   const absl::StatusOr<model::VolumeSpec> spec = wire::Parse(message);
   if (!spec.ok()) return Refuse(message.volume(), spec.status());
@@ -54,6 +60,11 @@ void VolumeReceiver::Open(const v1::OpenVolume& message) {
   *response.mutable_opened() = wire::ToOpened(session_->State());
   response.mutable_opened()->set_session(peer_session_);
   answer_(response);
+  session_->ListenToDamage([this, volume = spec->name](const model::DamagedFile& file) {
+    v1::ReplicateResponse told;
+    *told.mutable_damaged() = wire::ToProto(wire::Damaged{volume, file});
+    answer_(told);
+  });
 }
 
 absl::Status VolumeReceiver::Take(const v1::ReplicateRequest& request) {
@@ -107,7 +118,7 @@ absl::Status VolumeReceiver::TakeCommit(const v1::Commit& message) {
 }
 
 void VolumeReceiver::Refuse(const model::VolumeName& volume, const absl::Status& why) {
-  session_.reset();
+  EndSession();
   spdlog::warn("refused volume={}: {}", Printable(volume), MessageOf(why));
   v1::ReplicateResponse response;
   *response.mutable_refused() = wire::ToProto(wire::Refusal{volume, why, wire::PathOf(why)});

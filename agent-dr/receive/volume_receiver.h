@@ -19,6 +19,9 @@ class VolumeReceiver {
   // `answer` sends to the primary; it may block, and drops what is said after the stream's end. `engine` outlives it.
   VolumeReceiver(CommitEngine& engine, std::function<void(const v1::ReplicateResponse&)> answer)
       : engine_(engine), answer_(std::move(answer)) {}
+  ~VolumeReceiver() { EndSession(); }
+  VolumeReceiver(const VolumeReceiver&) = delete;
+  VolumeReceiver& operator=(const VolumeReceiver&) = delete;
 
   void Receive(const v1::ReplicateRequest& request);
 
@@ -29,6 +32,7 @@ class VolumeReceiver {
   absl::Status TakeStaged(const v1::StageData& message);
   absl::Status TakeResume(const v1::StageResume& message);
   absl::Status TakeCommit(const v1::Commit& message);
+  void EndSession();
   void Refuse(const model::VolumeName& volume, const absl::Status& why);
 
   CommitEngine& engine_;

@@ -1,5 +1,6 @@
 #include "agent-dr/service/metrics.h"
 
+#include <map>
 #include <string>
 #include <utility>
 
@@ -58,6 +59,25 @@ constexpr EngineMetric kEngineMetrics[] = {
      [](const Probe& probe) { return static_cast<double>(probe.publish_nanoseconds) / kNanosecondsPerSecond; }},
 };
 
+struct ScrubMetric {
+  const char* name;
+  const char* help;
+  double (*value)(const ScrubProbe&);
+};
+
+constexpr ScrubMetric kScrubMetrics[] = {
+    {"understudy_dr_scrub_files_total", "Files of replicas that the scrub read.",
+     [](const ScrubProbe& probe) { return static_cast<double>(probe.files); }},
+    {"understudy_dr_scrub_bytes_total", "Bytes of replicas that the scrub read.",
+     [](const ScrubProbe& probe) { return static_cast<double>(probe.bytes); }},
+    {"understudy_dr_scrub_passes_total", "Times that the scrub came through a whole replica.",
+     [](const ScrubProbe& probe) { return static_cast<double>(probe.passes); }},
+    {"understudy_dr_scrub_damaged_total", "Files of replicas that were found to be damaged.",
+     [](const ScrubProbe& probe) { return static_cast<double>(probe.damaged); }},
+    {"understudy_dr_scrub_healed_total", "Damaged files that were found to be right again.",
+     [](const ScrubProbe& probe) { return static_cast<double>(probe.healed); }},
+};
+
 ClientMetric Gauge(double value) {
   ClientMetric metric;
   metric.gauge.value = value;
@@ -103,6 +123,20 @@ std::vector<MetricFamily> DrMetrics::Collect() const {
   for (const EngineMetric& wanted : kEngineMetrics) {
     families.push_back({wanted.name, wanted.help, MetricType::Counter, {Counter(wanted.value(engine_.probe()))}});
   }
+  for (const ScrubMetric& wanted : kScrubMetrics) {
+    families.push_back({wanted.name, wanted.help, MetricType::Counter, {Counter(wanted.value(scrub_))}});
+  }
+  std::map<std::string, size_t> damaged;
+  for (const model::ReplicaState& state : replicas) damaged[state.volume] = 0;
+  for (const VolumeDamage& of_volume : damage_.List()) damaged[of_volume.volume] = of_volume.files.size();
+  MetricFamily damaged_files{
+      "understudy_dr_scrub_damaged_files", "Files of the replica that are damaged now.", MetricType::Gauge, {}};
+  for (const auto& [volume, files] : damaged) {
+    ClientMetric metric = Gauge(static_cast<double>(files));
+    metric.label.push_back({"volume", volume});
+    damaged_files.metric.push_back(std::move(metric));
+  }
+  families.push_back(std::move(damaged_files));
   families.push_back({"understudy_dr_catalog_revision",
                       "Rises with every change of the catalog.",
                       MetricType::Gauge,

@@ -9,16 +9,24 @@
 
 #include "agent-dr/catalog/catalog_store.h"
 #include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/verify/damage_keeper.h"
+#include "agent-dr/verify/probe.h"
 #include "core/exports/export_switch.h"
 
 namespace understudy::dr {
 
-// The engine's, the catalog's and the exports' metrics after those of `registry`. All three outlive it. Thread-safe.
+// The engine's, the catalog's, the exports' and the scrub's metrics after those of `registry`. All outlive it.
+// Thread-safe.
 class DrMetrics : public prometheus::Collectable {
  public:
   DrMetrics(std::shared_ptr<prometheus::Registry> registry, const CommitEngine& engine, const CatalogStore& catalog,
-            const exports::ExportSwitch& exports)
-      : registry_(std::move(registry)), engine_(engine), catalog_(catalog), exports_(exports) {}
+            const exports::ExportSwitch& exports, const DamageKeeper& damage, const ScrubProbe& scrub)
+      : registry_(std::move(registry)),
+        engine_(engine),
+        catalog_(catalog),
+        exports_(exports),
+        damage_(damage),
+        scrub_(scrub) {}
 
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -30,6 +38,8 @@ class DrMetrics : public prometheus::Collectable {
   const CommitEngine& engine_;
   const CatalogStore& catalog_;
   const exports::ExportSwitch& exports_;
+  const DamageKeeper& damage_;
+  const ScrubProbe& scrub_;
 };
 
 }  // namespace understudy::dr

@@ -144,8 +144,9 @@ class LargeCapture {
       file_.bytes_resumed += length;
       return absl::OkStatus();
     }
-    if (known.has_value()) return SendDelta(offset, bytes, digest, *known);
-    return SendRaw(offset, bytes, /*onto_zeros=*/!held.has_value());
+    // What DR has of a doubtful segment (VolumeIndex::Doubt) has no signature.
+    if (known.has_value() && !known->signature.empty()) return SendDelta(offset, bytes, digest, *known);
+    return SendRaw(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value());
   }
 
   absl::Status SendDelta(uint64_t offset, std::string_view bytes, const model::Digest& digest,

@@ -1,9 +1,14 @@
 #include "agent-primary/index/volume_index.h"
 
+#include <map>
+#include <set>
+#include <utility>
+
 #include "absl/cleanup/cleanup.h"
 #include "agent-primary/index/guard_table.h"
 #include "agent-primary/index/index_schema.h"
 #include "agent-primary/index/staged_changes.h"
+#include "core/delta/content_digest.h"
 #include "core/model/path.h"
 
 namespace understudy::primary {
@@ -176,6 +181,76 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     absl::Status operator()(const TruncateSegments& op) const { return segments.Truncate(op.inode, op.from_number); }
   };
   return std::visit(Visitor{*this, *rows_, *segments_}, change);
+}
+
+absl::StatusOr<model::Digest> VolumeIndex::DoubtSegments(const IndexRow& row, const model::DamagedFile& damaged) {
+  ASSIGN_OR_RETURN(const std::vector<model::SegmentDigest> known, segments_->ListDigests(row.inode));
+  std::map<uint64_t, model::Digest> here;
+  for (const model::SegmentDigest& segment : known) here[segment.number] = segment.digest;
+  const auto digest_of = [&] {
+    delta::ContentDigest digest;
+    for (const auto& [number, segment] : here) digest.AddSegmentDigest(number, segment);
+    return digest.Finish(row.size);
+  };
+  const bool told = damaged.segments.has_value() && damaged.size == row.size && !here.empty();
+  std::set<uint64_t> doubtful;
+  if (told && digest_of() == row.content) {
+    std::map<uint64_t, model::Digest> there;
+    for (const model::SegmentDigest& segment : *damaged.segments) there[segment.number] = segment.digest;
+    for (const auto& [number, digest] : here) {
+      const auto found = there.find(number);
+      if (found == there.end() || found->second != digest) doubtful.insert(number);
+    }
+    for (const auto& [number, digest] : there) {
+      if (!here.contains(number)) doubtful.insert(number);
+    }
+  }
+  // Also when DR has what this says, and its own record is wrong: sent as a whole, it gets a new one.
+  if (doubtful.empty()) {
+    RETURN_IF_ERROR(segments_->Drop(row.inode));
+    return model::Digest{};
+  }
+  for (const uint64_t number : doubtful) {
+    here[number] = {};
+    RETURN_IF_ERROR(segments_->Put(row.inode, {number, {}, {}}));
+  }
+  return digest_of();
+}
+
+absl::StatusOr<std::vector<std::string>> VolumeIndex::Doubt(const model::DamagedFile& damaged) {
+  ASSIGN_OR_RETURN(const std::optional<IndexRow> row, Find(damaged.path));
+  std::vector<std::string> paths;
+  if (!row.has_value() || row->kind != model::FileKind::kRegular) return paths;
+  std::map<std::string, IndexRow> names = {{damaged.path, *row}};
+  std::vector<IndexEntry> others;
+  if (row->inode != 0) {
+    ASSIGN_OR_RETURN(others, rows_->ListByInode(row->inode));
+  }
+  if (row->file != 0) {
+    ASSIGN_OR_RETURN(std::vector<IndexEntry> of_file, rows_->ListByFile(row->file));
+    others.insert(others.end(), of_file.begin(), of_file.end());
+  }
+  bool alike = row->inode != 0;
+  for (IndexEntry& other : others) {
+    if (other.row.kind != model::FileKind::kRegular) continue;
+    alike = alike && other.row.content == row->content && other.row.inode == row->inode;
+    names.emplace(std::move(other.path), other.row);
+  }
+  ASSIGN_OR_RETURN(Change transaction, Change::Begin(*this));
+  model::Digest content{};
+  if (alike) {
+    ASSIGN_OR_RETURN(content, DoubtSegments(*row, damaged));
+  } else if (row->inode != 0) {
+    RETURN_IF_ERROR(segments_->Drop(row->inode));
+  }
+  for (auto& [path, of_name] : names) {
+    of_name.content = content;
+    of_name.ctime_nanoseconds = kUnsettledCtime;
+    RETURN_IF_ERROR(rows_->Replace(model::Key(path), of_name));
+    paths.push_back(path);
+  }
+  RETURN_IF_ERROR(transaction.Commit());
+  return paths;
 }
 
 absl::Status VolumeIndex::Refresh(std::span<const IndexChange> changes) {

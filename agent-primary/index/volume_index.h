@@ -16,6 +16,7 @@
 #include "agent-primary/index/guard_record.h"
 #include "agent-primary/index/index_row.h"
 #include "agent-primary/index/segment_table.h"
+#include "core/model/verify.h"
 #include "core/store/database.h"
 
 namespace understudy::primary {
@@ -88,6 +89,11 @@ class VolumeIndex {
     return segments_->ListDigests(inode);
   }
 
+  // The replica's file isn't what the rows of its names say: its content counts as unknown, so that it is captured
+  // anew. Where `damaged` says which segments DR found, and they were a large file's, only those that differ do;
+  // nothing is concluded from those that don't. Paths of all its names; none: there is no such file.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> Doubt(const model::DamagedFile& damaged);
+
   // Facts about the source alone (a new ctime, say), which no commit carries.
   [[nodiscard]] absl::Status Refresh(std::span<const IndexChange> changes);
 
@@ -120,6 +126,8 @@ class VolumeIndex {
   // there is a row with this key.
   absl::StatusOr<bool> DropSegmentsOfKey(std::string_view key, uint64_t unless_inode);
   absl::Status RemoveKey(std::string_view key);
+  // The content digest that the file's rows are to have. Its segment records are changed.
+  absl::StatusOr<model::Digest> DoubtSegments(const IndexRow& row, const model::DamagedFile& damaged);
 
   store::Database database_;
   std::optional<EntryTable> rows_;        // since Open

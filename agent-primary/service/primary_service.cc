@@ -5,17 +5,24 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <utility>
 
+#include "agent-primary/verify/volume_verifier.h"
+#include "core/base/clock.h"
 #include "core/model/path.h"
 #include "core/net/grpc_status.h"
 #include "core/wire/limits.h"
+#include "core/wire/verify_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 
 namespace understudy::primary {
 namespace {
 
 constexpr size_t kEventsAtATime = 256;
+constexpr absl::Duration kUpdateInterval = absl::Seconds(1);  // of a verification
+// What keeps a volume from a barrier for so long ends its verification.
+constexpr absl::Duration kStuckPatience = absl::Seconds(10);
 // How soon a follower that hung up is noticed.
 constexpr absl::Duration kHangUpInterval = absl::Seconds(1);
 
@@ -94,6 +101,26 @@ v1::ListEventsResponse ToProto(const LoggedEvent& logged) {
   return response;
 }
 
+// Whether it is of no use to wait for a barrier any longer.
+class StuckWatch {
+ public:
+  absl::Status OnReport(const ReplicatorStatus& status) {
+    const bool away = status.state == ReplicationState::kConnecting;
+    const absl::Duration now = Clock::System().Monotonic();
+    if ((!away && status.state != ReplicationState::kError) || status.error.empty()) {
+      since_.reset();
+    } else if (!since_.has_value()) {
+      since_ = now;
+    } else if (now > *since_ + kStuckPatience) {
+      return away ? absl::UnavailableError(status.error) : absl::AbortedError(status.error);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  std::optional<absl::Duration> since_;
+};
+
 class PrimaryService : public v1::Primary::Service {
  public:
   explicit PrimaryService(PrimaryServiceParts parts)
@@ -101,6 +128,7 @@ class PrimaryService : public v1::Primary::Service {
         protected_(parts.protected_volumes),
         objects_(parts.objects),
         events_(parts.events),
+        lister_(parts.lister),
         peer_address_(std::move(parts.peer_address)) {}
 
   grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest* request,
@@ -137,6 +165,17 @@ class PrimaryService : public v1::Primary::Service {
     }
     writer->Write(done);
     return grpc::Status::OK;
+  }
+
+  grpc::Status VerifyVolume(grpc::ServerContext* context, const v1::VerifyVolumeRequest* request,
+                            grpc::ServerWriter<v1::VerifyUpdate>* writer) override {
+    const absl::StatusOr<wire::VerifyRequest> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    absl::Status verified = absl::ResourceExhaustedError(
+        fmt::format("{} verifications are under way already: wait for one of them", kMaxVerifications));
+    if (++verifications_ <= kMaxVerifications) verified = Verify(*context, *parsed, *writer);
+    --verifications_;
+    return net::ToGrpcStatus(verified);
   }
 
   grpc::Status ApproveGuard(grpc::ServerContext*, const v1::ApproveGuardRequest* request,
@@ -216,6 +255,54 @@ class PrimaryService : public v1::Primary::Service {
     return absl::InvalidArgumentError("a volume's source is the name of an NFS server and an absolute path on it");
   }
 
+  absl::Status Verify(const grpc::ServerContext& context, const wire::VerifyRequest& request,
+                      grpc::ServerWriter<v1::VerifyUpdate>& writer) const {
+    std::string path;
+    for (const VolumeReport& report : plane_.Report()) {
+      if (report.name == request.volume) path = report.path;
+    }
+    if (path.empty()) return UnknownVolume(request.volume);
+    wire::VerifyUpdate update;
+    size_t listed = 0;
+    absl::Duration next = -absl::InfiniteDuration();
+    const auto send = [&](bool done) -> absl::Status {
+      update.done = done;
+      const bool sent = writer.Write(wire::ToProto(update));
+      update.differences.clear();
+      return sent ? absl::OkStatus() : absl::CancelledError("the caller hung up");
+    };
+    const auto on_progress = [&](const model::VerifyCounts& counts) -> absl::Status {
+      if (context.IsCancelled()) return absl::CancelledError("the caller hung up");
+      update.counts = counts;
+      const absl::Duration now = Clock::System().Monotonic();
+      if (now < next) return absl::OkStatus();
+      next = now + kUpdateInterval;
+      return send(/*done=*/false);
+    };
+    const auto barrier = [&]() -> absl::Status {
+      StuckWatch watch;
+      absl::Status ended;
+      const absl::Status synced = plane_.Sync(request.volume, /*published=*/true, [&](const VolumeReport& report) {
+        ended = watch.OnReport(report.status);
+        if (ended.ok()) ended = on_progress(update.counts);
+        return ended.ok();
+      });
+      return ended.ok() ? synced : ended;
+    };
+    const VerifyTask task{.volume = request.volume,
+                          .path = path,
+                          .with_digests = request.depth == model::VerifyDepth::kDigests,
+                          .barrier = barrier};
+    ASSIGN_OR_RETURN(update.counts, primary::VerifyVolume(lister_, task,
+                                                          {.on_progress = on_progress,
+                                                           .on_difference = [&](model::Difference difference) {
+                                                             if (listed == model::kMaxListedDifferences) return;
+                                                             ++listed;
+                                                             update.differences.push_back(std::move(difference));
+                                                           }}));
+    return send(/*done=*/true);
+  }
+
   static absl::Status CheckApproval(const v1::ApproveGuardRequest& request) {
     RETURN_IF_ERROR(model::ValidateVolumeName(request.volume()));
     if (request.kind() == kDeletionGuard || request.kind() == kRootGuard) return absl::OkStatus();
@@ -231,8 +318,10 @@ class PrimaryService : public v1::Primary::Service {
   ProtectedVolumes& protected_;
   ObjectControl* const objects_;
   EventLog* const events_;
+  const ReplicaLister& lister_;
   const std::string peer_address_;
   std::atomic<int> followers_{0};
+  std::atomic<int> verifications_{0};
 };
 
 }  // namespace

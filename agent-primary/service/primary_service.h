@@ -8,6 +8,7 @@
 #include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
+#include "agent-primary/verify/replica_lister.h"
 
 namespace grpc {
 class Service;
@@ -17,6 +18,7 @@ namespace understudy::primary {
 
 inline constexpr int kMaxEventFollowers = 16;  // calls of ListEvents that stay
 inline constexpr uint32_t kMaxListedEvents = 10'000;
+inline constexpr int kMaxVerifications = 16;  // calls of VerifyVolume at a time
 
 // What the service works on; all of it must outlive the service.
 struct PrimaryServiceParts {
@@ -24,6 +26,7 @@ struct PrimaryServiceParts {
   ProtectedVolumes& protected_volumes;  // registers plane's volumes
   ObjectControl* objects = nullptr;     // nullptr: this agent takes in no storage objects
   EventLog* events = nullptr;           // likewise
+  const ReplicaLister& lister;          // of the peer's replicas
   std::string peer_address;             // for messages
 };
 

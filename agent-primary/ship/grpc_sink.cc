@@ -13,6 +13,7 @@
 #include "core/wire/limits.h"
 #include "core/wire/messages.h"
 #include "core/wire/replication_codec.h"
+#include "core/wire/verify_codec.h"
 #include "understudy/v1/replication.grpc.pb.h"
 
 namespace understudy::primary {
@@ -80,6 +81,20 @@ void GrpcReplicaSink::ReadAnswers() {
       }
       // Not under the mutex: the listener locks its volume, and volumes ask this sink while they hold their lock.
       listener_.on_published(response.published().volume(), response.published().sequence());
+      continue;
+    }
+    if (response.has_damaged()) {
+      const absl::StatusOr<wire::Damaged> damaged = wire::Parse(response.damaged());
+      if (!damaged.ok()) {
+        bad_answer = damaged.status();
+        break;
+      }
+      DamageListener listener;
+      {
+        absl::MutexLock lock(&mutex_);
+        listener = on_damaged_;
+      }
+      if (listener != nullptr) listener(damaged->volume, damaged->file);  // not under the mutex, as above
       continue;
     }
     absl::MutexLock lock(&mutex_);
@@ -267,6 +282,11 @@ model::Sequence GrpcReplicaSink::Published(const model::VolumeName& volume) {
   absl::MutexLock lock(&mutex_);
   const auto session = sessions_.find(volume);
   return session == sessions_.end() ? 0 : session->second.published;
+}
+
+void GrpcReplicaSink::ListenToDamage(const DamageListener& listener) {
+  absl::MutexLock lock(&mutex_);
+  on_damaged_ = listener;
 }
 
 absl::Status GrpcReplicaSink::Inventory(const model::VolumeName& volume, bool with_digests,

@@ -60,6 +60,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
   [[nodiscard]] absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override;
   [[nodiscard]] absl::Status Submit(const model::Commit& commit) override;
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;
+  void ListenToDamage(const DamageListener& listener) override;
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit) override;
 
@@ -88,6 +89,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
   mutable absl::Mutex mutex_;
   std::map<model::VolumeName, VolumeSession> sessions_ ABSL_GUARDED_BY(mutex_);
   absl::Status ended_ ABSL_GUARDED_BY(mutex_);
+  DamageListener on_damaged_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_session_ = 0;
   std::thread reader_;
 };

@@ -91,6 +91,12 @@ void Lane::Connect() {
   absl::StatusOr<std::unique_ptr<model::ReplicaSink>> sink = connect_(on_published, on_broken);
   if (sink.ok()) {
     sink_ = *std::move(sink);
+    sink_->ListenToDamage([this](const model::VolumeName& volume, const model::DamagedFile& file) {
+      for (const auto& replicator : Replicators()) {
+        if (replicator->name() == volume) replicator->OnDamaged(file);
+      }
+      Wake();
+    });
     failed_connects_ = 0;
     absl::MutexLock lock(&mutex_);
     connection_ = absl::OkStatus();

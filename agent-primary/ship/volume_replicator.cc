@@ -20,6 +20,7 @@ constexpr absl::Duration kPublishPatience = absl::Seconds(10);
 // A file that can't be read is tried again after so long.
 constexpr absl::Duration kUnreadableRetry = absl::Seconds(2);
 constexpr size_t kMaxUnreadableKept = 1000;
+constexpr size_t kMaxDamagedKept = 1000;
 // A volume that no hint covers is scanned so often, but no more than a tenth of the time.
 constexpr absl::Duration kUncoveredRescan = absl::Minutes(1);
 constexpr int kUncoveredScanShare = 10;
@@ -125,6 +126,12 @@ void VolumeReplicator::OnOverflow() {
   guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
 }
 
+void VolumeReplicator::OnDamaged(const model::DamagedFile& file) {
+  absl::MutexLock lock(&mutex_);
+  // What is past the bound is told again.
+  if (damaged_.size() < kMaxDamagedKept || damaged_.contains(file.path)) damaged_[file.path] = file;
+}
+
 void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
   absl::MutexLock lock(&mutex_);
   coverage_ = coverage;
@@ -137,7 +144,9 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   std::optional<absl::Duration> next = dirty_.NextDue();
   if (status_.guard.has_value()) next = guard_recheck_;
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
-  if (!session_open_ || BarrierWaits() || approval_.has_value()) next = -absl::InfiniteDuration();
+  if (!session_open_ || BarrierWaits() || approval_.has_value() || !damaged_.empty()) {
+    next = -absl::InfiniteDuration();
+  }
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
   if (status_.published_sequence < status_.sequence) next = std::min(*next, publish_overdue_);
   return std::max(*next, not_before_);
@@ -159,6 +168,7 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   }
   const std::stop_callback pass_on(std::move(stop), [&run] { run.request_stop(); });
   absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
+  if (status.ok()) status = DoubtDamaged();
   if (status.ok()) status = CaptureOnce(sink, run.get_token());
   if (status.ok() || held_back_) {
     failures_in_a_row_ = 0;
@@ -263,6 +273,22 @@ absl::Status VolumeReplicator::LookAtUnsettled() {
     dirty_.AddWholeVolume(now, /*hinted=*/false);
   } else {
     for (const std::string& path : unsettled) dirty_.AddRecheck(path, now);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VolumeReplicator::DoubtDamaged() {
+  std::map<std::string, model::DamagedFile> damaged;
+  {
+    absl::MutexLock lock(&mutex_);
+    damaged = std::exchange(damaged_, {});
+  }
+  for (const auto& [path, file] : damaged) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, index_->Doubt(file));
+    if (names.empty()) continue;  // not there any more
+    spdlog::warn("volume={} DR found '{}' damaged there: it is sent again", name_, Printable(path));
+    absl::MutexLock lock(&mutex_);
+    for (const std::string& name : names) dirty_.AddRecheck(name, clock_.Monotonic());
   }
   return absl::OkStatus();
 }

@@ -67,6 +67,8 @@ class VolumeReplicator {
 
   void OnHint(std::string_view path, HintKind kind, bool at_once);
   void OnOverflow();
+  // DR found this file of the replica damaged: its content is sent again.
+  void OnDamaged(const model::DamagedFile& file);
   // As HintSink::OnCoverage. While it isn't OK a barrier looks at the whole volume, and so does a scan every minute.
   void OnCoverage(const absl::Status& coverage);
 
@@ -127,6 +129,8 @@ class VolumeReplicator {
   absl::Status OpenSession(model::ReplicaSink& sink);
   absl::Status Reconcile(model::ReplicaSink& sink, const model::ReplicaState& replica);
   absl::Status LookAtUnsettled();
+  // What DR found damaged isn't what the index says.
+  absl::Status DoubtDamaged();
   absl::Status DoubtIndex(const absl::Status& refusal);
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   Look TakeDirty();
@@ -175,7 +179,8 @@ class VolumeReplicator {
   uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;
   model::Sequence barrier_sequence_ ABSL_GUARDED_BY(mutex_) = 0;  // acknowledged when barrier_passed_ was
   uint64_t barrier_refused_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::optional<Approval> approval_ ABSL_GUARDED_BY(mutex_);  // asked for, not recorded yet
+  std::map<std::string, model::DamagedFile> damaged_ ABSL_GUARDED_BY(mutex_);  // by path; told and not looked at
+  std::optional<Approval> approval_ ABSL_GUARDED_BY(mutex_);                   // asked for, not recorded yet
   uint64_t approvals_requested_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t approvals_done_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status approval_outcome_ ABSL_GUARDED_BY(mutex_);

@@ -11,6 +11,7 @@
 #include "control/commands/output.h"
 #include "core/base/status.h"
 #include "core/config/control_config.h"
+#include "core/model/verify.h"
 
 namespace understudy::control {
 
@@ -89,6 +90,16 @@ struct PointsRemoveOptions {
 };
 [[nodiscard]] ExitCode RunPointsRemove(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const PointsRemoveOptions& options);
+
+struct VerifyOptions {
+  VolumeSelection selection;
+  bool all = false;  // every volume of every pair, or of `selection.pair`
+  model::VerifyDepth depth = model::VerifyDepth::kMetadata;
+};
+// kDifference when there is one, whatever else happened; kUnreachable when the agent that the depth needs can't be
+// reached, kPartial when that holds for some of the volumes.
+[[nodiscard]] ExitCode RunVolumesVerify(const Console& console, OutputFormat format,
+                                        const config::ControlConfig& config, const VerifyOptions& options);
 
 // The deleted volumes that DR still keeps, of all pairs or of `pair`.
 [[nodiscard]] ExitCode RunTrashList(const Console& console, OutputFormat format, const config::ControlConfig& config,

@@ -1,6 +1,7 @@
 #include <future>
 
 #include "control/commands/commands.h"
+#include "control/commands/damage_view.h"
 #include "control/commands/overview.h"
 #include "control/commands/standby_view.h"
 #include "control/commands/sync_view.h"
@@ -25,7 +26,9 @@ ExitCode RunStatus(const Console& console, OutputFormat format, const config::Co
                    const StatusOptions& options) {
   std::future<StandbyViews> asked;
   if (options.objects) asked = std::async(std::launch::async, [&config] { return GatherStandby(config); });
+  std::future<DamageViews> damage_asked = std::async(std::launch::async, [&config] { return GatherDamage(config); });
   const absl::StatusOr<Overview> overview = GatherOverview(config);
+  const DamageViews damage = damage_asked.get();
   if (!overview.ok()) {
     PrintError(console, overview.status());
     return ExitCodeFor(overview.status());
@@ -42,9 +45,12 @@ ExitCode RunStatus(const Console& console, OutputFormat format, const config::Co
   if (!overview->volumes.empty()) text += "\n" + VolumesTable(overview->volumes);
   if (const std::string objects = StandbyText(standby); !objects.empty()) text += "\n" + objects;
   if (const std::string held_back = HeldBackLines(*overview); !held_back.empty()) text += "\n" + held_back;
+  if (const std::string damaged = DamageLines(damage); !damaged.empty()) text += "\n" + damaged;
+  Document volumes = VolumesOf(*overview);
+  for (Document& volume : volumes) volume["damaged"] = DamageDocument(damage, volume.at("pair"), volume.at("name"));
   Document sync = SyncDocument(config);
   if (const std::string line = SyncLine(sync); !line.empty()) text += "\n" + line;
-  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", VolumesOf(*overview)}, {"sync", std::move(sync)}},
+  Print(console, format, {{"pairs", std::move(pairs)}, {"volumes", std::move(volumes)}, {"sync", std::move(sync)}},
         text);
   return Finish(console, *overview);
 }

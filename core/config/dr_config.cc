@@ -37,6 +37,17 @@ void TrashConfig::Describe(Visitor& v) {
       retain, absl::Hours(1), absl::Hours(10 * 365 * 24));
 }
 
+void ScrubConfig::Describe(Visitor& v) {
+  constexpr uint64_t kLeastRate = uint64_t{64} << 10;
+  constexpr uint64_t kMostRate = uint64_t{1} << 40;
+  v.Duration({.key = "interval",
+              .doc = "each replica is read through this long after the time before, and compared with the digests that "
+                     "are kept of it; 0s: never"},
+             interval, absl::ZeroDuration(), absl::Hours(24 * 366));
+  v.Size({.key = "rate_limit", .doc = "how much of that is read in a second at most"}, rate_limit, kLeastRate,
+         kMostRate);
+}
+
 void DrConfig::Describe(Visitor& v) {
   v.Text({.key = "listen", .doc = "host:port for gRPC from understudy-primary and drctl"}, listen, CheckAddress);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz (plain HTTP)"}, metrics_listen,
@@ -55,6 +66,7 @@ void DrConfig::Describe(Visitor& v) {
   v.Section({.key = "trash", .doc = "where the replicas of deleted volumes go"}, trash);
   v.Section({.key = "knfsd", .doc = "the kernel's NFS server, for exports with `backend: knfsd`"}, knfsd);
   v.Section({.key = "ganesha", .doc = "NFS-Ganesha, for exports with `backend: ganesha`"}, ganesha);
+  v.Section({.key = "scrub", .doc = "finds what disks damage in the replicas; the primary sends it again"}, scrub);
 }
 
 std::optional<Problem> FindProblem(const DrConfig& config) {

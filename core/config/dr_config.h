@@ -33,6 +33,13 @@ struct TrashConfig {
   void Describe(Visitor& v);
 };
 
+// Reading the replicas through, to find what was damaged.
+struct ScrubConfig {
+  absl::Duration interval = absl::Hours(7 * 24);
+  uint64_t rate_limit = uint64_t{32} << 20;
+  void Describe(Visitor& v);
+};
+
 struct DrConfig {
   std::string listen = "0.0.0.0:7412";
   std::string metrics_listen = "127.0.0.1:9412";
@@ -44,6 +51,7 @@ struct DrConfig {
   TrashConfig trash;
   KnfsdConfig knfsd;
   GaneshaConfig ganesha{20'000};
+  ScrubConfig scrub;
   void Describe(Visitor& v);
 };
 

@@ -11,6 +11,7 @@
 
 #include "core/base/status.h"
 #include "core/model/commit.h"
+#include "core/model/verify.h"
 #include "core/model/volume.h"
 
 namespace understudy::model {
@@ -20,6 +21,8 @@ namespace understudy::model {
 // then.
 class ReplicaSink {
  public:
+  using DamageListener = std::function<void(const VolumeName&, const DamagedFile&)>;
+
   virtual ~ReplicaSink() = default;
 
   // Makes the caller the volume's only writer and says what DR has. Creates the replica when there is none.
@@ -54,6 +57,10 @@ class ReplicaSink {
 
   // The newest sequence that the replica's folder is known to show.
   [[nodiscard]] virtual Sequence Published(const VolumeName& volume) = 0;
+
+  // `listener` is told, from any thread, of files that DR finds damaged, while their volume is open. An implementation
+  // that finds nothing has nobody to tell. Before the first Open.
+  virtual void ListenToDamage(const DamageListener& /*listener*/) {}
 
   // Every entry of the replica but its root folder, in key order (core/model/path.h), to `visit`; an error of `visit`
   // ends it.

@@ -37,6 +37,7 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Primary/ProtectVolume", kControlPlane},
     {"/understudy.v1.Primary/ReleaseVolume", kControlPlane},
     {"/understudy.v1.Primary/SyncVolume", kControlPlane},
+    {"/understudy.v1.Primary/VerifyVolume", kControlPlane},
     {"/understudy.v1.Replica/ListReplicas", kControlPlane},
     {"/understudy.v1.Replica/ListTrash", kControlPlane},
     {"/understudy.v1.Replica/PurgeTrash", kControlPlane},
@@ -46,6 +47,9 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Replication/Handshake", kPrimaryAgent},
     {"/understudy.v1.Replication/Inventory", kPrimaryAgent},
     {"/understudy.v1.Replication/Replicate", kPrimaryAgent},
+    {"/understudy.v1.Verify/ListDamage", kControlPlane},
+    {"/understudy.v1.Verify/ListEntries", kPrimaryAgent},
+    {"/understudy.v1.Verify/VerifyReplica", kControlPlane},
 };
 
 }  // namespace

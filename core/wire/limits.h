@@ -47,6 +47,11 @@ inline constexpr size_t kMaxSoftwareVersionBytes = 128;
 inline constexpr size_t kMaxExportBackendBytes = 32;
 inline constexpr size_t kMaxErrorMessageBytes = 4096;  // longer ones are cut by the sender
 
+// Verification.
+inline constexpr size_t kMaxListedPaths = 1000;            // of one ListEntriesRequest
+inline constexpr size_t kMaxListedDamage = 100;            // of one replica
+inline constexpr size_t kMaxDifferenceDetailBytes = 1024;  // longer ones are cut by the sender
+
 // Catalog.
 inline constexpr size_t kMaxObjectNameBytes = 253;  // Kubernetes' own bound, for names and namespaces
 inline constexpr size_t kMaxObjectUidBytes = 128;

@@ -122,6 +122,26 @@ class FakePrimary : public v1::Primary::Service {
     writer->Write(response);
     return grpc::Status::OK;
   }
+  // "broken" has two differences, of which one is listed.
+  grpc::Status VerifyVolume(grpc::ServerContext*, const v1::VerifyVolumeRequest* request,
+                            grpc::ServerWriter<v1::VerifyUpdate>* writer) override {
+    if (request->volume() == "stuck") return {grpc::StatusCode::UNAVAILABLE, "can't reach DR"};
+    v1::VerifyUpdate update;
+    update.mutable_counts()->set_entries(10);
+    if (request->volume() == "broken") {
+      v1::Difference& difference = *update.add_differences();
+      difference.set_path("d/f\x1b");
+      difference.set_kind(request->depth() == "digests" ? "content" : "mtime");
+      difference.set_detail("other at DR");
+    }
+    writer->Write(update);
+    update.clear_differences();
+    update.mutable_counts()->set_differences(request->volume() == "broken" ? 2 : 0);
+    update.mutable_counts()->set_unchecked(3);
+    update.set_done(request->volume() != "cut");
+    writer->Write(update);
+    return grpc::Status::OK;
+  }
   // Two events, of which the second one changes for a follower, before the agent ends.
   grpc::Status ListEvents(grpc::ServerContext*, const v1::ListEventsRequest* request,
                           grpc::ServerWriter<v1::ListEventsResponse>* writer) override {
@@ -595,6 +615,41 @@ TEST_F(DrctlTest, SyncEndsAtTheBarrier) {
   EXPECT_FALSE(primary_.AskedForPublished());
   EXPECT_EQ(Drctl({"volumes", "sync", "web", "--published"}).code, 0);
   EXPECT_TRUE(primary_.AskedForPublished());
+}
+
+TEST_F(DrctlTest, VerifyListsDifferencesAndEndsWithSix) {
+  for (const char* const volume : {"broken", "stuck", "web", "cut"}) primary_.Add(volume);
+  const Result broken = Drctl({"volumes", "verify", "broken", "--depth", "digests", "-o", "json"});
+  EXPECT_EQ(broken.code, 6) << broken.err;
+  const json volume = json::parse(broken.out).at("volumes").at(0);
+  EXPECT_EQ(volume.at("result"), "different");
+  EXPECT_EQ(volume.at("entries"), 10);
+  EXPECT_EQ(volume.at("differences_found"), 2);
+  EXPECT_EQ(volume.at("differences").size(), 1u);
+  EXPECT_EQ(volume.at("differences").at(0).at("path"), "d/f\\x1b");
+  EXPECT_EQ(volume.at("differences").at(0).at("kind"), "content");
+  EXPECT_THAT(broken.err, HasSubstr("1 of 2 differences are listed"));
+  EXPECT_THAT(broken.err, HasSubstr("3 entries changed all the time"));
+  const Result table = Drctl({"volumes", "verify", "broken"});
+  EXPECT_THAT(table.out, HasSubstr("metadata"));
+  EXPECT_THAT(table.out, HasSubstr("mtime"));
+
+  EXPECT_EQ(Drctl({"volumes", "verify", "web"}).code, 0);
+  EXPECT_EQ(Drctl({"volumes", "verify", "stuck"}).code, 4);
+  EXPECT_EQ(Drctl({"volumes", "verify", "cut"}).code, 1);  // no result is no success
+  EXPECT_EQ(Drctl({"volumes", "verify", "--all"}).code, 6);
+  EXPECT_EQ(Drctl({"volumes", "verify"}).code, 2);
+  EXPECT_EQ(Drctl({"volumes", "verify", "web", "--depth", "deep"}).code, 2);
+  EXPECT_EQ(Drctl({"volumes", "verify", "nowhere"}).code, 2);
+  EXPECT_THAT(Drctl({"volumes", "verify", "web"}, true).err, HasSubstr("10 entries"));
+}
+
+TEST_F(DrctlTest, VerifyAllIsPartialWhereSomeCannotBeVerified) {
+  primary_.Add("web");
+  primary_.Add("stuck");
+  const Result result = Drctl({"volumes", "verify", "--all", "-o", "json"});
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, HasSubstr("volume 'stuck': "));
 }
 
 TEST_F(DrctlTest, ProgressIsForTerminalsAlone) {

@@ -234,6 +234,12 @@ TEST_F(ConfigTest, DrIsRead) {
   ASSERT_TRUE(kept.ok()) << kept.status();
   EXPECT_EQ(kept->trash.retain, absl::Hours(30 * 24));
   EXPECT_FALSE(LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: [{path: b}]\ntrash: {retain: 1m}\n")).ok());
+  EXPECT_EQ(config->scrub.interval, absl::Hours(7 * 24));
+  const auto scrubbed = LoadDrConfig(
+      Write("tls: {ca: a, cert: b, key: c}\nexports: [{path: b}]\nscrub: {interval: 0s, rate_limit: 1MiB}\n"));
+  ASSERT_TRUE(scrubbed.ok()) << scrubbed.status();
+  EXPECT_EQ(scrubbed->scrub.interval, absl::ZeroDuration());
+  EXPECT_EQ(scrubbed->scrub.rate_limit, 1u << 20);
   EXPECT_THAT(std::string(MessageOf(LoadDrConfig(Write("tls: {ca: a, cert: b, key: c}\nexports: []\n")).status())),
               HasSubstr("exports: an empty list"));
 }

@@ -8,9 +8,11 @@
 
 #include "understudy/v1/catalog.pb.h"
 #include "understudy/v1/exports.pb.h"
+#include "understudy/v1/points.pb.h"
 #include "understudy/v1/primary.pb.h"
 #include "understudy/v1/replica.pb.h"
 #include "understudy/v1/replication.pb.h"
+#include "understudy/v1/verify.pb.h"
 
 namespace understudy::net {
 namespace {
@@ -19,8 +21,9 @@ std::set<std::string> MethodsOfTheSchema() {
   std::set<std::string> methods;
   for (const google::protobuf::FileDescriptor* const file :
        {v1::CatalogEntry::descriptor()->file(), v1::Export::descriptor()->file(),
-        v1::VolumeStatus::descriptor()->file(), v1::ListReplicasRequest::descriptor()->file(),
-        v1::HandshakeRequest::descriptor()->file()}) {
+        v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file(),
+        v1::Point::descriptor()->file(), v1::VerifyUpdate::descriptor()->file(),
+        v1::VolumeStatus::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j) {
         methods.insert("/" + file->service(i)->full_name() + "/" + file->service(i)->method(j)->name());
@@ -55,6 +58,16 @@ TEST(RolesTest, OnlyThePrimaryWritesDataToDr) {
   for (const char* const method : {"PutObject", "DeleteObject"}) {
     EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.Catalog/") + method));
     EXPECT_FALSE(MayCall(Role::kDr, std::string("/understudy.v1.Catalog/") + method));
+  }
+}
+
+TEST(RolesTest, OnlyThePrimaryMayListAReplicasEntriesAndOnlyTheControlPlaneVerifies) {
+  EXPECT_TRUE(MayCall(Role::kPrimary, "/understudy.v1.Verify/ListEntries"));
+  EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Verify/ListEntries"));
+  for (const char* const method : {"Verify/VerifyReplica", "Verify/ListDamage", "Primary/VerifyVolume"}) {
+    EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.") + method)) << method;
+    EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.") + method)) << method;
+    EXPECT_FALSE(MayCall(Role::kDr, std::string("/understudy.v1.") + method)) << method;
   }
 }
 

@@ -1,0 +1,26 @@
+// disk_reader.h: reads a file's content from the disk rather than from the page cache, to see what is really there.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/base/status.h"
+#include "core/model/commit.h"
+
+namespace understudy::dr {
+
+struct ReadContent {
+  uint64_t size = 0;
+  model::Digest digest{};                      // docs/formats/content-digest.md
+  std::vector<model::SegmentDigest> segments;  // of those that aren't all zeros, ascending
+};
+
+// Called with each piece that was read, of at most 4 MiB; its error ends the reading.
+using OnBytes = std::function<absl::Status(uint64_t bytes)>;
+
+// `fd` is open for reading. Where the filesystem can't read past its cache, clean pages are dropped before. Holes cost
+// nothing. ABORTED: the file became shorter while it was read.
+[[nodiscard]] absl::StatusOr<ReadContent> ReadFromDisk(int fd, const OnBytes& on_bytes);
+
+}  // namespace understudy::dr

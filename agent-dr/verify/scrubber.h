@@ -1,0 +1,71 @@
+// scrubber.h: reads all replicas through from time to time, slowly, and compares each file with the digest that is kept
+// of it.
+//
+// Only standbys that hold a whole capture. Where it is in a replica is remembered over a restart. Run has a thread of
+// its own, with idle I/O priority.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/verify/damage_keeper.h"
+#include "agent-dr/verify/probe.h"
+
+namespace understudy::dr {
+
+struct ScrubSettings {
+  absl::Duration interval = absl::Hours(7 * 24);  // between the end of a pass and the next one's begin; 0: none
+  uint64_t bytes_per_second = 32 * 1024 * 1024;
+};
+
+// One thread at a time.
+class Scrubber {
+ public:
+  // All outlive it.
+  Scrubber(CommitEngine& engine, DamageKeeper& damage, const ScrubSettings& settings, const Clock& clock,
+           ScrubProbe& probe)
+      : engine_(engine), damage_(damage), settings_(settings), clock_(clock), probe_(probe) {}
+
+  // Until `stop`.
+  void Run(std::stop_token stop);
+
+  // A pass through the replica for which one is due the longest; false: none is. An error is that replica's, which
+  // isn't due for a while then. CANCELLED: `stop`.
+  [[nodiscard]] absl::StatusOr<bool> ScrubNext(std::stop_token stop);
+
+ private:
+  // What a pass has found; the first two are written from time to time.
+  struct Batch {
+    std::vector<Identity> met;
+    std::vector<KeptContent> learned;
+    // Files with several names that were right under one of them: they aren't read again in this pass.
+    absl::flat_hash_set<std::pair<uint64_t, int64_t>> linked;
+    bool several_names = false;  // of the file that is looked at
+  };
+
+  std::optional<model::VolumeName> NextDue();
+  absl::Status Pass(const model::VolumeName& volume, Replica& replica, std::stop_token stop);
+  absl::Status ScrubTree(const model::VolumeName& volume, Replica& replica, ScrubPlace& place, std::stop_token stop);
+  absl::Status ScrubFile(const model::VolumeName& volume, Replica& replica, const std::string& path, Batch& batch,
+                         std::stop_token stop);
+  // Files that only undo records keep aren't read, but known.
+  absl::Status MeetKept(Replica& replica, const ScrubPlace& place, std::stop_token stop);
+  absl::Status Write(Replica& replica, const ScrubPlace& place, Batch& batch);
+  // Waits until so many more bytes are within the pace.
+  absl::Status KeepPace(uint64_t bytes, std::stop_token stop);
+
+  CommitEngine& engine_;
+  DamageKeeper& damage_;
+  const ScrubSettings settings_;
+  const Clock& clock_;
+  ScrubProbe& probe_;
+  std::map<model::VolumeName, absl::Time> due_;  // of volumes that were looked at
+  absl::Duration paid_until_ = -absl::InfiniteDuration();
+};
+
+}  // namespace understudy::dr
