@@ -12,10 +12,13 @@
 
 #include "agent-dr/catalog/catalog_store.h"
 #include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/hooks/hook_runner.h"
 #include "agent-dr/receive/replication_service.h"
 #include "agent-dr/service/catalog_service.h"
 #include "agent-dr/service/metrics.h"
 #include "agent-dr/service/replica_service.h"
+#include "agent-dr/service/standby_service.h"
+#include "agent-dr/standby/promoter.h"
 #include "core/base/log.h"
 #include "core/daemon/version.h"
 #include "core/net/rpc_server.h"
@@ -43,6 +46,9 @@ wire::Handshake OurHandshake() {
 struct DrAgent::Parts {
   std::unique_ptr<CommitEngine> engine;
   std::unique_ptr<CatalogStore> catalog;
+  NoExports exports;
+  std::unique_ptr<HookRunner> hooks;
+  std::unique_ptr<Promoter> promoter;
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
@@ -71,6 +77,9 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));
   parts->services.push_back(MakeReplicaService(*parts->engine));
+  parts->hooks = std::make_unique<HookRunner>(HookOptions{config.hooks.dir.string(), config.hooks.timeout});
+  parts->promoter = std::make_unique<Promoter>(*parts->engine, parts->exports, *parts->hooks);
+  parts->services.push_back(MakeStandbyService(*parts->promoter));
   parts->services.push_back(MakeCatalogService(*parts->catalog));
   std::vector<grpc::Service*> services;
   for (const auto& service : parts->services) services.push_back(service.get());

@@ -304,6 +304,32 @@ absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequen
   return replica->Rewind(to);
 }
 
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume,
+                                                                 bool allow_incomplete) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->BeginPromotion(allow_incomplete);
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::FinishPromotion(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->FinishPromotion();
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginDemotion(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->BeginDemotion();
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::FinishDemotion(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->FinishDemotion();
+}
+
+absl::Status CommitEngine::SetHooksRun(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->SetHooksRun();
+}
+
 absl::Status Session::StageBegin(model::Slot slot, const std::string& path, uint64_t size,
                                  const std::string& base_path) {
   return replica_->StageBegin(token_, slot, path, size, base_path);

@@ -7,7 +7,9 @@ namespace understudy::dr {
 
 model::ReplicaState ReplicaView::State() const {
   absl::MutexLock lock(&mutex_);
-  return state_;
+  model::ReplicaState state = state_;
+  state.captured_at_nanoseconds = point_.captured_at_nanoseconds;
+  return state;
 }
 
 void ReplicaView::SetState(const model::ReplicaState& state) {

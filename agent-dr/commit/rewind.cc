@@ -139,6 +139,8 @@ absl::Status Replica::Rewind(model::Sequence to) {
   if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
     const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return annotate(recovered);
+    // What was found may be ahead of what was known.
+    if (State().state != model::VolumeState::kStandby) return annotate(absl::FailedPreconditionError("it is promoted"));
   }
   const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(view_.Undo(), NewestPoint().sequence, to);
   if (!path.ok()) return annotate(path.status());

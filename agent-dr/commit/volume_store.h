@@ -83,6 +83,11 @@ class VolumeStore {
   // Takes the record away: its effects are published and durable.
   [[nodiscard]] absl::Status Settle(const model::ReplicaState& state);
   [[nodiscard]] absl::Status SetEpoch(model::Epoch epoch);
+  // In one transaction: `state` and `point` become the replica's, and every undo record goes. No record is unsettled.
+  // An error leaves open whether it happened.
+  [[nodiscard]] absl::Status ChangeState(const model::ReplicaState& state, const Point& point);
+  // The hooks that were due have run.
+  [[nodiscard]] absl::Status SetHooksRun();
 
   // Ascending by sequence.
   [[nodiscard]] absl::StatusOr<std::vector<UndoAbout>> ListUndo();

@@ -31,6 +31,15 @@ void TrashConfig::Describe(Visitor& v) {
       retain, absl::Hours(1), absl::Hours(10 * 365 * 24));
 }
 
+void HooksConfig::Describe(Visitor& v) {
+  v.Path({.key = "dir",
+          .doc = "folder with a folder of executables for each phase: `pre-fence`, `post-fence`, `pre-promote`, "
+                 "`post-promote`, `pre-demote`, `post-demote`; it needn't exist"},
+         dir);
+  v.Duration({.key = "timeout", .doc = "a hook that runs for longer is killed, with all that it started"}, timeout,
+             absl::Seconds(1), absl::Hours(1));
+}
+
 void DrConfig::Describe(Visitor& v) {
   v.Text({.key = "listen", .doc = "host:port for gRPC from understudy-primary and drctl"}, listen, CheckAddress);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz (plain HTTP)"}, metrics_listen,
@@ -47,6 +56,7 @@ void DrConfig::Describe(Visitor& v) {
   v.Section({.key = "points", .doc = "the recovery points: how long and how much of each volume's past is kept"},
             points);
   v.Section({.key = "trash", .doc = "where the replicas of deleted volumes go"}, trash);
+  v.Section({.key = "hooks", .doc = "your own programs around a promotion and a demotion"}, hooks);
 }
 
 std::optional<Problem> FindProblem(const DrConfig& config) {

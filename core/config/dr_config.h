@@ -37,6 +37,13 @@ struct TrashConfig {
   void Describe(Visitor& v);
 };
 
+// The administrator's programs around a promotion (docs/hooks.md).
+struct HooksConfig {
+  std::filesystem::path dir = "/etc/understudy/hooks.d";
+  absl::Duration timeout = absl::Minutes(1);
+  void Describe(Visitor& v);
+};
+
 struct DrConfig {
   std::string listen = "0.0.0.0:7412";
   std::string metrics_listen = "127.0.0.1:9412";
@@ -46,6 +53,7 @@ struct DrConfig {
   std::vector<DrExport> exports;
   PointsConfig points;
   TrashConfig trash;
+  HooksConfig hooks;
   void Describe(Visitor& v);
 };
 

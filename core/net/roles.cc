@@ -25,8 +25,10 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Primary/ApproveGuard", kControlPlane},
     {"/understudy.v1.Primary/ListEvents", kControlPlane},
     {"/understudy.v1.Primary/ListVolumes", kControlPlane},
+    {"/understudy.v1.Primary/PauseVolume", kControlPlane},
     {"/understudy.v1.Primary/ProtectVolume", kControlPlane},
     {"/understudy.v1.Primary/ReleaseVolume", kControlPlane},
+    {"/understudy.v1.Primary/ResumeVolume", kControlPlane},
     {"/understudy.v1.Primary/SyncVolume", kControlPlane},
     {"/understudy.v1.Replica/ListReplicas", kControlPlane},
     {"/understudy.v1.Replica/ListTrash", kControlPlane},
@@ -37,6 +39,9 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Replication/Handshake", kPrimaryAgent},
     {"/understudy.v1.Replication/Inventory", kPrimaryAgent},
     {"/understudy.v1.Replication/Replicate", kPrimaryAgent},
+    {"/understudy.v1.Standby/Demote", kControlPlane},
+    {"/understudy.v1.Standby/Promote", kControlPlane},
+    {"/understudy.v1.Standby/RunHooks", kControlPlane},
 };
 
 }  // namespace

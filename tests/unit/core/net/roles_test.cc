@@ -10,6 +10,7 @@
 #include "understudy/v1/primary.pb.h"
 #include "understudy/v1/replica.pb.h"
 #include "understudy/v1/replication.pb.h"
+#include "understudy/v1/standby.pb.h"
 
 namespace understudy::net {
 namespace {
@@ -18,7 +19,8 @@ std::set<std::string> MethodsOfTheSchema() {
   std::set<std::string> methods;
   for (const google::protobuf::FileDescriptor* const file :
        {v1::CatalogEntry::descriptor()->file(), v1::VolumeStatus::descriptor()->file(),
-        v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file()}) {
+        v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file(),
+        v1::PromoteRequest::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j) {
         methods.insert("/" + file->service(i)->full_name() + "/" + file->service(i)->method(j)->name());
@@ -62,6 +64,15 @@ TEST(RolesTest, ThePrimaryPutsIntoTheTrashAndOnlyTheControlPlaneTakesOut) {
   for (const char* const method : {"ListTrash", "RestoreTrash", "PurgeTrash"}) {
     EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.Replica/") + method));
     EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.Replica/") + method));
+  }
+}
+
+TEST(RolesTest, OnlyTheControlPlanePromotesAndPauses) {
+  for (const char* const method :
+       {"Standby/Promote", "Standby/Demote", "Standby/RunHooks", "Primary/PauseVolume", "Primary/ResumeVolume"}) {
+    EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.") + method));
+    EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.") + method));
+    EXPECT_FALSE(MayCall(Role::kDr, std::string("/understudy.v1.") + method));
   }
 }
 
