@@ -12,6 +12,7 @@
 
 #include "agent-dr/catalog/catalog_store.h"
 #include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/hooks/hook_runner.h"
 #include "agent-dr/points/point_keeper.h"
 #include "agent-dr/points/point_trees.h"
 #include "agent-dr/receive/replication_service.h"
@@ -19,7 +20,10 @@
 #include "agent-dr/service/metrics.h"
 #include "agent-dr/service/points_service.h"
 #include "agent-dr/service/replica_service.h"
+#include "agent-dr/service/standby_service.h"
 #include "agent-dr/service/verify_service.h"
+#include "agent-dr/standby/export_port.h"
+#include "agent-dr/standby/promoter.h"
 #include "agent-dr/verify/damage_keeper.h"
 #include "agent-dr/verify/probe.h"
 #include "agent-dr/verify/scrubber.h"
@@ -66,6 +70,18 @@ std::vector<exports::ExportableVolume> ExportableReplicas(const CommitEngine& en
   return volumes;
 }
 
+// The exports of replicas as a promotion switches them.
+class SwitchedExports : public ExportPort {
+ public:
+  explicit SwitchedExports(exports::ExportSwitch& exports) : exports_(exports) {}
+  absl::Status SetExport(const model::VolumeName& volume, const std::string& root, model::ExportMode mode) override {
+    return exports_.Set(volume, root, mode);
+  }
+
+ private:
+  exports::ExportSwitch& exports_;
+};
+
 }  // namespace
 
 struct DrAgent::Parts {
@@ -77,6 +93,9 @@ struct DrAgent::Parts {
   std::unique_ptr<exports::VolumeExports> volume_exports;
   std::unique_ptr<CatalogStore> catalog;
   std::unique_ptr<PointTrees> trees;
+  std::unique_ptr<HookRunner> hooks;
+  std::unique_ptr<SwitchedExports> switched_exports;
+  std::unique_ptr<Promoter> promoter;
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<net::RpcServer> server;
   std::unique_ptr<telemetry::MetricsServer> metrics;
@@ -130,6 +149,10 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));
   parts->services.push_back(MakeReplicaService(*parts->engine));
   parts->services.push_back(MakePointsService(*parts->engine, *parts->trees));
+  parts->hooks = std::make_unique<HookRunner>(HookOptions{config.hooks.dir.string(), config.hooks.timeout});
+  parts->switched_exports = std::make_unique<SwitchedExports>(*parts->exports);
+  parts->promoter = std::make_unique<Promoter>(*parts->engine, *parts->switched_exports, *parts->hooks);
+  parts->services.push_back(MakeStandbyService(*parts->promoter));
   parts->services.push_back(MakeCatalogService(*parts->catalog));
   parts->services.push_back(wire::MakeExportsService(*parts->volume_exports));
   parts->services.push_back(MakeVerifyService(*parts->engine, *parts->damage));

@@ -23,6 +23,10 @@ struct Options {
   OutputFormat format = OutputFormat::kTable;
   StatusOptions status;
   VolumeSelection show;
+  PromotionOptions promote;
+  PromotionOptions demote;
+  VolumeSelection pause;
+  VolumeSelection resume;
   SyncOptions sync;
   VerifyOptions verify;
   std::string sync_timeout;
@@ -141,7 +145,8 @@ class CommandLine {
   }
 
   void AddVolumes() {
-    CLI::App* const volumes = Add(app_, "volumes", "list, show, sync or verify volumes", "drctl volumes list");
+    CLI::App* const volumes =
+        Add(app_, "volumes", "list, show, sync, verify, pause, promote or demote volumes", "drctl volumes list");
     volumes->require_subcommand(1);
 
     CLI::App* const list = Add(*volumes, "list", "list the volumes of all pairs", "drctl volumes list -o yaml");
@@ -154,6 +159,9 @@ class CommandLine {
         show, [this](const auto& config) { return RunVolumesShow(console_, options_.format, config, options_.show); });
     AddVolumesSync(*volumes);
     AddVolumesVerify(*volumes);
+    AddVolumesPause(*volumes);
+    AddVolumesPromote(*volumes);
+    AddVolumesDemote(*volumes);
   }
 
   void AddVolumesVerify(CLI::App& volumes) {
@@ -178,6 +186,50 @@ class CommandLine {
         return ExitCode::kUsage;
       }
       return RunVolumesVerify(console_, options_.format, config, options_.verify);
+    });
+  }
+
+  void AddVolumesPause(CLI::App& volumes) {
+    CLI::App* const pause =
+        Add(volumes, "pause", "replicate nothing of a volume until it is resumed, whatever restarts",
+            "drctl volumes pause web");
+    pause->add_option("NAME", options_.pause.name, "the volume's name")->required();
+    pause->add_option("--pair", options_.pause.pair, "only in this pair");
+    DoesWithConfig(pause, [this](const auto& config) {
+      return RunVolumesPause(console_, options_.format, config, options_.pause);
+    });
+
+    CLI::App* const resume =
+        Add(volumes, "resume", "replicate a volume again that was paused", "drctl volumes resume web");
+    resume->add_option("NAME", options_.resume.name, "the volume's name")->required();
+    resume->add_option("--pair", options_.resume.pair, "only in this pair");
+    DoesWithConfig(resume, [this](const auto& config) {
+      return RunVolumesResume(console_, options_.format, config, options_.resume);
+    });
+  }
+
+  void AddVolumesPromote(CLI::App& volumes) {
+    CLI::App* const promote =
+        Add(volumes, "promote", "make the replica at DR the live copy: writable there, and refused to its primary",
+            "drctl volumes promote web\n  drctl volumes promote web --pair local --yes -o json");
+    promote->add_option("NAME", options_.promote.selection.name, "the volume's name")->required();
+    promote->add_option("--pair", options_.promote.selection.pair, "only in this pair");
+    promote->add_flag("--yes", options_.promote.yes, "don't ask; without this and without a terminal, nothing is done");
+    promote->add_flag("--incomplete", options_.promote.incomplete, "also a volume that was never across as a whole");
+    DoesWithConfig(promote, [this](const auto& config) {
+      return RunVolumesPromote(console_, options_.format, config, options_.promote);
+    });
+  }
+
+  void AddVolumesDemote(CLI::App& volumes) {
+    CLI::App* const demote = Add(
+        volumes, "demote", "make the copy at DR a replica again: its primary's data replaces what was written there",
+        "drctl volumes demote web");
+    demote->add_option("NAME", options_.demote.selection.name, "the volume's name")->required();
+    demote->add_option("--pair", options_.demote.selection.pair, "only in this pair");
+    demote->add_flag("--yes", options_.demote.yes, "don't ask; without this and without a terminal, nothing is done");
+    DoesWithConfig(demote, [this](const auto& config) {
+      return RunVolumesDemote(console_, options_.format, config, options_.demote);
     });
   }
 

@@ -342,9 +342,30 @@ absl::Status CommitEngine::SetHeld(const model::VolumeName& volume, bool held) {
   return replica->SetHeld(held);
 }
 
-absl::StatusOr<bool> CommitEngine::Held(const model::VolumeName& volume) const {
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume,
+                                                                 bool allow_incomplete) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->Held();
+  return replica->BeginPromotion(allow_incomplete);
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::FinishPromotion(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->FinishPromotion();
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginDemotion(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->BeginDemotion();
+}
+
+absl::StatusOr<model::ReplicaState> CommitEngine::FinishDemotion(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->FinishDemotion();
+}
+
+absl::Status CommitEngine::SetHooksRun(const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
+  return replica->SetHooksRun();
 }
 
 absl::Status Session::StageBegin(model::Slot slot, const std::string& path, uint64_t size,

@@ -41,6 +41,9 @@ class Session {
  public:
   Session() = default;
 
+  // The epoch that the messages carry from here on; until then it is the one that the opening was answered with.
+  void SetEpoch(model::Epoch epoch) { token_.epoch = epoch; }
+
   [[nodiscard]] absl::Status StageBegin(model::Slot slot, const std::string& path, uint64_t size,
                                         const std::string& base_path);
   [[nodiscard]] absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(model::Slot slot, const std::string& path,
@@ -67,7 +70,7 @@ class Session {
   Session(std::shared_ptr<Replica> replica, SessionToken token) : replica_(std::move(replica)), token_(token) {}
 
   std::shared_ptr<Replica> replica_;
-  SessionToken token_ = 0;
+  SessionToken token_;
 };
 
 class CommitEngine {
@@ -122,7 +125,14 @@ class CommitEngine {
   [[nodiscard]] absl::Status SetLabel(const model::VolumeName& volume, const PointLabel& label);
   [[nodiscard]] absl::Status DropLabel(const model::VolumeName& volume, model::Sequence point);
   [[nodiscard]] absl::Status SetHeld(const model::VolumeName& volume, bool held);
-  [[nodiscard]] absl::StatusOr<bool> Held(const model::VolumeName& volume) const;
+
+  // As in Replica. NOT_FOUND: no such replica here.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginPromotion(const model::VolumeName& volume,
+                                                                   bool allow_incomplete);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishPromotion(const model::VolumeName& volume);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const model::VolumeName& volume);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion(const model::VolumeName& volume);
+  [[nodiscard]] absl::Status SetHooksRun(const model::VolumeName& volume);
 
   // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
   // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.

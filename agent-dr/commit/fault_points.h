@@ -17,6 +17,7 @@ enum class Step {
   kTrash,     // before each effect of moving to the trash, restoring and purging; `index` counts them
   kSettle,    // before the record of a published commit is taken away
   kMerge,     // before each effect of merging undo records; `index` counts them
+  kState,     // before a change of the replica's state is written (`index` 0), and after it (1)
   kDrop,      // before undo record `index` is taken away, and between its row and what it keeps
 };
 

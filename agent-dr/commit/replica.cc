@@ -12,6 +12,7 @@
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/publish.h"
 #include "agent-dr/commit/reverse.h"
+#include "agent-dr/commit/state_change.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/random_id.h"
@@ -104,6 +105,8 @@ absl::StatusOr<Identity> Replica::Retire() {
   if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
     const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return absl::UnavailableError(recovered.message());
+    if (State().state != model::VolumeState::kStandby)
+      return absl::UnavailableError("it was being promoted: try again");
   }
   RETURN_IF_ERROR(SettleLocked());
   // Nobody goes on with what was staged; its space isn't held for as long as the trash keeps the rest.
@@ -126,36 +129,25 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
     return absl::FailedPreconditionError(fmt::format("volume '{}' has its replica in '{}', not in '{}'", spec.name,
                                                      Printable(state.root), Printable(spec.replica_root)));
   }
-  if (spec.epoch != 0 && spec.epoch < state.epoch) {
-    return absl::FailedPreconditionError(
-        fmt::format("volume '{}' has epoch {} here, the primary comes with {}: it was promoted meanwhile", spec.name,
-                    state.epoch, spec.epoch));
-  }
-  if (state.state != model::VolumeState::kStandby) {
-    return absl::FailedPreconditionError(
-        fmt::format("volume '{}' is {} here, not a standby: demote it first", spec.name, model::ToString(state.state)));
-  }
-  if (view_.Held()) {
-    return absl::FailedPreconditionError(
-        fmt::format("volume '{}' was taken back to an earlier state at DR and is held there: `drctl volumes resume {}` "
-                    "lets the primary bring it up to date again",
-                    spec.name, spec.name));
-  }
+  RETURN_IF_ERROR(CheckPrimary(state, spec.epoch));
   session_ = 0;
   if (must_recover_ || unpublished_.has_value()) {
     const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return Annotate(recovered, fmt::format("volume '{}'", spec.name));
+    RETURN_IF_ERROR(CheckPrimary(State(), spec.epoch));  // what was found may be ahead of what was known
   } else {
     RETURN_IF_ERROR(EndStaging(state.sequence));
   }
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
   view_.SetLeftoverPaths(folders_->leftovers.Paths());
   session_ = ++last_session_;
-  return session_;
+  return SessionToken{session_, State().epoch};
 }
 
 absl::Status Replica::CheckSession(SessionToken token) const {
-  if (token != 0 && token == session_) return absl::OkStatus();
+  // First, so that a primary that was left behind is told why.
+  RETURN_IF_ERROR(CheckMessage(State(), token.epoch));
+  if (token.number != 0 && token.number == session_) return absl::OkStatus();
   return absl::FailedPreconditionError(
       fmt::format("volume '{}' was opened anew, or failed before: open it again", State().volume));
 }
@@ -313,6 +305,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
   next.sequence = ready.record.commit.sequence;
   next.commit_id = ready.record.commit.id;
   next.complete = ready.point.complete;
+  next.awaits_primary = false;
   must_recover_ = true;
   RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo, ready.contents));
   must_recover_ = false;

@@ -31,7 +31,11 @@
 
 namespace understudy::dr {
 
-using SessionToken = uint64_t;  // 0: none
+// Whose right to write a call claims.
+struct SessionToken {
+  uint64_t number = 0;     // of the session; 0: none
+  model::Epoch epoch = 0;  // that its opening was answered with
+};
 
 class Replica {
  public:
@@ -61,6 +65,20 @@ class Replica {
 
   // As ReplicaSink::Open; finishes a commit that couldn't be published before.
   [[nodiscard]] absl::StatusOr<SessionToken> Open(const model::VolumeSpec& spec);
+
+  // The steps of a promotion and a demotion (state_change.h), durable when they return OK; what is done already is
+  // fine. Each gives the state that it leads to. An error other than FAILED_PRECONDITION leaves open whether it
+  // happened; ask again.
+  //
+  // Brings everything durable into the folder, for good; ends the session, and with the next epoch the rights of every
+  // primary; gives up leftovers and undo records.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginPromotion(bool allow_incomplete);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishPromotion();
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion();
+  // Makes what clients wrote durable first.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion();
+  // The hooks after the newest promotion or demotion have all run.
+  [[nodiscard]] absl::Status SetHooksRun();
 
   // Ends the replica's use for good: everything durable is published and settled, no session begins any more, and its
   // files are closed. Gives the identity of its folder. FAILED_PRECONDITION: it is no standby; UNAVAILABLE: its folder
@@ -115,7 +133,6 @@ class Replica {
   [[nodiscard]] absl::Status DropLabel(model::Sequence point);
 
   // While it is held, no session begins, also after a restart: what it was taken back to stays.
-  [[nodiscard]] bool Held() const { return view_.Held(); }
   [[nodiscard]] absl::Status SetHeld(bool held);
 
   struct Entry {
@@ -185,6 +202,13 @@ class Replica {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Whether the folder has an entry after the commit; nullopt: as before.
   absl::StatusOr<std::optional<bool>> HoldsEntriesAfter(const model::Commit& commit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // promotion.cc:
+  // Reads the durable state again if it may be ahead of what is known here.
+  absl::Status BeSure() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // With everything durable published and settled, and nothing staged or kept of what was.
+  absl::Status SettleForGood() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status WriteState(const model::ReplicaState& next, const Point& point)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
@@ -257,8 +281,8 @@ class Replica {
   absl::Status recovered_ ABSL_GUARDED_BY(work_mutex_);      // of the newest Recover
   bool must_recover_ ABSL_GUARDED_BY(work_mutex_) = false;   // the durable state may be ahead of what is known here
   bool retired_ ABSL_GUARDED_BY(work_mutex_) = false;
-  SessionToken session_ ABSL_GUARDED_BY(work_mutex_) = 0;
-  SessionToken last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
+  uint64_t session_ ABSL_GUARDED_BY(work_mutex_) = 0;  // SessionToken::number
+  uint64_t last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
 
   absl::Mutex listener_mutex_;  // held while the listener is called
   SessionToken listening_ ABSL_GUARDED_BY(listener_mutex_) = 0;

@@ -7,7 +7,9 @@ namespace understudy::dr {
 
 model::ReplicaState ReplicaView::State() const {
   absl::MutexLock lock(&mutex_);
-  return state_;
+  model::ReplicaState state = state_;
+  state.captured_at_nanoseconds = point_.captured_at_nanoseconds;
+  return state;
 }
 
 void ReplicaView::SetState(const model::ReplicaState& state) {
@@ -123,16 +125,6 @@ void ReplicaView::SetLabels(std::vector<PointLabel> labels) {
 std::vector<PointLabel> ReplicaView::Labels() const {
   absl::MutexLock lock(&mutex_);
   return labels_;
-}
-
-bool ReplicaView::Held() const {
-  absl::MutexLock lock(&mutex_);
-  return held_;
-}
-
-void ReplicaView::SetHeld(bool held) {
-  absl::MutexLock lock(&mutex_);
-  held_ = held;
 }
 
 }  // namespace understudy::dr

@@ -53,9 +53,6 @@ class ReplicaView {
   void SetLabels(std::vector<PointLabel> labels) ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] std::vector<PointLabel> Labels() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Whether no session may begin.
-  [[nodiscard]] bool Held() const ABSL_LOCKS_EXCLUDED(mutex_);
-  void SetHeld(bool held) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   mutable absl::Mutex mutex_;
@@ -65,7 +62,6 @@ class ReplicaView {
   std::vector<UndoAbout> undo_ ABSL_GUARDED_BY(mutex_);
   Point point_ ABSL_GUARDED_BY(mutex_);
   std::vector<PointLabel> labels_ ABSL_GUARDED_BY(mutex_);
-  bool held_ ABSL_GUARDED_BY(mutex_) = false;
 
   void Label(Point& point) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 };

@@ -22,8 +22,6 @@ absl::Status Replica::LoadUndo(const Point& point) {
   ran_ = 0;
   needed_from_ = UINT64_MAX;
   measured_.clear();
-  ASSIGN_OR_RETURN(const bool held, store_->IsHeld());
-  view_.SetHeld(held);
   stay_apart_.clear();
   ASSIGN_OR_RETURN(std::vector<UndoAbout> records, store_->ListUndo());
   ASSIGN_OR_RETURN(std::vector<PointLabel> labels, store_->ListLabels());
@@ -180,6 +178,8 @@ absl::Status Replica::Rewind(model::Sequence to, const std::function<void(size_t
   if (must_recover_ || unpublished_.has_value() || folders_ == nullptr) {
     const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return annotate(recovered);
+    // What was found may be ahead of what was known.
+    if (State().state != model::VolumeState::kStandby) return annotate(absl::FailedPreconditionError("it is promoted"));
   }
   const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(view_.Undo(), NewestPoint().sequence, to);
   if (!path.ok()) return annotate(path.status());

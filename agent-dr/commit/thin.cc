@@ -160,7 +160,9 @@ absl::Status Replica::SetHeld(bool held) {
   absl::MutexLock lock(&work_mutex_);
   if (retired_ || !store_.has_value()) return absl::UnavailableError("the replica can't be used now");
   RETURN_IF_ERROR(store_->SetHeld(held));
-  view_.SetHeld(held);
+  model::ReplicaState state = State();
+  state.held = held;
+  view_.SetState(state);
   if (held) session_ = 0;
   return absl::OkStatus();
 }

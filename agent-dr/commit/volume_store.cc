@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 6> kSchema = {
+constexpr std::array<std::string_view, 7> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -59,6 +59,9 @@ constexpr std::array<std::string_view, 6> kSchema = {
     "CREATE TABLE point_label("
     "  point INTEGER PRIMARY KEY, label TEXT NOT NULL, pinned INTEGER NOT NULL);",
     kContentSchema,
+    "ALTER TABLE replica ADD COLUMN state_since_nanoseconds INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN awaits_primary INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN hooks_due INTEGER NOT NULL DEFAULT 0;",
 };
 
 std::string BytesOf(const model::Digest& digest) {
@@ -128,7 +131,8 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
       store::Statement query,
       database_.Prepare("SELECT volume, replica_id, root, root_inode, root_btime_nanoseconds, epoch, state,"
                         " sequence, published_sequence, complete, point, point_committed_nanoseconds,"
-                        " point_captured_nanoseconds, point_completes_capture, commit_id FROM replica"));
+                        " point_captured_nanoseconds, point_completes_capture, commit_id, state_since_nanoseconds,"
+                        " awaits_primary, hooks_due, held FROM replica"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   StoredReplica replica;
@@ -142,6 +146,10 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   replica.state.published_sequence = query.Unsigned(8);
   replica.state.complete = query.Integer(9) != 0;
   replica.state.commit_id = query.String(14);
+  replica.state.state_since_nanoseconds = query.Integer(15);
+  replica.state.awaits_primary = query.Integer(16) != 0;
+  replica.state.hooks_due = query.Integer(17) != 0;
+  replica.state.held = query.Integer(18) != 0;
   replica.point = {query.Unsigned(10), query.Integer(11), query.Integer(12), query.Integer(13) != 0,
                    replica.state.complete};
   return replica;
@@ -250,6 +258,8 @@ absl::Status VolumeStore::Commit(const CommitRecord& record, const model::Replic
   RETURN_IF_ERROR(this->contents().Apply(contents, record.commit.sequence));
   RETURN_IF_ERROR(WriteSequences(state));
   RETURN_IF_ERROR(WritePoint(point));
+  // Who commits knows the epoch.
+  RETURN_IF_ERROR(database_.Execute("UPDATE replica SET awaits_primary = 0"));
   return transaction.Commit();
 }
 
@@ -274,6 +284,31 @@ absl::Status VolumeStore::Settle(const model::ReplicaState& state) {
 absl::Status VolumeStore::SetEpoch(model::Epoch epoch) {
   ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE replica SET epoch = ?"));
   return update.BindUnsigned(1, epoch).Run();
+}
+
+absl::Status VolumeStore::ChangeState(const model::ReplicaState& state, const Point& point) {
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  ASSIGN_OR_RETURN(
+      store::Statement update,
+      database_.Prepare("UPDATE replica SET state = ?, state_since_nanoseconds = ?, epoch = ?, awaits_primary = ?,"
+                        " hooks_due = ?, held = ?"));
+  update.BindText(1, model::ToString(state.state)).BindInteger(2, state.state_since_nanoseconds);
+  update.BindUnsigned(3, state.epoch).BindInteger(4, state.awaits_primary).BindInteger(5, state.hooks_due);
+  update.BindInteger(6, state.held);
+  RETURN_IF_ERROR(update.Run());
+  RETURN_IF_ERROR(WriteSequences(state));
+  RETURN_IF_ERROR(WritePoint(point));
+  ASSIGN_OR_RETURN(const std::vector<UndoAbout> records, ListUndo());
+  std::vector<model::Sequence> sequences;
+  for (const UndoAbout& about : records) sequences.push_back(about.sequence);
+  RETURN_IF_ERROR(DeleteUndo(sequences));
+  RETURN_IF_ERROR(database_.Execute("DELETE FROM undo_move"));
+  RETURN_IF_ERROR(database_.Execute("DELETE FROM point_label"));
+  return transaction.Commit();
+}
+
+absl::Status VolumeStore::SetHooksRun() {
+  return database_.Execute("UPDATE replica SET hooks_due = 0");
 }
 
 absl::Status VolumeStore::ChangeUndo(const CommitRecord& record, UndoChanges& undo) {
@@ -441,12 +476,6 @@ absl::Status VolumeStore::SetLabel(const PointLabel& label) {
 absl::Status VolumeStore::DropLabel(model::Sequence point) {
   ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare("DELETE FROM point_label WHERE point = ?"));
   return remove.BindUnsigned(1, point).Run();
-}
-
-absl::StatusOr<bool> VolumeStore::IsHeld() {
-  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT held FROM replica"));
-  ASSIGN_OR_RETURN(const bool found, query.Step());
-  return found && query.Integer(0) != 0;
 }
 
 absl::Status VolumeStore::SetHeld(bool held) {

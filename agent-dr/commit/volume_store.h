@@ -103,6 +103,11 @@ class VolumeStore {
   // Takes the record away: its effects are published and durable.
   [[nodiscard]] absl::Status Settle(const model::ReplicaState& state);
   [[nodiscard]] absl::Status SetEpoch(model::Epoch epoch);
+  // In one transaction: `state` and `point` become the replica's, and every undo record goes. No record is unsettled.
+  // An error leaves open whether it happened.
+  [[nodiscard]] absl::Status ChangeState(const model::ReplicaState& state, const Point& point);
+  // The hooks that were due have run.
+  [[nodiscard]] absl::Status SetHooksRun();
 
   // Ascending by sequence.
   [[nodiscard]] absl::StatusOr<std::vector<UndoAbout>> ListUndo();
@@ -129,8 +134,7 @@ class VolumeStore {
   // None is fine.
   [[nodiscard]] absl::Status DropLabel(model::Sequence point);
 
-  // Whether the replica was taken back and is held there: no primary's session may begin.
-  [[nodiscard]] absl::StatusOr<bool> IsHeld();
+  // ReplicaState::held.
   [[nodiscard]] absl::Status SetHeld(bool held);
 
   // What is known of the replica's contents; for as long as the store lives.

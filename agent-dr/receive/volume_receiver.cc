@@ -68,6 +68,8 @@ void VolumeReceiver::Open(const v1::OpenVolume& message) {
 }
 
 absl::Status VolumeReceiver::Take(const v1::ReplicateRequest& request) {
+  ASSIGN_OR_RETURN(const model::Epoch epoch, wire::ParseEpoch(request));
+  session_->SetEpoch(epoch);
   if (request.has_stage_data()) return TakeStaged(request.stage_data());
   if (request.has_commit()) return TakeCommit(request.commit());
   if (request.has_stage_begin()) {

@@ -118,13 +118,14 @@ class PointsService final : public v1::Points::Service {
     for (model::PointTree& tree : trees) {
       if (tree.volume == volume) points.trees.push_back(std::move(tree));
     }
-    ASSIGN_OR_RETURN(points.held, engine_.Held(volume));
+    ASSIGN_OR_RETURN(const model::ReplicaState state, engine_.State(volume));
+    points.held = state.held;
     return points;
   }
 
   absl::Status Rewind(const model::VolumeName& volume, model::Sequence to,
                       grpc::ServerWriter<v1::RewindReplicaResponse>& writer) {
-    ASSIGN_OR_RETURN(const bool was_held, engine_.Held(volume));
+    ASSIGN_OR_RETURN(const model::ReplicaState state, engine_.State(volume));
     // First, or the primary would bring it up to date again while it is on its way.
     RETURN_IF_ERROR(engine_.SetHeld(volume, true));
     const absl::Status rewound = engine_.Rewind(volume, to, [&](size_t run, size_t all) {
@@ -140,7 +141,7 @@ class PointsService final : public v1::Points::Service {
       return absl::OkStatus();
     }
     const bool untouched = absl::IsNotFound(rewound) || absl::IsFailedPrecondition(rewound);
-    if (untouched && !was_held) RETURN_IF_ERROR(engine_.SetHeld(volume, false));
+    if (untouched && !state.held) RETURN_IF_ERROR(engine_.SetHeld(volume, false));
     return rewound;
   }
 

@@ -46,6 +46,8 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   message.set_commits(status.commits);
   message.set_last_acknowledged_nanoseconds(status.last_acknowledged_nanoseconds);
   message.set_complete(status.complete);
+  message.set_paused_reason(status.paused_reason);
+  message.set_paused_since_nanoseconds(status.paused_since_nanoseconds);
   if (status.guard.has_value()) {
     v1::Guard& guard = *message.mutable_guard();
     guard.set_kind(status.guard->kind);
@@ -228,7 +230,28 @@ class PrimaryService : public v1::Primary::Service {
         protected_.Release(request->name(), {.server = request->server(), .path = request->path()}));
   }
 
+  grpc::Status PauseVolume(grpc::ServerContext*, const v1::PauseVolumeRequest* request,
+                           v1::PauseVolumeResponse* response) override {
+    return Answer(*request, *response, &DataPlane::PauseByOperator);
+  }
+
+  grpc::Status ResumeVolume(grpc::ServerContext*, const v1::ResumeVolumeRequest* request,
+                            v1::ResumeVolumeResponse* response) override {
+    return Answer(*request, *response, &DataPlane::ResumeByOperator);
+  }
+
  private:
+  template <class Request, class Response>
+  grpc::Status Answer(const Request& request, Response& response,
+                      absl::StatusOr<VolumeReport> (DataPlane::*call)(const model::VolumeName&)) {
+    const absl::Status fit = model::ValidateVolumeName(request.volume());
+    if (!fit.ok()) return net::ToGrpcStatus(fit);
+    const absl::StatusOr<VolumeReport> report = (plane_.*call)(request.volume());
+    if (!report.ok()) return net::ToGrpcStatus(report.status());
+    *response.mutable_volume() = ToProto(*report);
+    return grpc::Status::OK;
+  }
+
   absl::Status SendEvents(const grpc::ServerContext& context, uint32_t limit, bool follow,
                           grpc::ServerWriter<v1::ListEventsResponse>& writer) const {
     ASSIGN_OR_RETURN(EventLog::Listing listing, events_->Newest(limit));

@@ -22,6 +22,8 @@ namespace {
 constexpr absl::Duration kFlushTimeout = absl::Seconds(30);
 constexpr absl::Duration kWaitStep = absl::Seconds(1);
 constexpr absl::Duration kApprovalTimeout = absl::Seconds(30);
+// For the commit that is under way when a volume is paused.
+constexpr absl::Duration kQuietTimeout = absl::Seconds(30);
 constexpr absl::Duration kStopCheckStep = absl::Milliseconds(200);
 
 // `path` relative to `folder` when it lies within it. Both are absolute.
@@ -82,6 +84,7 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
   plane->options_.replicator.rewatch = [raw = plane.get()](const model::VolumeName& name) { raw->Rewatch(name); };
+  ASSIGN_OR_RETURN(plane->paused_, PausedVolumes::Open(options.state_dir + "/paused.db"));
   ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
   const SinkConnector telling = TellingTrouble(connect);
   for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
@@ -175,7 +178,10 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
   ASSIGN_OR_RETURN(
       std::shared_ptr<VolumeReplicator> replicator,
       VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options_.replicator, clock_));
-  if (paused) replicator->Pause();
+  if (paused) replicator->Pause(PauseReason::kReclaim);
+  if (const int64_t since = paused_->PausedSince(name); since != 0) {
+    replicator->Pause(PauseReason::kOperator, since, /*restored=*/true);
+  }
   Lane* const lane = lanes_[std::hash<std::string>()(name) % lanes_.size()].get();
   {
     absl::MutexLock lock(&mutex_);
@@ -211,7 +217,7 @@ absl::Status DataPlane::Unregister(const std::string& name) {
     absl::MutexLock rewatching(&rewatching_);
     source_->RemoveVolume(name);
   }
-  volume->replicator->Pause();  // else what is under way would have to end first
+  volume->replicator->Pause(PauseReason::kReclaim);  // else what is under way would have to end first
   volume->lane->Remove(name);
   spdlog::info("volume={} not replicated any more", name);
   return absl::OkStatus();
@@ -221,7 +227,7 @@ bool DataPlane::PauseRegistered(const model::VolumeName& name) {
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(name);
   if (found == volumes_.end()) return false;
-  if (found->second.origin == VolumeOrigin::kKubernetes) found->second.replicator->Pause();
+  if (found->second.origin == VolumeOrigin::kKubernetes) found->second.replicator->Pause(PauseReason::kReclaim);
   return true;
 }
 
@@ -237,9 +243,26 @@ absl::Status DataPlane::Resume(const std::string& name) {
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(name);
   if (found == volumes_.end()) return absl::OkStatus();
-  found->second.replicator->Resume();
+  found->second.replicator->Resume(PauseReason::kReclaim);
   found->second.lane->Wake();
   return absl::OkStatus();
+}
+
+absl::StatusOr<VolumeReport> DataPlane::PauseByOperator(const model::VolumeName& name) {
+  ASSIGN_OR_RETURN(const Volume volume, Find(name));
+  ASSIGN_OR_RETURN(const int64_t since, paused_->Pause(name, absl::ToUnixNanos(clock_.Now())));
+  volume.replicator->Pause(PauseReason::kOperator, since);
+  if (volume.replicator->AwaitQuiet(kQuietTimeout)) return ReportOf(volume);
+  return absl::AbortedError(
+      fmt::format("volume '{}' is paused, but a commit is still under way: it ends with that; ask again", name));
+}
+
+absl::StatusOr<VolumeReport> DataPlane::ResumeByOperator(const model::VolumeName& name) {
+  ASSIGN_OR_RETURN(const Volume volume, Find(name));
+  RETURN_IF_ERROR(paused_->Resume(name));
+  volume.replicator->Resume(PauseReason::kOperator);
+  volume.lane->Wake();
+  return ReportOf(volume);
 }
 
 absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& place) {
@@ -252,6 +275,7 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
   RETURN_IF_ERROR(TellDiscarded(name, place));
   absl::MutexLock registering(&registering_);
   if (replicated()) return absl::OkStatus();
+  RETURN_IF_ERROR(paused_->Resume(name));  // a volume of that name that comes later is another one
   for (const char* const suffix : {"", "-wal", "-shm"}) {
     const std::string file = IndexFile(name) + suffix;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));

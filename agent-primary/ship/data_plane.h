@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/rules/volume_actions.h"
 #include "agent-primary/ship/lane.h"
+#include "agent-primary/ship/paused_volumes.h"
 #include "agent-primary/ship/volume_replicator.h"
 #include "agent-primary/watch/change_source.h"
 #include "core/model/trash.h"
@@ -73,6 +74,12 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] absl::StatusOr<VolumeReport> ApproveGuard(const model::VolumeName& name, const std::string& kind,
                                                           uint64_t entries_gone);
 
+  // Nothing of the volume is captured or sent until ResumeByOperator, also after a restart; on disk, and nothing is
+  // under way any more, when it returns OK. NOT_FOUND: there is no such volume. ABORTED: it is paused, but what is
+  // under way hasn't ended yet. What object events do to it (Pause, Resume) is apart from that.
+  [[nodiscard]] absl::StatusOr<VolumeReport> PauseByOperator(const model::VolumeName& name);
+  [[nodiscard]] absl::StatusOr<VolumeReport> ResumeByOperator(const model::VolumeName& name);
+
   [[nodiscard]] std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const override;
   [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
   [[nodiscard]] absl::Status Unregister(const std::string& name) override;
@@ -112,7 +119,8 @@ class DataPlane : public HintSink, public VolumeActions {
 
   DataPlaneOptions options_;  // as they are after Start
   const Clock& clock_;
-  absl::Mutex registering_;  // one registration at a time; taken before mutex_
+  std::unique_ptr<PausedVolumes> paused_;  // written by Start only
+  absl::Mutex registering_;                // one registration at a time; taken before mutex_
   mutable absl::Mutex mutex_;
   std::map<model::VolumeName, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<Lane>> lanes_;

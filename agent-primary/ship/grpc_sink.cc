@@ -149,12 +149,14 @@ absl::Status GrpcReplicaSink::Broken() const {
   return absl::UnavailableError(std::string(MessageOf(ended_)));
 }
 
-absl::Status GrpcReplicaSink::CheckSession(const model::VolumeName& volume) const {
+absl::StatusOr<model::Epoch> GrpcReplicaSink::CheckSession(const model::VolumeName& volume) const {
   absl::MutexLock lock(&mutex_);
   if (!ended_.ok()) return Broken();
   const auto session = sessions_.find(volume);
   UNDERSTUDY_CHECK(session != sessions_.end());  // opened before
-  return session->second.refused;
+  RETURN_IF_ERROR(session->second.refused);
+  UNDERSTUDY_CHECK(session->second.opened.has_value());  // else it was refused
+  return session->second.opened->epoch;
 }
 
 absl::Status GrpcReplicaSink::Await(const model::VolumeName& volume,
@@ -197,12 +199,13 @@ absl::StatusOr<std::vector<model::SegmentDigest>> GrpcReplicaSink::StageResume(c
                                                                                model::Slot slot,
                                                                                const std::string& path, uint64_t size,
                                                                                const std::string& base_path) {
-  RETURN_IF_ERROR(CheckSession(volume));
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
   {
     absl::MutexLock lock(&mutex_);
     sessions_[volume].resumed.reset();
   }
   v1::ReplicateRequest request;
+  request.set_epoch(epoch);
   *request.mutable_stage_resume() = wire::ToResume(wire::StageBegin{volume, slot, path, size, base_path});
   stream_->calls->Write(request);
   const auto answered = [slot](const VolumeSession& session) {
@@ -218,8 +221,9 @@ absl::StatusOr<std::vector<model::SegmentDigest>> GrpcReplicaSink::StageResume(c
 
 absl::Status GrpcReplicaSink::StageBegin(const model::VolumeName& volume, model::Slot slot, const std::string& path,
                                          uint64_t size, const std::string& base_path) {
-  RETURN_IF_ERROR(CheckSession(volume));
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
   v1::ReplicateRequest request;
+  request.set_epoch(epoch);
   *request.mutable_stage_begin() = wire::ToProto(wire::StageBegin{volume, slot, path, size, base_path});
   stream_->calls->Write(request);
   return absl::OkStatus();
@@ -227,8 +231,9 @@ absl::Status GrpcReplicaSink::StageBegin(const model::VolumeName& volume, model:
 
 absl::Status GrpcReplicaSink::StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                         std::string_view data) {
-  RETURN_IF_ERROR(CheckSession(volume));
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
   v1::ReplicateRequest request;
+  request.set_epoch(epoch);
   v1::StageData& message = *request.mutable_stage_data();
   message.set_volume(volume);
   message.set_slot(slot);
@@ -241,8 +246,9 @@ absl::Status GrpcReplicaSink::StageData(const model::VolumeName& volume, model::
 
 absl::Status GrpcReplicaSink::StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                         uint64_t length) {
-  RETURN_IF_ERROR(CheckSession(volume));
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
   v1::ReplicateRequest request;
+  request.set_epoch(epoch);
   v1::StageData& message = *request.mutable_stage_data();
   message.set_volume(volume);
   message.set_slot(slot);
@@ -254,24 +260,27 @@ absl::Status GrpcReplicaSink::StageHole(const model::VolumeName& volume, model::
 
 absl::Status GrpcReplicaSink::StageDelta(const model::VolumeName& volume, model::Slot slot,
                                          const model::SegmentDelta& delta) {
-  RETURN_IF_ERROR(CheckSession(volume));
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
   v1::ReplicateRequest request;
+  request.set_epoch(epoch);
   *request.mutable_stage_delta() = wire::ToProto(wire::StageDelta{volume, slot, delta});
   stream_->calls->Write(request);
   return absl::OkStatus();
 }
 
 absl::Status GrpcReplicaSink::StageEnd(const model::VolumeName& volume, model::Slot slot) {
-  RETURN_IF_ERROR(CheckSession(volume));
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
   v1::ReplicateRequest request;
+  request.set_epoch(epoch);
   *request.mutable_stage_end() = wire::ToProto(wire::StageEnd{volume, slot});
   stream_->calls->Write(request);
   return absl::OkStatus();
 }
 
 absl::Status GrpcReplicaSink::Submit(const model::Commit& commit) {
-  RETURN_IF_ERROR(CheckSession(commit.volume));
+  RETURN_IF_ERROR(CheckSession(commit.volume).status());
   v1::ReplicateRequest request;
+  request.set_epoch(commit.epoch);
   *request.mutable_commit() = wire::ToProto(commit);
   stream_->calls->Write(request);
   return Await(

@@ -77,7 +77,8 @@ class GrpcReplicaSink : public model::ReplicaSink {
 
   GrpcReplicaSink(std::unique_ptr<Stream> stream, std::string address, Listener listener);
   void ReadAnswers();
-  absl::Status CheckSession(const model::VolumeName& volume) const;
+  // The epoch that the volume's messages carry, while its session may go on.
+  absl::StatusOr<model::Epoch> CheckSession(const model::VolumeName& volume) const;
   // Waits until `done` holds for the volume, it is refused, or the stream ends.
   absl::Status Await(const model::VolumeName& volume, const std::function<bool(const VolumeSession&)>& done,
                      std::string_view what, absl::Duration timeout = kAnswerTimeout);

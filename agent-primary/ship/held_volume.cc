@@ -1,4 +1,4 @@
-// The part of VolumeReplicator that holds the volume back: guards and their approvals, and pauses.
+// The part of VolumeReplicator that holds the volume back: guards and their approvals, pauses, and a promotion at DR.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +13,9 @@ namespace {
 // A volume that is held back is looked at so often, and after a hint; but a look takes a tenth of the time at most.
 constexpr absl::Duration kGuardRecheck = absl::Minutes(1);
 constexpr int kGuardPauseFactor = 10;
+// A volume that was promoted at DR: one small question so often.
+constexpr absl::Duration kPromotedRetry = absl::Seconds(30);
+
 }  // namespace
 
 GuardFinding DescribeMissingFolder(const absl::Status& reason) {
@@ -60,21 +63,62 @@ void VolumeReplicator::HoldWithoutFolder(const absl::Status& reason) {
   status_.guard->since_nanoseconds = absl::ToUnixNanos(clock_.Now());
 }
 
-void VolumeReplicator::Pause() {
+absl::Status VolumeReplicator::HoldPromoted(const absl::Status& refusal, model::Epoch epoch) {
+  held_back_ = true;
+  failures_in_a_row_ = 0;
+  absl::MutexLock lock(&mutex_);
+  if (promoted_ != epoch) spdlog::error("volume={} {}", name_, MessageOf(refusal));
+  promoted_ = epoch;
+  status_.state = ReplicationState::kPromoted;
+  status_.error = std::string(MessageOf(refusal));
+  barrier_refused_ = std::max(barrier_refused_, barrier_requested_);
+  not_before_ = clock_.Monotonic() + kPromotedRetry;
+  return refusal;
+}
+
+void VolumeReplicator::Pause(PauseReason reason, int64_t since_nanoseconds, bool restored) {
   std::stop_source run;
   {
     absl::MutexLock lock(&mutex_);
-    if (std::exchange(paused_, true)) return;
+    if (!pauses_.insert(reason).second) return;
+    if (reason == PauseReason::kOperator) paused_since_nanoseconds_ = since_nanoseconds;
+    if (restored) unseen_since_nanoseconds_ = since_nanoseconds;
     barrier_refused_ = std::max(barrier_refused_, barrier_requested_);
     run = run_;
   }
   run.request_stop();
-  spdlog::info("volume={} paused: what goes from it now stays at DR", name_);
+  spdlog::info("volume={} paused: {}", name_,
+               reason == PauseReason::kReclaim ? "what goes from it now stays at DR" : "until it is resumed");
 }
 
-void VolumeReplicator::Resume() {
+void VolumeReplicator::Resume(PauseReason reason) {
   absl::MutexLock lock(&mutex_);
-  if (std::exchange(paused_, false)) spdlog::info("volume={} not paused any more", name_);
+  if (pauses_.erase(reason) == 0) return;
+  if (reason == PauseReason::kOperator) paused_since_nanoseconds_ = 0;
+  spdlog::info("volume={} {}", name_, paused() ? "still paused, for another reason" : "not paused any more");
+}
+
+bool VolumeReplicator::AwaitQuiet(absl::Duration timeout) const {
+  absl::MutexLock lock(&mutex_);
+  const auto quiet = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !running_; };
+  return mutex_.AwaitWithTimeout(absl::Condition(&quiet), timeout);
+}
+
+std::string VolumeReplicator::PauseText() const {
+  if (pauses_.contains(PauseReason::kReclaim)) {
+    return fmt::format(
+        "volume '{}' is paused: its claim is gone, and its data is about to be deleted at the primary; DR keeps it as "
+        "it was",
+        name_);
+  }
+  return fmt::format(
+      "volume '{0}' is paused since {1}: nothing of it is replicated until `drctl volumes resume {0}`", name_,
+      absl::FormatTime(absl::RFC3339_sec, absl::FromUnixNanos(paused_since_nanoseconds_), absl::UTCTimeZone()));
+}
+
+double VolumeReplicator::UnseenLagSeconds() const {
+  if (unseen_since_nanoseconds_ == 0) return 0;
+  return std::max(0.0, absl::ToDoubleSeconds(clock_.Now() - absl::FromUnixNanos(unseen_since_nanoseconds_)));
 }
 
 void VolumeReplicator::WatchAgain() {
@@ -120,6 +164,7 @@ absl::Status VolumeReplicator::Approve(const Approval& approval) {
 
 absl::StatusOr<uint64_t> VolumeReplicator::RequestApproval(const std::string& kind, uint64_t entries_gone) {
   absl::MutexLock lock(&mutex_);
+  if (paused()) return absl::FailedPreconditionError(PauseText());
   if (!status_.guard.has_value() || status_.guard->kind != kind) {
     return absl::FailedPreconditionError(
         fmt::format("volume '{}' isn't held back by the guard '{}'; `drctl guard list` shows what is", name_, kind));

@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/model/path.h"
+#include "core/wire/status_fence.h"
 
 namespace understudy::primary {
 namespace {
@@ -71,6 +72,8 @@ std::string_view ToString(ReplicationState state) {
       return "guarded";
     case ReplicationState::kPaused:
       return "paused";
+    case ReplicationState::kPromoted:
+      return "promoted";
     case ReplicationState::kError:
       return "error";
   }
@@ -140,7 +143,7 @@ void VolumeReplicator::OnCoverage(const absl::Status& coverage) {
 
 std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   absl::MutexLock lock(&mutex_);
-  if (paused_) return std::nullopt;
+  if (paused()) return std::nullopt;
   std::optional<absl::Duration> next = dirty_.NextDue();
   if (status_.guard.has_value()) next = guard_recheck_;
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
@@ -161,15 +164,23 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   std::stop_source run;
   {
     absl::MutexLock lock(&mutex_);
-    if (paused_) return absl::OkStatus();
+    if (paused()) return absl::OkStatus();
     run_ = run;
+    running_ = true;
     const bool unpublished = status_.published_sequence < status_.sequence;
     if (unpublished && clock_.Monotonic() >= publish_overdue_) session_open_ = false;
   }
   const std::stop_callback pass_on(std::move(stop), [&run] { run.request_stop(); });
+  const absl::Status status = RunOnce(sink, run.get_token());
+  absl::MutexLock lock(&mutex_);
+  running_ = false;
+  return status;
+}
+
+absl::Status VolumeReplicator::RunOnce(model::ReplicaSink& sink, std::stop_token stop) {
   absl::Status status = session_open_ ? absl::OkStatus() : OpenSession(sink);
   if (status.ok()) status = DoubtDamaged();
-  if (status.ok()) status = CaptureOnce(sink, run.get_token());
+  if (status.ok()) status = CaptureOnce(sink, std::move(stop));
   if (status.ok() || held_back_) {
     failures_in_a_row_ = 0;
     refusals_in_a_row_ = 0;
@@ -177,6 +188,7 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   }
   session_open_ = false;
   if (absl::IsCancelled(status)) return status;
+  if (const std::optional<model::Epoch> fence = wire::FenceOf(status)) return HoldPromoted(status, *fence);
   removals_first_ |= absl::IsResourceExhausted(status);
   if (absl::IsDataLoss(status)) {
     if (absl::Status doubted = DoubtIndex(status); !doubted.ok()) status = doubted;
@@ -207,6 +219,8 @@ absl::Status VolumeReplicator::DoubtIndex(const absl::Status& refusal) {
 
 void VolumeReplicator::ForgetSession() {
   session_open_ = false;
+  absl::MutexLock lock(&mutex_);
+  if (promoted_.has_value()) not_before_ = -absl::InfiniteDuration();  // DR may have been demoted meanwhile
 }
 
 void VolumeReplicator::SetUnreachable(const absl::Status& reason) {
@@ -222,6 +236,11 @@ void VolumeReplicator::SetPublished(model::Sequence sequence) {
 
 absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   ASSIGN_OR_RETURN(const model::ReplicaState replica, sink.Open({name_, replica_root_, index_->state().epoch}));
+  {
+    absl::MutexLock lock(&mutex_);
+    if (promoted_.has_value()) spdlog::info("volume={} is a standby at DR again", name_);
+    promoted_.reset();
+  }
   const IndexState& known = index_->state();
   const bool same_replica = known.replica_id == replica.replica_id && known.epoch == replica.epoch;
   // Another primary's commits have the same numbers.
@@ -381,6 +400,7 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
     next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
   oldest_in_flight_.reset();
+  if (look.batch.whole_volume && !result.more) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);
   for (const auto& [path, why] : result.unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
   if (!unreadable_.empty()) {
@@ -432,7 +452,8 @@ void VolumeReplicator::CopyIndexState() {
 uint64_t VolumeReplicator::RequestBarrier() {
   absl::MutexLock lock(&mutex_);
   ++barrier_requested_;
-  if (paused_) barrier_refused_ = barrier_requested_;
+  if (paused()) barrier_refused_ = barrier_requested_;
+  if (promoted_.has_value()) not_before_ = -absl::InfiniteDuration();  // it may be a standby again
   return barrier_requested_;
 }
 
@@ -451,12 +472,8 @@ bool VolumeReplicator::AwaitBarrier(uint64_t barrier, bool published, absl::Dura
 absl::Status VolumeReplicator::BarrierRefusal(uint64_t barrier) const {
   absl::MutexLock lock(&mutex_);
   if (barrier_refused_ < barrier || barrier_passed_ >= barrier) return absl::OkStatus();
-  if (paused_) {
-    return absl::FailedPreconditionError(fmt::format(
-        "volume '{}' is paused: its claim is gone, and its data is about to be deleted at the primary; DR keeps it as "
-        "it was",
-        name_));
-  }
+  if (paused()) return absl::FailedPreconditionError(PauseText());
+  if (promoted_.has_value()) return absl::FailedPreconditionError(status_.error);
   return absl::FailedPreconditionError(
       fmt::format("volume '{}' is held back by a guard{}", name_,
                   status_.guard.has_value() ? ": " + status_.guard->reason : "; it goes on by now: try again"));
@@ -471,12 +488,16 @@ ReplicatorStatus VolumeReplicator::Status() const {
   // Until everything was across once, the data is as old as the volume is known.
   if (!status.complete) oldest = created_;
   status.lag_seconds = oldest.has_value() ? std::max(0.0, absl::ToDoubleSeconds(clock_.Monotonic() - *oldest)) : 0.0;
+  status.lag_seconds = std::max(status.lag_seconds, UnseenLagSeconds());
   status.dirty_paths = dirty_.size();
-  if (paused_) {
+  if (paused()) {
     status.state = ReplicationState::kPaused;
     status.error.clear();
     status.guard.reset();
-    status.lag_seconds = 0;
+    status.paused_reason = PauseText();
+    status.paused_since_nanoseconds = paused_since_nanoseconds_;
+    // What goes from it now isn't meant for DR.
+    if (pauses_.contains(PauseReason::kReclaim)) status.lag_seconds = 0;
     return status;
   }
   if (status.error.empty()) status.error = std::string(MessageOf(coverage_));

@@ -22,8 +22,15 @@
 
 namespace understudy::primary {
 
-enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kPaused, kError };
+enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kPaused, kPromoted, kError };
 [[nodiscard]] std::string_view ToString(ReplicationState state);
+
+// Why nothing of a volume is captured. Each reason is given and taken back by itself; a volume goes on when none is
+// left.
+enum class PauseReason {
+  kReclaim,   // its claim is gone, and who reclaims it takes its data away: DR keeps it as it was
+  kOperator,  // somebody asked for it (drctl volumes pause)
+};
 
 struct ReplicatorOptions {
   DirtyTimes times{absl::Milliseconds(100), absl::Seconds(1)};
@@ -37,8 +44,10 @@ struct ReplicatorOptions {
 
 struct ReplicatorStatus {
   ReplicationState state = ReplicationState::kConnecting;
-  std::string error;                  // what keeps it from replicating
-  std::optional<GuardFinding> guard;  // set while a guard holds it back
+  std::string error;                     // what keeps it from replicating
+  std::optional<GuardFinding> guard;     // set while a guard holds it back
+  std::string paused_reason;             // while it is paused: why, and what to do
+  int64_t paused_since_nanoseconds = 0;  // Unix time, by PauseReason::kOperator; 0: it isn't
   double lag_seconds = 0;
   model::Sequence sequence = 0;
   model::Sequence published_sequence = 0;
@@ -75,7 +84,8 @@ class VolumeReplicator {
   // When Run has something to do (Clock::Monotonic); nullopt: only after a hint or a barrier.
   [[nodiscard]] std::optional<absl::Duration> NextRun() const;
   // Captures everything that is due and waits for its acknowledgement. An error is also kept for the status; the next
-  // run is put off. FAILED_PRECONDITION with held_back(): a guard holds the volume back; the session goes on.
+  // run is put off. FAILED_PRECONDITION with held_back(): a guard holds the volume back, and the session goes on; or
+  // DR was promoted, which is asked again from time to time, and when a barrier is asked for.
   [[nodiscard]] absl::Status Run(model::ReplicaSink& sink, std::stop_token stop);
   // CANCELLED: `stop`, or the volume was paused.
   [[nodiscard]] bool held_back() const { return held_back_; }
@@ -87,9 +97,13 @@ class VolumeReplicator {
   // From time to time: what the replica's folder is known to show.
   void SetPublished(model::Sequence sequence);
 
-  // Nothing is captured until Resume; a run that is under way ends before its next operation. Barriers are refused.
-  void Pause();
-  void Resume();
+  // Nothing is captured or sent until each reason was taken back; a run that is under way ends before its next
+  // operation. Barriers are refused. `since_nanoseconds` (Unix time) of PauseReason::kOperator; `restored`: it was
+  // paused before this agent started, which doesn't know of changes from before, so the data counts as that old.
+  void Pause(PauseReason reason, int64_t since_nanoseconds = 0, bool restored = false);
+  void Resume(PauseReason reason);
+  // False: after `timeout` the volume is paused, but a run is still under way.
+  [[nodiscard]] bool AwaitQuiet(absl::Duration timeout) const;
 
   // Asks for a run that takes in everything that was hinted at before the call, and looks at every large file in any
   // case.
@@ -97,7 +111,7 @@ class VolumeReplicator {
   // True once the barrier is passed, with `published` in the replica's folder too.
   [[nodiscard]] bool AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout);
 
-  // FAILED_PRECONDITION once a guard or a pause refused the barrier: it won't be passed.
+  // FAILED_PRECONDITION once a guard, a pause or a promotion at DR refused the barrier: it won't be passed.
   [[nodiscard]] absl::Status BarrierRefusal(uint64_t barrier) const;
 
   // Asks the lane to let what the guard of this kind (GuardFinding) holds back happen, up to `entries_gone` deletions.
@@ -139,7 +153,14 @@ class VolumeReplicator {
   absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, const os::Root& root, model::ReplicaSink& sink,
                                         std::stop_token stop);
   void Settle(const Look& look, const CaptureResult& result);
+  absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
+  // DR was promoted to `epoch`: nothing is sent until it is a standby again.
+  absl::Status HoldPromoted(const absl::Status& refusal, model::Epoch epoch);
+  [[nodiscard]] bool paused() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !pauses_.empty(); }
+  [[nodiscard]] std::string PauseText() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // By how much the data may be older than hints tell.
+  [[nodiscard]] double UnseenLagSeconds() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GoOnAfterGuard();
   void WatchAgain();
   void ApplyApproval();
@@ -172,8 +193,13 @@ class VolumeReplicator {
   absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
-  bool paused_ ABSL_GUARDED_BY(mutex_) = false;
-  std::stop_source run_ ABSL_GUARDED_BY(mutex_);  // the newest
+  std::set<PauseReason> pauses_ ABSL_GUARDED_BY(mutex_);
+  int64_t paused_since_nanoseconds_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Since when changes may have come that no hint told of; until everything was looked at. Unix time; 0: none.
+  int64_t unseen_since_nanoseconds_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::optional<model::Epoch> promoted_ ABSL_GUARDED_BY(mutex_);  // DR's, since it refused the volume for it
+  std::stop_source run_ ABSL_GUARDED_BY(mutex_);                  // the newest
+  bool running_ ABSL_GUARDED_BY(mutex_) = false;
   const absl::Duration created_;
   uint64_t barrier_requested_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t barrier_passed_ ABSL_GUARDED_BY(mutex_) = 0;

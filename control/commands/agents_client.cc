@@ -41,6 +41,8 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   volume.origin = wire.origin();
   volume.complete = wire.complete();
   if (wire.has_guard()) volume.guard = FromWire(wire.guard());
+  volume.paused_reason = wire.paused_reason();
+  if (wire.paused_since_nanoseconds() > 0) volume.paused_since = absl::FromUnixNanos(wire.paused_since_nanoseconds());
   return volume;
 }
 
@@ -71,6 +73,10 @@ EventView FromWire(const v1::ObjectEventRecord& wire) {
           .forwarding_detail = wire.forwarding_detail()};
 }
 
+std::optional<absl::Time> TimeOf(int64_t nanoseconds) {
+  return nanoseconds > 0 ? std::optional(absl::FromUnixNanos(nanoseconds)) : std::nullopt;
+}
+
 DrReplica FromWire(const v1::ReplicaState& wire) {
   return {.name = wire.volume(),
           .state = wire.state(),
@@ -78,7 +84,11 @@ DrReplica FromWire(const v1::ReplicaState& wire) {
           .epoch = wire.epoch(),
           .sequence = wire.sequence(),
           .published_sequence = wire.published_sequence(),
-          .complete = wire.complete()};
+          .complete = wire.complete(),
+          .captured_at = TimeOf(wire.captured_at_nanoseconds()),
+          .state_since = TimeOf(wire.state_since_nanoseconds()),
+          .held = wire.held(),
+          .hooks_due = wire.hooks_due()};
 }
 
 void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
@@ -87,7 +97,7 @@ void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
 
 // Of a restore, which syncs its filesystem.
 constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
-// The primary waits for the volume's lane up to 30 s.
+// The primary waits for the volume's lane up to 30 s; also when it is paused.
 constexpr absl::Duration kApprovalTimeout = absl::Seconds(40);
 // Watching a large volume's folders, and moving one to the trash, take their time.
 constexpr absl::Duration kRegistrationTimeout = absl::Minutes(2);
@@ -95,6 +105,20 @@ constexpr char kPrimaryProgram[] = "understudy-primary";
 constexpr char kDrProgram[] = "understudy-dr";
 
 }  // namespace
+
+DrReplica ToDrReplica(const model::ReplicaState& state) {
+  return {.name = state.volume,
+          .state = std::string(model::ToString(state.state)),
+          .root = state.root,
+          .epoch = state.epoch,
+          .sequence = state.sequence,
+          .published_sequence = state.published_sequence,
+          .complete = state.complete,
+          .captured_at = TimeOf(state.captured_at_nanoseconds),
+          .state_since = TimeOf(state.state_since_nanoseconds),
+          .held = state.held,
+          .hooks_due = state.hooks_due};
+}
 
 struct PrimaryClient::Stub {
   std::string address;
@@ -172,6 +196,28 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, boo
   if (!done)
     return absl::InternalError("understudy-primary ended the call without a result: does its version fit drctl's?");
   return *done;
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Pause(const std::string& volume) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kApprovalTimeout);
+  v1::PauseVolumeRequest request;
+  request.set_volume(volume);
+  v1::PauseVolumeResponse response;
+  const grpc::Status status = stub_->rpc->PauseVolume(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return FromWire(response.volume());
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Resume(const std::string& volume) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kQueryTimeout);
+  v1::ResumeVolumeRequest request;
+  request.set_volume(volume);
+  v1::ResumeVolumeResponse response;
+  const grpc::Status status = stub_->rpc->ResumeVolume(&context, request, &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return FromWire(response.volume());
 }
 
 absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,

@@ -12,6 +12,7 @@
 #include "core/base/status.h"
 #include "core/kube/nfs_source.h"
 #include "core/model/trash.h"
+#include "core/model/volume.h"
 #include "core/net/tls_files.h"
 
 namespace understudy::control {
@@ -32,7 +33,7 @@ struct PrimaryVolume {
   std::string name;
   std::string path;
   std::string replica_path;
-  std::string state;  // connecting, scanning, replicating, idle, guarded or error
+  std::string state;  // connecting, scanning, replicating, idle, guarded, paused, promoted or error
   std::string error;
   double lag_seconds = 0;
   uint64_t sequence = 0;
@@ -47,6 +48,8 @@ struct PrimaryVolume {
   std::string origin;
   bool complete = false;
   std::optional<GuardView> guard;
+  std::string paused_reason;  // while it is paused
+  std::optional<absl::Time> paused_since;
 };
 
 // A storage object that isn't yet as it should be.
@@ -100,7 +103,12 @@ struct DrReplica {
   uint64_t sequence = 0;
   uint64_t published_sequence = 0;
   bool complete = false;
+  std::optional<absl::Time> captured_at;  // of the newest commit, by the primary's clock
+  std::optional<absl::Time> state_since;
+  bool held = false;       // taken back to an earlier state, and refused to its primary
+  bool hooks_due = false;  // those after the newest promotion or demotion haven't all run
 };
+[[nodiscard]] DrReplica ToDrReplica(const model::ReplicaState& state);
 
 // One agent each; thread-safe. Errors are the agent's; UNAVAILABLE and DEADLINE_EXCEEDED say which agent, and what to
 // check.
@@ -126,6 +134,9 @@ class PrimaryClient {
   // The volume was deleted for good: its data goes to DR's trash. NOT_FOUND: it isn't on that host.
   // FAILED_PRECONDITION: DR keeps the data in place.
   [[nodiscard]] absl::Status Release(const std::string& volume, const kube::NfsSource& source) const;
+  // Nothing of the volume is replicated between the two.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Pause(const std::string& volume) const;
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Resume(const std::string& volume) const;
   // The newest `limit` events, oldest first; with `follow`, then each that comes or changes, until the agent ends.
   // FAILED_PRECONDITION: it takes in none.
   [[nodiscard]] absl::Status ListEvents(uint32_t limit, bool follow,

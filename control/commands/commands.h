@@ -101,6 +101,26 @@ struct VerifyOptions {
 [[nodiscard]] ExitCode RunVolumesVerify(const Console& console, OutputFormat format,
                                         const config::ControlConfig& config, const VerifyOptions& options);
 
+struct PromotionOptions {
+  VolumeSelection selection;
+  bool yes = false;         // without asking
+  bool incomplete = false;  // of a promotion: also what was never across as a whole
+};
+// Makes the replica at DR the live copy, or a replica again; says on stderr how far it is. The volume's name has to be
+// typed at a terminal first, unless `yes`, or what was begun before goes on. kRefused: the state doesn't allow it, the
+// answer was another one, or nobody could be asked; kFailed: a hook failed.
+[[nodiscard]] ExitCode RunVolumesPromote(const Console& console, OutputFormat format,
+                                         const config::ControlConfig& config, const PromotionOptions& options);
+[[nodiscard]] ExitCode RunVolumesDemote(const Console& console, OutputFormat format,
+                                        const config::ControlConfig& config, const PromotionOptions& options);
+
+// Nothing of the volume is replicated between the two, whatever restarts. The second also ends the hold of a replica
+// that was taken back.
+[[nodiscard]] ExitCode RunVolumesPause(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                       const VolumeSelection& selection);
+[[nodiscard]] ExitCode RunVolumesResume(const Console& console, OutputFormat format,
+                                        const config::ControlConfig& config, const VolumeSelection& selection);
+
 // The deleted volumes that DR still keeps, of all pairs or of `pair`.
 [[nodiscard]] ExitCode RunTrashList(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                     const std::string& pair);

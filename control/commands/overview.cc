@@ -12,6 +12,7 @@ namespace understudy::control {
 namespace {
 
 constexpr char kNothing[] = "-";
+constexpr char kPromoted[] = "promoted";
 
 net::TlsFiles TlsOf(const config::ControlConfig& config) {
   return {config.tls.ca, config.tls.cert, config.tls.key};
@@ -25,17 +26,67 @@ Document TextOrNull(const std::string& text) {
   return text.empty() ? Document(nullptr) : Document(Printable(text));
 }
 
+Document TimeOrNull(const std::optional<absl::Time>& time) {
+  return time ? Document(TimeText(*time)) : Document(nullptr);
+}
+
 Document ToDocument(const DrReplica& replica) {
-  return {{"state", replica.state}, {"sequence", replica.sequence}, {"published_sequence", replica.published_sequence},
-          {"epoch", replica.epoch}, {"complete", replica.complete}, {"path", Printable(replica.root)}};
+  return {{"state", replica.state},
+          {"sequence", replica.sequence},
+          {"published_sequence", replica.published_sequence},
+          {"epoch", replica.epoch},
+          {"complete", replica.complete},
+          {"path", Printable(replica.root)},
+          {"captured_at", TimeOrNull(replica.captured_at)},
+          {"state_since", TimeOrNull(replica.state_since)},
+          {"hooks_due", replica.hooks_due},
+          {"held", replica.held}};
 }
 
 std::string ErrorOf(const absl::Status& status) {
   return status.ok() ? "" : std::string(MessageOf(status));
 }
 
+// A volume that was promoted at DR has no replica to lag behind.
+bool HasLag(const PrimaryVolume& volume) {
+  return volume.state != kPromoted;
+}
+
 std::string LagText(const VolumeView& volume) {
-  return volume.primary ? fmt::format("{:.1f} s", volume.primary->lag_seconds) : kNothing;
+  return volume.primary && HasLag(*volume.primary) ? fmt::format("{:.1f} s", volume.primary->lag_seconds) : kNothing;
+}
+
+// What to do about a replica that is no standby, as far as DR knows; empty: nothing.
+std::string PromotionLine(const VolumeView& volume) {
+  if (volume.primary && volume.primary->state == kPromoted) {
+    return fmt::format("{}: {}\n", volume.name, Printable(volume.primary->error));
+  }
+  if (!volume.replica) return "";
+  const DrReplica& replica = *volume.replica;
+  if (replica.state == "promoting" || replica.state == "demoting") {
+    const std::string_view command = replica.state == "promoting" ? "promote" : "demote";
+    return fmt::format("{0} is {1} at DR (epoch {2}), which isn't finished: `drctl volumes {3} {0}` goes on with it\n",
+                       volume.name, replica.state, replica.epoch, command);
+  }
+  const bool active = replica.state == "active";
+  if (replica.hooks_due) {
+    return fmt::format(
+        "{0} is {1} at DR (epoch {2}), but not all {3} hooks have run: `drctl volumes {4} {0}` runs them\n",
+        volume.name, replica.state, replica.epoch, active ? "post-promote" : "post-demote",
+        active ? "promote" : "demote");
+  }
+  if (replica.held) {
+    return fmt::format(
+        "{0} was taken back to an earlier state at DR, and is held there: `drctl volumes resume {0}` lets its primary "
+        "bring it up to date again, `drctl volumes promote {0}` makes it the live copy as it is\n",
+        volume.name);
+  }
+  if (!active) return "";
+  return fmt::format(
+      "{0} is promoted at DR (epoch {1}): the copy there is the live one, and nothing is replicated to it. `drctl "
+      "volumes "
+      "demote {0}` makes it a replica again, with the primary's data; `drctl reprotect` turns replication round\n",
+      volume.name, replica.epoch);
 }
 
 std::string OrNothing(const std::string& text) {
@@ -157,7 +208,7 @@ Document ToDocument(const PrimaryVolume& volume) {
   return {{"path", Printable(volume.path)},
           {"replica_path", Printable(volume.replica_path)},
           {"error", TextOrNull(volume.error)},
-          {"lag_seconds", volume.lag_seconds},
+          {"lag_seconds", HasLag(volume) ? Document(volume.lag_seconds) : Document(nullptr)},
           {"sequence", volume.sequence},
           {"published_sequence", volume.published_sequence},
           {"epoch", volume.epoch},
@@ -170,7 +221,9 @@ Document ToDocument(const PrimaryVolume& volume) {
            volume.last_acknowledged ? Document(TimeText(*volume.last_acknowledged)) : Document(nullptr)},
           {"origin", volume.origin},
           {"complete", volume.complete},
-          {"guard", volume.guard ? ToDocument(*volume.guard) : Document(nullptr)}};
+          {"guard", volume.guard ? ToDocument(*volume.guard) : Document(nullptr)},
+          {"paused_reason", TextOrNull(volume.paused_reason)},
+          {"paused_since", TimeOrNull(volume.paused_since)}};
 }
 
 Document ToDocument(const VolumeView& volume) {
@@ -238,7 +291,10 @@ std::string HeldBackLines(const Overview& overview) {
     }
   }
   for (const VolumeView& volume : overview.volumes) {
-    if (!volume.primary || !volume.primary->guard) continue;
+    text += PromotionLine(volume);
+    if (!volume.primary) continue;
+    if (!volume.primary->paused_reason.empty()) text += Printable(volume.primary->paused_reason) + "\n";
+    if (!volume.primary->guard) continue;
     text += fmt::format("{} is held back: {}\n", volume.name, Printable(volume.primary->guard->reason));
   }
   return text;

@@ -63,7 +63,8 @@ void PrintUnreachable(const Console& console, const Overview& overview);
 [[nodiscard]] Document ToDocument(const GuardView& guard);
 [[nodiscard]] Document ToDocument(const ObjectsView& objects);
 [[nodiscard]] std::string VolumesTable(const std::vector<VolumeView>& volumes);
-// A line for each volume that a guard holds back, and for each guard on storage objects: why, and what to do.
+// A line for each volume that isn't replicated because a guard or a pause holds it back or DR was promoted, and for
+// each guard on storage objects: why, and what to do.
 [[nodiscard]] std::string HeldBackLines(const Overview& overview);
 [[nodiscard]] std::string PairsTable(const std::vector<PairView>& pairs);
 // Every member of one volume, a line each.

@@ -48,6 +48,15 @@ void ScrubConfig::Describe(Visitor& v) {
          kMostRate);
 }
 
+void HooksConfig::Describe(Visitor& v) {
+  v.Path({.key = "dir",
+          .doc = "folder with a folder of executables for each phase: `pre-fence`, `post-fence`, `pre-promote`, "
+                 "`post-promote`, `pre-demote`, `post-demote`; it needn't exist"},
+         dir);
+  v.Duration({.key = "timeout", .doc = "a hook that runs for longer is killed, with all that it started"}, timeout,
+             absl::Seconds(1), absl::Hours(1));
+}
+
 void DrConfig::Describe(Visitor& v) {
   v.Text({.key = "listen", .doc = "host:port for gRPC from understudy-primary and drctl"}, listen, CheckAddress);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz (plain HTTP)"}, metrics_listen,
@@ -67,6 +76,7 @@ void DrConfig::Describe(Visitor& v) {
   v.Section({.key = "knfsd", .doc = "the kernel's NFS server, for exports with `backend: knfsd`"}, knfsd);
   v.Section({.key = "ganesha", .doc = "NFS-Ganesha, for exports with `backend: ganesha`"}, ganesha);
   v.Section({.key = "scrub", .doc = "finds what disks damage in the replicas; the primary sends it again"}, scrub);
+  v.Section({.key = "hooks", .doc = "your own programs around a promotion and a demotion"}, hooks);
 }
 
 std::optional<Problem> FindProblem(const DrConfig& config) {

@@ -40,6 +40,13 @@ struct ScrubConfig {
   void Describe(Visitor& v);
 };
 
+// The administrator's programs around a promotion (docs/hooks.md).
+struct HooksConfig {
+  std::filesystem::path dir = "/etc/understudy/hooks.d";
+  absl::Duration timeout = absl::Minutes(1);
+  void Describe(Visitor& v);
+};
+
 struct DrConfig {
   std::string listen = "0.0.0.0:7412";
   std::string metrics_listen = "127.0.0.1:9412";
@@ -52,6 +59,7 @@ struct DrConfig {
   KnfsdConfig knfsd;
   GaneshaConfig ganesha{20'000};
   ScrubConfig scrub;
+  HooksConfig hooks;
   void Describe(Visitor& v);
 };
 

@@ -35,8 +35,15 @@ struct ReplicaState {
   Sequence published_sequence = 0;  // newest commit that the folder shows
   std::string commit_id{};          // of the newest durable commit (Commit::id); empty: nobody's
   VolumeState state = VolumeState::kStandby;
-  std::string root;       // absolute, at DR
-  bool complete = false;  // a whole capture was committed at least once
+  std::string root;                     // absolute, at DR
+  bool complete = false;                // a whole capture was committed at least once
+  int64_t captured_at_nanoseconds = 0;  // of the newest commit, by the primary's clock; 0: not known
+  int64_t state_since_nanoseconds = 0;  // by DR's clock; 0: not known
+  // Demoted: the next primary that commits is taken, whatever epoch it comes with.
+  bool awaits_primary = false;
+  bool hooks_due = false;  // those after the newest promotion or demotion haven't all succeeded
+  // Taken back to an earlier state on purpose: no primary's session begins until that is ended.
+  bool held = false;
   // Paths of contents that an earlier session staged in part and never committed (ReplicaSink::StageResume). Told by an
   // opening only.
   std::vector<std::string> leftovers{};

@@ -9,7 +9,7 @@ namespace understudy::wire {
 
 // Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
 // makes a new one.
-inline constexpr uint32_t kProtocolVersion = 3;
+inline constexpr uint32_t kProtocolVersion = 4;
 
 inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
 
@@ -29,6 +29,9 @@ inline constexpr size_t kMaxLeftovers = 64;  // of one volume
 inline constexpr size_t kMaxCommitOperations = 4096;
 // Slots are below this; so many at most are staged or detached at a time.
 inline constexpr uint32_t kMaxSlots = 2 * kMaxCommitOperations;
+
+// An epoch that a primary may bring: promotions can go on raising it for ever, as far as the stores' signed numbers go.
+inline constexpr uint64_t kMaxEpoch = uint64_t{1} << 62;
 
 // Metadata.
 inline constexpr uint32_t kMaxModeBits = 07777;
@@ -51,6 +54,12 @@ inline constexpr size_t kMaxErrorMessageBytes = 4096;  // longer ones are cut by
 inline constexpr size_t kMaxListedPaths = 1000;            // of one ListEntriesRequest
 inline constexpr size_t kMaxListedDamage = 100;            // of one replica
 inline constexpr size_t kMaxDifferenceDetailBytes = 1024;  // longer ones are cut by the sender
+
+// Hooks: what a call hands to them, and what comes back of each one's output.
+inline constexpr size_t kMaxRunBytes = 128;  // the name of a run
+inline constexpr size_t kMaxHookFacts = 64;
+inline constexpr size_t kMaxHookFactBytes = 4096;  // of a name or a value
+inline constexpr size_t kMaxHookOutputBytes = 16 * 1024;
 
 // Catalog.
 inline constexpr size_t kMaxObjectNameBytes = 253;  // Kubernetes' own bound, for names and namespaces

@@ -73,7 +73,7 @@ struct Published {
 
 struct Refusal {
   model::VolumeName volume;
-  absl::Status status;  // never OK; carries the path, too (status_path.h)
+  absl::Status status;  // never OK; carries the path (status_path.h) and a fence (status_fence.h), too
   std::string path;     // of the file that it is about; empty when it is about none
 };
 

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <utility>
 
 #include "core/model/path.h"
 #include "core/wire/limits.h"
 #include "core/wire/parse_parts.h"
+#include "core/wire/status_fence.h"
 #include "core/wire/status_path.h"
 #include "core/wire/validate.h"
 #include "understudy/v1/replica.pb.h"
@@ -64,6 +66,19 @@ absl::StatusOr<Handshake> Parse(const v1::HandshakeResponse& message) {
   return HandshakeFrom(message);
 }
 
+absl::StatusOr<model::Epoch> ParseEpoch(const v1::ReplicateRequest& message) {
+  // 0 means "whatever DR has", which is for openings alone: anything else has to say whose right it claims.
+  if (message.epoch() == 0) return absl::InvalidArgumentError("a message of a stream without its epoch");
+  if (message.epoch() > std::numeric_limits<int64_t>::max()) {
+    return absl::InvalidArgumentError(fmt::format("epoch {} is too large", message.epoch()));
+  }
+  if (message.has_commit() && message.commit().epoch() != message.epoch()) {
+    return absl::InvalidArgumentError(
+        fmt::format("a commit of epoch {} in a message of epoch {}", message.commit().epoch(), message.epoch()));
+  }
+  return message.epoch();
+}
+
 absl::StatusOr<model::VolumeSpec> Parse(const v1::OpenVolume& message) {
   model::VolumeSpec spec{message.volume(), message.root(), message.epoch()};
   RETURN_IF_ERROR(ValidateVolumeSpec(spec));
@@ -89,6 +104,11 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
   ASSIGN_OR_RETURN(state.state, model::ParseVolumeState(message.state()));
   state.root = message.root();
   state.complete = message.complete();
+  state.captured_at_nanoseconds = message.captured_at_nanoseconds();
+  state.state_since_nanoseconds = message.state_since_nanoseconds();
+  state.awaits_primary = message.awaits_primary();
+  state.hooks_due = message.hooks_due();
+  state.held = message.held();
   return state;
 }
 
@@ -181,6 +201,7 @@ absl::StatusOr<Refusal> Parse(const v1::Refusal& message) {
   const auto code = known ? static_cast<absl::StatusCode>(message.code()) : absl::StatusCode::kUnknown;
   absl::Status status(code, text);
   if (!message.path().empty()) status = WithPath(std::move(status), message.path());
+  if (message.fenced_by_epoch() != 0) status = WithFence(std::move(status), message.fenced_by_epoch());
   return Refusal{message.volume(), std::move(status), message.path()};
 }
 
@@ -265,6 +286,11 @@ v1::ReplicaState ToProto(const model::ReplicaState& state) {
   message.set_state(std::string(model::ToString(state.state)));
   message.set_root(state.root);
   message.set_complete(state.complete);
+  message.set_captured_at_nanoseconds(state.captured_at_nanoseconds);
+  message.set_state_since_nanoseconds(state.state_since_nanoseconds);
+  message.set_awaits_primary(state.awaits_primary);
+  message.set_hooks_due(state.hooks_due);
+  message.set_held(state.held);
   return message;
 }
 
@@ -358,6 +384,7 @@ v1::Refusal ToProto(const Refusal& refusal) {
   message.set_code(static_cast<uint32_t>(refusal.status.code()));
   message.set_message(ToText(MessageOf(refusal.status), kMaxErrorMessageBytes));
   message.set_path(refusal.path);
+  message.set_fenced_by_epoch(FenceOf(refusal.status).value_or(0));
   return message;
 }
 

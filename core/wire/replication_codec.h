@@ -29,6 +29,7 @@ class OpenVolume;
 class Published;
 class Refusal;
 class ReplicaState;
+class ReplicateRequest;
 class StageBegin;
 class StageData;
 class StageDelta;
@@ -43,6 +44,8 @@ namespace understudy::wire {
 
 [[nodiscard]] absl::StatusOr<Handshake> Parse(const v1::HandshakeRequest& message);
 [[nodiscard]] absl::StatusOr<Handshake> Parse(const v1::HandshakeResponse& message);
+// The fencing token of any message but `open`.
+[[nodiscard]] absl::StatusOr<model::Epoch> ParseEpoch(const v1::ReplicateRequest& message);
 [[nodiscard]] absl::StatusOr<model::VolumeSpec> Parse(const v1::OpenVolume& message);
 [[nodiscard]] absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message);
 [[nodiscard]] absl::StatusOr<model::ReplicaState> Parse(const v1::VolumeOpened& message);

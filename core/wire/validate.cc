@@ -216,6 +216,7 @@ absl::Status ValidateRange(uint64_t offset, uint64_t length) {
 
 absl::Status ValidateVolumeSpec(const model::VolumeSpec& spec) {
   RETURN_IF_ERROR(model::ValidateVolumeName(spec.name));
+  if (spec.epoch > kMaxEpoch) return Invalid("epoch {} is too large", spec.epoch);
   return ValidateReplicaRoot(spec.replica_root);
 }
 

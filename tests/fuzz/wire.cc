@@ -21,6 +21,7 @@ void CheckCommit(const v1::Commit& message) {
 }
 
 void ParseAnyOther(const v1::ReplicateRequest& request) {
+  (void)wire::ParseEpoch(request);
   if (request.has_open()) (void)wire::Parse(request.open());
   if (request.has_stage_begin()) (void)wire::Parse(request.stage_begin());
   if (request.has_stage_data()) (void)wire::Parse(request.stage_data());

@@ -69,8 +69,8 @@ absl::Status Site::WriteConfiguration() const {
       options_.more_export_settings, volumes, options_.more_primary_settings);
   std::ofstream(File("dr.yaml")) << fmt::format(
       "listen: {3}:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
-      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, backend: none}}]\n",
-      dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host);
+      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, backend: none}}]\n{4}",
+      dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host, options_.more_dr_settings);
   std::ofstream(File("control.yaml")) << fmt::format(
       "tls: {{ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}}\n"
       "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"}}]\nmetrics_listen: 127.0.0.1:{}\n{}",
@@ -99,9 +99,16 @@ absl::Status Site::StartServe() {
 }
 
 ProcessResult Site::Drctl(std::vector<std::string> arguments) {
+  return RunDrctl(options_.primary_prefix, std::move(arguments));
+}
+
+ProcessResult Site::DrctlAtDr(std::vector<std::string> arguments) {
+  return RunDrctl(options_.dr_prefix, std::move(arguments));
+}
+
+ProcessResult Site::RunDrctl(const std::vector<std::string>& prefix, std::vector<std::string> arguments) const {
   arguments.insert(arguments.begin(), {"--config", File("control.yaml")});
-  absl::StatusOr<ProcessResult> result =
-      RunProcess(Command(options_.primary_prefix, "drctl", std::move(arguments)), absl::Minutes(5));
+  absl::StatusOr<ProcessResult> result = RunProcess(Command(prefix, "drctl", std::move(arguments)), absl::Minutes(5));
   if (result.ok()) return *std::move(result);
   return {.exit_code = -1, .err = std::string(MessageOf(result.status()))};
 }

@@ -16,6 +16,7 @@ namespace understudy::tests {
 struct SiteOptions {
   std::vector<std::string> volumes = {"web"};  // listed volumes; their folders are made
   std::string more_primary_settings = {};      // YAML, appended to primary.yaml
+  std::string more_dr_settings = {};           // and to dr.yaml
   std::string more_control_settings = {};      // and to control.yaml
   std::vector<std::string> server_names = {};  // of the primary's export
   std::string more_export_settings = {};       // likewise, "backend: none, …" inside its braces
@@ -47,6 +48,8 @@ class Site {
 
   // Runs drctl with this site's configuration.
   [[nodiscard]] ProcessResult Drctl(std::vector<std::string> arguments);
+  // The same from DR's host.
+  [[nodiscard]] ProcessResult DrctlAtDr(std::vector<std::string> arguments);
   // `drctl volumes sync NAME --published`, until it works: an agent may just be starting.
   [[nodiscard]] absl::Status Sync(const std::string& volume, absl::Duration timeout = absl::Seconds(120));
 
@@ -60,6 +63,7 @@ class Site {
 
  private:
   explicit Site(SiteOptions options) : options_(std::move(options)) {}
+  ProcessResult RunDrctl(const std::vector<std::string>& prefix, std::vector<std::string> arguments) const;
   absl::Status MakeCertificates() const;
   absl::Status WriteConfiguration() const;
 

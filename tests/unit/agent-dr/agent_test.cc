@@ -19,6 +19,7 @@
 #include "core/wire/catalog_client.h"
 #include "core/wire/limits.h"
 #include "core/wire/replication_codec.h"
+#include "core/wire/standby_codec.h"
 #include "core/wire/trash_codec.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
@@ -26,6 +27,7 @@
 #include "understudy/v1/exports.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
 #include "understudy/v1/replication.grpc.pb.h"
+#include "understudy/v1/standby.grpc.pb.h"
 
 namespace understudy::dr {
 namespace {
@@ -51,6 +53,7 @@ class DrAgentTest : public testing::Test {
     config_.tls = {pki + "/ca.crt", pki + "/dr.crt", pki + "/dr.key"};
     config_.exports.resize(1);
     config_.trash.retain = absl::Hours(2);
+    config_.hooks.dir = folder_.File("hooks.d");
     config_.exports[0].path = folder_.File("export");
     Start();
   }
@@ -90,6 +93,7 @@ class DrAgentTest : public testing::Test {
     commit.sequence = base + 1;
     commit.operations = {model::Put{"file", {}, content.size(), delta::DigestOfContent(content), content}};
     v1::ReplicateRequest request;
+    request.set_epoch(commit.epoch);
     *request.mutable_commit() = wire::ToProto(commit);
     return request;
   }
@@ -174,6 +178,106 @@ TEST_F(DrAgentTest, ARefusalEndsOneVolumesSessionAndNothingElse) {
   EXPECT_EQ(answer.refused().session(), 4u);
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+// The right to write is in every message: an earlier epoch's is refused whatever it is, and nothing of it is kept.
+TEST_F(DrAgentTest, EveryMessageCarriesTheEpochAndOneOfAnEarlierEpochIsRefused) {
+  const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const v1::StageBegin begin = wire::ToProto(wire::StageBegin{"vol", 1, "large", 100, ""});
+  std::vector<v1::ReplicateRequest> messages(7);
+  *messages[0].mutable_stage_begin() = begin;
+  *messages[1].mutable_stage_resume() = wire::ToResume({"vol", 1, "large", 100, ""});
+  *messages[2].mutable_stage_data() = wire::ToProto(wire::StageData{"vol", 1, 0, 3, "abc"});
+  *messages[3].mutable_stage_data() = wire::ToProto(wire::StageData{"vol", 1, 0, 3, ""});
+  *messages[4].mutable_stage_delta() = wire::ToProto(wire::StageDelta{"vol", 1, {0, 100, "delta", {}}});
+  *messages[5].mutable_stage_end() = wire::ToProto(wire::StageEnd{"vol", 1});
+  messages[6] = CommitRequest("vol", 0, "late");
+  for (size_t i = 0; i < messages.size(); ++i) {
+    for (const uint64_t epoch : {0, 1, 2}) {
+      SCOPED_TRACE(testing::Message() << "message " << i << " of epoch " << epoch);
+      grpc::ClientContext context;
+      const std::unique_ptr<Stream> stream = stub->Replicate(&context);
+      v1::ReplicateRequest open = OpenRequest("vol", Root("vol"), i);
+      open.mutable_open()->set_epoch(2);
+      stream->Write(open);
+      v1::ReplicateResponse answer;
+      ASSERT_TRUE(stream->Read(&answer));
+      ASSERT_TRUE(answer.has_opened()) << answer.refused().message();
+      EXPECT_EQ(answer.opened().replica().epoch(), 2u);
+      v1::ReplicateRequest begun;
+      begun.set_epoch(2);
+      *begun.mutable_stage_begin() = begin;
+      if (i > 1) stream->Write(begun);
+      messages[i].set_epoch(epoch);
+      if (messages[i].has_commit()) messages[i].mutable_commit()->set_epoch(epoch);
+      stream->Write(messages[i]);
+      if (epoch != 2) {
+        ASSERT_TRUE(stream->Read(&answer));
+        ASSERT_TRUE(answer.has_refused());
+        EXPECT_EQ(answer.refused().fenced_by_epoch(), epoch == 0 ? 0u : 2u) << answer.refused().message();
+      }
+      stream->WritesDone();
+      while (stream->Read(&answer)) continue;
+      EXPECT_TRUE(stream->Finish().ok());
+    }
+  }
+}
+
+TEST_F(DrAgentTest, AVolumeIsPromotedAndDemotedOverItsService) {
+  const auto primary = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+  const auto control = v1::Standby::NewStub(Channel(net::Role::kControl));
+  grpc::ClientContext replicating;
+  const std::unique_ptr<Stream> stream = primary->Replicate(&replicating);
+  stream->Write(OpenRequest("vol", Root("vol"), 1));
+  stream->Write(CommitRequest("vol", 0, "content"));
+  v1::ReplicateResponse answer;
+  while (stream->Read(&answer) && !answer.has_published()) continue;
+  ASSERT_TRUE(answer.has_published());
+  const auto last_of = [](grpc::ClientReader<v1::StandbyProgress>& reader) {
+    v1::StandbyProgress last;
+    while (reader.Read(&last)) EXPECT_TRUE(wire::Parse(last).ok());
+    EXPECT_TRUE(reader.Finish().ok());
+    return wire::Parse(last).value();
+  };
+  {
+    grpc::ClientContext context;
+    const auto reader = control->Promote(&context, wire::ToProto(wire::PromoteRequest{.volume = "vol"}));
+    const wire::StandbyProgress last = last_of(*reader);
+    ASSERT_TRUE(last.done && last.replica.has_value());
+    EXPECT_EQ(last.replica->state, model::VolumeState::kActive);
+    EXPECT_EQ(last.replica->epoch, 2u);
+  }
+  // The session that was open, and an opening.
+  stream->Write(CommitRequest("vol", 1, "late"));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_refused());
+  EXPECT_EQ(answer.refused().fenced_by_epoch(), 2u);
+  stream->Write(OpenRequest("vol", Root("vol"), 2));
+  ASSERT_TRUE(stream->Read(&answer));
+  ASSERT_TRUE(answer.has_refused());
+  EXPECT_EQ(answer.refused().fenced_by_epoch(), 2u);
+  EXPECT_THAT(answer.refused().message(), HasSubstr("drctl volumes demote vol"));
+  {
+    grpc::ClientContext context;
+    const auto reader = control->Demote(&context, wire::ToProto(wire::DemoteRequest{.volume = "vol"}));
+    EXPECT_EQ(last_of(*reader).replica->state, model::VolumeState::kStandby);
+  }
+  {
+    grpc::ClientContext context;
+    const auto reader =
+        control->RunHooks(&context, wire::ToProto(wire::RunHooksRequest{.phase = model::HookPhase::kPostFence}));
+    EXPECT_TRUE(last_of(*reader).done);
+  }
+  stream->Write(OpenRequest("vol", Root("vol"), 3));
+  ASSERT_TRUE(stream->Read(&answer));
+  EXPECT_TRUE(answer.has_opened());
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  grpc::ClientContext context;
+  const auto unknown = control->Promote(&context, wire::ToProto(wire::PromoteRequest{.volume = "other"}));
+  v1::StandbyProgress none;
+  EXPECT_FALSE(unknown->Read(&none));
+  EXPECT_EQ(unknown->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
 TEST_F(DrAgentTest, APeerThatBreaksTheProtocolLosesItsStream) {

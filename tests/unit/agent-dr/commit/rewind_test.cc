@@ -234,7 +234,8 @@ TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
           "ALTER TABLE replica DROP COLUMN point", "ALTER TABLE replica DROP COLUMN point_committed_nanoseconds",
           "ALTER TABLE replica DROP COLUMN point_captured_nanoseconds",
           "ALTER TABLE replica DROP COLUMN point_completes_capture", "ALTER TABLE replica DROP COLUMN commit_id",
-          "PRAGMA user_version = 2"}) {
+          "ALTER TABLE replica DROP COLUMN state_since_nanoseconds", "ALTER TABLE replica DROP COLUMN awaits_primary",
+          "ALTER TABLE replica DROP COLUMN hooks_due", "PRAGMA user_version = 2"}) {
       ASSERT_TRUE(database->Execute(sql).ok()) << sql;
     }
   }

@@ -144,6 +144,34 @@ TEST_F(DataPlaneTest, APausedVolumeIsShownAndRefusesBarriersUntilItGoesOn) {
       tests::WaitForOk("the barrier", absl::Seconds(30), [&] { return plane_->SyncToBarrier("pv1", wait, {}); }).ok());
 }
 
+TEST_F(DataPlaneTest, APauseByAnOperatorIsApartFromThatOfAClaimAndOutlivesRegistrations) {
+  dr_is_there_ = true;
+  EXPECT_TRUE(absl::IsNotFound(plane_->PauseByOperator("pv1").status()));
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  const auto paused = plane_->PauseByOperator("pv1");
+  ASSERT_TRUE(paused.ok()) << paused.status();
+  EXPECT_EQ(paused->status.state, ReplicationState::kPaused);
+  ASSERT_TRUE(plane_->Resume("pv1").ok()) << "as an object event does";
+  EXPECT_EQ(plane_->Report()[0].status.state, ReplicationState::kPaused);
+  BarrierWait wait;
+  EXPECT_TRUE(absl::IsFailedPrecondition(plane_->SyncToBarrier("pv1", wait, {})));
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  EXPECT_EQ(plane_->Report()[0].status.state, ReplicationState::kPaused);
+  ASSERT_TRUE(plane_->ResumeByOperator("pv1").ok());
+  EXPECT_TRUE(
+      tests::WaitForOk("the barrier", absl::Seconds(30), [&] { return plane_->SyncToBarrier("pv1", wait, {}); }).ok());
+}
+
+TEST_F(DataPlaneTest, AVolumeThatComesAfterADeletedOneOfItsNameIsNotPaused) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->PauseByOperator("pv1").ok());
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  ASSERT_TRUE(plane_->Discard("pv1", Place()).ok());
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  EXPECT_NE(plane_->Report()[0].status.state, ReplicationState::kPaused);
+}
+
 TEST_F(DataPlaneTest, AnAgentThatStartsAnewShowsWhatWasReplicatedAsPaused) {
   WriteIndex("id1", 3);
   ASSERT_TRUE(plane_->Pause("pv1", Place()).ok());

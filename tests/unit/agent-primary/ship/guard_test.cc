@@ -115,7 +115,7 @@ TEST(PausedVolumeTest, NothingOfItIsCapturedUntilItGoesOn) {
           .value();
   ASSERT_TRUE(ScanToBarrier(*replicator, sink, /*published=*/false).ok());
   const model::Sequence before = sink.sequence();
-  replicator->Pause();
+  replicator->Pause(PauseReason::kReclaim);
   for (const char* const name : {"web/a", "web/b"}) ASSERT_EQ(unlink(dir.File(name).c_str()), 0);
   replicator->OnOverflow();
   const uint64_t barrier = replicator->RequestBarrier();
@@ -125,7 +125,7 @@ TEST(PausedVolumeTest, NothingOfItIsCapturedUntilItGoesOn) {
   EXPECT_EQ(replicator->NextRun(), std::nullopt);
   EXPECT_EQ(ToString(replicator->Status().state), "paused");
   EXPECT_EQ(replicator->Status().lag_seconds, 0);
-  replicator->Resume();
+  replicator->Resume(PauseReason::kReclaim);
   ASSERT_TRUE(ScanToBarrier(*replicator, sink, /*published=*/false).ok());
   EXPECT_GT(sink.sequence(), before);
 }

@@ -21,6 +21,7 @@
 #include "understudy/v1/exports.grpc.pb.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
+#include "understudy/v1/standby.grpc.pb.h"
 
 namespace understudy::control {
 namespace {
@@ -80,6 +81,38 @@ class FakePrimary : public v1::Primary::Service {
     v1::VolumeStatus& volume = failing_[name];
     volume.set_state(state);
     volume.set_error(error);
+  }
+  void Set(const std::string& name, const std::string& state, const std::string& error) {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::VolumeStatus& volume : *volumes_.mutable_volumes()) {
+      if (volume.name() != name) continue;
+      volume.set_state(state);
+      volume.set_error(error);
+    }
+  }
+  grpc::Status PauseVolume(grpc::ServerContext*, const v1::PauseVolumeRequest* request,
+                           v1::PauseVolumeResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::VolumeStatus& volume : *volumes_.mutable_volumes()) {
+      if (volume.name() != request->volume()) continue;
+      volume.set_state("paused");
+      volume.set_paused_reason("volume '" + volume.name() + "' is paused: drctl volumes resume " + volume.name());
+      volume.set_paused_since_nanoseconds(1'700'000'000'500'000'000);
+      *response->mutable_volume() = volume;
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status ResumeVolume(grpc::ServerContext*, const v1::ResumeVolumeRequest* request,
+                            v1::ResumeVolumeResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::VolumeStatus& volume : *volumes_.mutable_volumes()) {
+      if (volume.name() != request->volume()) continue;
+      volume.set_state("idle");
+      volume.clear_paused_reason();
+      volume.clear_paused_since_nanoseconds();
+      *response->mutable_volume() = volume;
+    }
+    return grpc::Status::OK;
   }
   // What was approved: "<volume> <kind> <entries>"; empty: nothing.
   std::string Approved() const {
@@ -202,6 +235,17 @@ class FakeReplica : public v1::Replica::Service {
     replica.set_sequence(41);
     replica.set_epoch(3);
     replica.set_root("/srv/b/" + name);
+    replica.set_complete(true);
+    replica.set_captured_at_nanoseconds(1'700'000'000'500'000'000);
+  }
+  void Set(const std::string& name, const std::string& state, bool hooks_due) {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::ReplicaState& replica : *replicas_.mutable_replicas()) {
+      if (replica.volume() != name) continue;
+      replica.set_state(state);
+      replica.set_hooks_due(hooks_due);
+      replica.set_state_since_nanoseconds(1'700'000'060'000'000'000);
+    }
   }
   grpc::Status ListReplicas(grpc::ServerContext*, const v1::ListReplicasRequest*,
                             v1::ListReplicasResponse* response) override {
@@ -304,6 +348,58 @@ class FakeExports : public v1::Exports::Service {
   std::map<std::string, v1::Export> exports_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Promotes what it is asked to: "refused" is refused by a hook.
+class FakeStandby : public v1::Standby::Service {
+ public:
+  grpc::Status Promote(grpc::ServerContext*, const v1::PromoteRequest* request,
+                       grpc::ServerWriter<v1::StandbyProgress>* writer) override {
+    Note("promote " + request->volume() + (request->allow_incomplete() ? " incomplete" : ""));
+    v1::StandbyProgress progress;
+    progress.set_step("pre-promote hooks");
+    writer->Write(progress);
+    progress.Clear();
+    progress.mutable_hook()->set_phase("pre-promote");
+    progress.mutable_hook()->set_name("10-check");
+    progress.mutable_hook()->set_ok(request->volume() != "refused");
+    if (request->volume() == "refused") progress.mutable_hook()->set_problem("exit code 1");
+    progress.mutable_hook()->set_output("the witness\nsays \x1b no\n");
+    writer->Write(progress);
+    if (request->volume() == "refused") return {grpc::StatusCode::ABORTED, "hook pre-promote/10-check: exit code 1"};
+    writer->Write(Done(request->volume(), "active", 4));
+    return grpc::Status::OK;
+  }
+  grpc::Status Demote(grpc::ServerContext*, const v1::DemoteRequest* request,
+                      grpc::ServerWriter<v1::StandbyProgress>* writer) override {
+    Note("demote " + request->volume());
+    writer->Write(Done(request->volume(), "standby", 4));
+    return grpc::Status::OK;
+  }
+  // What was asked for since the last call; empty: nothing.
+  std::string TakeAsked() {
+    const absl::MutexLock lock(&mutex_);
+    return std::exchange(asked_, "");
+  }
+
+ private:
+  void Note(const std::string& asked) {
+    const absl::MutexLock lock(&mutex_);
+    asked_ = asked;
+  }
+  static v1::StandbyProgress Done(const std::string& volume, const std::string& state, uint64_t epoch) {
+    v1::StandbyProgress progress;
+    progress.set_done(true);
+    v1::ReplicaState& replica = *progress.mutable_replica();
+    replica.set_volume(volume);
+    replica.set_replica_id("id");
+    replica.set_state(state);
+    replica.set_epoch(epoch);
+    replica.set_root("/srv/b/" + volume);
+    return progress;
+  }
+  absl::Mutex mutex_;
+  std::string asked_ ABSL_GUARDED_BY(mutex_);
+};
+
 struct Result {
   int code;
   std::string out;
@@ -337,7 +433,7 @@ class DrctlTest : public ::testing::Test {
   void SetUp() override {
     auto primary =
         net::RpcServer::Start("127.0.0.1:0", Files("primary"), net::Role::kPrimary, {&primary_, &primary_exports_});
-    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr, {&replica_, &dr_exports_});
+    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr, {&replica_, &standby_, &dr_exports_});
     ASSERT_TRUE(primary.ok() && dr.ok()) << primary.status() << dr.status();
     primary_server_ = *std::move(primary);
     dr_server_ = *std::move(dr);
@@ -365,6 +461,7 @@ class DrctlTest : public ::testing::Test {
   FakeReplica replica_;
   FakeExports primary_exports_;
   FakeExports dr_exports_;
+  FakeStandby standby_;
   std::unique_ptr<net::RpcServer> primary_server_;
   std::unique_ptr<net::RpcServer> dr_server_;
 };
@@ -893,6 +990,111 @@ TEST_F(DrctlTest, AGuardOnStorageObjectsIsShownAndApprovedByItsKind) {
   EXPECT_EQ(primary_.Approved(), " cluster 0");
 }
 
+TEST_F(DrctlTest, PromoteNeedsTheNameTypedOrYes) {
+  primary_.Add("web");
+  replica_.Add("web");
+  const Result script = Drctl({"volumes", "promote", "web"});
+  EXPECT_EQ(script.code, 5);
+  EXPECT_THAT(script.err,
+              AllOf(HasSubstr("epoch: 3 becomes 4"), HasSubstr("commit 41, as the primary had it at 2023-11"),
+                    HasSubstr("0.2 s of changes aren't at DR"), HasSubstr("add --yes")));
+  EXPECT_EQ(standby_.TakeAsked(), "");
+  std::istringstream no("yes\n");
+  EXPECT_EQ(Drctl({"volumes", "promote", "web"}, true, &no).code, 5) << "it is the name that is to be typed";
+  EXPECT_EQ(standby_.TakeAsked(), "");
+  std::istringstream yes("web\n");
+  const Result promoted = Drctl({"volumes", "promote", "web"}, true, &yes);
+  EXPECT_EQ(promoted.code, 0) << promoted.err;
+  EXPECT_EQ(promoted.out, "volume web is active at DR (epoch 4), in /srv/b/web\n");
+  EXPECT_EQ(standby_.TakeAsked(), "promote web");
+  const Result as_json = Drctl({"volumes", "promote", "web", "--yes", "--incomplete", "-o", "json"});
+  EXPECT_EQ(as_json.code, 0) << as_json.err;
+  EXPECT_EQ(standby_.TakeAsked(), "promote web incomplete");
+  const json result = json::parse(as_json.out);
+  EXPECT_EQ(result.at("state"), "active");
+  EXPECT_EQ(result.at("epoch"), 4);
+  EXPECT_EQ(result.at("hooks").at(0).at("name"), "10-check");
+  EXPECT_TRUE(result.at("hooks").at(0).at("ok"));
+  EXPECT_EQ(Drctl({"volumes", "promote", "nobody", "--yes"}).code, 2);
+}
+
+TEST_F(DrctlTest, AHookThatSaysNoIsShownWithItsReason) {
+  primary_.Add("refused");
+  replica_.Add("refused");
+  const Result refused = Drctl({"volumes", "promote", "refused", "--yes"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("hook pre-promote/10-check: exit code 1"), HasSubstr("| the witness\n"),
+                                 HasSubstr("| says \\x1b no\n")));
+  EXPECT_THAT(refused.out, IsEmpty());
+}
+
+TEST_F(DrctlTest, PromotionWorksWithoutThePrimaryAndSaysWhatIsLost) {
+  replica_.Add("web");
+  primary_server_.reset();
+  const Result shown = Drctl({"volumes", "promote", "web"});
+  EXPECT_EQ(shown.code, 5);
+  EXPECT_THAT(shown.err, HasSubstr("primary: can't be reached"));
+  EXPECT_EQ(Drctl({"volumes", "promote", "web", "--yes"}).code, 0);
+  dr_server_.reset();
+  EXPECT_EQ(Drctl({"volumes", "promote", "web", "--yes"}).code, 4);
+}
+
+TEST_F(DrctlTest, WhatWasBegunGoesOnWithoutAsking) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.Set("web", "promoting", false);
+  EXPECT_THAT(Drctl({"status"}).out, HasSubstr("web is promoting at DR (epoch 3), which isn't finished: `drctl volumes "
+                                               "promote web` goes on"));
+  EXPECT_EQ(Drctl({"volumes", "promote", "web"}).code, 0);
+  EXPECT_EQ(standby_.TakeAsked(), "promote web");
+  replica_.Set("web", "active", true);
+  EXPECT_THAT(Drctl({"status"}).out, HasSubstr("not all post-promote hooks have run"));
+}
+
+TEST_F(DrctlTest, DemoteSaysWhatGoes) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.Set("web", "active", false);
+  const Result shown = Drctl({"volumes", "demote", "web"});
+  EXPECT_EQ(shown.code, 5);
+  EXPECT_THAT(shown.err, HasSubstr("what was written at DR since 2023-11-14"));
+  EXPECT_EQ(standby_.TakeAsked(), "");
+  EXPECT_EQ(Drctl({"volumes", "demote", "web", "--yes"}).code, 0);
+  EXPECT_EQ(standby_.TakeAsked(), "demote web");
+}
+
+TEST_F(DrctlTest, StatusOfAVolumeThatWasPromotedAtDr) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.Set("web", "active", false);
+  EXPECT_THAT(Drctl({"status"}).out, HasSubstr("web is promoted at DR (epoch 3): the copy there is the live one"))
+      << "while the primary doesn't know it yet";
+  primary_.Set("web", "promoted", "was promoted at DR (epoch 3): demote it");
+  const Result status = Drctl({"status"});
+  EXPECT_EQ(status.code, 0);
+  EXPECT_THAT(status.out, HasSubstr("web: was promoted at DR (epoch 3): demote it\n"));
+  EXPECT_THAT(status.out, Not(HasSubstr("0.2 s"))) << "there is no replica to lag behind";
+  EXPECT_THAT(status.out, Not(HasSubstr("web is promoted"))) << "once is enough";
+  const json volume = json::parse(Drctl({"status", "-o", "json"}).out).at("volumes").at(0);
+  EXPECT_TRUE(volume.at("lag_seconds").is_null());
+  EXPECT_EQ(volume.at("replica").at("state_since"), "2023-11-14T22:14:20+00:00");
+}
+
+TEST_F(DrctlTest, PauseAndResume) {
+  primary_.Add("web");
+  const Result paused = Drctl({"volumes", "pause", "web", "-o", "json"});
+  EXPECT_EQ(paused.code, 0) << paused.err;
+  EXPECT_EQ(json::parse(paused.out).at("state"), "paused");
+  EXPECT_THAT(Drctl({"status"}).out, HasSubstr("volume 'web' is paused: drctl volumes resume web\n"));
+  const json volume = json::parse(Drctl({"status", "-o", "json"}).out).at("volumes").at(0);
+  EXPECT_EQ(volume.at("paused_since"), "2023-11-14T22:13:20.5+00:00");
+  EXPECT_EQ(Drctl({"volumes", "resume", "web"}).out, "volume web is replicated again\n");
+  EXPECT_EQ(Drctl({"volumes", "pause", "nobody"}).code, 2);
+  primary_server_.reset();
+  replica_.Add("web");
+  EXPECT_EQ(Drctl({"volumes", "pause", "web"}).code, 4);
+}
+
 TEST_F(DrctlTest, GuardApproveInAScriptNeedsYes) {
   primary_.Add("web");
   primary_.Guard("web", 600, 1000);
@@ -977,6 +1179,10 @@ TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
                                                                                        {"volumes", "list"},
                                                                                        {"volumes", "show"},
                                                                                        {"volumes", "sync"},
+                                                                                       {"volumes", "pause"},
+                                                                                       {"volumes", "resume"},
+                                                                                       {"volumes", "promote"},
+                                                                                       {"volumes", "demote"},
                                                                                        {"trash"},
                                                                                        {"trash", "list"},
                                                                                        {"trash", "restore"},

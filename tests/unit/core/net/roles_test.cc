@@ -12,6 +12,7 @@
 #include "understudy/v1/primary.pb.h"
 #include "understudy/v1/replica.pb.h"
 #include "understudy/v1/replication.pb.h"
+#include "understudy/v1/standby.pb.h"
 #include "understudy/v1/verify.pb.h"
 
 namespace understudy::net {
@@ -22,7 +23,7 @@ std::set<std::string> MethodsOfTheSchema() {
   for (const google::protobuf::FileDescriptor* const file :
        {v1::CatalogEntry::descriptor()->file(), v1::Export::descriptor()->file(),
         v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file(),
-        v1::Point::descriptor()->file(), v1::VerifyUpdate::descriptor()->file(),
+        v1::Point::descriptor()->file(), v1::PromoteRequest::descriptor()->file(), v1::VerifyUpdate::descriptor()->file(),
         v1::VolumeStatus::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j) {
@@ -86,6 +87,15 @@ TEST(RolesTest, OnlyTheControlPlaneSeesAndSwitchesExports) {
     EXPECT_TRUE(MayCall(Role::kControl, path));
     EXPECT_FALSE(MayCall(Role::kPrimary, path));
     EXPECT_FALSE(MayCall(Role::kDr, path));
+  }
+}
+
+TEST(RolesTest, OnlyTheControlPlanePromotesAndPauses) {
+  for (const char* const method :
+       {"Standby/Promote", "Standby/Demote", "Standby/RunHooks", "Primary/PauseVolume", "Primary/ResumeVolume"}) {
+    EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.") + method));
+    EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.") + method));
+    EXPECT_FALSE(MayCall(Role::kDr, std::string("/understudy.v1.") + method));
   }
 }
 

@@ -6,6 +6,7 @@
 #include "core/wire/catalog_codec.h"
 #include "core/wire/limits.h"
 #include "core/wire/replication_codec.h"
+#include "core/wire/status_fence.h"
 #include "core/wire/status_path.h"
 #include "understudy/v1/catalog.pb.h"
 #include "understudy/v1/replica.pb.h"
@@ -134,6 +135,16 @@ TEST(ReplicaStateCodec, ComesBackAndIsChecked) {
   EXPECT_EQ(parsed->commit_id, "commit");
   EXPECT_EQ(parsed->root, "/srv/b/vol");
   EXPECT_TRUE(parsed->complete);
+  EXPECT_FALSE(parsed->awaits_primary);
+  model::ReplicaState demoted = state;
+  demoted.awaits_primary = demoted.hooks_due = true;
+  demoted.captured_at_nanoseconds = 5;
+  demoted.state_since_nanoseconds = 6;
+  const auto demoted_parsed = Parse(ToProto(demoted));
+  ASSERT_TRUE(demoted_parsed.ok());
+  EXPECT_TRUE(demoted_parsed->awaits_primary && demoted_parsed->hooks_due);
+  EXPECT_EQ(demoted_parsed->captured_at_nanoseconds, 5);
+  EXPECT_EQ(demoted_parsed->state_since_nanoseconds, 6);
   message.set_published_sequence(10);
   EXPECT_FALSE(Parse(message).ok());
   message.set_published_sequence(8);
@@ -154,6 +165,32 @@ TEST(RefusalCodec, KeepsCodeMessageAndPath) {
   EXPECT_EQ(Parse(strange)->status.code(), absl::StatusCode::kUnknown);
   strange.set_code(0);
   EXPECT_EQ(Parse(strange)->status.code(), absl::StatusCode::kUnknown) << "a refusal is never OK";
+}
+
+TEST(RefusalCodec, KeepsWhichEpochFencesThePrimary) {
+  const absl::Status fenced = WithFence(absl::FailedPreconditionError("promoted"), 7);
+  EXPECT_EQ(FenceOf(Parse(ToProto(Refusal{"vol", fenced, ""}))->status), 7u);
+  EXPECT_EQ(FenceOf(Parse(ToProto(Refusal{"vol", absl::FailedPreconditionError("other"), ""}))->status), std::nullopt);
+}
+
+TEST(EpochCodec, EveryMessageOfAnOpenVolumeHasOne) {
+  v1::ReplicateRequest message;
+  *message.mutable_stage_end() = ToProto(StageEnd{"vol", 1});
+  EXPECT_EQ(ParseEpoch(message).status().code(), absl::StatusCode::kInvalidArgument);
+  message.set_epoch(3);
+  EXPECT_EQ(ParseEpoch(message).value(), 3u);
+  message.set_epoch(uint64_t{1} << 63);
+  EXPECT_EQ(ParseEpoch(message).status().code(), absl::StatusCode::kInvalidArgument);
+  *message.mutable_commit() = ToProto(CommitOfEveryKind());
+  message.set_epoch(2);
+  EXPECT_EQ(ParseEpoch(message).value(), 2u);
+  message.set_epoch(3);
+  EXPECT_EQ(ParseEpoch(message).status().code(), absl::StatusCode::kInvalidArgument) << "the commit says 2";
+}
+
+TEST(EpochCodec, NoPrimaryBringsOneThatLeavesNoRoomForPromotions) {
+  EXPECT_TRUE(Parse(ToProto(model::VolumeSpec{"vol", "/srv/b/vol", kMaxEpoch})).ok());
+  EXPECT_FALSE(Parse(ToProto(model::VolumeSpec{"vol", "/srv/b/vol", kMaxEpoch + 1})).ok());
 }
 
 TEST(RefusalCodec, CutsAndCleansAnOverlongMessage) {

@@ -1,0 +1,114 @@
+// What replica.h declares of promotions and demotions.
+#include <fmt/format.h>
+
+#include <optional>
+#include <utility>
+
+#include "agent-dr/commit/replica.h"
+#include "agent-dr/commit/state_change.h"
+#include "core/base/log.h"
+#include "core/os/file_io.h"
+
+namespace understudy::dr {
+
+absl::Status Replica::BeSure() {
+  if (retired_) return absl::UnavailableError(fmt::format("volume '{}' went to the trash just now", State().volume));
+  if (!must_recover_ && folders_ != nullptr) return absl::OkStatus();
+  const absl::Status recovered = view_.SetUsable(Recover());
+  return recovered.ok() ? recovered : absl::UnavailableError(recovered.message());
+}
+
+absl::Status Replica::SettleForGood() {
+  session_ = 0;
+  if (unpublished_.has_value()) {
+    const absl::Status recovered = view_.SetUsable(Recover());
+    if (!recovered.ok()) return absl::UnavailableError(recovered.message());
+  }
+  RETURN_IF_ERROR(SettleLocked());
+  // From here on no replay needs anything of what was staged. Nobody goes on with unfinished content, either: what it
+  // continues may be changed soon.
+  folders_->staging.Clear();
+  while (folders_->leftovers.DropOldest()) {
+  }
+  applied_patches_.clear();
+  return folders_->work.DiscardStaging(0);
+}
+
+absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& point) {
+  RETURN_IF_ERROR(faults_.Reach(Step::kState, 0));
+  session_ = 0;
+  must_recover_ = true;
+  RETURN_IF_ERROR(store_->ChangeState(next, point));
+  must_recover_ = false;
+  view_.SetState(next);
+  view_.SetPoints(point, {});
+  view_.SetLabels({});
+  ran_ = 0;
+  measured_.clear();
+  spdlog::info("volume={} state={} epoch={}", next.volume, model::ToString(next.state), next.epoch);
+  RETURN_IF_ERROR(faults_.Reach(Step::kState, 1));
+  // What undo records kept; what can't be taken away now goes with the next start.
+  folders_->work.DropUndoFoldersBut({}).IgnoreError();
+  folders_->work.DiscardRemoved().IgnoreError();
+  return absl::OkStatus();
+}
+
+// The undo records go with the state `promoting`: from there on the folder may be written to by others, and a record is
+// only right for the very state that it was left for. Whether an operation fits is found before anything is changed,
+// but content that others wrote can't be told from the replica's own.
+absl::StatusOr<model::ReplicaState> Replica::BeginPromotion(bool allow_incomplete) {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(BeSure());
+  const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
+  ASSIGN_OR_RETURN(std::optional<model::ReplicaState> next, dr::BeginPromotion(State(), allow_incomplete, now));
+  if (!next.has_value()) return State();
+  RETURN_IF_ERROR(SettleForGood());
+  // From what it is now: settling can have published the newest commit.
+  ASSIGN_OR_RETURN(next, dr::BeginPromotion(State(), allow_incomplete, now));
+  RETURN_IF_ERROR(WriteState(next.value(), NewestPoint()));
+  return State();
+}
+
+absl::StatusOr<model::ReplicaState> Replica::FinishPromotion() {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(BeSure());
+  ASSIGN_OR_RETURN(const auto next, dr::FinishPromotion(State(), absl::ToUnixNanos(settings_.clock->Now())));
+  if (next.has_value()) RETURN_IF_ERROR(WriteState(*next, NewestPoint()));
+  return State();
+}
+
+absl::StatusOr<model::ReplicaState> Replica::BeginDemotion() {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(BeSure());
+  ASSIGN_OR_RETURN(const auto next, dr::BeginDemotion(State(), absl::ToUnixNanos(settings_.clock->Now())));
+  if (next.has_value()) RETURN_IF_ERROR(WriteState(*next, NewestPoint()));
+  return State();
+}
+
+absl::StatusOr<model::ReplicaState> Replica::FinishDemotion() {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(BeSure());
+  const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
+  ASSIGN_OR_RETURN(const auto next, dr::FinishDemotion(State(), now));
+  if (!next.has_value()) return State();
+  // The primary's index will say that the replica holds what the comparison finds.
+  RETURN_IF_ERROR(os::SyncFilesystem(folders_->root.fd()));
+  Point point;
+  point.sequence = next->sequence;
+  point.committed_at_nanoseconds = now;
+  RETURN_IF_ERROR(WriteState(*next, point));
+  return State();
+}
+
+absl::Status Replica::SetHooksRun() {
+  absl::MutexLock lock(&work_mutex_);
+  RETURN_IF_ERROR(BeSure());
+  model::ReplicaState state = State();
+  if (!state.hooks_due) return absl::OkStatus();
+  RETURN_IF_ERROR(store_->SetHooksRun());
+  state.hooks_due = false;
+  view_.SetState(state);
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,121 @@
+#include "agent-dr/commit/state_change.h"
+
+#include <fmt/format.h>
+
+#include "core/wire/status_fence.h"
+
+namespace understudy::dr {
+namespace {
+
+using model::VolumeState;
+
+std::optional<model::ReplicaState> Become(model::ReplicaState state, VolumeState next, int64_t now_nanoseconds) {
+  state.state = next;
+  state.state_since_nanoseconds = now_nanoseconds;
+  return state;
+}
+
+absl::Status Misplaced(const model::ReplicaState& state, std::string_view step) {
+  return absl::FailedPreconditionError(
+      fmt::format("volume '{}' is {} here, so {}", state.volume, model::ToString(state.state), step));
+}
+
+absl::Status Fenced(const model::ReplicaState& state, std::string message) {
+  return wire::WithFence(absl::FailedPreconditionError(message), state.epoch);
+}
+
+// Why nobody may replicate to what isn't a standby.
+absl::Status NoStandby(const model::ReplicaState& state) {
+  if (state.state == VolumeState::kDemoting) {
+    return Fenced(state, fmt::format("volume '{0}' is being demoted at DR (epoch {1}), which isn't finished: `drctl "
+                                     "volumes demote {0}` goes on with it",
+                                     state.volume, state.epoch));
+  }
+  return Fenced(
+      state,
+      fmt::format("volume '{0}' was promoted at DR (epoch {1}): the copy there is the live one, and nothing is "
+                  "replicated to it. To go on with this primary's data: `drctl volumes demote {0}` (what was written "
+                  "at DR is replaced, and stays a recovery point for a while). To keep what was written at DR: leave "
+                  "it, stop the clients here, and turn replication round with `drctl reprotect`",
+                  state.volume, state.epoch));
+}
+
+// Why a primary that knows no later epoch than `epoch` may not.
+absl::Status EarlierEpoch(const model::ReplicaState& state, model::Epoch epoch) {
+  return Fenced(state,
+                fmt::format("volume '{0}' was promoted at DR, and has another primary since: this one comes with "
+                            "epoch {1}, DR has {2}. Stop replicating it from here (`drctl volumes pause {0}`); "
+                            "if this primary's data is to count after all, promote and demote the volume at DR "
+                            "once more",
+                            state.volume, epoch, state.epoch));
+}
+
+}  // namespace
+
+StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomplete, int64_t now_nanoseconds) {
+  if (state.state == VolumeState::kPromoting || state.state == VolumeState::kActive) return std::nullopt;
+  if (state.state == VolumeState::kDemoting) {
+    return Misplaced(state,
+                     fmt::format("it can't be promoted: `drctl volumes demote {}` finishes that first", state.volume));
+  }
+  if (!state.complete && !allow_incomplete) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' was never across as a whole{}: what is here is a part of it (--incomplete promotes it "
+                    "all the same)",
+                    state.volume, state.awaits_primary ? " since it was demoted" : ""));
+  }
+  std::optional<model::ReplicaState> next = Become(state, VolumeState::kPromoting, now_nanoseconds);
+  ++next->epoch;
+  next->held = false;
+  next->awaits_primary = false;
+  next->hooks_due = false;
+  return next;
+}
+
+StateChange FinishPromotion(const model::ReplicaState& state, int64_t now_nanoseconds) {
+  if (state.state == VolumeState::kActive) return std::nullopt;
+  if (state.state != VolumeState::kPromoting) return Misplaced(state, "there is no promotion to finish");
+  std::optional<model::ReplicaState> next = Become(state, VolumeState::kActive, now_nanoseconds);
+  next->hooks_due = true;
+  return next;
+}
+
+StateChange BeginDemotion(const model::ReplicaState& state, int64_t now_nanoseconds) {
+  if (state.state == VolumeState::kDemoting || state.state == VolumeState::kStandby) return std::nullopt;
+  std::optional<model::ReplicaState> next = Become(state, VolumeState::kDemoting, now_nanoseconds);
+  next->hooks_due = false;
+  return next;
+}
+
+StateChange FinishDemotion(const model::ReplicaState& state, int64_t now_nanoseconds) {
+  if (state.state == VolumeState::kStandby) return std::nullopt;
+  if (state.state != VolumeState::kDemoting) return Misplaced(state, "there is no demotion to finish");
+  std::optional<model::ReplicaState> next = Become(state, VolumeState::kStandby, now_nanoseconds);
+  next->sequence += 2;
+  next->published_sequence = next->sequence;
+  next->commit_id.clear();
+  next->complete = false;
+  next->captured_at_nanoseconds = 0;
+  next->awaits_primary = true;
+  next->hooks_due = true;
+  return next;
+}
+
+absl::Status CheckPrimary(const model::ReplicaState& state, model::Epoch epoch) {
+  if (state.state != VolumeState::kStandby) return NoStandby(state);
+  if (state.held) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{0}' was taken back to an earlier state at DR and is held there: `drctl volumes resume "
+                    "{0}` lets the primary bring it up to date again",
+                    state.volume));
+  }
+  const bool earlier = epoch != 0 && epoch < state.epoch;
+  return earlier && !state.awaits_primary ? EarlierEpoch(state, epoch) : absl::OkStatus();
+}
+
+absl::Status CheckMessage(const model::ReplicaState& state, model::Epoch epoch) {
+  if (state.state != VolumeState::kStandby) return NoStandby(state);
+  return epoch < state.epoch ? EarlierEpoch(state, epoch) : absl::OkStatus();
+}
+
+}  // namespace understudy::dr

@@ -1,0 +1,107 @@
+// The state machine of a replica, and who may write to it in which state.
+#include "agent-dr/commit/state_change.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/wire/status_fence.h"
+
+namespace understudy::dr {
+namespace {
+
+using model::VolumeState;
+using ::testing::HasSubstr;
+
+model::ReplicaState In(VolumeState state) {
+  model::ReplicaState replica;
+  replica.volume = "web";
+  replica.epoch = 4;
+  replica.sequence = replica.published_sequence = 7;
+  replica.commit_id = "c";
+  replica.complete = true;
+  replica.state = state;
+  return replica;
+}
+
+TEST(StateChangeTest, APromotionRaisesTheEpochOnce) {
+  const StateChange promoting = BeginPromotion(In(VolumeState::kStandby), false, 9);
+  ASSERT_TRUE(promoting.ok() && promoting->has_value());
+  EXPECT_EQ((*promoting)->state, VolumeState::kPromoting);
+  EXPECT_EQ((*promoting)->epoch, 5u);
+  EXPECT_EQ((*promoting)->state_since_nanoseconds, 9);
+  const StateChange active = FinishPromotion(**promoting, 10);
+  ASSERT_TRUE(active.ok() && active->has_value());
+  EXPECT_EQ((*active)->state, VolumeState::kActive);
+  EXPECT_EQ((*active)->epoch, 5u);
+  EXPECT_EQ((*active)->sequence, 7u);
+  EXPECT_TRUE((*active)->hooks_due);
+}
+
+TEST(StateChangeTest, WhatIsDoneAlreadyIsFine) {
+  EXPECT_FALSE(BeginPromotion(In(VolumeState::kPromoting), false, 9).value().has_value());
+  EXPECT_FALSE(BeginPromotion(In(VolumeState::kActive), false, 9).value().has_value());
+  EXPECT_FALSE(FinishPromotion(In(VolumeState::kActive), 9).value().has_value());
+  EXPECT_FALSE(BeginDemotion(In(VolumeState::kDemoting), 9).value().has_value());
+  EXPECT_FALSE(BeginDemotion(In(VolumeState::kStandby), 9).value().has_value());
+  EXPECT_FALSE(FinishDemotion(In(VolumeState::kStandby), 9).value().has_value());
+}
+
+TEST(StateChangeTest, NoStepIsLeftOut) {
+  const auto refused = [](const StateChange& change) { return absl::IsFailedPrecondition(change.status()); };
+  EXPECT_TRUE(refused(BeginPromotion(In(VolumeState::kDemoting), false, 9)));
+  EXPECT_TRUE(refused(FinishPromotion(In(VolumeState::kStandby), 9)));
+  EXPECT_TRUE(refused(FinishPromotion(In(VolumeState::kDemoting), 9)));
+  EXPECT_TRUE(refused(FinishDemotion(In(VolumeState::kActive), 9)));
+  EXPECT_TRUE(refused(FinishDemotion(In(VolumeState::kPromoting), 9)));
+  EXPECT_EQ((*BeginDemotion(In(VolumeState::kPromoting), 9))->state, VolumeState::kDemoting) << "it is called off";
+}
+
+TEST(StateChangeTest, APartOfAVolumeIsPromotedOnlyWhenThatIsAskedFor) {
+  model::ReplicaState part = In(VolumeState::kStandby);
+  part.complete = false;
+  EXPECT_TRUE(absl::IsFailedPrecondition(BeginPromotion(part, false, 9).status()));
+  EXPECT_TRUE(BeginPromotion(part, true, 9).ok());
+}
+
+TEST(StateChangeTest, ADemotedReplicaIsAStateThatNoPrimaryCanKnow) {
+  const StateChange demoted = FinishDemotion(In(VolumeState::kDemoting), 9);
+  ASSERT_TRUE(demoted.ok() && demoted->has_value());
+  EXPECT_EQ((*demoted)->state, VolumeState::kStandby);
+  EXPECT_EQ((*demoted)->sequence, 9u) << "8 is the commit that the primary may wait for";
+  EXPECT_EQ((*demoted)->published_sequence, 9u);
+  EXPECT_EQ((*demoted)->commit_id, "");
+  EXPECT_FALSE((*demoted)->complete);
+  EXPECT_EQ((*demoted)->epoch, 4u);
+}
+
+TEST(CheckPrimaryTest, OnlyAStandbyIsReplicatedToAndByItsOwnEpochAlone) {
+  EXPECT_TRUE(CheckPrimary(In(VolumeState::kStandby), 4).ok());
+  EXPECT_TRUE(CheckPrimary(In(VolumeState::kStandby), 5).ok());
+  EXPECT_TRUE(CheckPrimary(In(VolumeState::kStandby), 0).ok()) << "one that knows nothing of the volume compares";
+  EXPECT_EQ(wire::FenceOf(CheckPrimary(In(VolumeState::kStandby), 3)), 4u);
+  for (const VolumeState state : {VolumeState::kPromoting, VolumeState::kActive, VolumeState::kDemoting}) {
+    for (const model::Epoch epoch : {0, 3, 4, 5}) {
+      const absl::Status refused = CheckPrimary(In(state), epoch);
+      EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+      EXPECT_EQ(wire::FenceOf(refused), 4u);
+      EXPECT_THAT(std::string(refused.message()), HasSubstr("drctl volumes demote web"));
+    }
+  }
+}
+
+TEST(CheckPrimaryTest, AfterADemotionAnyPrimaryMayCompareAndOneThatCommitsKnowsTheEpoch) {
+  model::ReplicaState demoted = In(VolumeState::kStandby);
+  demoted.awaits_primary = true;
+  EXPECT_TRUE(CheckPrimary(demoted, 1).ok());
+  EXPECT_EQ(wire::FenceOf(CheckMessage(demoted, 3)), 4u);
+  EXPECT_TRUE(CheckMessage(demoted, 4).ok());
+}
+
+TEST(CheckMessageTest, AMessageOfAnEarlierEpochIsRefused) {
+  EXPECT_TRUE(CheckMessage(In(VolumeState::kStandby), 4).ok());
+  EXPECT_EQ(wire::FenceOf(CheckMessage(In(VolumeState::kStandby), 3)), 4u);
+  EXPECT_EQ(wire::FenceOf(CheckMessage(In(VolumeState::kActive), 4)), 4u);
+}
+
+}  // namespace
+}  // namespace understudy::dr
