@@ -53,7 +53,6 @@ class ReplicaView {
   void SetLabels(std::vector<PointLabel> labels) ABSL_LOCKS_EXCLUDED(mutex_);
   [[nodiscard]] std::vector<PointLabel> Labels() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-
  private:
   mutable absl::Mutex mutex_;
   model::ReplicaState state_ ABSL_GUARDED_BY(mutex_);

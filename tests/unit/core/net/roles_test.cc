@@ -23,8 +23,8 @@ std::set<std::string> MethodsOfTheSchema() {
   for (const google::protobuf::FileDescriptor* const file :
        {v1::CatalogEntry::descriptor()->file(), v1::Export::descriptor()->file(),
         v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file(),
-        v1::Point::descriptor()->file(), v1::PromoteRequest::descriptor()->file(), v1::VerifyUpdate::descriptor()->file(),
-        v1::VolumeStatus::descriptor()->file()}) {
+        v1::Point::descriptor()->file(), v1::PromoteRequest::descriptor()->file(),
+        v1::VerifyUpdate::descriptor()->file(), v1::VolumeStatus::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j) {
         methods.insert("/" + file->service(i)->full_name() + "/" + file->service(i)->method(j)->name());
