@@ -285,7 +285,7 @@ class Replica {
   uint64_t last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
 
   absl::Mutex listener_mutex_;  // held while the listener is called
-  SessionToken listening_ ABSL_GUARDED_BY(listener_mutex_) = 0;
+  uint64_t listening_ ABSL_GUARDED_BY(listener_mutex_) = 0;  // SessionToken::number; 0: nobody
   std::function<void(const model::DamagedFile&)> listener_ ABSL_GUARDED_BY(listener_mutex_);
 };
 

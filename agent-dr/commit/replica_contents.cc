@@ -85,8 +85,8 @@ absl::Status Replica::CheckPlace() {
 
 void Replica::Listen(SessionToken token, std::function<void(const model::DamagedFile&)> listener) {
   absl::MutexLock lock(&listener_mutex_);
-  if (listener == nullptr && listening_ != token) return;  // a later session's
-  listening_ = token;
+  if (listener == nullptr && listening_ != token.number) return;  // a later session's
+  listening_ = token.number;
   listener_ = std::move(listener);
 }
 
