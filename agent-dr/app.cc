@@ -145,6 +145,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
                                                Clock::System(), parts->scrub_probe);
   ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
   ASSIGN_OR_RETURN(parts->trees, PointTrees::Open(config.state_dir.string(), *parts->engine, Clock::System()));
+  parts->engine->SetTaken([trees = parts->trees.get()] { return trees->Paths(); });
 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));
   parts->services.push_back(MakeReplicaService(*parts->engine));
@@ -198,11 +199,12 @@ void DrAgent::Stop() {
   parts_->scrub = {};
   parts_->damage_tender = {};
   parts_->trash_keeper = {};
-  parts_->point_keeper.reset();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
   // Whatever a commit was in the middle of, the next start finishes or discards.
   parts_->server.reset();
   parts_->services.clear();
+  // It may have waited for a call that only the end of the server ended.
+  parts_->point_keeper.reset();
 }
 
 int DrAgent::port() const {

@@ -1,11 +1,13 @@
 // What replica.h declares of kept states as trees of their own.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/statvfs.h>
 
+#include <cerrno>
 #include <utility>
-#include <variant>
 
 #include "agent-dr/commit/clone_tree.h"
+#include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/publish.h"
@@ -40,7 +42,21 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
 
 }  // namespace
 
-absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence to, const os::Root& folder) {
+// Copies that fill the filesystem would cost every volume there its recovery points.
+absl::Status Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path) {
+  ASSIGN_OR_RETURN(uint64_t bytes, BytesOnDisk(folders_->root));
+  for (const model::Sequence sequence : path) {
+    ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence));
+    bytes += kept;
+  }
+  struct statvfs filesystem {};
+  if (fstatvfs(folders_->root.fd(), &filesystem) != 0) return ErrnoStatus(errno, "look at the filesystem");
+  const uint64_t tenth = static_cast<uint64_t>(filesystem.f_blocks) * filesystem.f_frsize / 10;
+  return CheckFreeSpace(folders_->root.fd(), bytes + tenth, 0);
+}
+
+absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence to, const os::Root& folder,
+                                                               const CloneWatcher& watcher) {
   absl::MutexLock lock(&work_mutex_);
   if (retired_) return absl::UnavailableError("it went to the trash just now");
   if (must_recover_ || folders_ == nullptr) {
@@ -49,7 +65,8 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   }
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
-  ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder));
+  ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, watcher.cancelled));
+  if (!cloner.shares()) RETURN_IF_ERROR(CheckRoomForCopies(path));
   RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? kWorkFolderName : ""));
   RETURN_IF_ERROR(PrivateFolder(folder.fd(), kUndo).status());
   std::vector<UndoRecord> records;
@@ -64,17 +81,18 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   return records;
 }
 
-absl::Status Replica::ClonePoint(model::Sequence to, os::Root folder, const std::function<void(size_t, size_t)>& step) {
+absl::Status Replica::ClonePoint(model::Sequence to, os::Root folder, const CloneWatcher& watcher) {
   const auto annotate = [&](const absl::Status& status) {
     return Annotate(status, fmt::format("volume '{}' as it was after commit {}", State().volume, to));
   };
-  const absl::StatusOr<std::vector<UndoRecord>> records = CloneWithUndo(to, folder);
+  const absl::StatusOr<std::vector<UndoRecord>> records = CloneWithUndo(to, folder, watcher);
   if (!records.ok()) return annotate(records.status());
   ASSIGN_OR_RETURN(os::Fd tree, folder.OpenPath(kTree, O_RDONLY | O_DIRECTORY));
   ASSIGN_OR_RETURN(WorkArea work, WorkArea::In(std::move(folder), RenameDomain{}, /*inside_export=*/false));
   ReplicaFolders clone(os::Root(std::move(tree)), std::move(work));
   for (size_t i = 0; i < records->size(); ++i) {
-    step(i, records->size());
+    if (watcher.cancelled()) return absl::CancelledError("whoever asked for it has gone");
+    watcher.step(i, records->size());
     const absl::Status run = RunOnClone((*records)[i], i + 1, clone);
     if (!run.ok()) return annotate(run);
   }

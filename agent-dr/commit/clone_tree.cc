@@ -2,13 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "agent-dr/commit/file_clone.h"
@@ -26,14 +25,6 @@ using model::FileKind;
 
 absl::Status Failed(std::string_view what, std::string_view path) {
   return ErrnoStatus(errno, fmt::format("{} '{}'", what, Printable(path)));
-}
-
-// Whether a file's blocks can be shared with another one; tried out with two that have no names.
-absl::StatusOr<bool> SharesBlocks(const os::Root& folder) {
-  ASSIGN_OR_RETURN(const os::Fd one, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
-  ASSIGN_OR_RETURN(const os::Fd two, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
-  RETURN_IF_ERROR(os::WriteAt(one.get(), 0, "shared"));
-  return ioctl(two.get(), FICLONE, one.get()) == 0;
 }
 
 uint32_t TypeBits(FileKind kind) {
@@ -59,9 +50,9 @@ absl::StatusOr<model::Metadata> MetadataAt(int folder_fd, const std::string& nam
 
 }  // namespace
 
-absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target) {
+absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target, std::function<bool()> cancelled) {
   ASSIGN_OR_RETURN(const bool shares, SharesBlocks(target));
-  return TreeCloner(target, shares);
+  return TreeCloner(target, std::move(cancelled), shares);
 }
 
 absl::Status TreeCloner::CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
@@ -126,10 +117,10 @@ absl::Status TreeCloner::Clone(const os::Root& source, const std::string& place,
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) break;
+    if (cancelled_()) return absl::CancelledError("whoever asked for it has gone");
     const std::string path = model::Join(place, entry->path);
     const absl::Status cloned = CloneEntry(entry->folder_fd, entry->name, entry->stat, path);
     if (!cloned.ok()) return Annotate(cloned, fmt::format("clone '{}'", Printable(entry->path)));
-    ++entries_;
     if (entry->stat.kind != FileKind::kDirectory) continue;
     ASSIGN_OR_RETURN(model::Metadata metadata, MetadataAt(entry->folder_fd, entry->name, entry->stat));
     folders.push_back({path, std::move(metadata)});

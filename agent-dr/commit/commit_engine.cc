@@ -144,6 +144,11 @@ absl::Status CommitEngine::CheckDiscard(const model::DiscardedVolume& discarded,
         fmt::format("volume '{}' has epoch {} here, the primary comes with {}: it was promoted meanwhile", state.volume,
                     state.epoch, discarded.epoch));
   }
+  if (state.held) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' was taken back to an earlier state on purpose and is held: its data stays in place",
+                    state.volume));
+  }
   for (const std::string& exported : options_.exports) {
     if (!model::IsWithin(exported, state.root)) continue;
     return absl::FailedPreconditionError(
@@ -206,6 +211,13 @@ absl::StatusOr<model::ReplicaState> CommitEngine::Restore(const std::string& tra
 }
 
 absl::Status CommitEngine::CheckOverlap(const model::VolumeSpec& spec) const {
+  for (const std::string& taken : taken_()) {
+    if (!model::IsWithin(taken, spec.replica_root) && !model::IsWithin(spec.replica_root, taken)) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("the replica folder '{}' of volume '{}' overlaps '{}', a tree that was made of a recovery point: "
+                    "take that away first (drctl points remove)",
+                    Printable(spec.replica_root), spec.name, Printable(taken)));
+  }
   absl::MutexLock lock(&mutex_);
   for (const auto& [name, replica] : replicas_) {
     if (name == spec.name) continue;
@@ -312,9 +324,9 @@ absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequen
 }
 
 absl::Status CommitEngine::ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,
-                                      const std::function<void(size_t, size_t)>& step) {
+                                      const CloneWatcher& watcher) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->ClonePoint(to, std::move(folder), step);
+  return replica->ClonePoint(to, std::move(folder), watcher);
 }
 
 absl::StatusOr<std::string> CommitEngine::ExportOfVolume(const model::VolumeName& volume) const {

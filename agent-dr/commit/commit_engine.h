@@ -114,9 +114,13 @@ class CommitEngine {
       const model::VolumeName& volume, model::Sequence to,
       const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
 
+  // No replica is made in, or around, one of the folders that `folders` gives; to be called before there are sessions.
+  // It is called while a replica is made, and must not call the engine.
+  void SetTaken(std::function<std::vector<std::string>()> folders) { taken_ = std::move(folders); }
+
   // As Replica::ClonePoint. NOT_FOUND also: no such replica here.
   [[nodiscard]] absl::Status ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,
-                                        const std::function<void(size_t, size_t)>& step);
+                                        const CloneWatcher& watcher);
   // The export that holds the volume's replica. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<std::string> ExportOfVolume(const model::VolumeName& volume) const;
 
@@ -169,7 +173,8 @@ class CommitEngine {
   const CommitEngineOptions options_;
   Probe probe_;
   std::vector<std::string> problems_;  // written by Start only
-  std::unique_ptr<Trash> trash_;       // likewise
+  std::function<std::vector<std::string>()> taken_ = [] { return std::vector<std::string>(); };
+  std::unique_ptr<Trash> trash_;  // likewise
 
   absl::Mutex create_mutex_;  // one replica is made, trashed or restored at a time, so that no two of them overlap
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(create_mutex_);

@@ -49,6 +49,13 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
 
 }  // namespace
 
+absl::StatusOr<bool> SharesBlocks(const os::Root& folder) {
+  ASSIGN_OR_RETURN(const os::Fd one, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
+  ASSIGN_OR_RETURN(const os::Fd two, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
+  RETURN_IF_ERROR(os::WriteAt(one.get(), 0, "shared"));
+  return ioctl(two.get(), FICLONE, one.get()) == 0;
+}
+
 absl::Status SetSize(int file, uint64_t size) {
   if (ftruncate(file, static_cast<off_t>(size)) != 0) return ErrnoStatus(errno, "set the size of a file");
   return absl::OkStatus();

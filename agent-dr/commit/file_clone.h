@@ -6,8 +6,12 @@
 
 #include "agent-dr/commit/content_ranges.h"
 #include "core/base/status.h"
+#include "core/os/root.h"
 
 namespace understudy::dr {
+
+// Whether files in that folder can share blocks; tried out with two that have no names.
+[[nodiscard]] absl::StatusOr<bool> SharesBlocks(const os::Root& folder);
 
 // Gives the empty file `target` the first `length` bytes of `source` and the size `size`: by a reflink where the
 // filesystem can, else by copying what isn't a hole.

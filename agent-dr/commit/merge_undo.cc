@@ -61,7 +61,7 @@ auto Innermost(const Map& names, const std::string& path, std::string& found) {
 }  // namespace
 
 std::optional<UndoMerger::Parts> UndoMerger::TakeApart(const UndoRecord& record) {
-  if (!record.knows_several_names) return std::nullopt;
+  if (!record.about.knows_several_names) return std::nullopt;
   Parts parts;
   parts.several_names = record.several_names;
   std::map<model::Slot, std::string> detached;
@@ -258,7 +258,6 @@ MergedUndo UndoMerger::Take() && {
   UndoRecord& record = merged.record;
   record.about = about_;
   record.several_names = std::move(parts_.several_names);
-  record.knows_several_names = true;
   size_t next_entry = kFirstMovedEntry;
   const auto note = [&](const KeptPlace& place) {
     if (place.sequence == about_.sequence) next_entry = std::max(next_entry, place.entry + 1);

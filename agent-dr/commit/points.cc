@@ -75,10 +75,10 @@ std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout>
   for (const UndoAbout& record : records) {             // one that another leads to is younger than that one's way on
     if (record.sequence >= below) break;
     const auto ways = ways_on.find(record.point.sequence);
-    if (ways != ways_on.end() && ways->second == 1) {
+    if (ways != ways_on.end() && ways->second == 1 && record.knows_several_names) {
       const UndoAbout& older = *way_from.at(record.point.sequence);
       const auto run = run_of.find(older.sequence);
-      if (run != run_of.end() && IsOneTooMany(record, *oldest[run->second], bounds, now)) {
+      if (run != run_of.end() && older.knows_several_names && IsOneTooMany(record, *oldest[run->second], bounds, now)) {
         const size_t number = run->second;
         run_of.erase(run);
         runs[number].push_back(record.sequence);

@@ -52,6 +52,13 @@ struct PointLabel {
   friend bool operator==(const PointLabel&, const PointLabel&) = default;
 };
 
+// A kept entry where it lies: <undo folder>/<sequence>/<entry>.
+struct KeptPlace {
+  model::Sequence sequence = 0;
+  size_t entry = 0;
+  friend bool operator==(const KeptPlace&, const KeptPlace&) = default;
+};
+
 // What is known of an undo record without reading what it does.
 struct UndoAbout {
   model::Sequence sequence = 0;           // of the commit that left it
@@ -59,6 +66,7 @@ struct UndoAbout {
   Point point;                            // the state that it leads to
   int64_t superseded_at_nanoseconds = 0;  // when that state was left
   bool measured = false;                  // whether held_bytes counts what is kept in the work folder
+  bool knows_several_names = false;       // UndoRecord::several_names; false: it was left before these were noted
   friend bool operator==(const UndoAbout&, const UndoAbout&) = default;
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -168,11 +169,9 @@ class Planner {
     if (!origin.has_value() || origin->kept) return Mismatch(op.path, "it is new in this commit");
     ASSIGN_OR_RETURN(const std::optional<os::EntryStat> stat, names_.OnDisk(*origin));
     if (!stat.has_value()) return Mismatch(op.path, "it isn't there");
-    for (const auto& [index, identity] : plan_.patched) {
-      if (identity == IdentityOf(*stat)) {
-        return absl::InvalidArgumentError(
-            fmt::format("'{}' is patched by another of its names, too", Printable(op.path)));
-      }
+    if (!patched_files_.emplace(stat->inode, stat->btime_nanoseconds).second) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' is patched by another of its names, too", Printable(op.path)));
     }
     plan_.patched[index_] = IdentityOf(*stat);
     plan_.patched_paths[index_] = origin->path;
@@ -258,6 +257,7 @@ class Planner {
 
   Names names_;
   CommitPlan plan_;
+  std::set<std::pair<uint64_t, int64_t>> patched_files_;  // by inode and birth time
   size_t index_ = 0;
   std::optional<std::string> last_parent_;
   std::optional<std::string> last_source_folder_;

@@ -274,7 +274,7 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
     UndoRecord& left = ready.undo.left.emplace();
     left.about = {commit.sequence, ready.point.sequence, NewestPoint(), now, /*measured=*/!ready.record.keeps};
     left.operations = ReverseOf(commit, plan, old);
-    left.knows_several_names = true;
+    left.about.knows_several_names = true;
     for (const auto& [path, entry] : old) {
       if (entry.several_names) left.several_names.insert(path);
     }

@@ -37,6 +37,12 @@ struct SessionToken {
   model::Epoch epoch = 0;  // that its opening was answered with
 };
 
+// Of a long call.
+struct CloneWatcher {
+  std::function<void(size_t, size_t)> step = [](size_t, size_t) {};  // told how many of how many records were run
+  std::function<bool()> cancelled = [] { return false; };
+};
+
 class Replica {
  public:
   using Place = ReplicaPlace;
@@ -122,10 +128,9 @@ class Replica {
 
   // Makes `tree` in `folder`, an empty folder of ours on the replica's filesystem: the volume as it was after commit
   // `to`. Commits wait while what is there is cloned (by reference where the filesystem can), and not while the clone
-  // is taken back. What else is in `folder` afterwards is to be thrown away. `step` is told how many of how many
-  // records were run. NOT_FOUND: that state isn't kept. RESOURCE_EXHAUSTED: no room for copies. Nothing is durable yet.
-  [[nodiscard]] absl::Status ClonePoint(model::Sequence to, os::Root folder,
-                                        const std::function<void(size_t, size_t)>& step);
+  // is taken back. What else is in `folder` afterwards is to be thrown away. NOT_FOUND: that state isn't kept.
+  // RESOURCE_EXHAUSTED: no room for copies, with a tenth of the filesystem left. CANCELLED. Nothing is durable yet.
+  [[nodiscard]] absl::Status ClonePoint(model::Sequence to, os::Root folder, const CloneWatcher& watcher);
 
   // Names a state that is kept, or the newest one. NOT_FOUND: it isn't. ALREADY_EXISTS: another state has that label.
   [[nodiscard]] absl::Status SetLabel(const PointLabel& label);
@@ -232,14 +237,18 @@ class Replica {
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // clone_point.cc: the records that lead to the state `to`.
-  absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder)
-      ABSL_LOCKS_EXCLUDED(work_mutex_);
+  absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder,
+                                                        const CloneWatcher& watcher) ABSL_LOCKS_EXCLUDED(work_mutex_);
+  absl::Status CheckRoomForCopies(const std::vector<model::Sequence>& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // thin.cc:
-  absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged)
+  absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged, size_t& tried)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status ApplyMerge(MergedUndo merged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CopyKept(const std::vector<KeptCopy>& copies) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  void DropCopied(const std::vector<KeptCopy>& copies) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // The records whose kept entries can't be moved, and those behind them, go.
+  absl::Status GiveUpUnmoved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Kept entries come to the record that they belong to since a merge; what is there already is passed over.
   absl::Status FinishMoves() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status MergeEffect() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) {
@@ -275,6 +284,7 @@ class Replica {
   model::Sequence needed_from_ ABSL_GUARDED_BY(work_mutex_) = UINT64_MAX;
   // Records that the next older one can't be merged with, as far as was tried.
   std::set<model::Sequence> stay_apart_ ABSL_GUARDED_BY(work_mutex_);
+  std::optional<bool> shares_blocks_ ABSL_GUARDED_BY(work_mutex_);  // of the filesystem; nullopt: not tried yet
   size_t merge_effects_ ABSL_GUARDED_BY(work_mutex_) = 0;
   absl::Time told_given_up_ ABSL_GUARDED_BY(work_mutex_) = absl::InfinitePast();
   bool leave_no_undo_ ABSL_GUARDED_BY(work_mutex_) = false;  // there is no space for what the next commit displaces
@@ -284,7 +294,7 @@ class Replica {
   uint64_t session_ ABSL_GUARDED_BY(work_mutex_) = 0;  // SessionToken::number
   uint64_t last_session_ ABSL_GUARDED_BY(work_mutex_) = 0;
 
-  absl::Mutex listener_mutex_;  // held while the listener is called
+  absl::Mutex listener_mutex_;                               // held while the listener is called
   uint64_t listening_ ABSL_GUARDED_BY(listener_mutex_) = 0;  // SessionToken::number; 0: nobody
   std::function<void(const model::DamagedFile&)> listener_ ABSL_GUARDED_BY(listener_mutex_);
 };

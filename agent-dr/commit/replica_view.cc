@@ -87,7 +87,11 @@ void ReplicaView::AddCommit(const Point& point, const std::vector<model::Sequenc
   point_ = point;
   std::erase_if(
       undo_, [&](const UndoAbout& about) { return std::find(gone.begin(), gone.end(), about.sequence) != gone.end(); });
-  if (left.has_value()) undo_.push_back(*left);
+  if (!left.has_value()) return;
+  undo_.push_back(*left);
+  // Labels are added when somebody asks.
+  undo_.back().point.label.clear();
+  undo_.back().point.pinned = false;
 }
 
 std::optional<UndoAbout> ReplicaView::Measured(model::Sequence sequence, uint64_t kept_bytes) {

@@ -22,7 +22,6 @@ absl::Status Replica::LoadUndo(const Point& point) {
   ran_ = 0;
   needed_from_ = UINT64_MAX;
   measured_.clear();
-  stay_apart_.clear();
   ASSIGN_OR_RETURN(std::vector<UndoAbout> records, store_->ListUndo());
   ASSIGN_OR_RETURN(std::vector<PointLabel> labels, store_->ListLabels());
   std::set<model::Sequence> kept = {point.sequence};
@@ -37,7 +36,10 @@ absl::Status Replica::LoadUndo(const Point& point) {
 
 absl::Status Replica::RecoverUndo() {
   ran_ = 0;
-  RETURN_IF_ERROR(FinishMoves());
+  absl::Status moved = FinishMoves();
+  // Being up to date is worth more than the past.
+  if (absl::IsResourceExhausted(moved)) moved = GiveUpUnmoved();
+  RETURN_IF_ERROR(moved);
   const std::vector<UndoAbout> records = view_.Undo();
   std::set<model::Sequence> kept;
   for (const UndoAbout& about : records) kept.insert(about.sequence);

@@ -49,7 +49,7 @@ constexpr std::array<std::string_view, 7> kSchema = {
     "  PRIMARY KEY(sequence, kept)) WITHOUT ROWID;",
     "ALTER TABLE replica ADD COLUMN commit_id TEXT NOT NULL DEFAULT '';",
     "ALTER TABLE replica ADD COLUMN held INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE undo_operations ADD COLUMN knows_several_names INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE undo ADD COLUMN knows_several_names INTEGER NOT NULL DEFAULT 0;"
     "CREATE TABLE undo_several_names("
     "  sequence INTEGER NOT NULL, kept INTEGER NOT NULL, path BLOB NOT NULL,"
     "  PRIMARY KEY(sequence, kept, path)) WITHOUT ROWID;"
@@ -92,7 +92,7 @@ std::string DigestOfUndo(const UndoRecord& undo, std::string_view operations) {
   std::string bytes = fmt::format("{},{},{};", about.sequence, about.from, about.point.sequence);
   bytes += operations;
   for (const auto& [kept, ranges] : undo.kept_content) bytes += fmt::format(";{},", kept) + SerializeRanges(ranges);
-  if (!undo.knows_several_names) return BytesOf(delta::DigestOf(bytes));
+  if (!undo.about.knows_several_names) return BytesOf(delta::DigestOf(bytes));
   for (const std::set<std::string>* const names : {&undo.several_names, &undo.kept_several_names}) {
     bytes += fmt::format(";{};", names->size());
     for (const std::string& path : *names) bytes += fmt::format("{},", path.size()) + path;
@@ -101,10 +101,10 @@ std::string DigestOfUndo(const UndoRecord& undo, std::string_view operations) {
 }
 
 // Columns sequence, from_point, point, committed, captured, completes_capture, complete, superseded, held_bytes,
-// measured.
+// measured, knows_several_names.
 constexpr std::string_view kAboutColumns =
     "sequence, from_point, point, committed_nanoseconds, captured_nanoseconds, completes_capture, complete,"
-    " superseded_nanoseconds, held_bytes, measured";
+    " superseded_nanoseconds, held_bytes, measured, knows_several_names";
 UndoAbout AboutOf(const store::Statement& row) {
   UndoAbout about;
   about.sequence = row.Unsigned(0);
@@ -113,6 +113,7 @@ UndoAbout AboutOf(const store::Statement& row) {
                  row.Integer(5) != 0, row.Integer(6) != 0, row.Unsigned(8)};
   about.superseded_at_nanoseconds = row.Integer(7);
   about.measured = row.Integer(9) != 0;
+  about.knows_several_names = row.Integer(10) != 0;
   return about;
 }
 
@@ -344,17 +345,17 @@ absl::Status VolumeStore::InsertUndo(UndoRecord& undo) {
       RETURN_IF_ERROR(name.BindUnsigned(1, about.sequence).BindInteger(2, kept).BindBlob(3, path).Run());
     }
   }
-  ASSIGN_OR_RETURN(store::Statement does, database_.Prepare("INSERT INTO undo_operations VALUES(?, ?, ?, ?)"));
-  does.BindUnsigned(1, about.sequence).BindBlob(2, operations).BindBlob(3, DigestOfUndo(undo, operations));
-  RETURN_IF_ERROR(does.BindInteger(4, undo.knows_several_names).Run());
+  ASSIGN_OR_RETURN(store::Statement does, database_.Prepare("INSERT INTO undo_operations VALUES(?, ?, ?)"));
+  does.BindUnsigned(1, about.sequence).BindBlob(2, operations);
+  RETURN_IF_ERROR(does.BindBlob(3, DigestOfUndo(undo, operations)).Run());
   ASSIGN_OR_RETURN(
       store::Statement insert,
-      database_.Prepare(fmt::format("INSERT INTO undo({}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kAboutColumns)));
+      database_.Prepare(fmt::format("INSERT INTO undo({}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kAboutColumns)));
   insert.BindUnsigned(1, about.sequence).BindUnsigned(2, about.from).BindUnsigned(3, about.point.sequence);
   insert.BindInteger(4, about.point.committed_at_nanoseconds).BindInteger(5, about.point.captured_at_nanoseconds);
   insert.BindInteger(6, about.point.completes_capture).BindInteger(7, about.point.complete);
   insert.BindInteger(8, about.superseded_at_nanoseconds).BindUnsigned(9, about.point.held_bytes);
-  return insert.BindInteger(10, about.measured).Run();
+  return insert.BindInteger(10, about.measured).BindInteger(11, about.knows_several_names).Run();
 }
 
 absl::Status VolumeStore::DeleteUndo(std::span<const model::Sequence> sequences) {
@@ -386,18 +387,18 @@ absl::StatusOr<std::vector<UndoAbout>> VolumeStore::ListUndo() {
 }
 
 absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
-  ASSIGN_OR_RETURN(store::Statement query,
-                   database_.Prepare(fmt::format("SELECT {}, operations, digest, knows_several_names FROM undo"
-                                                 " JOIN undo_operations USING(sequence) WHERE sequence = ?",
-                                                 kAboutColumns)));
+  ASSIGN_OR_RETURN(
+      store::Statement query,
+      database_.Prepare(fmt::format("SELECT {}, operations, digest FROM undo JOIN undo_operations USING(sequence)"
+                                    " WHERE sequence = ?",
+                                    kAboutColumns)));
   query.BindUnsigned(1, sequence);
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return absl::NotFoundError(fmt::format("no undo record of commit {}", sequence));
   UndoRecord undo;
   undo.about = AboutOf(query);
-  const std::string operations = query.String(10);
-  const std::string digest = query.String(11);
-  undo.knows_several_names = query.Integer(12) != 0;
+  const std::string operations = query.String(11);
+  const std::string digest = query.String(12);
   RETURN_IF_ERROR(LoadSeveralNames(undo));
   ASSIGN_OR_RETURN(store::Statement content,
                    database_.Prepare("SELECT kept, ranges FROM undo_content WHERE sequence = ? ORDER BY kept"));

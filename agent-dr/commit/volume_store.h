@@ -54,14 +54,6 @@ struct UndoRecord {
   // `about.point`, kept ones counted.
   std::set<std::string> several_names;
   std::set<std::string> kept_several_names;  // the same of what it brings back
-  bool knows_several_names = false;          // false: it was left before these were noted
-};
-
-// A kept entry where it lies: <undo folder>/<sequence>/<entry>.
-struct KeptPlace {
-  model::Sequence sequence = 0;
-  size_t entry = 0;
-  friend bool operator==(const KeptPlace&, const KeptPlace&) = default;
 };
 
 // To be renamed into the folder of the record that it belongs to now.

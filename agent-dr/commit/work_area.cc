@@ -38,6 +38,20 @@ absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
   return os::Root(std::move(folder));
 }
 
+absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder) {
+  constexpr uint64_t kStatBlockBytes = 512;
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
+  uint64_t bytes = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return bytes;
+    struct stat raw {};
+    if (fstatat(entry->folder_fd, entry->name.c_str(), &raw, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    const uint64_t names = S_ISDIR(raw.st_mode) ? 1 : raw.st_nlink;
+    bytes += static_cast<uint64_t>(raw.st_blocks) * kStatBlockBytes / std::max<uint64_t>(names, 1);
+  }
+}
+
 absl::StatusOr<RenameDomain> RenameDomainOf(int fd) {
   struct statx raw {};
   if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &raw) != 0) return ErrnoStatus(errno, "stat");
@@ -130,6 +144,9 @@ absl::StatusOr<os::Root> WorkArea::OpenUndoFolder(model::Sequence sequence) cons
   ASSIGN_OR_RETURN(os::Fd folder, undo_.OpenPath(fmt::format("{}", sequence), O_RDONLY | O_DIRECTORY));
   return os::Root(std::move(folder));
 }
+absl::StatusOr<os::Fd> WorkArea::OpenKept(const KeptPlace& place, int flags) const {
+  return undo_.OpenPath(fmt::format("{}/{}", place.sequence, place.entry), flags);
+}
 absl::Status WorkArea::DropUndoFolder(model::Sequence sequence) const {
   const std::string name = fmt::format("{}", sequence);
   const std::string removed_name = fmt::format("undo-{}", sequence);
@@ -154,20 +171,10 @@ absl::Status WorkArea::DropUndoFoldersBut(const std::set<model::Sequence>& kept)
   }
 }
 absl::StatusOr<uint64_t> WorkArea::MeasureUndoFolder(model::Sequence sequence) const {
-  constexpr uint64_t kStatBlockBytes = 512;
   const absl::StatusOr<os::Root> folder = OpenUndoFolder(sequence);
   if (absl::IsNotFound(folder.status())) return 0;
   RETURN_IF_ERROR(folder.status());
-  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(*folder, ""));
-  uint64_t bytes = 0;
-  while (true) {
-    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
-    if (!entry.has_value()) return bytes;
-    struct stat raw {};
-    if (fstatat(entry->folder_fd, entry->name.c_str(), &raw, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    const uint64_t names = S_ISDIR(raw.st_mode) ? 1 : raw.st_nlink;
-    bytes += static_cast<uint64_t>(raw.st_blocks) * kStatBlockBytes / std::max<uint64_t>(names, 1);
-  }
+  return BytesOnDisk(*folder);
 }
 absl::Status WorkArea::DiscardRemoved() const {
   return RemoveAllIn(removed_);

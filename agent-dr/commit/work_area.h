@@ -21,6 +21,7 @@
 #include <string>
 
 #include "agent-dr/commit/identity.h"
+#include "agent-dr/commit/points.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/os/root.h"
@@ -40,6 +41,9 @@ struct RenameDomain {
 
 // The folder `name` of `parent`, made with mode 0700 when missing. PERMISSION_DENIED: it isn't ours.
 [[nodiscard]] absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name);
+
+// What all that lies in `folder` takes; a file with several names counts with each for its share.
+[[nodiscard]] absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder);
 
 struct WorkFolder {
   os::Root folder;
@@ -91,6 +95,8 @@ class WorkArea {
   [[nodiscard]] absl::StatusOr<os::Root> MakeUndoFolder(model::Sequence sequence) const;
   // NOT_FOUND: nothing is kept of that commit.
   [[nodiscard]] absl::StatusOr<os::Root> OpenUndoFolder(model::Sequence sequence) const;
+  // What is kept there. NOT_FOUND: nothing.
+  [[nodiscard]] absl::StatusOr<os::Fd> OpenKept(const KeptPlace& place, int flags) const;
   // Puts it among the removed folders; none is fine.
   [[nodiscard]] absl::Status DropUndoFolder(model::Sequence sequence) const;
   // The same with all but those of `kept`.

@@ -31,7 +31,8 @@ constexpr std::array<std::string_view, 1> kSchema = {
     "CREATE TABLE tree("
     "  id TEXT PRIMARY KEY, volume TEXT NOT NULL, sequence INTEGER NOT NULL, path BLOB NOT NULL,"
     "  export_path BLOB NOT NULL, writable INTEGER NOT NULL, state TEXT NOT NULL, made_at_nanoseconds INTEGER NOT NULL,"
-    "  inode INTEGER NOT NULL, btime_nanoseconds INTEGER NOT NULL) WITHOUT ROWID",
+    "  inode INTEGER NOT NULL, btime_nanoseconds INTEGER NOT NULL,"
+    "  work_inode INTEGER NOT NULL, work_btime_nanoseconds INTEGER NOT NULL) WITHOUT ROWID",
 };
 
 constexpr char kTree[] = "tree";
@@ -48,11 +49,11 @@ std::string_view BelowExport(std::string_view path, std::string_view export_path
 }
 
 // The scratch folder with all that it holds; none is fine.
-absl::Status RemoveScratch(const os::Root& work, const std::string& name) {
+absl::Status RemoveScratch(const os::Root& work, const std::string& name, std::stop_token stop) {
   absl::StatusOr<os::Fd> folder = work.OpenPath(name, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(folder.status())) return absl::OkStatus();
   RETURN_IF_ERROR(folder.status());
-  RETURN_IF_ERROR(RemoveAllIn(os::Root(*std::move(folder))));
+  RETURN_IF_ERROR(RemoveAllIn(os::Root(*std::move(folder)), std::move(stop)));
   if (unlinkat(work.fd(), name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return absl::OkStatus();
   return ErrnoStatus(errno, fmt::format("remove folder '{}'", name));
 }
@@ -71,15 +72,25 @@ absl::StatusOr<std::unique_ptr<PointTrees>> PointTrees::Open(const std::string& 
       store::Database::Open(state_dir + "/points.db", {.durability = store::Durability::kFull, .exclusive = true}));
   RETURN_IF_ERROR(database.Migrate(kSchema));
   std::unique_ptr<PointTrees> trees(new PointTrees(engine, clock, std::move(database)));
-  trees->FinishAll();
+  // What is left may be large.
+  trees->finisher_ = std::jthread([raw = trees.get()](std::stop_token stop) { raw->FinishAll(std::move(stop)); });
   return trees;
 }
 
-void PointTrees::FinishAll() {
+PointTrees::~PointTrees() {
+  stopping_.request_stop();
+  finisher_ = {};
+}
+
+void PointTrees::FinishAll(std::stop_token stop) {
   absl::MutexLock working(&work_mutex_);
   absl::StatusOr<std::vector<Row>> rows = Query();
-  if (!rows.ok()) return spdlog::error("trees of recovery points: {}", MessageOf(rows.status()));
+  if (!rows.ok()) {
+    spdlog::error("trees of recovery points: {}", MessageOf(rows.status()));
+    return;
+  }
   for (Row& row : *rows) {
+    if (stop.stop_requested()) return;
     absl::Status done;
     if (row.tree.state == PointTreeState::kMaking) done = FinishMaking(row);
     if (row.tree.state == PointTreeState::kRemoving) done = FinishRemoving(row);
@@ -89,9 +100,11 @@ void PointTrees::FinishAll() {
 
 absl::StatusOr<std::vector<PointTrees::Row>> PointTrees::Query() const {
   absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement query,
-                   database_.Prepare("SELECT id, volume, sequence, path, export_path, writable, state,"
-                                     " made_at_nanoseconds, inode, btime_nanoseconds FROM tree ORDER BY id"));
+  ASSIGN_OR_RETURN(
+      store::Statement query,
+      database_.Prepare("SELECT id, volume, sequence, path, export_path, writable, state,"
+                        " made_at_nanoseconds, inode, btime_nanoseconds, work_inode, work_btime_nanoseconds"
+                        " FROM tree ORDER BY id"));
   std::vector<Row> rows;
   while (true) {
     ASSIGN_OR_RETURN(const bool more, query.Step());
@@ -106,6 +119,7 @@ absl::StatusOr<std::vector<PointTrees::Row>> PointTrees::Query() const {
     ASSIGN_OR_RETURN(row.tree.state, model::ParsePointTreeState(query.Bytes(6)));
     row.tree.made_at = absl::FromUnixNanos(query.Integer(7));
     row.folder = {query.Unsigned(8), query.Integer(9)};
+    row.work_folder = {query.Unsigned(10), query.Integer(11)};
     rows.push_back(std::move(row));
   }
 }
@@ -113,11 +127,13 @@ absl::StatusOr<std::vector<PointTrees::Row>> PointTrees::Query() const {
 absl::Status PointTrees::Write(const Row& row) {
   absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(store::Statement insert,
-                   database_.Prepare("INSERT OR REPLACE INTO tree VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                   database_.Prepare("INSERT OR REPLACE INTO tree VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   insert.BindText(1, row.tree.id).BindText(2, row.tree.volume).BindUnsigned(3, row.tree.sequence);
   insert.BindBlob(4, row.tree.path).BindBlob(5, row.export_path).BindInteger(6, row.tree.writable);
   insert.BindText(7, model::ToString(row.tree.state)).BindInteger(8, absl::ToUnixNanos(row.tree.made_at));
-  return insert.BindUnsigned(9, row.folder.inode).BindInteger(10, row.folder.btime_nanoseconds).Run();
+  insert.BindUnsigned(9, row.folder.inode).BindInteger(10, row.folder.btime_nanoseconds);
+  insert.BindUnsigned(11, row.work_folder.inode).BindInteger(12, row.work_folder.btime_nanoseconds);
+  return insert.Run();
 }
 
 absl::Status PointTrees::Forget(const std::string& id) {
@@ -133,17 +149,29 @@ absl::StatusOr<std::vector<model::PointTree>> PointTrees::List() const {
   return trees;
 }
 
-absl::StatusOr<std::string> PointTrees::PathOf(const Wish& wish, const model::ReplicaState& replica,
-                                               const std::string& export_path) const {
-  const std::string path = wish.path.empty() ? fmt::format("{}.point-{}", replica.root, wish.sequence) : wish.path;
+std::vector<std::string> PointTrees::Paths() const {
+  const absl::StatusOr<std::vector<Row>> rows = Query();
+  std::vector<std::string> paths;
+  if (!rows.ok()) return paths;
+  for (const Row& row : *rows) paths.push_back(row.tree.path);
+  return paths;
+}
+
+absl::Status PointTrees::CheckPath(const Row& row) const {
+  const std::string& path = row.tree.path;
   const absl::Status valid = wire::ValidateReplicaRoot(path);
   if (!valid.ok()) return Annotate(valid, "path of the tree");
   const auto refuse = [&](std::string_view why) {
     return absl::InvalidArgumentError(fmt::format("'{}' can't be the path of the tree: {}", Printable(path), why));
   };
-  if (path == export_path || !model::IsWithin(path, export_path)) {
+  ASSIGN_OR_RETURN(const model::ReplicaState replica, engine_.State(row.tree.volume));
+  if (replica.root == row.export_path) {
     return refuse(
-        fmt::format("it has to lie in '{}', the export that holds the replica (--path)", Printable(export_path)));
+        fmt::format("the replica of volume '{}' is the whole export, so nothing fits beside it", replica.volume));
+  }
+  if (path == row.export_path || !model::IsWithin(path, row.export_path)) {
+    return refuse(
+        fmt::format("it has to lie in '{}', the export that holds the replica (--path)", Printable(row.export_path)));
   }
   for (const model::ReplicaState& other : engine_.List()) {
     if (model::IsWithin(path, other.root) || model::IsWithin(other.root, path)) {
@@ -151,53 +179,81 @@ absl::StatusOr<std::string> PointTrees::PathOf(const Wish& wish, const model::Re
     }
   }
   ASSIGN_OR_RETURN(const std::vector<Row> rows, Query());
-  for (const Row& row : rows) {
-    if (model::IsWithin(path, row.tree.path) || model::IsWithin(row.tree.path, path)) {
-      return refuse(fmt::format("it overlaps '{}', a tree of volume '{}'", Printable(row.tree.path), row.tree.volume));
+  for (const Row& other : rows) {
+    if (other.tree.id == row.tree.id) continue;
+    if (model::IsWithin(path, other.tree.path) || model::IsWithin(other.tree.path, path)) {
+      return refuse(
+          fmt::format("it overlaps '{}', a tree of volume '{}'", Printable(other.tree.path), other.tree.volume));
     }
   }
-  return path;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<model::PointTree> PointTrees::Make(const Wish& wish, const std::function<void(size_t, size_t)>& step) {
+// Where the tree can come to by one rename, and nothing stands.
+absl::Status PointTrees::CheckPlace(const Row& row, const WorkFolder& work) const {
+  const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
+  if (!place.ok()) {
+    return Annotate(place.status(), fmt::format("the folder that is to hold '{}'", Printable(row.tree.path)));
+  }
+  ASSIGN_OR_RETURN(const RenameDomain domain, RenameDomainOf(place->folder.get()));
+  if (domain != work.domain) {
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' lies on another filesystem or mount than the replica's export: give the tree another path "
+                    "(--path)",
+                    Printable(row.tree.path)));
+  }
+  if (!os::StatAt(place->folder.get(), place->name).ok()) return absl::OkStatus();
+  return absl::AlreadyExistsError(
+      fmt::format("'{}' is there already: give the tree another path (--path)", Printable(row.tree.path)));
+}
+
+// The work folder that the row's trees are made in; UNAVAILABLE: another one is there now.
+absl::StatusOr<WorkFolder> PointTrees::OpenWork(const Row& row) {
+  ASSIGN_OR_RETURN(WorkFolder work, OpenWorkFolder(row.export_path));
+  ASSIGN_OR_RETURN(const os::EntryStat stat, work.folder.Stat(""));
+  if (IdentityOf(stat) == row.work_folder) return work;
+  return absl::UnavailableError(fmt::format("export '{}' isn't the one that the tree was made in: mount its filesystem",
+                                            Printable(row.export_path)));
+}
+
+absl::StatusOr<model::PointTree> PointTrees::Make(const Wish& wish, const CloneWatcher& watcher) {
   absl::MutexLock working(&work_mutex_);
   ASSIGN_OR_RETURN(const model::ReplicaState replica, engine_.State(wish.volume));
   Row row;
   ASSIGN_OR_RETURN(row.export_path, engine_.ExportOfVolume(wish.volume));
-  ASSIGN_OR_RETURN(row.tree.path, PathOf(wish, replica, row.export_path));
-  absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
-  if (!place.ok()) {
-    return Annotate(place.status(), fmt::format("the folder that is to hold '{}'", Printable(row.tree.path)));
-  }
-  if (os::StatAt(place->folder.get(), place->name).ok()) {
-    return absl::AlreadyExistsError(
-        fmt::format("'{}' is there already: give the tree another path (--path)", Printable(row.tree.path)));
-  }
+  row.tree.path = wish.path.empty() ? fmt::format("{}.point-{}", replica.root, wish.sequence) : wish.path;
   row.tree.id = RandomId();
   row.tree.volume = wish.volume;
   row.tree.sequence = wish.sequence;
   row.tree.writable = wish.writable;
   row.tree.made_at = clock_.Now();
+  RETURN_IF_ERROR(CheckPath(row));
+  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(row.export_path));
+  RETURN_IF_ERROR(CheckPlace(row, work));
+  ASSIGN_OR_RETURN(const os::EntryStat work_stat, work.folder.Stat(""));
+  row.work_folder = IdentityOf(work_stat);
   RETURN_IF_ERROR(Write(row));
-  absl::Status made = MakeTree(row, step);
+  // Once more: from here on no replica is made where the tree will be, but one may have been meanwhile.
+  absl::Status made = CheckPath(row);
+  const CloneWatcher stoppable{watcher.step, [&] { return stopping_.stop_requested() || watcher.cancelled(); }};
+  if (made.ok()) made = MakeTree(row, work, stoppable);
   if (made.ok()) return row.tree;
   // What is left is thrown away now, or by the next start.
   FinishMaking(row).IgnoreError();
   return made;
 }
 
-absl::Status PointTrees::MakeTree(Row& row, const std::function<void(size_t, size_t)>& step) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(row.export_path));
+absl::Status PointTrees::MakeTree(Row& row, const WorkFolder& work, const CloneWatcher& watcher) {
   const std::string scratch_name = ScratchName(row.tree.id);
   ASSIGN_OR_RETURN(os::Root scratch, PrivateFolder(work.folder.fd(), scratch_name));
-  RETURN_IF_ERROR(engine_.ClonePoint(row.tree.volume, row.tree.sequence, std::move(scratch), step));
+  RETURN_IF_ERROR(engine_.ClonePoint(row.tree.volume, row.tree.sequence, std::move(scratch), watcher));
   RETURN_IF_ERROR(os::SyncFilesystem(work.folder.fd()));
-  ASSIGN_OR_RETURN(const os::EntryStat stat, work.folder.Stat(fmt::format("{}/{}", scratch_name, kTree)));
+  const std::string from = fmt::format("{}/{}", scratch_name, kTree);
+  ASSIGN_OR_RETURN(const os::EntryStat stat, work.folder.Stat(from));
   row.folder = IdentityOf(stat);
   // Known from here on, so that the next start finds it wherever it is.
   RETURN_IF_ERROR(Write(row));
   ASSIGN_OR_RETURN(const os::ParentAndName place, OpenPlace(row.tree.path, row.export_path));
-  const std::string from = fmt::format("{}/{}", scratch_name, kTree);
   if (renameat2(work.folder.fd(), from.c_str(), place.folder.get(), place.name.c_str(), RENAME_NOREPLACE) != 0) {
     return ErrnoStatus(errno, fmt::format("bring the tree to '{}'", Printable(row.tree.path)));
   }
@@ -207,12 +263,12 @@ absl::Status PointTrees::MakeTree(Row& row, const std::function<void(size_t, siz
 
 // The tree is in its place and stays, or it isn't and what there is of it goes.
 absl::Status PointTrees::FinishMaking(Row& row) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(row.export_path));
+  ASSIGN_OR_RETURN(const WorkFolder work, OpenWork(row));
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
   const absl::StatusOr<os::EntryStat> stat = place.ok() ? os::StatAt(place->folder.get(), place->name) : place.status();
   if (!stat.ok() && !absl::IsNotFound(stat.status())) return stat.status();
-  RETURN_IF_ERROR(RemoveScratch(work.folder, ScratchName(row.tree.id)));
+  RETURN_IF_ERROR(RemoveScratch(work.folder, ScratchName(row.tree.id), stopping_.get_token()));
   if (!stat.ok() || row.folder.inode == 0 || IdentityOf(*stat) != row.folder) return Forget(row.tree.id);
   row.tree.state = PointTreeState::kReady;
   return Write(row);
@@ -234,7 +290,7 @@ absl::StatusOr<model::PointTree> PointTrees::Remove(const std::string& id) {
 
 // Out of its place in one step, then apart.
 absl::Status PointTrees::FinishRemoving(const Row& row) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(row.export_path));
+  ASSIGN_OR_RETURN(const WorkFolder work, OpenWork(row));
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
   if (place.ok()) {
@@ -252,7 +308,7 @@ absl::Status PointTrees::FinishRemoving(const Row& row) {
       RETURN_IF_ERROR(os::SyncFile(place->folder.get()));
     }
   }
-  RETURN_IF_ERROR(RemoveScratch(work.folder, ScratchName(row.tree.id)));
+  RETURN_IF_ERROR(RemoveScratch(work.folder, ScratchName(row.tree.id), stopping_.get_token()));
   return Forget(row.tree.id);
 }
 

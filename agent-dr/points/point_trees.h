@@ -7,15 +7,18 @@
 #pragma once
 
 #include <cstddef>
-#include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/commit_engine.h"
 #include "agent-dr/commit/identity.h"
+#include "agent-dr/commit/work_area.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/point_tree.h"
@@ -25,9 +28,12 @@ namespace understudy::dr {
 
 class PointTrees {
  public:
-  // `engine` and `clock` outlive it. What couldn't be finished now (a filesystem isn't mounted) stays listed.
+  // `engine` and `clock` outlive it. What was cut short is finished in the background; what can't be (a filesystem
+  // isn't mounted) stays listed.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<PointTrees>> Open(const std::string& state_dir,
                                                                         CommitEngine& engine, const Clock& clock);
+  // What is under way ends, and is finished by the next start.
+  ~PointTrees();
 
   struct Wish {
     model::VolumeName volume;
@@ -35,14 +41,16 @@ class PointTrees {
     std::string path;  // absolute, in the export that holds the replica; empty: beside the replica's folder
     bool writable = false;
   };
-  // Returns once the tree is durable in its place. `step` is told how far it is. NOT_FOUND: no such replica, or that
-  // state isn't kept. INVALID_ARGUMENT: the path can't be used. ALREADY_EXISTS: something stands there.
-  // RESOURCE_EXHAUSTED: no room.
-  [[nodiscard]] absl::StatusOr<model::PointTree> Make(const Wish& wish,
-                                                      const std::function<void(size_t, size_t)>& step);
+  // Returns once the tree is durable in its place. NOT_FOUND: no such replica, or that state isn't kept.
+  // INVALID_ARGUMENT: the path can't be used. ALREADY_EXISTS: something stands there. RESOURCE_EXHAUSTED: no room.
+  // CANCELLED: what there was of it has gone again.
+  [[nodiscard]] absl::StatusOr<model::PointTree> Make(const Wish& wish, const CloneWatcher& watcher = {});
 
   // Ascending by id.
   [[nodiscard]] absl::StatusOr<std::vector<model::PointTree>> List() const;
+
+  // Folders that no replica may overlap.
+  [[nodiscard]] std::vector<std::string> Paths() const;
 
   // Returns once it is gone. NOT_FOUND: no such tree. FAILED_PRECONDITION: another folder stands in its place.
   [[nodiscard]] absl::StatusOr<model::PointTree> Remove(const std::string& id);
@@ -52,15 +60,17 @@ class PointTrees {
     model::PointTree tree;
     std::string export_path;
     Identity folder;  // of the tree's; none yet while it is made
+    Identity work_folder;
   };
 
   PointTrees(CommitEngine& engine, const Clock& clock, store::Database database)
       : engine_(engine), clock_(clock), database_(std::move(database)) {}
 
-  void FinishAll() ABSL_LOCKS_EXCLUDED(work_mutex_, mutex_);
-  absl::StatusOr<std::string> PathOf(const Wish& wish, const model::ReplicaState& replica,
-                                     const std::string& export_path) const;
-  absl::Status MakeTree(Row& row, const std::function<void(size_t, size_t)>& step)
+  void FinishAll(std::stop_token stop) ABSL_LOCKS_EXCLUDED(work_mutex_, mutex_);
+  absl::Status CheckPath(const Row& row) const;
+  absl::Status CheckPlace(const Row& row, const WorkFolder& work) const;
+  static absl::StatusOr<WorkFolder> OpenWork(const Row& row);
+  absl::Status MakeTree(Row& row, const WorkFolder& work, const CloneWatcher& watcher)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status FinishMaking(Row& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status FinishRemoving(const Row& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -74,6 +84,8 @@ class PointTrees {
   absl::Mutex work_mutex_;
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(work_mutex_);
   mutable store::Database database_ ABSL_GUARDED_BY(mutex_);
+  std::stop_source stopping_;
+  std::jthread finisher_;
 };
 
 }  // namespace understudy::dr

@@ -1,10 +1,13 @@
 #include "agent-dr/service/points_service.h"
 
+#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <functional>
 #include <utility>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/net/grpc_status.h"
 #include "core/wire/points_codec.h"
@@ -76,17 +79,14 @@ class PointsService final : public v1::Points::Service {
     return net::ToGrpcStatus(engine_.SetHeld(*volume, false));
   }
 
-  grpc::Status MaterialisePoint(grpc::ServerContext*, const v1::MaterialisePointRequest* request,
+  grpc::Status MaterialisePoint(grpc::ServerContext* context, const v1::MaterialisePointRequest* request,
                                 grpc::ServerWriter<v1::MaterialisePointResponse>* writer) override {
     const absl::StatusOr<wire::PointTreeRequest> wanted = wire::Parse(*request);
     if (!wanted.ok()) return net::ToGrpcStatus(wanted.status());
-    const absl::StatusOr<model::PointTree> tree = trees_.Make(
-        {wanted->point.volume, *wanted->point.sequence, wanted->path, wanted->writable}, [&](size_t run, size_t all) {
-          v1::MaterialisePointResponse progress;
-          progress.set_records_run(run);
-          progress.set_records(all);
-          writer->Write(progress);  // whoever asked may be gone: the tree is made all the same
-        });
+    const absl::StatusOr<model::PointTree> tree =
+        trees_.Make({wanted->point.volume, *wanted->point.sequence, wanted->path, wanted->writable},
+                    {.step = Progress<v1::MaterialisePointResponse>(*writer),
+                     .cancelled = [context] { return context->IsCancelled(); }});
     if (!tree.ok()) return net::ToGrpcStatus(tree.status());
     spdlog::info("volume={} tree={} made of the state after commit {} in '{}'", tree->volume, tree->id, tree->sequence,
                  Printable(tree->path));
@@ -126,23 +126,37 @@ class PointsService final : public v1::Points::Service {
   absl::Status Rewind(const model::VolumeName& volume, model::Sequence to,
                       grpc::ServerWriter<v1::RewindReplicaResponse>& writer) {
     ASSIGN_OR_RETURN(const model::ReplicaState state, engine_.State(volume));
+    ASSIGN_OR_RETURN(const Point before, engine_.NewestPoint(volume));
     // First, or the primary would bring it up to date again while it is on its way.
     RETURN_IF_ERROR(engine_.SetHeld(volume, true));
-    const absl::Status rewound = engine_.Rewind(volume, to, [&](size_t run, size_t all) {
-      v1::RewindReplicaResponse progress;
-      progress.set_records_run(run);
-      progress.set_records(all);
-      writer.Write(progress);  // whoever asked may be gone: it is done all the same
-    });
+    const absl::Status rewound = engine_.Rewind(volume, to, Progress<v1::RewindReplicaResponse>(writer));
     if (rewound.ok()) {
       v1::RewindReplicaResponse response;
       response.set_done(true);
       writer.Write(response);
       return absl::OkStatus();
     }
-    const bool untouched = absl::IsNotFound(rewound) || absl::IsFailedPrecondition(rewound);
-    if (untouched && !state.held) RETURN_IF_ERROR(engine_.SetHeld(volume, false));
-    return rewound;
+    ASSIGN_OR_RETURN(const Point after, engine_.NewestPoint(volume));
+    if (after.sequence == before.sequence) {
+      if (!state.held) RETURN_IF_ERROR(engine_.SetHeld(volume, false));
+      return rewound;
+    }
+    return Annotate(
+        rewound, fmt::format("on the way it came to state {}, and is held there (ask again to go on)", after.sequence));
+  }
+
+  // Tells how far it is, at most about once a second: whoever asked may be slow.
+  template <class Response>
+  static std::function<void(size_t, size_t)> Progress(grpc::ServerWriter<Response>& writer) {
+    return [&writer, told = -absl::InfiniteDuration()](size_t run, size_t all) mutable {
+      const absl::Duration now = Clock::System().Monotonic();
+      if (now - told < absl::Seconds(1)) return;
+      told = now;
+      Response progress;
+      progress.set_records_run(run);
+      progress.set_records(all);
+      writer.Write(progress);
+    };
   }
 
   CommitEngine& engine_;

@@ -24,7 +24,7 @@ UndoRecord Record(model::Sequence sequence, std::vector<model::Operation> operat
   record.about.from = sequence;
   record.about.point.sequence = sequence - 1;
   record.operations = std::move(operations);
-  record.knows_several_names = true;
+  record.about.knows_several_names = true;
   return record;
 }
 
@@ -169,7 +169,7 @@ TEST(MergeUndoTest, WhatCantBeOneCommitStaysTwo) {
   other.several_names = {"g"};
   EXPECT_FALSE(Merge({one, other}).has_value());
   // Left before it was known which files have several names.
-  other.knows_several_names = false;
+  other.about.knows_several_names = false;
   EXPECT_FALSE(Merge({one, other}).has_value());
   EXPECT_FALSE(Merge({other, one}).has_value());
 }

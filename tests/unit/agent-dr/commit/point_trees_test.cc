@@ -21,8 +21,6 @@ using model::FileKind;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-void NoProgress(size_t, size_t) {}
-
 class PointTreesTest : public RewindTest, public testing::WithParamInterface<const char*> {
  protected:
   void SetUp() override {
@@ -49,6 +47,7 @@ class PointTreesTest : public RewindTest, public testing::WithParamInterface<con
     auto trees = dr::PointTrees::Open(host_->State(), *engine_, Clock::System());
     ASSERT_TRUE(trees.ok()) << trees.status();
     trees_ = *std::move(trees);
+    engine_->SetTaken([this] { return trees_->Paths(); });
   }
   void StartAnew() {
     trees_.reset();
@@ -72,7 +71,7 @@ class PointTreesTest : public RewindTest, public testing::WithParamInterface<con
   }
   [[nodiscard]] std::string Path(const std::string& name) const { return host_->Export() + "/" + name; }
   absl::StatusOr<model::PointTree> Make(model::Sequence sequence, const std::string& path = "") {
-    return trees_->Make({"vol", sequence, path, false}, NoProgress);
+    return trees_->Make({"vol", sequence, path, false});
   }
   [[nodiscard]] std::vector<model::PointTree> List() const { return trees_->List().value(); }
 
@@ -119,7 +118,7 @@ TEST_P(PointTreesTest, NothingIsOverwrittenAndNoReplicaHoldsATree) {
   EXPECT_EQ(Make(1, "/elsewhere").status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Make(1, Path("no/folder")).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(Make(99).status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(trees_->Make({"other", 1, "", false}, NoProgress).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(trees_->Make({"other", 1, "", false}).status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(List(), IsEmpty());
   ASSERT_TRUE(Make(1, Path("one")).ok());
   EXPECT_EQ(Make(2, Path("one/two")).status().code(), absl::StatusCode::kInvalidArgument);

@@ -84,6 +84,7 @@ class RunsToMergeTest : public ::testing::Test {
   UndoAbout At(model::Sequence sequence, absl::Duration age) const {
     UndoAbout record = Record(sequence + 1, sequence + 1, sequence);
     record.point.completes_capture = true;
+    record.knows_several_names = true;
     record.point.committed_at_nanoseconds = absl::ToUnixNanos(now_ - age);
     return record;
   }

@@ -226,7 +226,7 @@ TEST_F(RewindRandomTest, MergedRecordsLeadToTheSameStates) {
   const std::vector<dr::Point> points = *engine_->Points("vol");
   for (int i = 0; i < 5 && !points.empty(); ++i) {
     const model::Sequence sequence = points[random.Below(points.size())].sequence;
-    const auto tree = (*trees)->Make({"vol", sequence, "", false}, [](size_t, size_t) {});
+    const auto tree = (*trees)->Make({"vol", sequence, "", false});
     ASSERT_TRUE(tree.ok()) << tree.status();
     ASSERT_NO_FATAL_FAILURE(GoBackTo(sequence));
     const auto differences = CompareTrees(Root(), tree->path);

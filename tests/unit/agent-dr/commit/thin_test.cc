@@ -181,7 +181,8 @@ TEST_F(ThinTest, AMergeThatIsCutShortLosesNothing) {
       Restart(EverythingIsOneTooMany());
     } else {
       // Whatever becomes of what the session wants now.
-      if (TryCommit({InlinePut("during", "during"), model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 14)}}).ok()) {
+      if (TryCommit({InlinePut("during", "during"), model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 14)}})
+              .ok()) {
         Remember();
       }
       Open();
