@@ -8,7 +8,7 @@
 #include "agent-primary/rules/protected_volumes.h"
 #include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
-#include "agent-primary/verify/replica_lister.h"
+#include "agent-primary/ship/replica_lister.h"
 
 namespace grpc {
 class Service;

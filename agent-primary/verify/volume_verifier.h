@@ -9,8 +9,8 @@
 #include <map>
 #include <string>
 
+#include "agent-primary/ship/replica_lister.h"
 #include "agent-primary/verify/entry_compare.h"
-#include "agent-primary/verify/replica_lister.h"
 #include "core/model/verify.h"
 
 namespace understudy::primary {

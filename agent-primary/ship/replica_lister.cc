@@ -1,4 +1,4 @@
-#include "agent-primary/verify/replica_lister.h"
+#include "agent-primary/ship/replica_lister.h"
 
 #include <grpcpp/grpcpp.h>
 
