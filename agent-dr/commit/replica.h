@@ -83,7 +83,7 @@ class Replica {
   [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion();
   // Makes what clients wrote durable first.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion();
-  // The hooks after the newest promotion or demotion have all run.
+  // The hooks after the newest promotion or demotion have all run. What undo records kept goes now.
   [[nodiscard]] absl::Status SetHooksRun();
 
   // Ends the replica's use for good: everything durable is published and settled, no session begins any more, and its

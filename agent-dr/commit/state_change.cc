@@ -20,7 +20,7 @@ absl::Status Misplaced(const model::ReplicaState& state, std::string_view step) 
       fmt::format("volume '{}' is {} here, so {}", state.volume, model::ToString(state.state), step));
 }
 
-absl::Status Fenced(const model::ReplicaState& state, std::string message) {
+absl::Status Fenced(const model::ReplicaState& state, const std::string& message) {
   return wire::WithFence(absl::FailedPreconditionError(message), state.epoch);
 }
 
