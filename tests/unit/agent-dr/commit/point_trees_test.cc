@@ -12,6 +12,7 @@
 
 #include "tests/support/loop_mount.h"
 #include "tests/support/tree_compare.h"
+#include "tests/support/wait.h"
 #include "tests/unit/agent-dr/commit/rewind_fixture.h"
 
 namespace understudy::tests {
@@ -125,6 +126,23 @@ TEST_P(PointTreesTest, NothingIsOverwrittenAndNoReplicaHoldsATree) {
   EXPECT_THAT(host_->LeftInWorkFolder(), testing::Each(testing::HasSubstr("staging/o")));
 }
 
+TEST_P(PointTreesTest, NoReplicaIsMadeInOrAroundATree) {
+  ASSERT_TRUE(Make(1, Path("one")).ok());
+  for (const std::string& root : {Path("one"), Path("one/inside")}) {
+    const auto opened = engine_->Open({"other", root, 0});
+    EXPECT_EQ(opened.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(opened.status().message()), HasSubstr("drctl points remove"));
+  }
+  EXPECT_TRUE(engine_->Open({"other", Path("other"), 0}).ok());
+}
+
+TEST_P(PointTreesTest, WhoeverGoesAwayLeavesNothing) {
+  const auto tree = trees_->Make({"vol", 1, "", false}, {.cancelled = [] { return true; }});
+  EXPECT_EQ(tree.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_THAT(List(), IsEmpty());
+  EXPECT_THAT(host_->LeftInWorkFolder(), testing::Each(testing::HasSubstr("staging/o")));
+}
+
 TEST_P(PointTreesTest, AnotherFolderInItsPlaceIsNotRemoved) {
   const auto tree = Make(1);
   ASSERT_TRUE(tree.ok()) << tree.status();
@@ -136,7 +154,8 @@ TEST_P(PointTreesTest, AnotherFolderInItsPlaceIsNotRemoved) {
   EXPECT_EQ(List().front().state, model::PointTreeState::kRemoving);
   std::filesystem::remove(tree->path);
   StartAnew();
-  EXPECT_THAT(List(), IsEmpty());
+  // In the background, as what is left may be large.
+  EXPECT_TRUE(WaitFor("the end of the tree", absl::Seconds(60), [&] { return List().empty(); }).ok());
   EXPECT_TRUE(std::filesystem::exists(tree->path + "-mine"));
 }
 

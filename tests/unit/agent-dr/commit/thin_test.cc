@@ -119,6 +119,17 @@ TEST_F(ThinTest, LabelsAreOfOneStateAndOfOneThatIsKept) {
   EXPECT_EQ(engine_->Points("vol")->front().label, "");
 }
 
+TEST_F(ThinTest, ALabelOfTheNewestStateIsForgottenLikeAnyOther) {
+  Commit({InlinePut("a", "1")});
+  ASSERT_TRUE(engine_->SetLabel("vol", {1, "one", true}).ok());
+  Commit({InlinePut("a", "2")});
+  EXPECT_EQ(engine_->Points("vol")->front().label, "one");
+  ASSERT_TRUE(engine_->DropLabel("vol", 1).ok());
+  EXPECT_EQ(engine_->Points("vol")->front().label, "");
+  EXPECT_FALSE(engine_->Points("vol")->front().pinned);
+  EXPECT_TRUE(engine_->SetLabel("vol", {2, "one", false}).ok());
+}
+
 TEST_F(ThinTest, APinnedStateOutlivesTheOthers) {
   for (int i = 0; i < 4; ++i) {
     Commit({InlinePut("a", fmt::format("{}", i))});
@@ -141,6 +152,10 @@ TEST_F(ThinTest, AHeldReplicaTakesNoSession) {
   const auto refused = engine_->Open({"vol", Root(), 0});
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("drctl volumes resume vol"));
+  // Nor can its primary take it away.
+  const model::ReplicaState state = *engine_->State("vol");
+  EXPECT_EQ(engine_->MoveToTrash({"vol", state.root, state.replica_id, state.epoch}, "deleted").code(),
+            absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(engine_->SetHeld("vol", false).ok());
   Open();
   Commit({InlinePut("a", "2")});
