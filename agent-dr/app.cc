@@ -144,7 +144,14 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
                                                ScrubSettings{config.scrub.interval, config.scrub.rate_limit},
                                                Clock::System(), parts->scrub_probe);
   ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
-  ASSIGN_OR_RETURN(parts->trees, PointTrees::Open(config.state_dir.string(), *parts->engine, Clock::System()));
+  TreeServing serving;
+  serving.begin = [exports = parts->exports.get()](const model::PointTree& tree) {
+    return exports->Set(tree.id, tree.path,
+                        tree.writable ? model::ExportMode::kReadWrite : model::ExportMode::kReadOnly);
+  };
+  serving.end = [exports = parts->exports.get()](const model::PointTree& tree) { return exports->Forget(tree.id); };
+  ASSIGN_OR_RETURN(parts->trees,
+                   PointTrees::Open(config.state_dir.string(), *parts->engine, Clock::System(), std::move(serving)));
   parts->engine->SetTaken([trees = parts->trees.get()] { return trees->Paths(); });
 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));

@@ -66,12 +66,12 @@ absl::StatusOr<os::ParentAndName> OpenPlace(const std::string& path, const std::
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PointTrees>> PointTrees::Open(const std::string& state_dir, CommitEngine& engine,
-                                                             const Clock& clock) {
+                                                             const Clock& clock, TreeServing serving) {
   ASSIGN_OR_RETURN(
       store::Database database,
       store::Database::Open(state_dir + "/points.db", {.durability = store::Durability::kFull, .exclusive = true}));
   RETURN_IF_ERROR(database.Migrate(kSchema));
-  std::unique_ptr<PointTrees> trees(new PointTrees(engine, clock, std::move(database)));
+  std::unique_ptr<PointTrees> trees(new PointTrees(engine, clock, std::move(serving), std::move(database)));
   // What is left may be large.
   trees->finisher_ = std::jthread([raw = trees.get()](std::stop_token stop) { raw->FinishAll(std::move(stop)); });
   return trees;
@@ -271,6 +271,9 @@ absl::Status PointTrees::FinishMaking(Row& row) {
   RETURN_IF_ERROR(RemoveScratch(work.folder, ScratchName(row.tree.id), stopping_.get_token()));
   if (!stat.ok() || row.folder.inode == 0 || IdentityOf(*stat) != row.folder) return Forget(row.tree.id);
   row.tree.state = PointTreeState::kReady;
+  const absl::Status served = serving_.begin(row.tree);
+  // It is wanted all the same, and `drctl exports list` shows how that stands.
+  if (!served.ok()) spdlog::warn("volume={} tree={} {}", row.tree.volume, row.tree.id, MessageOf(served));
   return Write(row);
 }
 
@@ -291,6 +294,7 @@ absl::StatusOr<model::PointTree> PointTrees::Remove(const std::string& id) {
 // Out of its place in one step, then apart.
 absl::Status PointTrees::FinishRemoving(const Row& row) {
   ASSIGN_OR_RETURN(const WorkFolder work, OpenWork(row));
+  RETURN_IF_ERROR(serving_.end(row.tree));
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
   if (place.ok()) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -26,12 +27,21 @@
 
 namespace understudy::dr {
 
+// How NFS clients come to a tree. Both are asked again when what they were part of was cut short.
+struct TreeServing {
+  // The tree is in its place.
+  std::function<absl::Status(const model::PointTree&)> begin = [](const model::PointTree&) { return absl::OkStatus(); };
+  // It is about to go.
+  std::function<absl::Status(const model::PointTree&)> end = [](const model::PointTree&) { return absl::OkStatus(); };
+};
+
 class PointTrees {
  public:
   // `engine` and `clock` outlive it. What was cut short is finished in the background; what can't be (a filesystem
   // isn't mounted) stays listed.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<PointTrees>> Open(const std::string& state_dir,
-                                                                        CommitEngine& engine, const Clock& clock);
+                                                                        CommitEngine& engine, const Clock& clock,
+                                                                        TreeServing serving = {});
   // What is under way ends, and is finished by the next start.
   ~PointTrees();
 
@@ -63,8 +73,8 @@ class PointTrees {
     Identity work_folder;
   };
 
-  PointTrees(CommitEngine& engine, const Clock& clock, store::Database database)
-      : engine_(engine), clock_(clock), database_(std::move(database)) {}
+  PointTrees(CommitEngine& engine, const Clock& clock, TreeServing serving, store::Database database)
+      : engine_(engine), clock_(clock), serving_(std::move(serving)), database_(std::move(database)) {}
 
   void FinishAll(std::stop_token stop) ABSL_LOCKS_EXCLUDED(work_mutex_, mutex_);
   absl::Status CheckPath(const Row& row) const;
@@ -81,6 +91,7 @@ class PointTrees {
 
   CommitEngine& engine_;
   const Clock& clock_;
+  const TreeServing serving_;
   absl::Mutex work_mutex_;
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(work_mutex_);
   mutable store::Database database_ ABSL_GUARDED_BY(mutex_);

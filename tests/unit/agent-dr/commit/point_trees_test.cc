@@ -7,7 +7,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/loop_mount.h"
@@ -45,7 +47,16 @@ class PointTreesTest : public RewindTest, public testing::WithParamInterface<con
     mount_.reset();
   }
   void OpenTrees() {
-    auto trees = dr::PointTrees::Open(host_->State(), *engine_, Clock::System());
+    dr::TreeServing serving;
+    serving.begin = [this](const model::PointTree& tree) {
+      served_.insert(tree.path);
+      return absl::OkStatus();
+    };
+    serving.end = [this](const model::PointTree& tree) {
+      served_.erase(tree.path);
+      return absl::OkStatus();
+    };
+    auto trees = dr::PointTrees::Open(host_->State(), *engine_, Clock::System(), std::move(serving));
     ASSERT_TRUE(trees.ok()) << trees.status();
     trees_ = *std::move(trees);
     engine_->SetTaken([this] { return trees_->Paths(); });
@@ -77,6 +88,7 @@ class PointTreesTest : public RewindTest, public testing::WithParamInterface<con
   [[nodiscard]] std::vector<model::PointTree> List() const { return trees_->List().value(); }
 
   std::unique_ptr<LoopMount> mount_;
+  std::set<std::string> served_;  // to NFS clients
   std::unique_ptr<dr::PointTrees> trees_;
 };
 INSTANTIATE_TEST_SUITE_P(Filesystems, PointTreesTest, testing::Values("ext4", "xfs", "btrfs"),
@@ -102,11 +114,13 @@ TEST_P(PointTreesTest, ATreeIsWhatTheVolumeWasAndStaysSo) {
   ASSERT_EQ(List().size(), states.size());
   for (const model::PointTree& tree : List()) {
     EXPECT_EQ(tree.state, model::PointTreeState::kReady);
+    EXPECT_TRUE(served_.contains(tree.path));
     const auto removed = trees_->Remove(tree.id);
     ASSERT_TRUE(removed.ok()) << removed.status();
     EXPECT_FALSE(std::filesystem::exists(tree.path));
   }
   EXPECT_THAT(List(), IsEmpty());
+  EXPECT_THAT(served_, IsEmpty());
   // Going on as ever: nothing that undo records keep was taken.
   for (const Remembered& state : states) RewindTo(state);
 }
