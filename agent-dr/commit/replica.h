@@ -120,7 +120,8 @@ class Replica {
   // again. NOT_FOUND: that state isn't kept. FAILED_PRECONDITION: the volume is no standby. DATA_LOSS: the folder or
   // what was kept was changed past understudy-dr.
   // `step` is told how many of how many records were run.
-  [[nodiscard]] absl::Status Rewind(model::Sequence to, const std::function<void(size_t, size_t)>& step);
+  [[nodiscard]] absl::Status Rewind(
+      model::Sequence to, const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
 
   // Merges undo records whose states are more than the bounds keep, a bounded number in one call; how many are fewer
   // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.

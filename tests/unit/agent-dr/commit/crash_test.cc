@@ -319,7 +319,7 @@ TEST_F(CrashTest, AtEachStepOfACommitThatDropsUndoRecords) {
     DrHost host;
     EXPECT_TRUE(MakeBase(*host.Start(), host.RootOf("vol")));
     EXPECT_TRUE(Change(*host.Start(), host.RootOf("vol"), [] {}));
-    host.AdvanceClock(absl::Hours(25));
+    host.AdvanceClock(absl::Hours(8 * 24));
     const int result = InProcess([&] {
       CrashAt crash(at, false);
       const auto engine = host.Start(crash);
