@@ -34,6 +34,7 @@ struct Options {
   std::string trash_pair;
   VolumeSelection points_of;
   PointsCreateOptions point;
+  std::string point_timeout;
   PointSelection point_to_forget;
   PointsRewindOptions rewind;
   PointsMaterialiseOptions materialise;
@@ -133,6 +134,18 @@ class CommandLine {
       PrintError(console_, config.status());
       return ExitCode::kUsage;
     });
+  }
+
+  // Empty text: leaves the duration as it is. False: the text is none, and that was said.
+  bool TakeTimeout(const std::string& text, absl::Duration& timeout) const {
+    if (text.empty()) return true;
+    const absl::StatusOr<absl::Duration> parsed = config::ParseDuration(text);
+    if (!parsed.ok()) {
+      PrintError(console_, Annotate(parsed.status(), "--timeout"));
+      return false;
+    }
+    timeout = *parsed;
+    return true;
   }
 
   void AddStatus() {
@@ -247,14 +260,7 @@ class CommandLine {
         PrintError(console_, absl::InvalidArgumentError("name a volume, or use --all"));
         return ExitCode::kUsage;
       }
-      if (!options_.sync_timeout.empty()) {
-        const absl::StatusOr<absl::Duration> timeout = config::ParseDuration(options_.sync_timeout);
-        if (!timeout.ok()) {
-          PrintError(console_, Annotate(timeout.status(), "--timeout"));
-          return ExitCode::kUsage;
-        }
-        options_.sync.timeout = *timeout;
-      }
+      if (!TakeTimeout(options_.sync_timeout, options_.sync.timeout)) return ExitCode::kUsage;
       return RunVolumesSync(console_, options_.format, config, options_.sync);
     });
   }
@@ -264,10 +270,14 @@ class CommandLine {
         Add(app_, "points", "recovery points: earlier states of a volume, at DR", "drctl points list web");
     points->require_subcommand(1);
 
-    CLI::App* const list = Add(*points, "list", "list a volume's states, and the trees that were made of some",
-                               "drctl points list web -o json");
-    AddVolume(*list, options_.points_of);
+    CLI::App* const list = Add(
+        *points, "list", "list a volume's states, and the trees that were made of some; without a volume, all trees",
+        "drctl points list web -o json\n  drctl points list");
+    list->add_option("VOLUME", options_.points_of.name, "the volume's name (default: the trees of all volumes)");
+    list->add_option("--pair", options_.points_of.pair, "only in this pair");
     DoesWithConfig(list, [this](const auto& config) {
+      const VolumeSelection& of = options_.points_of;
+      if (of.name.empty()) return RunPointsListTrees(console_, options_.format, config, of.pair);
       return RunPointsList(console_, options_.format, config, options_.points_of);
     });
 
@@ -279,7 +289,10 @@ class CommandLine {
     create->add_flag("--pin", options_.point.pin, "also keep it past points.keep_for, as long as there is room");
     create->add_option("--state", options_.point.state, "this state instead: its number, or a time");
     create->add_flag("!--no-sync", options_.point.sync, "take what DR has, without asking the primary");
+    create->add_option("--timeout", options_.point_timeout,
+                       "give up the sync after this long, as in 90s or 10m (default: never)");
     DoesWithConfig(create, [this](const auto& config) {
+      if (!TakeTimeout(options_.point_timeout, options_.point.timeout)) return ExitCode::kUsage;
       return RunPointsCreate(console_, options_.format, config, options_.point);
     });
 
@@ -299,7 +312,9 @@ class CommandLine {
   }
   void AddState(CLI::App& command, PointSelection& selection) {
     AddVolume(command, selection.volume);
-    command.add_option("STATE", selection.state, "its number, its label, or a time: the newest state from before it")
+    command
+        .add_option("STATE", selection.state,
+                    "its number, its label, or a time with its zone: the newest whole state from before it")
         ->required();
   }
 
@@ -328,10 +343,12 @@ class CommandLine {
       return RunPointsMaterialise(console_, options_.format, config, options_.materialise);
     });
 
-    CLI::App* const remove =
-        Add(points, "remove", "delete such a tree", "drctl points remove 0123456789abcdef0123456789abcdef");
-    remove->add_option("TREE", options_.tree.id, "as points list shows it")->required();
+    CLI::App* const remove = Add(points, "remove", "delete such a tree, with what was written to it",
+                                 "drctl points remove 0123456789abcdef0123456789abcdef --yes");
+    remove->add_option("TREE", options_.tree.id, "as points list shows it, also without a volume")->required();
     remove->add_option("--pair", options_.tree.pair, "only in this pair");
+    remove->add_flag("--yes", options_.tree.yes,
+                     "don't ask; without this and without a terminal, only what would be deleted is shown");
     DoesWithConfig(remove, [this](const auto& config) {
       return RunPointsRemove(console_, options_.format, config, options_.tree);
     });

@@ -109,7 +109,8 @@ class Replica {
   // taken until a later Open has published it. Needs no token: what is durable is published whoever asks.
   [[nodiscard]] absl::Status Publish();
 
-  // The states that Rewind can bring back, newest first. As State(), it waits for nothing.
+  // The states that Rewind can bring back, those of the newest records first: after a rewind, that isn't the order of
+  // time. As State(), it waits for nothing.
   [[nodiscard]] std::vector<Point> Points() const { return view_.Points(); }
   // The state that the newest durable commit leads to.
   [[nodiscard]] Point NewestPoint() const { return view_.NewestPoint(); }
@@ -133,7 +134,8 @@ class Replica {
   // RESOURCE_EXHAUSTED: no room for copies, with a tenth of the filesystem left. CANCELLED. Nothing is durable yet.
   [[nodiscard]] absl::Status ClonePoint(model::Sequence to, os::Root folder, const CloneWatcher& watcher);
 
-  // Names a state that is kept, or the newest one. NOT_FOUND: it isn't. ALREADY_EXISTS: another state has that label.
+  // Names a state that is kept, or the newest one; again with the same label: only pins it, or no longer. NOT_FOUND: it
+  // isn't kept. ALREADY_EXISTS: another state has that label, or the state has another one.
   [[nodiscard]] absl::Status SetLabel(const PointLabel& label);
   // NOT_FOUND: it has none.
   [[nodiscard]] absl::Status DropLabel(model::Sequence point);

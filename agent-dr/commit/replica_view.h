@@ -33,7 +33,7 @@ class ReplicaView {
   [[nodiscard]] Point NewestPoint() const ABSL_LOCKS_EXCLUDED(mutex_);
   // The undo records, ascending by sequence, with the labels of the states that they lead to.
   [[nodiscard]] std::vector<UndoAbout> Undo() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // The states that they lead to, newest first.
+  // The states that they lead to, in reverse order of the records.
   [[nodiscard]] std::vector<Point> Points() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   [[nodiscard]] PointTotals Totals() const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -232,10 +232,13 @@ absl::Status Replica::SetLabel(const PointLabel& label) {
   points.push_back(NewestPoint());
   bool found = false;
   for (const Point& point : points) {
-    found = found || point.sequence == label.point;
-    if (point.sequence == label.point || point.label.empty() || point.label != label.label) continue;
+    const bool is_this = point.sequence == label.point;
+    found = found || is_this;
+    // A state has one label, and a label one state: neither goes because somebody else wants another.
+    if (point.label.empty() || is_this == (point.label == label.label)) continue;
     return absl::AlreadyExistsError(
-        fmt::format("the state after commit {} is called '{}' already", point.sequence, label.label));
+        fmt::format("the state after commit {} is called '{}' already: drctl points forget {} {} first", point.sequence,
+                    point.label, State().volume, point.label));
   }
   if (!found) return absl::NotFoundError(fmt::format("the state after commit {} isn't kept (any more)", label.point));
   RETURN_IF_ERROR(store_->SetLabel(label));

@@ -121,7 +121,7 @@ class VolumeStore {
 
   // Ascending by point.
   [[nodiscard]] absl::StatusOr<std::vector<PointLabel>> ListLabels();
-  // Replaces an earlier one of that state.
+  // Replaces an earlier one of that state, whose pin this may be.
   [[nodiscard]] absl::Status SetLabel(const PointLabel& label);
   // None is fine.
   [[nodiscard]] absl::Status DropLabel(model::Sequence point);

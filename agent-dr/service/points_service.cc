@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/limits.h"
 #include "core/wire/points_codec.h"
 #include "understudy/v1/points.grpc.pb.h"
 
@@ -44,15 +46,11 @@ class PointsService final : public v1::Points::Service {
                           v1::LabelPointResponse* response) override {
     const absl::StatusOr<wire::PointLabelRequest> wanted = wire::Parse(*request);
     if (!wanted.ok()) return net::ToGrpcStatus(wanted.status());
-    PointLabel label{wanted->point.sequence.value_or(0), wanted->label, wanted->pinned};
-    if (!wanted->point.sequence.has_value()) {
-      const absl::StatusOr<Point> newest = engine_.NewestPoint(wanted->point.volume);
-      if (!newest.ok()) return net::ToGrpcStatus(newest.status());
-      label.point = newest->sequence;
-    }
-    const absl::Status done = engine_.SetLabel(wanted->point.volume, label);
+    const absl::StatusOr<model::Sequence> sequence = StateToLabel(wanted->point);
+    if (!sequence.ok()) return net::ToGrpcStatus(sequence.status());
+    const absl::Status done = engine_.SetLabel(wanted->point.volume, {*sequence, wanted->label, wanted->pinned});
     if (!done.ok()) return net::ToGrpcStatus(done);
-    response->set_sequence(label.point);
+    response->set_sequence(*sequence);
     return grpc::Status::OK;
   }
 
@@ -96,6 +94,23 @@ class PointsService final : public v1::Points::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ListTrees(grpc::ServerContext*, const v1::ListTreesRequest* request,
+                         v1::ListTreesResponse* response) override {
+    const absl::StatusOr<std::string> after_id = wire::Parse(*request);
+    if (!after_id.ok()) return net::ToGrpcStatus(after_id.status());
+    const absl::StatusOr<std::vector<model::PointTree>> trees = trees_.List();
+    if (!trees.ok()) return net::ToGrpcStatus(trees.status());
+    for (const model::PointTree& tree : *trees) {
+      if (tree.id <= *after_id) continue;
+      if (static_cast<size_t>(response->trees_size()) == wire::kMaxPageEntries) {
+        response->set_more(true);
+        break;
+      }
+      *response->add_trees() = wire::ToProto(tree);
+    }
+    return grpc::Status::OK;
+  }
+
   grpc::Status RemoveTree(grpc::ServerContext*, const v1::RemoveTreeRequest* request,
                           v1::RemoveTreeResponse* response) override {
     const absl::StatusOr<std::string> id = wire::Parse(*request);
@@ -108,13 +123,40 @@ class PointsService final : public v1::Points::Service {
   }
 
  private:
-  absl::StatusOr<model::RecoveryPoints> PointsOf(const model::VolumeName& volume) const {
+  // Without trees and hold.
+  absl::StatusOr<model::RecoveryPoints> StatesOf(const model::VolumeName& volume) const {
     ASSIGN_OR_RETURN(const Point newest, engine_.NewestPoint(volume));
     ASSIGN_OR_RETURN(const std::vector<Point> kept, engine_.Points(volume));
-    ASSIGN_OR_RETURN(std::vector<model::PointTree> trees, trees_.List());
     model::RecoveryPoints points;
     points.newest = ToModel(newest);
     for (const Point& point : kept) points.points.push_back(ToModel(point));
+    return points;
+  }
+
+  // The midst of a capture is a state that the primary never was in: nobody wants to go back to it by a name.
+  absl::StatusOr<model::Sequence> StateToLabel(const wire::PointOfVolume& wanted) const {
+    ASSIGN_OR_RETURN(const model::RecoveryPoints states, StatesOf(wanted.volume));
+    if (!wanted.sequence.has_value()) {
+      const model::RecoveryPoint* const whole = model::NewestWhole(states);
+      if (whole != nullptr) return whole->sequence;
+      return absl::FailedPreconditionError(
+          fmt::format("volume '{}': no whole capture is kept that could have a label", wanted.volume));
+    }
+    const auto is_torn = [&](const model::RecoveryPoint& state) {
+      return state.sequence == *wanted.sequence && !state.completes_capture;
+    };
+    if (is_torn(states.newest) || std::any_of(states.points.begin(), states.points.end(), is_torn)) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume '{}': the state after commit {} is the midst of a capture, which the primary never was "
+                      "in: choose one that drctl points list shows as whole",
+                      wanted.volume, *wanted.sequence));
+    }
+    return *wanted.sequence;
+  }
+
+  absl::StatusOr<model::RecoveryPoints> PointsOf(const model::VolumeName& volume) const {
+    ASSIGN_OR_RETURN(model::RecoveryPoints points, StatesOf(volume));
+    ASSIGN_OR_RETURN(std::vector<model::PointTree> trees, trees_.List());
     for (model::PointTree& tree : trees) {
       if (tree.volume == volume) points.trees.push_back(std::move(tree));
     }

@@ -48,6 +48,10 @@ struct SyncOptions {
 // The kept states of a volume's replica, and the trees that were made of some.
 [[nodiscard]] ExitCode RunPointsList(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                      const VolumeSelection& selection);
+// The trees of all volumes, also of those whose replica is gone, of all pairs or of `pair`. Everything that is known,
+// also when a pair can't be reached; kUnreachable then.
+[[nodiscard]] ExitCode RunPointsListTrees(const Console& console, OutputFormat format,
+                                          const config::ControlConfig& config, const std::string& pair);
 
 struct PointsCreateOptions {
   VolumeSelection selection;
@@ -55,13 +59,16 @@ struct PointsCreateOptions {
   std::string state;  // as in PointSelection; empty: the newest
   bool pin = false;
   bool sync = true;  // of the newest: first wait until DR has everything written before
+  absl::Duration timeout = absl::InfiniteDuration();  // of that
 };
+// kRefused when the state, or all that is kept, is the midst of a capture, or when the replica is held and so no sync
+// comes to an end; after the timeout as RunVolumesSync.
 [[nodiscard]] ExitCode RunPointsCreate(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const PointsCreateOptions& options);
 
 struct PointSelection {
   VolumeSelection volume;
-  std::string state;  // a sequence, a label, or an RFC 3339 time: the newest state from before it
+  std::string state;  // a sequence, a label, or an RFC 3339 time: the newest whole state from before it
 };
 // Takes a state's label away, so that it may be thinned out.
 [[nodiscard]] ExitCode RunPointsForget(const Console& console, OutputFormat format, const config::ControlConfig& config,
@@ -87,7 +94,9 @@ struct PointsMaterialiseOptions {
 struct PointsRemoveOptions {
   std::string id;    // of a tree
   std::string pair;  // empty: whichever has it
+  bool yes = false;  // without asking; where nobody can be asked, only says what would be done
 };
+// kRefused when the answer was no, or nobody could be asked.
 [[nodiscard]] ExitCode RunPointsRemove(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const PointsRemoveOptions& options);
 
@@ -115,7 +124,7 @@ struct PromotionOptions {
                                         const config::ControlConfig& config, const PromotionOptions& options);
 
 // Nothing of the volume is replicated between the two, whatever restarts. The second also ends the hold of a replica
-// that was taken back.
+// that was taken back; kPartial when that was done, and the primary couldn't be told to go on.
 [[nodiscard]] ExitCode RunVolumesPause(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                        const VolumeSelection& selection);
 [[nodiscard]] ExitCode RunVolumesResume(const Console& console, OutputFormat format,

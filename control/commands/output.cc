@@ -4,6 +4,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <istream>
 #include <ostream>
 
 namespace understudy::control {
@@ -79,6 +80,15 @@ void Print(const Console& console, OutputFormat format, const Document& document
       break;
   }
   console.out.flush();
+}
+
+absl::Status AskForYes(const Console& console, std::string_view what) {
+  console.err << what << "\n";
+  if (console.in == nullptr) return absl::FailedPreconditionError("nothing was done; add --yes to do it");
+  console.err << "Type yes: " << std::flush;
+  std::string answer;
+  std::getline(*console.in, answer);
+  return answer == "yes" ? absl::OkStatus() : absl::FailedPreconditionError("nothing was done");
 }
 
 void PrintError(const Console& console, const absl::Status& status) {

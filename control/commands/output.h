@@ -41,6 +41,11 @@ void Print(const Console& console, OutputFormat format, const Document& document
 // One line on `err`: "drctl: <message>".
 void PrintError(const Console& console, const absl::Status& status);
 
+// Says `what` would be done, and asks for a yes. FAILED_PRECONDITION: the answer was another one, or nobody could be
+// asked
+// (--yes would have done it).
+[[nodiscard]] absl::Status AskForYes(const Console& console, std::string_view what);
+
 [[nodiscard]] std::string ToYaml(const Document& document);
 
 }  // namespace understudy::control

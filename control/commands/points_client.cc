@@ -121,6 +121,22 @@ absl::Status PointsClient::Release(const std::string& volume) const {
   return stub_->Call(&v1::Points::Stub::ReleaseReplica, request, response);
 }
 
+absl::StatusOr<std::vector<model::PointTree>> PointsClient::ListTrees() const {
+  std::vector<model::PointTree> trees;
+  v1::ListTreesRequest request;
+  while (true) {
+    v1::ListTreesResponse response;
+    RETURN_IF_ERROR(stub_->Call(&v1::Points::Stub::ListTrees, request, response));
+    ASSIGN_OR_RETURN(wire::PointTreePage page, wire::Parse(response));
+    for (model::PointTree& tree : page.trees) trees.push_back(std::move(tree));
+    if (!page.more) return trees;
+    if (trees.back().id <= request.after_id()) {
+      return absl::InternalError("understudy-dr lists its trees in a circle");
+    }
+    request.set_after_id(trees.back().id);
+  }
+}
+
 absl::StatusOr<model::PointTree> PointsClient::RemoveTree(const std::string& id) const {
   grpc::ClientContext context;  // a large tree takes its time
   v1::RemoveTreeRequest request;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/model/recovery_point.h"
@@ -21,8 +22,9 @@ class PointsClient {
 
   // NOT_FOUND: no such replica there; so also of the calls below.
   [[nodiscard]] absl::StatusOr<model::RecoveryPoints> List(const std::string& volume) const;
-  // Of the newest state when `sequence` is nullopt; gives the state's sequence. NOT_FOUND: it isn't kept.
-  // ALREADY_EXISTS: another state has that label.
+  // Of the newest state that completes a capture when `sequence` is nullopt; gives the state's sequence. NOT_FOUND: it
+  // isn't kept. ALREADY_EXISTS: another state has that label, or it has another one. FAILED_PRECONDITION: it is the
+  // midst of a capture, or no whole one is kept.
   [[nodiscard]] absl::StatusOr<model::Sequence> Label(const std::string& volume,
                                                       std::optional<model::Sequence> sequence, const std::string& label,
                                                       bool pinned) const;
@@ -39,6 +41,8 @@ class PointsClient {
   [[nodiscard]] absl::StatusOr<model::PointTree> Materialise(const Wish& wish, const Step& step) const;
   // Lets the primary bring a volume up to date again that was taken back; one that isn't held is fine.
   [[nodiscard]] absl::Status Release(const std::string& volume) const;
+  // Of all volumes, also of those whose replica is gone; ascending by id.
+  [[nodiscard]] absl::StatusOr<std::vector<model::PointTree>> ListTrees() const;
   // NOT_FOUND: no such tree.
   [[nodiscard]] absl::StatusOr<model::PointTree> RemoveTree(const std::string& id) const;
 

@@ -1,18 +1,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <istream>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/time/time.h"
 #include "control/commands/agents_client.h"
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
 #include "control/commands/points_client.h"
+#include "control/commands/points_view.h"
+#include "control/commands/sync_wait.h"
 #include "core/base/log.h"
 
 namespace understudy::control {
@@ -49,91 +49,13 @@ absl::StatusOr<VolumeView> FindVolumeOf(const config::ControlConfig& config, con
 absl::StatusOr<VolumePoints> PointsOf(const config::ControlConfig& config, const VolumeView& volume) {
   ASSIGN_OR_RETURN(PointsClient client, PointsClient::Create(PairOf(config, volume.pair).dr, TlsOf(config)));
   ASSIGN_OR_RETURN(model::RecoveryPoints points, client.List(volume.name));
+  SortByTime(points.points);
   return VolumePoints{volume.name, volume.pair, std::move(client), std::move(points)};
 }
 
 absl::StatusOr<VolumePoints> Find(const config::ControlConfig& config, const VolumeSelection& selection) {
   ASSIGN_OR_RETURN(const VolumeView volume, FindVolumeOf(config, selection));
   return PointsOf(config, volume);
-}
-
-Document TimeOrNull(absl::Time time) {
-  if (time == absl::UnixEpoch()) return nullptr;
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
-// When the primary was as the state is, as far as is known.
-absl::Time TimeOf(const model::RecoveryPoint& point) {
-  return point.captured_at != absl::UnixEpoch() ? point.captured_at : point.committed_at;
-}
-
-std::string TimeText(absl::Time time) {
-  if (time == absl::UnixEpoch()) return "-";
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
-}
-
-Document ToDocument(const model::RecoveryPoint& point) {
-  return {{"sequence", point.sequence},
-          {"captured_at", TimeOrNull(point.captured_at)},
-          {"committed_at", TimeOrNull(point.committed_at)},
-          {"completes_capture", point.completes_capture},
-          {"held_bytes", point.held_bytes},
-          {"label", point.label.empty() ? Document(nullptr) : Document(point.label)},
-          {"pinned", point.pinned}};
-}
-
-Document ToDocument(const model::PointTree& tree) {
-  return {{"id", tree.id},
-          {"volume", tree.volume},
-          {"sequence", tree.sequence},
-          {"path", Printable(tree.path)},
-          {"writable", tree.writable},
-          {"state", std::string(model::ToString(tree.state))},
-          {"made_at", TimeOrNull(tree.made_at)}};
-}
-
-std::string ListingText(const VolumePoints& found) {
-  Table table({"STATE", "TIME", "LABEL", "PINNED", "BYTES", ""});
-  const auto add = [&](const model::RecoveryPoint& point, const std::string& bytes, const std::string& note) {
-    table.Add({fmt::format("{}", point.sequence), TimeText(TimeOf(point)), point.label.empty() ? "-" : point.label,
-               point.pinned ? "yes" : "no", bytes, point.completes_capture ? note : "midst of a capture"});
-  };
-  add(found.points.newest, "-", found.points.held ? "now, held" : "now");
-  for (const model::RecoveryPoint& point : found.points.points) add(point, fmt::format("{}", point.held_bytes), "");
-  std::string text = table.Text();
-  if (found.points.trees.empty()) return text;
-  Table trees({"TREE", "STATE", "PATH", "WRITABLE", "IS"});
-  for (const model::PointTree& tree : found.points.trees) {
-    trees.Add({tree.id, fmt::format("{}", tree.sequence), Printable(tree.path), tree.writable ? "yes" : "no",
-               std::string(model::ToString(tree.state))});
-  }
-  return text + "\n" + trees.Text();
-}
-
-// The state that `text` names: a sequence, a label, or a time, at which the newest one from before it is meant.
-absl::StatusOr<model::RecoveryPoint> StateOf(const VolumePoints& found, const std::string& text) {
-  std::vector<model::RecoveryPoint> all = {found.points.newest};
-  all.insert(all.end(), found.points.points.begin(), found.points.points.end());
-  const auto first_that = [&](const auto& matches) -> absl::StatusOr<model::RecoveryPoint> {
-    const auto match = std::find_if(all.begin(), all.end(), matches);
-    if (match != all.end()) return *match;
-    return absl::NotFoundError(fmt::format("volume {}: no state {} is kept: drctl points list {} shows what is",
-                                           found.volume, Printable(text), found.volume));
-  };
-  if (!text.empty() && std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    model::Sequence sequence = 0;
-    if (!absl::SimpleAtoi(text, &sequence)) return absl::InvalidArgumentError("a state's number is too large");
-    return first_that([&](const model::RecoveryPoint& point) { return point.sequence == sequence; });
-  }
-  absl::Time time;
-  std::string why_not;
-  if (absl::ParseTime(absl::RFC3339_full, text, &time, &why_not)) {
-    std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return TimeOf(a) > TimeOf(b); });
-    return first_that([&](const model::RecoveryPoint& point) {
-      return point.completes_capture && TimeOf(point) != absl::UnixEpoch() && TimeOf(point) <= time;
-    });
-  }
-  return first_that([&](const model::RecoveryPoint& point) { return point.label == text; });
 }
 
 // Shows on a terminal how many undo records were run.
@@ -150,11 +72,18 @@ void EndProgress(const Console& console) {
 }
 
 // Ends at the barrier: the label is then of a state that has everything written before.
-absl::Status SyncFirst(const config::ControlConfig& config, const VolumeView& volume) {
-  ASSIGN_OR_RETURN(const PrimaryClient primary,
-                   PrimaryClient::Create(PairOf(config, volume.pair).primary, TlsOf(config)));
+absl::Status SyncFirst(const Console& console, const config::ControlConfig& config, const VolumeView& volume,
+                       absl::Duration timeout) {
+  // Nothing is taken in there, so the barrier wouldn't come.
+  if (volume.replica && volume.replica->held) {
+    return absl::FailedPreconditionError(fmt::format(
+        "volume {0}: its replica was taken back to an earlier state, and is held there: drctl volumes resume "
+        "{0} has it brought up to date again, --no-sync labels what it shows",
+        volume.name));
+  }
+  ProgressLine progress(console);
   const absl::Status synced =
-      primary.Sync(volume.name, false, absl::InfiniteDuration(), [](const PrimaryVolume&) {}).status();
+      SyncOne({volume.name, &PairOf(config, volume.pair)}, TlsOf(config), false, timeout, progress).status();
   if (synced.ok()) return synced;
   return Annotate(synced, fmt::format("volume {} can't be synced first (--no-sync labels what DR has)", volume.name));
 }
@@ -176,7 +105,7 @@ ExitCode RunPointsList(const Console& console, OutputFormat format, const config
          {"newest", ToDocument(found->points.newest)},
          {"points", points},
          {"trees", trees}},
-        ListingText(*found));
+        ListingText(found->points));
   return ExitCode::kDone;
 }
 
@@ -187,14 +116,14 @@ ExitCode RunPointsCreate(const Console& console, OutputFormat format, const conf
   const absl::StatusOr<VolumeView> volume = FindVolumeOf(config, options.selection);
   if (!volume.ok()) return Fail(console, volume.status());
   if (options.state.empty() && options.sync) {
-    const absl::Status synced = SyncFirst(config, *volume);
+    const absl::Status synced = SyncFirst(console, config, *volume, options.timeout);
     if (!synced.ok()) return Fail(console, synced);
   }
   const absl::StatusOr<VolumePoints> found = PointsOf(config, *volume);
   if (!found.ok()) return Fail(console, found.status());
   std::optional<model::Sequence> sequence;
   if (!options.state.empty()) {
-    const absl::StatusOr<model::RecoveryPoint> state = StateOf(*found, options.state);
+    const absl::StatusOr<model::RecoveryPoint> state = StateOf(found->volume, found->points, options.state);
     if (!state.ok()) return Fail(console, state.status());
     sequence = state->sequence;
   }
@@ -216,7 +145,7 @@ ExitCode RunPointsForget(const Console& console, OutputFormat format, const conf
                          const PointSelection& selection) {
   const absl::StatusOr<VolumePoints> found = Find(config, selection.volume);
   if (!found.ok()) return Fail(console, found.status());
-  const absl::StatusOr<model::RecoveryPoint> state = StateOf(*found, selection.state);
+  const absl::StatusOr<model::RecoveryPoint> state = StateOf(found->volume, found->points, selection.state);
   if (!state.ok()) return Fail(console, state.status());
   const absl::Status done = found->client.Unlabel(found->volume, state->sequence);
   if (!done.ok()) return Fail(console, done);
@@ -229,7 +158,7 @@ ExitCode RunPointsRewind(const Console& console, OutputFormat format, const conf
                          const PointsRewindOptions& options) {
   const absl::StatusOr<VolumePoints> found = Find(config, options.selection.volume);
   if (!found.ok()) return Fail(console, found.status());
-  const absl::StatusOr<model::RecoveryPoint> state = StateOf(*found, options.selection.state);
+  const absl::StatusOr<model::RecoveryPoint> state = StateOf(found->volume, found->points, options.selection.state);
   if (!state.ok()) return Fail(console, state.status());
   const std::string what = fmt::format(
       "volume {}: its replica is taken from state {} ({}) to state {} ({}), and held there until drctl volumes resume "
@@ -237,14 +166,8 @@ ExitCode RunPointsRewind(const Console& console, OutputFormat format, const conf
       found->volume, found->points.newest.sequence, TimeText(TimeOf(found->points.newest)), state->sequence,
       TimeText(TimeOf(*state)), found->volume);
   if (!options.yes) {
-    console.err << what << "\n";
-    if (console.in == nullptr) {
-      return Fail(console, absl::FailedPreconditionError("nothing was done; add --yes to do it"));
-    }
-    console.err << "Type yes: " << std::flush;
-    std::string answer;
-    std::getline(*console.in, answer);
-    if (answer != "yes") return Fail(console, absl::FailedPreconditionError("nothing was done"));
+    const absl::Status confirmed = AskForYes(console, what);
+    if (!confirmed.ok()) return Fail(console, confirmed);
   }
   const absl::Status done = found->client.Rewind(found->volume, state->sequence, Progress(console, found->volume));
   EndProgress(console);
@@ -264,7 +187,7 @@ ExitCode RunPointsMaterialise(const Console& console, OutputFormat format, const
                               const PointsMaterialiseOptions& options) {
   const absl::StatusOr<VolumePoints> found = Find(config, options.selection.volume);
   if (!found.ok()) return Fail(console, found.status());
-  const absl::StatusOr<model::RecoveryPoint> state = StateOf(*found, options.selection.state);
+  const absl::StatusOr<model::RecoveryPoint> state = StateOf(found->volume, found->points, options.selection.state);
   if (!state.ok()) return Fail(console, state.status());
   const absl::StatusOr<model::PointTree> tree = found->client.Materialise(
       {found->volume, state->sequence, options.path, options.writable}, Progress(console, found->volume));
@@ -276,30 +199,6 @@ ExitCode RunPointsMaterialise(const Console& console, OutputFormat format, const
         fmt::format("volume {} as it was at {} is in {} (tree {})\n", found->volume, TimeText(TimeOf(*state)),
                     Printable(tree->path), tree->id));
   return ExitCode::kDone;
-}
-
-ExitCode RunPointsRemove(const Console& console, OutputFormat format, const config::ControlConfig& config,
-                         const PointsRemoveOptions& options) {
-  const absl::Status valid = model::ValidatePointTreeId(options.id);
-  if (!valid.ok()) return Fail(console, valid);
-  const absl::StatusOr<config::ControlConfig> narrowed = OnlyPair(config, options.pair);
-  if (!narrowed.ok()) return Fail(console, narrowed.status());
-  absl::Status last = absl::NotFoundError(fmt::format("no pair is configured that could have the tree {}", options.id));
-  for (const config::PairConfig& pair : narrowed->pairs) {
-    const absl::StatusOr<PointsClient> client = PointsClient::Create(pair.dr, TlsOf(config));
-    if (!client.ok()) return Fail(console, client.status());
-    const absl::StatusOr<model::PointTree> tree = client->RemoveTree(options.id);
-    if (tree.ok()) {
-      Document document = ToDocument(*tree);
-      document["pair"] = pair.name;
-      Print(console, format, document,
-            fmt::format("tree {} of volume {} is gone from {}\n", tree->id, tree->volume, Printable(tree->path)));
-      return ExitCode::kDone;
-    }
-    // That a pair doesn't have it says less than why another one couldn't remove it.
-    if (absl::IsNotFound(last) || !absl::IsNotFound(tree.status())) last = tree.status();
-  }
-  return Fail(console, last);
 }
 
 }  // namespace understudy::control

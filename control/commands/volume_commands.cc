@@ -5,11 +5,9 @@
 #include <ostream>
 #include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
-#include "control/commands/sync_watch.h"
+#include "control/commands/sync_wait.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 
@@ -21,66 +19,10 @@ ExitCode Fail(const Console& console, const absl::Status& status) {
   return ExitCodeFor(status);
 }
 
-struct SyncTask {
-  std::string volume;
-  const config::PairConfig* pair;
-};
-
 struct SyncResult {
   absl::StatusOr<PrimaryVolume> outcome = absl::UnknownError("not done");
   absl::Duration took;
 };
-
-// One line on a terminal that says how far the volumes are, and everywhere what keeps them from it. Thread-safe.
-class ProgressLine {
- public:
-  explicit ProgressLine(const Console& console) : console_(console) {}
-  ~ProgressLine() {
-    const absl::MutexLock lock(&mutex_);
-    Clear();
-  }
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
-
-  void Show(const PrimaryVolume& volume) {
-    if (!console_.err_is_terminal) return;
-    const absl::MutexLock lock(&mutex_);
-    console_.err << fmt::format("\r\033[K{}: {}, {} changed paths to go, {:.1f} s behind, {} bytes sent", volume.name,
-                                Printable(volume.state), volume.dirty_paths, volume.lag_seconds,
-                                volume.content_bytes_sent)
-                 << std::flush;
-    shown_ = true;
-  }
-  void ShowTrouble(const std::string& volume, const std::string& error) {
-    const absl::MutexLock lock(&mutex_);
-    Clear();
-    PrintError(console_, absl::AbortedError(fmt::format("volume '{}': still waiting: {}", volume, error)));
-  }
-
- private:
-  void Clear() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (shown_) console_.err << "\r\033[K" << std::flush;
-    shown_ = false;
-  }
-
-  const Console& console_;
-  absl::Mutex mutex_;
-  bool shown_ ABSL_GUARDED_BY(mutex_) = false;
-};
-
-absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls, const SyncOptions& options,
-                                      ProgressLine& progress) {
-  ASSIGN_OR_RETURN(const PrimaryClient client, PrimaryClient::Create(task.pair->primary, tls));
-  const Clock& clock = Clock::System();
-  SyncWatch watch;
-  absl::StatusOr<PrimaryVolume> outcome =
-      client.Sync(task.volume, options.published, options.timeout, [&](const PrimaryVolume& volume) {
-        if (const auto error = watch.OnReport(volume, clock.Monotonic())) progress.ShowTrouble(task.volume, *error);
-        progress.Show(volume);
-      });
-  if (outcome.ok()) return outcome;
-  return watch.Explain(outcome.status(), options.timeout, clock.Monotonic());
-}
 
 std::vector<SyncResult> SyncAll(const Console& console, const config::ControlConfig& config, const SyncOptions& options,
                                 const std::vector<SyncTask>& tasks) {
@@ -91,7 +33,7 @@ std::vector<SyncResult> SyncAll(const Console& console, const config::ControlCon
   const auto work = [&] {
     for (size_t i = next++; i < tasks.size(); i = next++) {
       const absl::Duration begin = Clock::System().Monotonic();
-      results[i].outcome = SyncOne(tasks[i], tls, options, progress);
+      results[i].outcome = SyncOne(tasks[i], tls, options.published, options.timeout, progress);
       results[i].took = Clock::System().Monotonic() - begin;
     }
   };

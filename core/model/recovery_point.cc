@@ -21,4 +21,14 @@ absl::Status ValidatePointLabel(std::string_view label) {
                   Printable(label.substr(0, 2 * kMostBytes)), kMostBytes));
 }
 
+const RecoveryPoint* NewestWhole(const RecoveryPoints& points) {
+  if (points.newest.completes_capture) return &points.newest;
+  const RecoveryPoint* newest = nullptr;
+  for (const RecoveryPoint& point : points.points) {
+    if (!point.completes_capture) continue;
+    if (newest == nullptr || point.committed_at > newest->committed_at) newest = &point;
+  }
+  return newest;
+}
+
 }  // namespace understudy::model

@@ -28,9 +28,13 @@ struct RecoveryPoint {
 
 struct RecoveryPoints {
   RecoveryPoint newest;               // the state that the replica shows
-  std::vector<RecoveryPoint> points;  // newest first
+  std::vector<RecoveryPoint> points;  // those of the newest undo records first; after a rewind, not by time
   std::vector<PointTree> trees;
   bool held = false;  // taken back, and not released since
 };
+
+// The newest state that completes a capture: what the replica shows if that does, else what was committed last of those
+// that do. nullptr: there is none. Points into `points`.
+[[nodiscard]] const RecoveryPoint* NewestWhole(const RecoveryPoints& points);
 
 }  // namespace understudy::model

@@ -26,6 +26,7 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Exports/SetExport", kControlPlane},
     {"/understudy.v1.Points/LabelPoint", kControlPlane},
     {"/understudy.v1.Points/ListPoints", kControlPlane},
+    {"/understudy.v1.Points/ListTrees", kControlPlane},
     {"/understudy.v1.Points/MaterialisePoint", kControlPlane},
     {"/understudy.v1.Points/ReleaseReplica", kControlPlane},
     {"/understudy.v1.Points/RemoveTree", kControlPlane},

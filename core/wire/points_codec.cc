@@ -81,6 +81,29 @@ absl::StatusOr<PointTreeRequest> Parse(const v1::MaterialisePointRequest& messag
   return request;
 }
 
+absl::StatusOr<std::string> Parse(const v1::ListTreesRequest& message) {
+  if (!message.after_id().empty()) RETURN_IF_ERROR(model::ValidatePointTreeId(message.after_id()));
+  return message.after_id();
+}
+
+absl::StatusOr<PointTreePage> Parse(const v1::ListTreesResponse& message) {
+  if (static_cast<size_t>(message.trees_size()) > kMaxPageEntries) {
+    return absl::InvalidArgumentError("a page of trees with too many of them");
+  }
+  PointTreePage page;
+  page.more = message.more();
+  for (const v1::PointTree& tree : message.trees()) {
+    ASSIGN_OR_RETURN(model::PointTree parsed, Parse(tree));
+    // Else the caller would ask for the same page for ever.
+    if (!page.trees.empty() && parsed.id <= page.trees.back().id) {
+      return absl::InvalidArgumentError("a page of trees whose ids don't ascend");
+    }
+    page.trees.push_back(std::move(parsed));
+  }
+  if (page.more && page.trees.empty()) return absl::InvalidArgumentError("an empty page of trees with more");
+  return page;
+}
+
 absl::StatusOr<std::string> Parse(const v1::RemoveTreeRequest& message) {
   RETURN_IF_ERROR(model::ValidatePointTreeId(message.id()));
   return message.id();

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/model/recovery_point.h"
@@ -12,6 +13,8 @@ namespace understudy::v1 {
 class LabelPointRequest;
 class ListPointsRequest;
 class ListPointsResponse;
+class ListTreesRequest;
+class ListTreesResponse;
 class MaterialisePointRequest;
 class Point;
 class PointTree;
@@ -38,6 +41,10 @@ struct PointTreeRequest {
   std::string path;  // empty: beside the replica's folder
   bool writable = false;
 };
+struct PointTreePage {
+  std::vector<model::PointTree> trees;  // ascending by id
+  bool more = false;                    // then not empty
+};
 
 [[nodiscard]] absl::StatusOr<model::VolumeName> Parse(const v1::ListPointsRequest& message);
 [[nodiscard]] absl::StatusOr<PointLabelRequest> Parse(const v1::LabelPointRequest& message);
@@ -45,6 +52,8 @@ struct PointTreeRequest {
 [[nodiscard]] absl::StatusOr<PointOfVolume> Parse(const v1::RewindReplicaRequest& message);
 [[nodiscard]] absl::StatusOr<model::VolumeName> Parse(const v1::ReleaseReplicaRequest& message);
 [[nodiscard]] absl::StatusOr<PointTreeRequest> Parse(const v1::MaterialisePointRequest& message);
+[[nodiscard]] absl::StatusOr<std::string> Parse(const v1::ListTreesRequest& message);  // after this id; empty: all
+[[nodiscard]] absl::StatusOr<PointTreePage> Parse(const v1::ListTreesResponse& message);
 [[nodiscard]] absl::StatusOr<std::string> Parse(const v1::RemoveTreeRequest& message);  // the id
 [[nodiscard]] absl::StatusOr<model::PointTree> Parse(const v1::PointTree& message);
 [[nodiscard]] absl::StatusOr<model::RecoveryPoints> Parse(const v1::ListPointsResponse& message);

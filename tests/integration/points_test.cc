@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -107,6 +108,58 @@ TEST_F(PointsTest, BackToBeforeAMistakeAndForwardAgain) {
   ExpectEqual(site_->Volume("web"), site_->Replica("web"));
 }
 
+TEST_F(PointsTest, ASecondLabelOfAnIdleVolumeIsRefused) {
+  const uint64_t state = Drctl({"points", "create", "web", "--label", "before-upgrade", "--pin"}).at("sequence");
+  Drctl({"points", "create", "web", "--label", "nightly"}, 1);
+  EXPECT_THAT(err_, HasSubstr("drctl points forget web before-upgrade first"));
+  const nlohmann::json newest = Drctl({"points", "list", "web"}).at("newest");
+  EXPECT_EQ(newest.at("label"), "before-upgrade");
+  EXPECT_TRUE(newest.at("pinned"));
+  EXPECT_EQ(Drctl({"points", "create", "web", "--label", "before-upgrade"}).at("sequence"), state);
+  EXPECT_FALSE(Drctl({"points", "list", "web"}).at("newest").at("pinned"));
+}
+
+// The state is named by what the table shows of it, not by its number.
+TEST_F(PointsTest, BackToAShownTime) {
+  const std::string first = Copy("first");
+  Write("index", "second");
+  ASSERT_TRUE(site_->Sync("web").ok());
+  const std::string second = Copy("second");
+  Write("index", "third");
+  ASSERT_TRUE(site_->Sync("web").ok());
+  const uint64_t wanted = Drctl({"points", "list", "web"}).at("points").at(0).at("sequence");
+  std::istringstream table(site_->Drctl({"points", "list", "web"}).out);
+  std::string shown;
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream cells(line);
+    std::string state;
+    std::string time;
+    cells >> state >> time;
+    if (state == fmt::format("{}", wanted)) shown = time;
+  }
+  EXPECT_EQ(Drctl({"points", "rewind", "web", shown, "--yes"}).at("state").at("sequence"), wanted) << shown;
+  ExpectEqual(second, site_->Replica("web"));
+  // What is newer than what is shown now stands first.
+  const nlohmann::json listed = Drctl({"points", "list", "web"});
+  EXPECT_GT(listed.at("points").at(0).at("captured_at"), listed.at("newest").at("captured_at"));
+}
+
+TEST_F(PointsTest, AHeldVolumeHangsNobodyAndIsReleasedWithoutItsPrimary) {
+  const uint64_t newest = Drctl({"points", "list", "web"}).at("newest").at("sequence");
+  Drctl({"points", "rewind", "web", fmt::format("{}", newest), "--yes"});
+  EXPECT_TRUE(Drctl({"points", "list", "web"}).at("held"));
+  Drctl({"points", "create", "web", "--label", "held"}, 5);
+  EXPECT_THAT(err_, HasSubstr("drctl volumes resume web"));
+  Drctl({"points", "create", "web", "--label", "held", "--no-sync"});
+  EXPECT_EQ(site_->primary().Stop().exit_code, 0);
+  Drctl({"volumes", "resume", "web"}, 3);
+  EXPECT_FALSE(Drctl({"points", "list", "web"}).at("held"));
+  ASSERT_TRUE(site_->StartPrimary().ok());
+  Write("index", "later");
+  ASSERT_TRUE(site_->Sync("web").ok());
+  ExpectEqual(site_->Volume("web"), site_->Replica("web"));
+}
+
 TEST_F(PointsTest, AStateBesideTheReplica) {
   Drctl({"points", "create", "web", "--label", "first", "--pin"});
   const std::string first = Copy("first");
@@ -124,9 +177,16 @@ TEST_F(PointsTest, AStateBesideTheReplica) {
   ASSERT_EQ(listed.at("trees").size(), 1u);
   EXPECT_EQ(listed.at("trees")[0].at("state"), "ready");
   Drctl({"points", "materialise", "web", "first"}, 2);
-  Drctl({"points", "remove", tree.at("id").get<std::string>()});
+  const nlohmann::json all = Drctl({"points", "list"}).at("trees");
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].at("volume"), "web");
+  // What was written to it doesn't go by a slip of the hand.
+  Drctl({"points", "remove", tree.at("id").get<std::string>()}, 5);
+  EXPECT_TRUE(std::filesystem::exists(path));
+  Drctl({"points", "remove", tree.at("id").get<std::string>(), "--yes"});
   EXPECT_FALSE(std::filesystem::exists(path));
-  Drctl({"points", "remove", tree.at("id").get<std::string>()}, 2);
+  Drctl({"points", "remove", tree.at("id").get<std::string>(), "--yes"}, 2);
+  EXPECT_THAT(Drctl({"points", "list"}).at("trees"), IsEmpty());
   Drctl({"points", "forget", "web", "first"});
   Drctl({"points", "forget", "web", "first"}, 2);
 }

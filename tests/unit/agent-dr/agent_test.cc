@@ -25,6 +25,7 @@
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 #include "understudy/v1/exports.grpc.pb.h"
+#include "understudy/v1/points.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
 #include "understudy/v1/replication.grpc.pb.h"
 #include "understudy/v1/standby.grpc.pb.h"
@@ -582,6 +583,121 @@ TEST_F(DrAgentTest, ADeletedVolumeGoesToTheTrashAndComesBackOrIsPurged) {
   ASSERT_TRUE(response.ok()) << response.status();
   EXPECT_THAT(response->body, HasSubstr("understudy_trash_volumes 0"));
   EXPECT_THAT(response->body, HasSubstr("understudy_trash_purged_total 1"));
+}
+
+class DrPointsTest : public DrAgentTest {
+ protected:
+  void SetUp() override {
+    DrAgentTest::SetUp();
+    points_ = v1::Points::NewStub(Channel(net::Role::kControl));
+  }
+  // Commits of one session: each completes a capture or doesn't.
+  void Commit(const std::vector<bool>& complete) {
+    const auto primary = v1::Replication::NewStub(Channel(net::Role::kPrimary));
+    grpc::ClientContext context;
+    const std::unique_ptr<Stream> stream = primary->Replicate(&context);
+    stream->Write(OpenRequest("vol", Root("vol"), 1));
+    v1::ReplicateResponse answer;
+    for (size_t i = 0; i < complete.size(); ++i) {
+      v1::ReplicateRequest request = CommitRequest("vol", i, std::to_string(i));
+      request.mutable_commit()->set_completes_capture(complete[i]);
+      stream->Write(request);
+      while (stream->Read(&answer) && !answer.has_published()) continue;
+      ASSERT_TRUE(answer.has_published());
+    }
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  // The sequence of the state that has the label now. nullopt: the newest is asked for.
+  absl::StatusOr<uint64_t> Label(std::optional<uint64_t> state, const std::string& label) {
+    grpc::ClientContext context;
+    v1::LabelPointRequest request;
+    v1::LabelPointResponse response;
+    request.set_volume("vol");
+    request.set_newest(!state.has_value());
+    request.set_sequence(state.value_or(0));
+    request.set_label(label);
+    const grpc::Status status = points_->LabelPoint(&context, request, &response);
+    if (status.ok()) return response.sequence();
+    return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+  }
+  std::vector<v1::PointTree> Trees() {
+    grpc::ClientContext context;
+    v1::ListTreesResponse response;
+    EXPECT_TRUE(points_->ListTrees(&context, {}, &response).ok());
+    return {response.trees().begin(), response.trees().end()};
+  }
+  std::unique_ptr<v1::Points::Stub> points_;
+};
+
+TEST_F(DrPointsTest, TheMidstOfACaptureGetsNoLabel) {
+  Commit({false});
+  EXPECT_TRUE(absl::IsFailedPrecondition(Label(std::nullopt, "none").status())) << "no whole one is kept";
+  EXPECT_TRUE(absl::IsFailedPrecondition(Label(1, "none").status()));
+}
+
+TEST_F(DrPointsTest, TheNewestIsTheNewestWholeOne) {
+  Commit({true, false, true, false, false});
+  const absl::StatusOr<uint64_t> newest = Label(std::nullopt, "newest");
+  ASSERT_TRUE(newest.ok()) << newest.status();
+  EXPECT_EQ(*newest, 3u);
+  for (const uint64_t torn : {2, 4, 5}) {
+    const absl::StatusOr<uint64_t> refused = Label(torn, "torn");
+    EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+    EXPECT_THAT(std::string(refused.status().message()), HasSubstr("midst of a capture"));
+  }
+  EXPECT_TRUE(Label(1, "first").ok());
+  EXPECT_TRUE(absl::IsNotFound(Label(9, "nine").status()));
+}
+
+TEST_F(DrPointsTest, ATreeIsFoundAndRemovedAfterItsVolumeWentToTheTrash) {
+  Commit({true});
+  {
+    grpc::ClientContext context;
+    v1::MaterialisePointRequest request;
+    request.set_volume("vol");
+    request.set_sequence(1);
+    const auto reader = points_->MaterialisePoint(&context, request);
+    v1::MaterialisePointResponse response;
+    while (reader->Read(&response)) continue;
+    ASSERT_TRUE(reader->Finish().ok());
+  }
+  {
+    grpc::ClientContext context;
+    v1::ListReplicasResponse replicas;
+    ASSERT_TRUE(v1::Replica::NewStub(Channel(net::Role::kControl))->ListReplicas(&context, {}, &replicas).ok());
+    grpc::ClientContext discarding;
+    v1::DiscardVolumeResponse response;
+    ASSERT_TRUE(v1::Replication::NewStub(Channel(net::Role::kPrimary))
+                    ->DiscardVolume(&discarding,
+                                    wire::ToProto({"vol", Root("vol"), replicas.replicas(0).replica_id(), 1}),
+                                    &response)
+                    .ok());
+  }
+  {
+    grpc::ClientContext context;
+    v1::ListPointsRequest request;
+    v1::ListPointsResponse response;
+    request.set_volume("vol");
+    EXPECT_EQ(points_->ListPoints(&context, request, &response).error_code(), grpc::StatusCode::NOT_FOUND);
+  }
+  ASSERT_EQ(Trees().size(), 1u);
+  EXPECT_EQ(Trees()[0].volume(), "vol");
+  EXPECT_EQ(Trees()[0].state(), "ready");
+  {
+    grpc::ClientContext context;
+    v1::ListTreesRequest request;
+    v1::ListTreesResponse response;
+    request.set_after_id(Trees()[0].id());
+    ASSERT_TRUE(points_->ListTrees(&context, request, &response).ok());
+    EXPECT_EQ(response.trees_size(), 0) << "only what comes after";
+  }
+  grpc::ClientContext context;
+  v1::RemoveTreeRequest request;
+  v1::RemoveTreeResponse response;
+  request.set_id(Trees()[0].id());
+  EXPECT_TRUE(points_->RemoveTree(&context, request, &response).ok());
+  EXPECT_TRUE(Trees().empty());
 }
 
 model::CatalogEntry Pv(const std::string& name) {

@@ -109,10 +109,9 @@ TEST_F(ThinTest, LabelsAreOfOneStateAndOfOneThatIsKept) {
   ASSERT_TRUE(engine_->SetLabel("vol", {1, "one", true}).ok());
   EXPECT_EQ(engine_->SetLabel("vol", {2, "one", false}).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(engine_->SetLabel("vol", {9, "nine", false}).code(), absl::StatusCode::kNotFound);
-  ASSERT_TRUE(engine_->SetLabel("vol", {1, "uno", true}).ok());
   Restart();
   const auto points = *engine_->Points("vol");
-  EXPECT_EQ(points.front().label, "uno");
+  EXPECT_EQ(points.front().label, "one");
   EXPECT_TRUE(points.front().pinned);
   ASSERT_TRUE(engine_->DropLabel("vol", 1).ok());
   EXPECT_EQ(engine_->DropLabel("vol", 1).code(), absl::StatusCode::kNotFound);
@@ -128,6 +127,37 @@ TEST_F(ThinTest, ALabelOfTheNewestStateIsForgottenLikeAnyOther) {
   EXPECT_EQ(engine_->Points("vol")->front().label, "");
   EXPECT_FALSE(engine_->Points("vol")->front().pinned);
   EXPECT_TRUE(engine_->SetLabel("vol", {2, "one", false}).ok());
+}
+
+// A nightly label on a volume where nothing happened meanwhile.
+TEST_F(ThinTest, ASecondLabelDoesntTakeTheFirstAndItsPinAway) {
+  Commit({InlinePut("a", "1")});
+  Commit({InlinePut("a", "2")});
+  for (const model::Sequence state : {1, 2}) {
+    const std::string first = fmt::format("before-{}", state);
+    ASSERT_TRUE(engine_->SetLabel("vol", {state, first, true}).ok());
+    const absl::Status second = engine_->SetLabel("vol", {state, "nightly", false});
+    EXPECT_EQ(second.code(), absl::StatusCode::kAlreadyExists);
+    EXPECT_THAT(std::string(second.message()),
+                testing::HasSubstr(fmt::format("the state after commit {} is called '{}' already: drctl points forget "
+                                               "vol {} first",
+                                               state, first, first)));
+    const dr::Point point = state == 2 ? *engine_->NewestPoint("vol") : engine_->Points("vol")->front();
+    EXPECT_EQ(point.label, first);
+    EXPECT_TRUE(point.pinned);
+  }
+  ASSERT_TRUE(engine_->DropLabel("vol", 2).ok());
+  EXPECT_TRUE(engine_->SetLabel("vol", {2, "nightly", false}).ok());
+}
+
+TEST_F(ThinTest, TheSameLabelAgainPinsAndUnpins) {
+  Commit({InlinePut("a", "1")});
+  for (const bool pinned : {false, true, false}) {
+    ASSERT_TRUE(engine_->SetLabel("vol", {1, "one", pinned}).ok());
+    Restart();
+    EXPECT_EQ(engine_->NewestPoint("vol")->label, "one");
+    EXPECT_EQ(engine_->NewestPoint("vol")->pinned, pinned);
+  }
 }
 
 TEST_F(ThinTest, APinnedStateOutlivesTheOthers) {

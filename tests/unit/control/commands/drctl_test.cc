@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "control/app.h"
@@ -19,6 +20,7 @@
 #include "tests/support/mail_server.h"
 #include "tests/support/temp_dir.h"
 #include "understudy/v1/exports.grpc.pb.h"
+#include "understudy/v1/points.grpc.pb.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
 #include "understudy/v1/standby.grpc.pb.h"
@@ -247,6 +249,12 @@ class FakeReplica : public v1::Replica::Service {
       replica.set_state_since_nanoseconds(1'700'000'060'000'000'000);
     }
   }
+  void Hold(const std::string& name) {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::ReplicaState& replica : *replicas_.mutable_replicas()) {
+      if (replica.volume() == name) replica.set_held(true);
+    }
+  }
   grpc::Status ListReplicas(grpc::ServerContext*, const v1::ListReplicasRequest*,
                             v1::ListReplicasResponse* response) override {
     const absl::MutexLock lock(&mutex_);
@@ -348,6 +356,93 @@ class FakeExports : public v1::Exports::Service {
   std::map<std::string, v1::Export> exports_ ABSL_GUARDED_BY(mutex_);
 };
 
+// The states of one volume, and trees of any.
+class FakePoints : public v1::Points::Service {
+ public:
+  static v1::Point State(uint64_t sequence, int64_t captured_at_nanoseconds) {
+    v1::Point point;
+    point.set_sequence(sequence);
+    point.set_captured_at_nanoseconds(captured_at_nanoseconds);
+    point.set_completes_capture(true);
+    return point;
+  }
+  // In the order of the records, the newest's first.
+  void SetStates(const v1::Point& newest, const std::vector<v1::Point>& points) {
+    const absl::MutexLock lock(&mutex_);
+    *states_.mutable_newest() = newest;
+    states_.mutable_points()->Assign(points.begin(), points.end());
+  }
+  void AddTree(const std::string& id, const std::string& volume, bool writable) {
+    const absl::MutexLock lock(&mutex_);
+    v1::PointTree& tree = trees_[id];
+    tree.set_id(id);
+    tree.set_volume(volume);
+    tree.set_sequence(3);
+    tree.set_path("/srv/b/" + volume + ".point-3");
+    tree.set_writable(writable);
+    tree.set_state("ready");
+    tree.set_made_at_nanoseconds(1'700'000'000'000'000'000);
+  }
+  // What was asked for since the last call; empty: nothing.
+  std::string TakeAsked() {
+    const absl::MutexLock lock(&mutex_);
+    return std::exchange(asked_, "");
+  }
+
+  grpc::Status ListPoints(grpc::ServerContext*, const v1::ListPointsRequest*,
+                          v1::ListPointsResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    *response = states_;
+    return grpc::Status::OK;
+  }
+  grpc::Status LabelPoint(grpc::ServerContext*, const v1::LabelPointRequest* request,
+                          v1::LabelPointResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    response->set_sequence(request->newest() ? states_.newest().sequence() : request->sequence());
+    asked_ = "label " + request->label() + " " + std::to_string(response->sequence());
+    return grpc::Status::OK;
+  }
+  grpc::Status RewindReplica(grpc::ServerContext*, const v1::RewindReplicaRequest* request,
+                             grpc::ServerWriter<v1::RewindReplicaResponse>* writer) override {
+    const absl::MutexLock lock(&mutex_);
+    asked_ = "rewind " + std::to_string(request->sequence());
+    v1::RewindReplicaResponse response;
+    response.set_done(true);
+    writer->Write(response);
+    return grpc::Status::OK;
+  }
+  grpc::Status ReleaseReplica(grpc::ServerContext*, const v1::ReleaseReplicaRequest* request,
+                              v1::ReleaseReplicaResponse*) override {
+    const absl::MutexLock lock(&mutex_);
+    asked_ = "release " + request->volume();
+    return grpc::Status::OK;
+  }
+  // One for each page.
+  grpc::Status ListTrees(grpc::ServerContext*, const v1::ListTreesRequest* request,
+                         v1::ListTreesResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    const auto next = trees_.upper_bound(request->after_id());
+    if (next == trees_.end()) return grpc::Status::OK;
+    *response->add_trees() = next->second;
+    response->set_more(std::next(next) != trees_.end());
+    return grpc::Status::OK;
+  }
+  grpc::Status RemoveTree(grpc::ServerContext*, const v1::RemoveTreeRequest* request,
+                          v1::RemoveTreeResponse* response) override {
+    const absl::MutexLock lock(&mutex_);
+    *response->mutable_tree() = trees_.at(request->id());
+    trees_.erase(request->id());
+    asked_ = "remove " + request->id();
+    return grpc::Status::OK;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  v1::ListPointsResponse states_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, v1::PointTree> trees_ ABSL_GUARDED_BY(mutex_);
+  std::string asked_ ABSL_GUARDED_BY(mutex_);
+};
+
 // Promotes what it is asked to: "refused" is refused by a hook.
 class FakeStandby : public v1::Standby::Service {
  public:
@@ -433,7 +528,8 @@ class DrctlTest : public ::testing::Test {
   void SetUp() override {
     auto primary =
         net::RpcServer::Start("127.0.0.1:0", Files("primary"), net::Role::kPrimary, {&primary_, &primary_exports_});
-    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr, {&replica_, &standby_, &dr_exports_});
+    auto dr = net::RpcServer::Start("127.0.0.1:0", Files("dr"), net::Role::kDr,
+                                    {&replica_, &standby_, &dr_exports_, &points_});
     ASSERT_TRUE(primary.ok() && dr.ok()) << primary.status() << dr.status();
     primary_server_ = *std::move(primary);
     dr_server_ = *std::move(dr);
@@ -462,6 +558,7 @@ class DrctlTest : public ::testing::Test {
   FakeExports primary_exports_;
   FakeExports dr_exports_;
   FakeStandby standby_;
+  FakePoints points_;
   std::unique_ptr<net::RpcServer> primary_server_;
   std::unique_ptr<net::RpcServer> dr_server_;
 };
@@ -700,6 +797,156 @@ TEST_F(DrctlTest, TrashCommandsHaveYamlAndHelpWithAnExample) {
   for (const char* const command : {"list", "restore", "purge"}) {
     EXPECT_THAT(Drctl({"trash", command, "--help"}).out, HasSubstr(std::string("drctl trash ") + command));
   }
+}
+
+constexpr int64_t kNight = 1'700'000'000'000'000'000;  // 2023-11-14T22:13:20Z
+
+// The rows of a table, without its header.
+std::vector<std::vector<std::string>> RowsOf(const std::string& table) {
+  std::vector<std::vector<std::string>> rows;
+  for (const absl::string_view line : absl::StrSplit(table, '\n', absl::SkipEmpty())) {
+    rows.push_back(absl::StrSplit(line, ' ', absl::SkipEmpty()));
+  }
+  if (!rows.empty()) rows.erase(rows.begin());
+  return rows;
+}
+
+// As after a rewind: the replica shows a state that is older than some, and the records aren't in the order of time.
+TEST_F(DrctlTest, PointsAreListedByTimeAndEachShownTimeNamesItsState) {
+  replica_.Add("web");
+  points_.SetStates(FakePoints::State(2, kNight + 2'123'456'789),
+                    {FakePoints::State(4, kNight + 4'999'999'999), FakePoints::State(3, kNight + 2'123'999'999),
+                     FakePoints::State(5, kNight + 5'000'000'000), FakePoints::State(1, kNight + 1'000'000'001)});
+  const std::vector<std::vector<std::string>> rows = RowsOf(Drctl({"points", "list", "web"}).out);
+  ASSERT_EQ(rows.size(), 5u);
+  std::vector<std::string> sequences;
+  for (const std::vector<std::string>& row : rows) sequences.push_back(row.at(0));
+  // 4 and 5 are in one millisecond after rounding, as are 2 and 3: there the time names the newer one.
+  EXPECT_THAT(sequences, ::testing::ElementsAre("5", "4", "3", "2", "1"));
+  EXPECT_EQ(rows[3].back(), "now");
+  EXPECT_EQ(rows[2].at(1), "2023-11-14T22:13:22.124Z");
+  EXPECT_EQ(rows[4].at(1), "2023-11-14T22:13:21.001Z");
+  for (const size_t i : {0, 2, 4}) {
+    EXPECT_EQ(Drctl({"points", "rewind", "web", rows[i].at(1), "--yes"}).code, 0);
+    EXPECT_EQ(points_.TakeAsked(), "rewind " + rows[i].at(0)) << rows[i].at(1);
+  }
+  const json listed = json::parse(Drctl({"points", "list", "web", "-o", "json"}).out);
+  EXPECT_EQ(listed.at("newest").at("sequence"), 2);
+  EXPECT_EQ(listed.at("points").at(0).at("sequence"), 5);
+  EXPECT_EQ(listed.at("points").at(3).at("sequence"), 1);
+  // In full, each is its own.
+  for (const json& point : listed.at("points")) {
+    EXPECT_EQ(Drctl({"points", "rewind", "web", point.at("captured_at"), "--yes"}).code, 0);
+    EXPECT_EQ(points_.TakeAsked(), "rewind " + point.at("sequence").dump());
+  }
+}
+
+TEST_F(DrctlTest, ATimeOfAStateNeedsItsZone) {
+  replica_.Add("web");
+  v1::Point labelled = FakePoints::State(2, kNight + 2'000'000'000);
+  labelled.set_label("2023-11-15");
+  points_.SetStates(labelled, {FakePoints::State(1, kNight)});
+  const auto rewind = [&](const std::string& state) { return Drctl({"points", "rewind", "web", state, "--yes"}); };
+  for (const auto& [time, hint] : std::vector<std::pair<std::string, std::string>>{
+           {"2023-11-14T22:13:30", "say the time zone: 2023-11-14T22:13:30Z"},
+           {"2023-11-14", "say the time zone: 2023-11-14T00:00:00Z"},
+           {"2023-11-14 22:13:30Z", "is no time with a time zone, as 2026"},
+           {"22:13", "is no time with a time zone, as 2026"}}) {
+    const Result refused = rewind(time);
+    EXPECT_EQ(refused.code, 2);
+    EXPECT_THAT(refused.err, HasSubstr(hint));
+  }
+  EXPECT_EQ(points_.TakeAsked(), "");
+  EXPECT_EQ(rewind("2023-11-15").code, 0);
+  EXPECT_EQ(points_.TakeAsked(), "rewind 2") << "a label";
+  EXPECT_EQ(rewind("2023-11-14T23:13:21+01:00").code, 0);
+  EXPECT_EQ(points_.TakeAsked(), "rewind 1");
+  EXPECT_THAT(rewind("nowhere").err, HasSubstr("no state nowhere is kept"));
+}
+
+TEST_F(DrctlTest, PointsCreateOfAHeldVolumeIsRefusedInsteadOfWaitingForEver) {
+  primary_.Add("endless");
+  replica_.Add("endless");
+  replica_.Hold("endless");
+  points_.SetStates(FakePoints::State(2, kNight), {});
+  const Result refused = Drctl({"points", "create", "endless", "--label", "here"});
+  EXPECT_EQ(refused.code, 5);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("held"), HasSubstr("drctl volumes resume endless"), HasSubstr("--no-sync")));
+  EXPECT_EQ(points_.TakeAsked(), "");
+  EXPECT_EQ(Drctl({"points", "create", "endless", "--label", "here", "--no-sync"}).code, 0);
+  EXPECT_EQ(points_.TakeAsked(), "label here 2");
+}
+
+TEST_F(DrctlTest, PointsCreateSaysWhatItsSyncWaitsForAndGivesUpAfterItsTimeout) {
+  primary_.Add("endless");
+  primary_.Fail("endless", "error", "DR's disk is full");
+  const Result result = Drctl({"points", "create", "endless", "--label", "here", "--timeout", "1s"});
+  EXPECT_EQ(result.code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("volume 'endless': still waiting: DR's disk is full\n"),
+                                HasSubstr("no barrier within 1s: DR's disk is full"), HasSubstr("--no-sync")));
+  EXPECT_EQ(points_.TakeAsked(), "");
+  EXPECT_EQ(Drctl({"points", "create", "endless", "--label", "here", "--timeout", "soon"}).code, 2);
+  primary_.Add("web");
+  points_.SetStates(FakePoints::State(2, kNight), {});
+  const Result done = Drctl({"points", "create", "web", "--label", "here"}, true);
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_THAT(done.err, HasSubstr("7 changed paths to go"));
+  EXPECT_EQ(points_.TakeAsked(), "label here 2");
+}
+
+TEST_F(DrctlTest, PointsListWithoutAVolumeListsAllTreesAlsoOfVolumesThatAreGone) {
+  points_.AddTree(kOldId, "gone", true);
+  points_.AddTree(kYoungId, "web", false);
+  const Result result = Drctl({"points", "list", "-o", "json"});
+  EXPECT_EQ(result.code, 0) << result.err;
+  const json trees = json::parse(result.out).at("trees");
+  ASSERT_EQ(trees.size(), 2u);
+  EXPECT_EQ(trees.at(0), json::parse(R"({"id": ")" + kOldId + R"(", "volume": "gone", "sequence": 3,
+      "path": "/srv/b/gone.point-3", "writable": true, "state": "ready", "made_at": "2023-11-14T22:13:20+00:00",
+      "pair": "local"})"));
+  EXPECT_THAT(Drctl({"points", "list"}).out, AllOf(HasSubstr("VOLUME"), HasSubstr("gone"), HasSubstr(kYoungId)));
+  EXPECT_EQ(Drctl({"points", "list", "gone"}).code, 2);
+  EXPECT_EQ(Drctl({"points", "list", "--pair", "nobody"}).code, 2);
+  WriteConfig("pairs: [" + Pair("local") + ", {name: away, primary: '127.0.0.1:1', dr: '127.0.0.1:1'}]\n");
+  const Result some = Drctl({"points", "list"});
+  EXPECT_EQ(some.code, 4);
+  EXPECT_THAT(some.out, HasSubstr(kOldId));
+  EXPECT_THAT(some.err, HasSubstr("pair away"));
+  EXPECT_EQ(Drctl({"points", "remove", std::string(32, 'f'), "--yes"}).code, 4) << "the other pair may have it";
+}
+
+TEST_F(DrctlTest, PointsRemoveAsksFirst) {
+  points_.AddTree(kOldId, "gone", true);
+  const Result shown = Drctl({"points", "remove", kOldId});
+  EXPECT_EQ(shown.code, 5);
+  EXPECT_THAT(shown.err, AllOf(HasSubstr("/srv/b/gone.point-3"), HasSubstr("what clients wrote"), HasSubstr("--yes")));
+  std::istringstream no("no\n");
+  EXPECT_EQ(Drctl({"points", "remove", kOldId}, true, &no).code, 5);
+  EXPECT_EQ(points_.TakeAsked(), "");
+  std::istringstream yes("yes\n");
+  EXPECT_EQ(Drctl({"points", "remove", kOldId}, true, &yes).code, 0);
+  EXPECT_EQ(points_.TakeAsked(), "remove " + kOldId);
+  points_.AddTree(kYoungId, "web", false);
+  EXPECT_EQ(Drctl({"points", "remove", kYoungId, "--yes"}).code, 0);
+  EXPECT_EQ(points_.TakeAsked(), "remove " + kYoungId);
+  EXPECT_EQ(Drctl({"points", "remove", kYoungId, "--yes"}).code, 2);
+}
+
+TEST_F(DrctlTest, ResumeEndsAHoldAtDrAlsoWhenThePrimaryIsAway) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.Hold("web");
+  EXPECT_EQ(Drctl({"volumes", "resume", "web"}).code, 0);
+  EXPECT_EQ(points_.TakeAsked(), "release web");
+  primary_server_.reset();
+  const Result partly = Drctl({"volumes", "resume", "web", "-o", "json"});
+  EXPECT_EQ(partly.code, 3);
+  EXPECT_EQ(points_.TakeAsked(), "release web");
+  EXPECT_TRUE(json::parse(partly.out).at("state").is_null());
+  EXPECT_THAT(partly.err, AllOf(HasSubstr("can't reach understudy-primary"), HasSubstr("drctl volumes resume web")));
+  replica_.Add("db");
+  EXPECT_EQ(Drctl({"volumes", "resume", "db"}).code, 4) << "nothing of it was done";
+  EXPECT_EQ(points_.TakeAsked(), "");
 }
 
 TEST_F(DrctlTest, SyncEndsAtTheBarrier) {
@@ -1183,6 +1430,13 @@ TEST(DrctlCommandLineTest, EveryHelpHasAnExample) {
                                                                                        {"volumes", "resume"},
                                                                                        {"volumes", "promote"},
                                                                                        {"volumes", "demote"},
+                                                                                       {"points"},
+                                                                                       {"points", "list"},
+                                                                                       {"points", "create"},
+                                                                                       {"points", "forget"},
+                                                                                       {"points", "rewind"},
+                                                                                       {"points", "materialise"},
+                                                                                       {"points", "remove"},
                                                                                        {"trash"},
                                                                                        {"trash", "list"},
                                                                                        {"trash", "restore"},

@@ -7,6 +7,7 @@
 #include "core/model/commit.h"
 #include "core/model/object.h"
 #include "core/model/path.h"
+#include "core/model/recovery_point.h"
 #include "core/model/volume.h"
 
 namespace understudy::model {
@@ -80,6 +81,30 @@ TEST(ObjectTest, KindsAndTypesComeBack) {
   EXPECT_FALSE(ParseObjectKind("Pod").ok());
   EXPECT_EQ(ParseEventType("DELETED").value(), EventType::kDeleted);
   EXPECT_FALSE(ParseEventType("deleted").ok());
+}
+
+RecoveryPoint StateAt(Sequence sequence, int committed_seconds, bool completes_capture) {
+  RecoveryPoint point;
+  point.sequence = sequence;
+  point.committed_at = absl::FromUnixSeconds(committed_seconds);
+  point.completes_capture = completes_capture;
+  return point;
+}
+
+TEST(RecoveryPointTest, TheNewestWholeStateIsTheOneThatIsShownIfThatIsWhole) {
+  RecoveryPoints points;
+  EXPECT_EQ(NewestWhole(points), nullptr);
+  points.newest = StateAt(5, 50, false);
+  points.points = {StateAt(4, 40, false)};
+  EXPECT_EQ(NewestWhole(points), nullptr);
+  // As after a rewind: the records aren't in the order of time.
+  points.points = {StateAt(4, 40, false), StateAt(1, 10, true), StateAt(3, 30, true), StateAt(2, 20, true)};
+  ASSERT_NE(NewestWhole(points), nullptr);
+  EXPECT_EQ(NewestWhole(points)->sequence, 3u);
+  points.newest.completes_capture = true;
+  EXPECT_EQ(NewestWhole(points)->sequence, 5u);
+  points.newest.committed_at = absl::UnixEpoch();
+  EXPECT_EQ(NewestWhole(points)->sequence, 5u);
 }
 
 }  // namespace

@@ -90,6 +90,16 @@ TEST(RolesTest, OnlyTheControlPlaneSeesAndSwitchesExports) {
   }
 }
 
+TEST(RolesTest, OnlyTheControlPlaneSeesAndUsesRecoveryPoints) {
+  for (const char* const method : {"ListPoints", "LabelPoint", "UnlabelPoint", "RewindReplica", "ReleaseReplica",
+                                   "MaterialisePoint", "ListTrees", "RemoveTree"}) {
+    const std::string path = std::string("/understudy.v1.Points/") + method;
+    EXPECT_TRUE(MayCall(Role::kControl, path)) << method;
+    EXPECT_FALSE(MayCall(Role::kPrimary, path)) << method;
+    EXPECT_FALSE(MayCall(Role::kDr, path)) << method;
+  }
+}
+
 TEST(RolesTest, OnlyTheControlPlanePromotesAndPauses) {
   for (const char* const method :
        {"Standby/Promote", "Standby/Demote", "Standby/RunHooks", "Primary/PauseVolume", "Primary/ResumeVolume"}) {
