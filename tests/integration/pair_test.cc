@@ -388,10 +388,12 @@ TEST_F(PairTest, UnreachableAgentIsExitCodeFour) {
 TEST_F(PairTest, ASyncWithoutDrSaysThatDrCannotBeReached) {
   MakeSite();
   ASSERT_TRUE(site_->StartPrimary().ok());
-  ASSERT_TRUE(
-      WaitFor("the status to name the peer", absl::Seconds(30), [&] {
-        return site_->Drctl({"status", "-o", "json"}).out.find(std::to_string(site_->dr_port())) != std::string::npos;
-      }).ok());
+  ASSERT_TRUE(WaitFor("the primary to name the peer that it can't reach", absl::Seconds(30), [&] {
+                const nlohmann::json status = nlohmann::json::parse(site_->Drctl({"status", "-o", "json"}).out);
+                const nlohmann::json& error = status.at("pairs").at(0).at("primary").at("peer_error");
+                return error.is_string() &&
+                       error.get<std::string>().find(std::to_string(site_->dr_port())) != std::string::npos;
+              }).ok());
   const ProcessResult result = site_->Drctl({"volumes", "sync", "web", "--timeout", "3s"});
   EXPECT_EQ(result.exit_code, 4) << result.err;
   EXPECT_THAT(result.err, HasSubstr("volume 'web': no barrier within 3s: can't reach understudy-dr"));
