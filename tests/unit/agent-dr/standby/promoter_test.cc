@@ -30,8 +30,8 @@ class NotedExports : public dr::ExportPort {
  public:
   explicit NotedExports(std::string file) : file_(std::move(file)) {}
   absl::Status SetExport(const model::VolumeName& volume, const std::string&, model::ExportMode mode) override {
-    std::ofstream(file_, std::ios::app) << "export " << volume << (mode == model::ExportMode::kReadWrite ? " rw" : " ro")
-                                        << "\n";
+    std::ofstream(file_, std::ios::app) << "export " << volume
+                                        << (mode == model::ExportMode::kReadWrite ? " rw" : " ro") << "\n";
     return answer;
   }
   absl::Status answer;
