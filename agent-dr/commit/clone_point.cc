@@ -63,6 +63,7 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
     const absl::Status recovered = view_.SetUsable(Recover());
     if (!recovered.ok()) return recovered;
   }
+  RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
   ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, watcher.cancelled));

@@ -25,7 +25,11 @@ absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool w
   if (!with_digests || entry.kind != FileKind::kRegular) return entry;
   const os::Fd file(openat(found.folder_fd, found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file.valid()) return ErrnoStatus(errno, "open");
-  ASSIGN_OR_RETURN(entry.digest, os::DigestOfFile(file.get(), entry.size));
+  const absl::StatusOr<model::Digest> digest = os::DigestOfFile(file.get(), entry.size);
+  // What the disk doesn't give back has no digest, so the primary sends it anew.
+  if (absl::IsDataLoss(digest.status())) return entry;
+  RETURN_IF_ERROR(digest.status());
+  entry.digest = *digest;
   if (visit_content != nullptr) RETURN_IF_ERROR(visit_content(found.stat, *entry.digest));
   return entry;
 }

@@ -245,6 +245,7 @@ class Replica {
   absl::Status CheckRoomForCopies(const std::vector<model::Sequence>& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // thin.cc:
+  absl::Status CheckStandby() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged, size_t& tried)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status ApplyMerge(MergedUndo merged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);

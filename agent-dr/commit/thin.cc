@@ -228,6 +228,7 @@ absl::Status Replica::GiveUpUnmoved() {
 absl::Status Replica::SetLabel(const PointLabel& label) {
   absl::MutexLock lock(&work_mutex_);
   if (retired_ || !store_.has_value()) return absl::UnavailableError("the replica can't be used now");
+  RETURN_IF_ERROR(CheckStandby());
   std::vector<Point> points = Points();
   points.push_back(NewestPoint());
   bool found = false;
@@ -262,9 +263,18 @@ absl::Status Replica::DropLabel(model::Sequence point) {
   return absl::OkStatus();
 }
 
+// What clients write isn't any of the states that are kept.
+absl::Status Replica::CheckStandby() const {
+  const model::ReplicaState state = State();
+  if (state.state == model::VolumeState::kStandby) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("volume '{}' is {} here, not a standby", state.volume, model::ToString(state.state)));
+}
+
 absl::Status Replica::SetHeld(bool held) {
   absl::MutexLock lock(&work_mutex_);
   if (retired_ || !store_.has_value()) return absl::UnavailableError("the replica can't be used now");
+  if (held) RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(store_->SetHeld(held));
   model::ReplicaState state = State();
   state.held = held;

@@ -305,6 +305,10 @@ absl::Status VolumeStore::ChangeState(const model::ReplicaState& state, const Po
   RETURN_IF_ERROR(DeleteUndo(sequences));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM undo_move"));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM point_label"));
+  // What files should hold is only known while nobody but the primary's commits change them.
+  RETURN_IF_ERROR(database_.Execute("DELETE FROM content"));
+  RETURN_IF_ERROR(database_.Execute("DELETE FROM content_damage"));
+  RETURN_IF_ERROR(database_.Execute("UPDATE content_scrub SET holds_entries = NULL, under_way = 0, path = x''"));
   return transaction.Commit();
 }
 

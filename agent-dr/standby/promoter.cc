@@ -116,10 +116,11 @@ absl::StatusOr<model::ReplicaState> Promoter::DemoteInTurn(const wire::DemoteReq
     const absl::Status ran = RunPhase(HookPhase::kPreDemote, state, request.run, caller);
     if (!ran.ok()) return Annotate(ran, fmt::format("volume '{}' wasn't demoted", request.volume));
   }
+  // First, as nobody can have it exported read-write from here on.
+  ASSIGN_OR_RETURN(state, engine_.BeginDemotion(request.volume));
   Tell(caller, "export read-only");
   const absl::Status exported = exports_.SetExport(state.volume, state.root, model::ExportMode::kReadOnly);
   if (!exported.ok()) return Annotate(exported, fmt::format("export volume '{}' read-only", request.volume));
-  RETURN_IF_ERROR(engine_.BeginDemotion(request.volume).status());
   Tell(caller, "what was written is made durable");
   ASSIGN_OR_RETURN(state, engine_.FinishDemotion(request.volume));
   return FinishHooks(HookPhase::kPostDemote, state, request.run, caller);

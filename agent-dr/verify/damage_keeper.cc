@@ -227,12 +227,12 @@ absl::Status DamageKeeper::Tend(std::stop_token stop) {
   for (const model::VolumeName& name : names) {
     if (stop.stop_requested()) return absl::CancelledError("the agent stops");
     const auto replica = engine_.FindReplica(name);
-    if (!replica.ok()) {  // in the trash; a restored one is scrubbed anew
+    // In the trash: a restored one is scrubbed anew. Promoted: its files are its clients' from here on.
+    if (!replica.ok() || (*replica)->State().state != model::VolumeState::kStandby) {
       absl::MutexLock lock(&mutex_);
       volumes_.erase(name);
       continue;
     }
-    if ((*replica)->State().state != model::VolumeState::kStandby) continue;
     const absl::Status tended = TendVolume(name, **replica, stop);
     if (!tended.ok() && !absl::IsCancelled(tended)) {
       spdlog::info("volume={} look at what is damaged: {}", name, MessageOf(tended));

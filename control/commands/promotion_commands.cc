@@ -122,6 +122,7 @@ void PrintHook(const Console& console, const model::HookResult& hook) {
 struct Change {
   const char* word;       // "promote"
   const char* from;       // the state that needs somebody's consent
+  const char* also_from;  // likewise; empty: none
   const char* done_text;  // "is active at DR"
   std::string (*text)(const VolumeView&);
   std::function<absl::StatusOr<DrReplica>(const StandbyClient&, const StandbyWatch&)> call;
@@ -136,7 +137,8 @@ ExitCode RunChange(const Console& console, OutputFormat format, const config::Co
   const absl::StatusOr<VolumeView> volume = FindReplica(*overview, options.selection);
   if (!volume.ok()) return Fail(console, volume.status());
   // What was begun goes on without asking: that was decided.
-  if (!options.yes && volume->replica->state == change.from) {
+  const std::string& state = volume->replica->state;
+  if (!options.yes && (state == change.from || state == change.also_from)) {
     const absl::Status confirmed = Confirm(console, volume->name, change.text(*volume));
     if (!confirmed.ok()) return Fail(console, confirmed);
   }
@@ -172,6 +174,7 @@ ExitCode RunVolumesPromote(const Console& console, OutputFormat format, const co
                            const PromotionOptions& options) {
   const Change change{.word = "promote",
                       .from = "standby",
+                      .also_from = "",
                       .done_text = "is active at DR",
                       .text = PromotionText,
                       .call = [&](const StandbyClient& client, const StandbyWatch& watch) {
@@ -185,6 +188,7 @@ ExitCode RunVolumesDemote(const Console& console, OutputFormat format, const con
                           const PromotionOptions& options) {
   const Change change{.word = "demote",
                       .from = "active",
+                      .also_from = "promoting",  // clients may write already
                       .done_text = "is a standby at DR; its primary compares it next",
                       .text = DemotionText,
                       .call = [&](const StandbyClient& client, const StandbyWatch& watch) {
