@@ -12,6 +12,7 @@
 
 #include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/prepare.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/file_io.h"
@@ -25,21 +26,6 @@ using model::FileKind;
 
 absl::Status Failed(std::string_view what, std::string_view path) {
   return ErrnoStatus(errno, fmt::format("{} '{}'", what, Printable(path)));
-}
-
-uint32_t TypeBits(FileKind kind) {
-  switch (kind) {
-    case FileKind::kFifo:
-      return S_IFIFO;
-    case FileKind::kSocket:
-      return S_IFSOCK;
-    case FileKind::kCharacterDevice:
-      return S_IFCHR;
-    case FileKind::kBlockDevice:
-      return S_IFBLK;
-    default:
-      AbortOnBrokenInvariant("a kind of node", __FILE__, __LINE__);
-  }
 }
 
 absl::StatusOr<model::Metadata> MetadataAt(int folder_fd, const std::string& name, const os::EntryStat& stat) {
@@ -95,7 +81,7 @@ absl::Status TreeCloner::CloneEntry(int folder_fd, const std::string& name, cons
       break;
     }
     default:
-      if (mknodat(parent, leaf, TypeBits(stat.kind) | 0600, stat.device) != 0) return Failed("make node", path);
+      if (mknodat(parent, leaf, NodeTypeBits(stat.kind) | 0600, stat.device) != 0) return Failed("make node", path);
   }
   ASSIGN_OR_RETURN(const model::Metadata metadata, MetadataAt(folder_fd, name, stat));
   const os::Fd made(openat(parent, leaf, O_PATH | O_NOFOLLOW | O_CLOEXEC));

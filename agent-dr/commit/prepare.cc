@@ -25,21 +25,6 @@ namespace {
 
 using model::FileKind;
 
-uint32_t TypeBits(FileKind kind) {
-  switch (kind) {
-    case FileKind::kFifo:
-      return S_IFIFO;
-    case FileKind::kSocket:
-      return S_IFSOCK;
-    case FileKind::kCharacterDevice:
-      return S_IFCHR;
-    case FileKind::kBlockDevice:
-      return S_IFBLK;
-    default:
-      AbortOnBrokenInvariant("a kind of node", __FILE__, __LINE__);
-  }
-}
-
 absl::Status ContentMismatch(const std::string& path, std::string_view why) {
   return wire::WithPath(
       absl::DataLossError(fmt::format("the content sent for '{}' {}: send it again", Printable(path), why)), path);
@@ -87,7 +72,7 @@ class Preparer {
     return SetMetadata(Name(), FileKind::kSymlink, op.metadata);
   }
   absl::Status operator()(model::MakeNode& op) {
-    if (mknodat(folder(), Name().c_str(), TypeBits(op.kind) | 0600, op.device) != 0) return Failed("make node");
+    if (mknodat(folder(), Name().c_str(), NodeTypeBits(op.kind) | 0600, op.device) != 0) return Failed("make node");
     return SetMetadata(Name(), op.kind, op.metadata);
   }
 
@@ -211,6 +196,21 @@ absl::Status MarkVacating(const WorkArea& work, const CommitPlan& plan, const mo
 }
 
 }  // namespace
+
+uint32_t NodeTypeBits(FileKind kind) {
+  switch (kind) {
+    case FileKind::kFifo:
+      return S_IFIFO;
+    case FileKind::kSocket:
+      return S_IFSOCK;
+    case FileKind::kCharacterDevice:
+      return S_IFCHR;
+    case FileKind::kBlockDevice:
+      return S_IFBLK;
+    default:
+      AbortOnBrokenInvariant("a kind of node", __FILE__, __LINE__);
+  }
+}
 
 bool PlacesStagedEntry(const model::Operation& operation) {
   return std::holds_alternative<model::Put>(operation) || std::holds_alternative<model::MakeDirectory>(operation) ||

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <vector>
 
@@ -15,6 +16,9 @@
 #include "core/os/root.h"
 
 namespace understudy::dr {
+
+// The file type that mknod(2) makes a node of this kind with: a fifo, socket or device.
+[[nodiscard]] uint32_t NodeTypeBits(model::FileKind kind);
 
 // Whether an operation of pass 2 places what is in the staging folder (WorkArea::StagedEntry).
 [[nodiscard]] bool PlacesStagedEntry(const model::Operation& operation);
