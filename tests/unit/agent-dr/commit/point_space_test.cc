@@ -36,23 +36,10 @@ class PointSpaceTest : public RewindTest, public testing::WithParamInterface<con
     const bool whole = commits_ >= 1'000;
     image_bytes_ = (whole ? 4'096 : 256) * kMebibyte;
     blocks_ = whole ? 1'000 : 400;
-    auto mount = LoopMount::Make(GetParam(), whole ? 14'000 : 1'500);
-    if (absl::IsUnimplemented(mount.status())) GTEST_SKIP() << mount.status();
-    ASSERT_TRUE(mount.ok()) << mount.status();
-    mount_ = *std::move(mount);
-    const char* before = std::getenv("TEST_TMPDIR");
-    const std::string kept = before == nullptr ? "" : before;
-    setenv("TEST_TMPDIR", mount_->Path().c_str(), 1);
-    RewindTest::SetUp();
-    before == nullptr ? unsetenv("TEST_TMPDIR") : setenv("TEST_TMPDIR", kept.c_str(), 1);
+    SetUpOn(GetParam(), whole ? 14'000 : 1'500);
+    if (IsSkipped() || HasFatalFailure()) return;
     Restart({});
     Open();
-  }
-  void TearDown() override {
-    session_ = dr::Session();
-    engine_.reset();
-    host_.reset();
-    mount_.reset();
   }
   // Bytes that the filesystem has given out.
   uint64_t Used() {
@@ -98,7 +85,6 @@ class PointSpaceTest : public RewindTest, public testing::WithParamInterface<con
     ASSERT_TRUE(done.ok()) << done;
   }
 
-  std::unique_ptr<LoopMount> mount_;
   std::mt19937_64 random_{7};
   uint64_t commits_ = 60;
   uint64_t image_bytes_ = 0;

@@ -27,24 +27,14 @@ using testing::IsEmpty;
 class PointTreesTest : public RewindTest, public testing::WithParamInterface<const char*> {
  protected:
   void SetUp() override {
-    auto mount = LoopMount::Make(GetParam(), 300);
-    if (absl::IsUnimplemented(mount.status())) GTEST_SKIP() << mount.status();
-    ASSERT_TRUE(mount.ok()) << mount.status();
-    mount_ = *std::move(mount);
-    const char* before = std::getenv("TEST_TMPDIR");
-    const std::string kept = before == nullptr ? "" : before;
-    setenv("TEST_TMPDIR", mount_->Path().c_str(), 1);
-    RewindTest::SetUp();
-    before == nullptr ? unsetenv("TEST_TMPDIR") : setenv("TEST_TMPDIR", kept.c_str(), 1);
+    SetUpOn(GetParam(), 300);
+    if (IsSkipped() || HasFatalFailure()) return;
     OpenTrees();
     CommitSome();
   }
   void TearDown() override {
     trees_.reset();
-    session_ = dr::Session();
-    engine_.reset();
-    host_.reset();
-    mount_.reset();
+    RewindTest::TearDown();
   }
   void OpenTrees() {
     dr::TreeServing serving;
@@ -87,7 +77,6 @@ class PointTreesTest : public RewindTest, public testing::WithParamInterface<con
   }
   [[nodiscard]] std::vector<model::PointTree> List() const { return trees_->List().value(); }
 
-  std::unique_ptr<LoopMount> mount_;
   std::set<std::string> served_;  // to NFS clients
   std::unique_ptr<dr::PointTrees> trees_;
 };

@@ -21,24 +21,7 @@ using testing::IsEmpty;
 
 class RewindOnFilesystem : public RewindTest, public testing::WithParamInterface<const char*> {
  protected:
-  void SetUp() override {
-    auto mount = LoopMount::Make(GetParam(), 300);
-    if (absl::IsUnimplemented(mount.status())) GTEST_SKIP() << mount.status();
-    ASSERT_TRUE(mount.ok()) << mount.status();
-    mount_ = *std::move(mount);
-    const char* before = std::getenv("TEST_TMPDIR");
-    const std::string kept = before == nullptr ? "" : before;
-    setenv("TEST_TMPDIR", mount_->Path().c_str(), 1);
-    RewindTest::SetUp();
-    before == nullptr ? unsetenv("TEST_TMPDIR") : setenv("TEST_TMPDIR", kept.c_str(), 1);
-  }
-  void TearDown() override {
-    session_ = dr::Session();
-    engine_.reset();
-    host_.reset();
-    mount_.reset();
-  }
-  std::unique_ptr<LoopMount> mount_;
+  void SetUp() override { SetUpOn(GetParam(), 300); }
 };
 INSTANTIATE_TEST_SUITE_P(Filesystems, RewindOnFilesystem, testing::Values("ext4", "xfs", "btrfs"),
                          [](const auto& given) { return std::string(given.param); });

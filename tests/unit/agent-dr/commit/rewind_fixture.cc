@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <random>
 #include <utility>
 
@@ -39,6 +40,25 @@ void RewindTest::SetUp() {
   host_.emplace();
   engine_ = host_->Start();
   Open();
+}
+
+void RewindTest::SetUpOn(const char* filesystem, uint64_t megabytes) {
+  auto mount = LoopMount::Make(filesystem, megabytes);
+  if (absl::IsUnimplemented(mount.status())) GTEST_SKIP() << mount.status();
+  ASSERT_TRUE(mount.ok()) << mount.status();
+  mount_ = *std::move(mount);
+  const char* before = std::getenv("TEST_TMPDIR");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("TEST_TMPDIR", mount_->Path().c_str(), 1);
+  RewindTest::SetUp();
+  before == nullptr ? unsetenv("TEST_TMPDIR") : setenv("TEST_TMPDIR", kept.c_str(), 1);
+}
+
+void RewindTest::TearDown() {
+  session_ = dr::Session();
+  engine_.reset();
+  host_.reset();
+  mount_.reset();
 }
 
 void RewindTest::Restart(const dr::PointBounds& points) {

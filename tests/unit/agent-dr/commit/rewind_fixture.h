@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/loop_mount.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
 namespace understudy::tests {
@@ -33,6 +34,9 @@ class RewindTest : public testing::Test {
   };
 
   void SetUp() override;
+  // The same on a filesystem of its own, of so many megabytes; skips the test where it can't be mounted.
+  void SetUpOn(const char* filesystem, uint64_t megabytes);
+  void TearDown() override;
   void Restart(const dr::PointBounds& points = {});
   void Open();
   [[nodiscard]] std::string Root() const { return host_->RootOf("vol"); }
@@ -50,6 +54,7 @@ class RewindTest : public testing::Test {
   // To every state, in an order that goes back and forth.
   void RewindToAll();
 
+  std::unique_ptr<LoopMount> mount_;  // of SetUpOn
   std::optional<DrHost> host_;
   std::unique_ptr<dr::CommitEngine> engine_;
   dr::Session session_;
