@@ -75,10 +75,6 @@ absl::StatusOr<ItemState> ParseItemState(std::string_view text) {
   return ValueOf(kItemStates, text);
 }
 
-bool IsOver(RunState state) {
-  return state == RunState::kDone || state == RunState::kPartial || state == RunState::kAborted;
-}
-
 bool HasEnded(ItemState state) {
   return state == ItemState::kDone || state == ItemState::kAlready || state == ItemState::kLeftOut;
 }
