@@ -14,6 +14,7 @@ void AddExports(CommandLine& line);
 void AddGuard(CommandLine& line);
 void AddEvents(CommandLine& line);
 void AddSync(CommandLine& line);
+void AddFailover(CommandLine& line);
 void AddApply(CommandLine& line);
 void AddServe(CommandLine& line);
 void AddPki(CommandLine& line);

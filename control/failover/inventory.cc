@@ -28,8 +28,10 @@ Json ToJson(const Inventory& inventory) {
   }
   Json machines = Json::array();
   for (const RunMachine& machine : inventory.machines) {
-    machines.push_back(
-        {{"namespace", machine.namespace_name}, {"name", machine.name}, {"run_strategy", machine.run_strategy}});
+    machines.push_back({{"namespace", machine.namespace_name},
+                        {"name", machine.name},
+                        {"run_strategy", machine.run_strategy},
+                        {"at_source", machine.at_source}});
   }
   return {{"volumes", std::move(volumes)}, {"unknown_storage", std::move(other)}, {"machines", std::move(machines)}};
 }
@@ -54,11 +56,12 @@ absl::StatusOr<Inventory> ParseInventory(const Json& document) {
     for (const Json& machine : document.at("machines")) {
       inventory.machines.push_back({.namespace_name = machine.at("namespace"),
                                     .name = machine.at("name"),
-                                    .run_strategy = machine.at("run_strategy")});
+                                    .run_strategy = machine.at("run_strategy"),
+                                    .at_source = machine.at("at_source")});
     }
   } catch (const nlohmann::json::exception& unfit) {
-    return absl::InvalidArgumentError(fmt::format("what the run recorded of its volumes can't be read: {}",
-                                                  unfit.what()));
+    return absl::InvalidArgumentError(
+        fmt::format("what the run recorded of its volumes can't be read: {}", unfit.what()));
   }
   return inventory;
 }

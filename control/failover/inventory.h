@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "control/failover/run.h"
+#include "control/runs/run.h"
 #include "core/base/status.h"
 #include "nlohmann/json.hpp"
 
@@ -38,14 +38,15 @@ struct RunMachine {
   std::string namespace_name{};
   std::string name{};
   std::string run_strategy{};  // with which it is to run; Halted: it stays stopped
+  bool at_source = false;      // the cluster that goes down has it
 
   [[nodiscard]] std::string Key() const { return namespace_name + "/" + name; }
 };
 
 struct Inventory {
-  std::vector<RunVolume> volumes{};       // by pair and name
-  std::vector<OtherStorage> other{};      // by name
-  std::vector<RunMachine> machines{};     // by namespace and name
+  std::vector<RunVolume> volumes{};    // by pair and name
+  std::vector<OtherStorage> other{};   // by name
+  std::vector<RunMachine> machines{};  // by namespace and name
 };
 
 [[nodiscard]] nlohmann::ordered_json ToJson(const Inventory& inventory);

@@ -101,12 +101,12 @@ absl::Status FenceStep::Do(const Item& item, ItemContext& context) {
     RETURN_IF_ERROR(context.RecordFacts({{"exported_before", std::string(model::ToString(source.exported))}}));
   }
   HookNotes notes(context);
-  RETURN_IF_ERROR(agents().RunHooks(volume.pair, model::HookPhase::kPreFence, volume.volume, context.run.spec.id,
-                                    notes.Watch()));
+  RETURN_IF_ERROR(
+      agents().RunHooks(volume.pair, model::HookPhase::kPreFence, volume.volume, context.run.spec.id, notes.Watch()));
   context.Progress("switching the primary's export to read-only");
   RETURN_IF_ERROR(agents().SetSourceExport(volume.pair, volume.volume, model::ExportMode::kReadOnly));
-  RETURN_IF_ERROR(agents().RunHooks(volume.pair, model::HookPhase::kPostFence, volume.volume, context.run.spec.id,
-                                    notes.Watch()));
+  RETURN_IF_ERROR(
+      agents().RunHooks(volume.pair, model::HookPhase::kPostFence, volume.volume, context.run.spec.id, notes.Watch()));
   context.SetFacts(With(context.facts(), "hooks", notes.hooks()));
   return absl::OkStatus();
 }
@@ -136,8 +136,8 @@ absl::Status FinalSyncStep::Confirm(const Item& item, ItemContext& context) {
   ASSIGN_OR_RETURN(const ReplicaView replica, Replica(VolumeOf(item)));
   const uint64_t acknowledged = context.facts().value("sequence", uint64_t{0});
   if (replica.sequence >= acknowledged) return absl::OkStatus();
-  return absl::InternalError(fmt::format("DR is at commit {}, though the primary had commit {} acknowledged",
-                                         replica.sequence, acknowledged));
+  return absl::InternalError(
+      fmt::format("DR is at commit {}, though the primary had commit {} acknowledged", replica.sequence, acknowledged));
 }
 
 absl::StatusOr<bool> PauseStep::Check(const Item& item, ItemContext&) {
@@ -217,8 +217,8 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
     RETURN_IF_ERROR(context.RecordFacts(std::move(facts)));
   }
   HookNotes notes(context);
-  const absl::StatusOr<ReplicaView> promoted = agents().Promote(
-      volume.pair, volume.volume, context.run.spec.id, context.run.spec.allow_incomplete, notes.Watch());
+  const absl::StatusOr<ReplicaView> promoted = agents().Promote(volume.pair, volume.volume, context.run.spec.id,
+                                                                context.run.spec.allow_incomplete, notes.Watch());
   if (!notes.hooks().empty()) context.SetFacts(With(context.facts(), "hooks", notes.hooks()));
   return promoted.status();
 }
@@ -226,8 +226,8 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
 absl::Status PromoteStep::Confirm(const Item& item, ItemContext& context) {
   ASSIGN_OR_RETURN(const ReplicaView replica, Replica(VolumeOf(item)));
   if (replica.state != model::VolumeState::kActive) {
-    return absl::AbortedError(fmt::format("the volume is {}: somebody demoted it meanwhile",
-                                          model::ToString(replica.state)));
+    return absl::AbortedError(
+        fmt::format("the volume is {}: somebody demoted it meanwhile", model::ToString(replica.state)));
   }
   context.SetFacts(With(context.facts(), "epoch", replica.epoch));
   return absl::OkStatus();

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "control/failover/inventory.h"
 #include "control/failover/ports.h"
-#include "control/failover/step.h"
+#include "control/runs/step.h"
 #include "core/base/clock.h"
 
 namespace understudy::control {
@@ -89,7 +89,6 @@ class VerifyStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
-  bool OnlyLooks() const override { return true; }
 
  protected:
   std::string_view Verb() const override { return "verify"; }

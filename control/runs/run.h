@@ -1,8 +1,8 @@
 // run.h: one execution of a failover plan, as it is recorded, shown and taken up again. Values; pure.
 //
 // A run is a row of steps; a step has items (a volume, a virtual machine, a claim; or one item for the whole step) that
-// are worked on side by side. All items of a step end before the next step begins: nothing is promoted before everything
-// was verified. The JSON that an item leaves behind (`facts`) is what later steps and the report read.
+// are worked on side by side. All items of a step end before the next step begins: nothing is promoted before
+// everything was verified. The JSON that an item leaves behind (`facts`) is what later steps and the report read.
 #pragma once
 
 #include <cstdint>
@@ -43,11 +43,13 @@ enum class ItemState {
   kRunning,  // begun; whether it had an effect is found out by looking
   kDone,
   kAlready,  // it was so before, and nothing was done
-  kFailed,
+  kFailed,   // the run can't go on before it is done
+  kBroken,   // failed for good, for the reason in `message`; the run goes on without it and ends as partial
   kLeftOut,  // on purpose, for the reason in `message`
 };
 [[nodiscard]] std::string_view ToString(ItemState state);
 [[nodiscard]] absl::StatusOr<ItemState> ParseItemState(std::string_view text);
+// Whether nothing more is done for it in this run.
 [[nodiscard]] bool HasEnded(ItemState state);
 
 // What the run was begun with; what it goes on with after a crash, whatever the configuration says by then.
@@ -58,8 +60,8 @@ struct RunSpec {
   std::vector<std::string> namespaces{};
   std::vector<std::string> volumes{};  // listed by hand: "pair/volume"
   std::string backup{};                // by name; empty: the latest
-  bool allow_incomplete = false;     // volumes that were never across as a whole are promoted, too
-  bool keep = false;                 // of a test: what was made stays until `drctl failover clean`
+  bool allow_incomplete = false;       // volumes that were never across as a whole are promoted, too
+  bool keep = false;                   // of a test: what was made stays until `drctl failover clean`
   std::string started_by{};            // user@host
   absl::Time started_at{};
 };

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "control/failover/run.h"
+#include "control/runs/run.h"
 #include "core/base/status.h"
 #include "nlohmann/json.hpp"
 
@@ -75,14 +75,15 @@ class Step {
   [[nodiscard]] virtual absl::StatusOr<bool> Check(const Item& item, ItemContext& context) = 0;
   // Brings it about. Called only after a Check that said no; done again after a crash, which must do no harm.
   [[nodiscard]] virtual absl::Status Do(const Item& item, ItemContext& context) = 0;
-  // Called after Do, and after a Check that said yes: waits for what Do began, sees that it is so, and leaves the facts.
+  // Called after Do, and after a Check that said yes: waits for what Do began, sees that it is so, and leaves the
+  // facts.
   [[nodiscard]] virtual absl::Status Confirm(const Item& item, ItemContext& context) = 0;
 
-  // Whether the run goes on, and ends as partial, when some of the items fail.
-  [[nodiscard]] virtual bool ToleratesFailures() const { return false; }
+  // Whether the run goes on without an item that failed like that, and ends as partial.
+  [[nodiscard]] virtual bool Tolerates(const absl::Status& /*failure*/) const { return false; }
   // Whether it is made also when the run failed before it: what takes away what a rehearsal made.
   [[nodiscard]] virtual bool RunsAfterFailure() const { return false; }
-  // Whether it changes nothing at either site, so that a dry run makes it, too.
+  // Whether it changes nothing at either site and takes no time to speak of, so that a dry run makes it, too.
   [[nodiscard]] virtual bool OnlyLooks() const { return false; }
 };
 

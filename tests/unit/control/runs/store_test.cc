@@ -1,4 +1,4 @@
-#include "control/failover/store.h"
+#include "control/runs/store.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

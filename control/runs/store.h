@@ -9,7 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "control/failover/run.h"
+#include "control/runs/run.h"
 #include "core/base/status.h"
 #include "core/daemon/state_dir.h"
 #include "core/store/database.h"

@@ -1,4 +1,4 @@
-#include "control/failover/store.h"
+#include "control/runs/store.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -18,7 +18,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::array<std::string_view, 1> kSchema = {
     "CREATE TABLE run(id TEXT PRIMARY KEY, plan TEXT NOT NULL, rehearsal INTEGER NOT NULL,"
-    "  started_at_nanoseconds INTEGER NOT NULL, spec TEXT NOT NULL, state TEXT NOT NULL, over INTEGER NOT NULL, process TEXT NOT NULL,"
+    "  started_at_nanoseconds INTEGER NOT NULL, spec TEXT NOT NULL, state TEXT NOT NULL, over INTEGER NOT NULL, "
+    "process TEXT NOT NULL,"
     "  ended_at_nanoseconds INTEGER, error TEXT NOT NULL);"
     "CREATE TABLE step(run TEXT NOT NULL, ordinal INTEGER NOT NULL, name TEXT NOT NULL, begun_at_nanoseconds INTEGER,"
     "  ended_at_nanoseconds INTEGER, PRIMARY KEY(run, ordinal)) WITHOUT ROWID;"
@@ -247,9 +248,9 @@ absl::StatusOr<RunRecord> RunStore::Read(const std::string& run) {
                                                  kRunColumns)));
   ASSIGN_OR_RETURN(const bool found, query.BindText(1, run).BindText(2, run).Step());
   if (!found) {
-    return absl::NotFoundError(run.empty() ? "no failover was ever run here"
-                                           : fmt::format("there is no run {}: drctl failover list shows the runs",
-                                                         Printable(run)));
+    return absl::NotFoundError(
+        run.empty() ? "no failover was ever run here"
+                    : fmt::format("there is no run {}: drctl failover list shows the runs", Printable(run)));
   }
   ASSIGN_OR_RETURN(RunRecord record, RunAt(query));
   RETURN_IF_ERROR(ReadSteps(record));
@@ -259,9 +260,9 @@ absl::StatusOr<RunRecord> RunStore::Read(const std::string& run) {
 
 absl::StatusOr<std::vector<RunRecord>> RunStore::List() {
   const absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement query,
-                   database_.Prepare(fmt::format("SELECT {} FROM run ORDER BY started_at_nanoseconds DESC, id DESC",
-                                                 kRunColumns)));
+  ASSIGN_OR_RETURN(
+      store::Statement query,
+      database_.Prepare(fmt::format("SELECT {} FROM run ORDER BY started_at_nanoseconds DESC, id DESC", kRunColumns)));
   std::vector<RunRecord> runs;
   while (true) {
     ASSIGN_OR_RETURN(const bool found, query.Step());
@@ -279,8 +280,7 @@ absl::Status RunStore::ReadSteps(RunRecord& run) {
   while (true) {
     ASSIGN_OR_RETURN(const bool found, query.Step());
     if (!found) break;
-    run.steps.push_back(
-        {.name = query.String(0), .begun_at = TimeAt(query, 1), .ended_at = TimeAt(query, 2)});
+    run.steps.push_back({.name = query.String(0), .begun_at = TimeAt(query, 1), .ended_at = TimeAt(query, 2)});
   }
   for (StepRecord& step : run.steps) RETURN_IF_ERROR(ReadItems(run.spec.id, step));
   return absl::OkStatus();

@@ -1,4 +1,4 @@
-#include "control/failover/engine.h"
+#include "control/runs/engine.h"
 
 #include <fmt/format.h>
 
@@ -12,22 +12,21 @@ namespace {
 
 constexpr char kStopped[] = "the run was stopped";
 
-bool HasFailed(const StepRecord& step) {
-  return std::any_of(step.items.begin(), step.items.end(),
-                     [](const ItemRecord& item) { return item.state == ItemState::kFailed; });
+size_t CountEnded(const StepRecord& step) {
+  return static_cast<size_t>(
+      std::count_if(step.items.begin(), step.items.end(), [](const ItemRecord& item) { return HasEnded(item.state); }));
 }
 
-size_t CountEnded(const StepRecord& step) {
-  return static_cast<size_t>(std::count_if(step.items.begin(), step.items.end(), [](const ItemRecord& item) {
-    return HasEnded(item.state) || item.state == ItemState::kFailed;
-  }));
+bool IsBroken(const StepRecord& step) {
+  return std::any_of(step.items.begin(), step.items.end(),
+                     [](const ItemRecord& item) { return item.state == ItemState::kBroken; });
 }
 
 // `item` isn't known yet: as a pending one, where its key belongs.
 void AddPending(StepRecord& step, const std::string& key) {
   if (step.Find(key) != nullptr) return;
-  const auto after = std::find_if(step.items.begin(), step.items.end(),
-                                  [&](const ItemRecord& item) { return item.key > key; });
+  const auto after =
+      std::find_if(step.items.begin(), step.items.end(), [&](const ItemRecord& item) { return item.key > key; });
   step.items.insert(after, ItemRecord{.key = key});
 }
 
@@ -105,18 +104,19 @@ absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, st
         .step = record.name,
         .text = std::string(step.purpose()),
         .total = items->size()});
+  bool failed = false;
   for (const auto& [wave, wave_items] : Waves(*items, record)) {
-    if (stop.stop_requested() || (HasFailed(record) && !step.ToleratesFailures())) break;
+    if (stop.stop_requested() || failed) break;
     std::vector<ItemRecord> records;
     for (const Item* const item : wave_items) records.push_back(*record.Find(item->key));
     RETURN_IF_ERROR(MakeWave(step, run, wave_items, records, stop));
     for (ItemRecord& made : records) {
+      failed = failed || made.state == ItemState::kFailed;
       *std::find_if(record.items.begin(), record.items.end(),
                     [&](const ItemRecord& item) { return item.key == made.key; }) = std::move(made);
     }
   }
-  const bool all_ended = CountEnded(record) == record.items.size();
-  const bool ended = all_ended && !stop.stop_requested() && (step.ToleratesFailures() || !HasFailed(record));
+  const bool ended = CountEnded(record) == record.items.size();
   if (ended) {
     const absl::Time end = clock_.Now();
     RETURN_IF_ERROR(journal_.EndStep(run.spec.id, record.name, end));
@@ -127,7 +127,9 @@ absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, st
   Tell({.kind = RunEvent::Kind::kStepEnded,
         .step = record.name,
         .text = ended ? "" : run.error,
-        .state = HasFailed(record) || !ended ? ItemState::kFailed : ItemState::kDone,
+        .state = !ended             ? ItemState::kFailed
+                 : IsBroken(record) ? ItemState::kBroken
+                                    : ItemState::kDone,
         .ended = CountEnded(record),
         .total = record.items.size()});
   return absl::OkStatus();
@@ -188,9 +190,12 @@ absl::Status Engine::MakeItem(Step& step, const RunRecord& run, const Item& item
   record.facts = context.facts();
   if (made.ok()) {
     record.state = *is_so && before.attempts == 0 ? ItemState::kAlready : ItemState::kDone;
-  } else {
+  } else if (stop.stop_requested()) {
     record.state = ItemState::kFailed;
-    record.message = stop.stop_requested() ? kStopped : std::string(MessageOf(made));
+    record.message = kStopped;
+  } else {
+    record.state = step.Tolerates(made) ? ItemState::kBroken : ItemState::kFailed;
+    record.message = MessageOf(made);
   }
   RETURN_IF_ERROR(journal_.WriteItem(run.spec.id, step_name, record));
   event.kind = RunEvent::Kind::kItemEnded;
@@ -211,7 +216,7 @@ absl::Status Engine::End(RunRecord& run, const Steps& steps, bool stopped) {
       end.over = false;  // what was made is still there
     } else if (!record.ended_at) {
       end.state = RunState::kFailed;
-    } else if (end.state == RunState::kDone && HasFailed(record)) {
+    } else if (end.state == RunState::kDone && IsBroken(record)) {
       end.state = RunState::kPartial;
     }
   }

@@ -1,7 +1,9 @@
-// engine.h: makes a run: its steps one after the other, the items of a step side by side, each recorded before and after.
+// engine.h: makes a run: its steps one after the other, the items of a step side by side, each recorded before and
+// after.
 //
 // A process that dies leaves items that are recorded as running. Whoever goes on asks each of them first whether it is
-// so by now (Step::Check), and does only what isn't: so nothing is done twice, and nothing is taken for done that isn't.
+// so by now (Step::Check), and does only what isn't: so nothing is done twice, and nothing is taken for done that
+// isn't.
 #pragma once
 
 #include <functional>
@@ -11,9 +13,9 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "control/failover/run.h"
-#include "control/failover/step.h"
-#include "control/failover/store.h"
+#include "control/runs/run.h"
+#include "control/runs/step.h"
+#include "control/runs/store.h"
 #include "core/base/clock.h"
 
 namespace understudy::control {
@@ -45,8 +47,8 @@ class Engine {
   Engine(RunJournal& journal, EngineOptions options, Clock& clock, OnEvent on_event)
       : journal_(journal), options_(options), clock_(clock), on_event_(std::move(on_event)) {}
 
-  // Goes on with `run`, whose steps are called as `steps` are. The run as it is afterwards: over, or failed, which a stop
-  // is, too. An error: something couldn't be recorded; nothing was begun that isn't.
+  // Goes on with `run`, whose steps are called as `steps` are. The run as it is afterwards: over, or failed, which a
+  // stop is, too. An error: something couldn't be recorded; nothing was begun that isn't.
   [[nodiscard]] absl::StatusOr<RunRecord> Run(RunRecord run, const Steps& steps, std::stop_token stop);
 
  private:

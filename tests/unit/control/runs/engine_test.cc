@@ -1,5 +1,5 @@
 // A run, over a real store, in processes that are killed wherever they can be.
-#include "control/failover/engine.h"
+#include "control/runs/engine.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -99,7 +99,7 @@ class FileStep : public Step {
     context.SetFacts({{"left", Effect(item)}});
     return world_.Has(Effect(item)) ? absl::OkStatus() : absl::InternalError("it isn't there");
   }
-  bool ToleratesFailures() const override { return options_.tolerates; }
+  bool Tolerates(const absl::Status&) const override { return options_.tolerates; }
   bool RunsAfterFailure() const override { return options_.removes; }
 
  private:
@@ -283,6 +283,8 @@ TEST_F(EngineTest, AStepThatToleratesFailuresMakesTheRunPartial) {
   EXPECT_EQ(run->state, RunState::kPartial);
   EXPECT_TRUE(run->over);
   EXPECT_EQ(ExitCodeOf(*run), ExitCode::kPartial);
+  EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kBroken);
+  EXPECT_EQ(run->Find("move")->Find("b")->message, "is broken");
   EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move c", "end "));
 }
 
