@@ -22,7 +22,8 @@ void AddRun(CommandLine& line, CLI::App& failover) {
 }
 
 void AddTest(CommandLine& line, CLI::App& failover) {
-  auto& options = line.Keep<FailoverOptions>({.mode = RunMode::kTest});
+  auto& options = line.Keep<FailoverOptions>();
+  options.mode = RunMode::kTest;
   CLI::App* const test =
       line.Add(failover, "test", "rehearse a failover on copies, in other namespaces, and remove them afterwards",
                "drctl failover test shop");

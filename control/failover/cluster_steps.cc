@@ -118,7 +118,8 @@ absl::Status StopMachinesStep::Do(const Item& item, ItemContext& context) {
 absl::Status StopMachinesStep::Confirm(const Item& item, ItemContext& context) {
   return WaitStopped(
       *parts_.source_machines, {KeyOf(item.key)}, timeout_, context.stop,
-      [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, {}, parts_.clock);
+      [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, parts_.vm_wait,
+      parts_.clock);
 }
 
 absl::StatusOr<std::vector<Item>> StorageObjectsStep::Items(const RunRecord& run, std::stop_token) {
@@ -295,7 +296,8 @@ absl::Status BootStep::Do(const Item& item, ItemContext& context) {
       const std::vector<VmBoot> boots,
       Boot(
           *parts_.target_machines, {{key, machine.run_strategy}}, alone, context.stop,
-          [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, {}, parts_.clock));
+          [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, parts_.vm_wait,
+                       parts_.clock));
   const VmBoot& boot = boots.at(0);
   Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", TimeText(started)}};
   if (boot.outcome == BootOutcome::kWell) facts["well_at"] = TimeText(parts_.clock.Now());

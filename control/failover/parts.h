@@ -11,6 +11,7 @@
 #include "control/failover/ports.h"
 #include "control/oadp/restore.h"
 #include "control/sync/ports.h"
+#include "control/vm/boot.h"
 #include "control/vm/virtual_machines.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
@@ -34,6 +35,7 @@ struct FailoverParts {
   std::function<TransformOptions(const std::string& pair)> transform{};
   std::filesystem::path work_folder{};  // the run's own
   std::function<absl::Status()> remove_work_folder{};
+  VmWaitOptions vm_wait{};  // how machines are looked at
   Clock& clock = Clock::System();
 };
 
