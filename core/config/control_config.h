@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/config/oadp_settings.h"
 #include "core/config/shared_settings.h"
 #include "core/config/sync_settings.h"
 
@@ -43,6 +44,7 @@ struct ControlConfig {
   SyncConfig sync;
   StaleConfig stale;
   NotifyConfig notify;
+  std::optional<OadpConfig> oadp;
   void Describe(Visitor& v);
 };
 
