@@ -61,6 +61,7 @@ void ControlConfig::Describe(Visitor& v) {
   v.Section({.key = "sync", .doc = "how the scheduled sync runs"}, sync);
   v.Section({.key = "stale", .doc = "what the scheduled sync deletes at DR"}, stale);
   v.Section({.key = "notify", .doc = "who gets the reports of runs"}, notify);
+  v.Section({.key = "oadp", .doc = "the backups of the primary cluster, which a failover needs"}, oadp);
   v.Section({.key = "failover", .doc = "failover plans"}, failover);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz of `drctl serve` (plain HTTP)"},
          metrics_listen, CheckAddress);
@@ -82,7 +83,10 @@ std::optional<Problem> FindProblem(const ControlConfig& config) {
   if (config.clusters.dr) {
     if (auto problem = FindClusterProblem(*config.clusters.dr, "clusters.dr")) return problem;
   }
-  if (auto problem = FindFailoverProblem(config.failover, !config.namespaces.empty(), /*has_oadp=*/true)) {
+  if (config.oadp) {
+    if (auto problem = FindOadpProblem(*config.oadp)) return problem;
+  }
+  if (auto problem = FindFailoverProblem(config.failover, !config.namespaces.empty(), config.oadp.has_value())) {
     return problem;
   }
   return FindNotifyProblem(config.notify);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/config/failover_settings.h"
+#include "core/config/oadp_settings.h"
 #include "core/config/shared_settings.h"
 #include "core/config/sync_settings.h"
 
@@ -45,6 +46,7 @@ struct ControlConfig {
   StaleConfig stale;
   NotifyConfig notify;
   FailoverConfig failover;
+  std::optional<OadpConfig> oadp;
   void Describe(Visitor& v);
 };
 
