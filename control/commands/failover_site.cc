@@ -7,6 +7,7 @@
 #include "control/commands/clusters.h"
 #include "control/commands/site_agents.h"
 #include "control/failover/plan_steps.h"
+#include "control/failover/s3_backups.h"
 #include "control/failover/scratch_objects.h"
 #include "control/oadp/restore.h"
 #include "control/sync/kube_reader.h"
@@ -65,7 +66,16 @@ absl::Status FailoverSite::ConnectClusters() {
     clusters_->source_machines = std::make_unique<KubeVirtMachines>(*clusters_->source);
   }
   if (plan_.restore == config::RestoreFrom::kNothing) return absl::OkStatus();
-  clusters_->restores = std::make_unique<VeleroRestores>(clusters_->target, VeleroOptions{});
+  if (!config_.oadp) {
+    return absl::InvalidArgumentError(
+        "the configuration has no `oadp`: say where backups are, or write `restore: nothing` "
+        "in the plan");
+  }
+  clusters_->restores = std::make_unique<VeleroRestores>(clusters_->target,
+                                                         VeleroOptions{.namespace_name = config_.oadp->namespace_name});
+  ASSIGN_OR_RETURN(std::unique_ptr<BackupStore> store, OpenBackupStore(*config_.oadp));
+  backups_ = std::make_unique<StoredBackups>(std::move(store), config_.oadp->accept_partially_failed,
+                                             config_.oadp->max_archive_bytes);
   return absl::OkStatus();
 }
 
