@@ -16,7 +16,7 @@ inline constexpr size_t kMaxRenderedRows = 500;
 // Of one message, or of one hook's output; the JSON has all of it.
 inline constexpr size_t kMaxRenderedBytes = 2000;
 
-// Lines of at most kTextColumns characters, the most important first.
+// Lines of at most kTextColumns characters, but for commands, which are for copying; the most important first.
 [[nodiscard]] std::string RenderText(const FailoverReport& report);
 // Well-formed as XML, too.
 [[nodiscard]] std::string RenderHtml(const FailoverReport& report);

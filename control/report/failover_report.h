@@ -39,10 +39,10 @@ enum class RecoveryBasis { kNone, kMachines, kVolumes };
 [[nodiscard]] std::string_view ToString(RecoveryBasis basis);
 struct RecoveryTime {
   RecoveryBasis basis = RecoveryBasis::kNone;
-  size_t of = 0;                        // machines or volumes that are to be recovered
-  size_t reached = 0;                   // those that are
-  std::optional<absl::Time> last_at;    // when the last of these was
-  std::optional<absl::Duration> took;   // from the run's begin to `last_at`; only when all are
+  size_t of = 0;                       // machines or volumes that are to be recovered
+  size_t reached = 0;                  // those that are
+  std::optional<absl::Time> last_at;   // when the last of these was
+  std::optional<absl::Duration> took;  // from the run's begin to `last_at`; only when all are
 };
 
 // How old the data of the worst volume is; only when it is known of every volume.
@@ -82,11 +82,11 @@ struct ProbeOutcome {
 struct MachineOutcome {
   std::string namespace_name;
   std::string name;
-  std::string run_strategy;          // that it is to have at DR
-  std::optional<ItemState> stop;     // at the primary
-  std::optional<ItemState> boot;     // at DR; none: the run hasn't got that far
-  std::string outcome;               // of the boot, as its facts say
-  std::string message;               // why it isn't well, or wasn't started
+  std::string run_strategy;       // that it is to have at DR
+  std::optional<ItemState> stop;  // at the primary
+  std::optional<ItemState> boot;  // at DR; none: the run hasn't got that far
+  std::string outcome;            // of the boot, as its facts say
+  std::string message;            // why it isn't well, or wasn't started
   std::optional<absl::Time> started_at;
   std::optional<absl::Time> well_at;
   std::vector<ProbeOutcome> probes;
