@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 
 #include "control/commands/commands.h"
+#include "control/commands/outbox_service.h"
 #include "control/commands/serve_metrics.h"
 #include "control/commands/standby_service.h"
 #include "control/commands/sync_service.h"
@@ -21,6 +22,7 @@ absl::Status Serve(const config::ControlConfig& config) {
   manager.Status("starting");
   ASSIGN_OR_RETURN(const std::unique_ptr<StandbyService> standby, StandbyService::Start(config));
   ASSIGN_OR_RETURN(const std::unique_ptr<SyncService> sync, SyncService::Start(config));
+  ASSIGN_OR_RETURN(const std::unique_ptr<OutboxService> outbox, OutboxService::Start(config));
   const auto metrics = std::make_shared<ServeMetrics>(
       telemetry::MakeRegistry("drctl", std::string(daemon::SoftwareVersion())), [&] { return standby->Statuses(); },
       [&]() -> std::optional<SyncService::Status> {

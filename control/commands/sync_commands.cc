@@ -6,6 +6,8 @@
 #include "control/commands/stop_on_signal.h"
 #include "control/commands/sync_service.h"
 #include "control/commands/sync_view.h"
+#include "control/report/notify.h"
+#include "control/report/outbox.h"
 #include "control/report/render.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"

@@ -14,12 +14,9 @@
 #include "control/sync/kube_reader.h"
 #include "control/sync/scheduler.h"
 #include "core/base/log.h"
-#include "core/base/wait.h"
 
 namespace understudy::control {
 namespace {
-
-constexpr absl::Duration kOutboxInterval = absl::Seconds(5);
 
 // The namespaces of one run. INVALID_ARGUMENT: one that isn't configured.
 absl::StatusOr<std::vector<std::string>> NamespacesOf(const config::ControlConfig& config,
@@ -101,8 +98,6 @@ absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest&
 }
 
 struct SyncService::Parts {
-  explicit Parts(const config::ControlConfig& config) : notifier(config.notify) {}
-
   void MakeRun(const RunLease& lease, bool made_up, std::stop_token stop) {
     spdlog::info("the scheduled sync begins{}", made_up ? ", made up for what was missed" : "");
     LogEnd(engine->Run(lease, {.trigger = Trigger::kSchedule, .made_up = made_up}, *state, std::move(stop),
@@ -113,27 +108,19 @@ struct SyncService::Parts {
     const absl::MutexLock lock(&mutex);
     running.reset();
   }
-  void Deliver(std::stop_token stop) {
-    do {
-      // What went wrong was logged, and is tried again.
-      (void)DeliverDue(*state, notifier, Clock::System(), stop);
-    } while (WaitUnlessStopped(stop, kOutboxInterval));
-  }
 
   // Each outlives what comes after it.
   std::unique_ptr<SyncState> state;
   std::unique_ptr<SyncEngine> engine;
-  Notifier notifier;
   std::unique_ptr<Scheduler> scheduler;  // nullptr: not enabled
   absl::Mutex mutex;
   std::optional<RunProgress> running ABSL_GUARDED_BY(mutex);
-  std::jthread outbox;
   std::jthread schedule;
 };
 
 absl::StatusOr<std::unique_ptr<SyncService>> SyncService::Start(const config::ControlConfig& config) {
   if (!config.clusters.primary) return nullptr;
-  auto parts = std::make_unique<Parts>(config);
+  auto parts = std::make_unique<Parts>();
   ASSIGN_OR_RETURN(const CronSchedule schedule, ParseSchedule(config.schedule.cron, config.schedule.time_zone));
   ASSIGN_OR_RETURN(parts->engine, SyncEngine::Create(config));
   ASSIGN_OR_RETURN(parts->state, SyncState::Open(config.state_dir));
@@ -145,7 +132,6 @@ absl::StatusOr<std::unique_ptr<SyncService>> SyncService::Start(const config::Co
                                                    });
     parts->schedule = std::jthread([raw](std::stop_token stop) { raw->scheduler->Run(std::move(stop)); });
   }
-  parts->outbox = std::jthread([raw](std::stop_token stop) { raw->Deliver(std::move(stop)); });
   return std::unique_ptr<SyncService>(new SyncService(std::move(parts)));
 }
 
@@ -153,7 +139,6 @@ SyncService::SyncService(std::unique_ptr<Parts> parts) : parts_(std::move(parts)
 
 SyncService::~SyncService() {
   parts_->schedule.request_stop();
-  parts_->outbox.request_stop();
 }
 
 SyncService::Status SyncService::Now() const {

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "control/sync/cron.h"
-#include "control/sync/outbox.h"
 #include "control/sync/runner.h"
 #include "core/config/control_config.h"
 
@@ -44,7 +43,7 @@ class SyncEngine {
   const std::unique_ptr<Parts> parts_;
 };
 
-// The schedule and the outbox of drctl serve, from Start until it is destroyed. Thread-safe.
+// The schedule of drctl serve, from Start until it is destroyed. Thread-safe.
 class SyncService {
  public:
   // nullptr: the configuration names no primary cluster, so there is nothing to sync. Errors as of SyncEngine::Create,

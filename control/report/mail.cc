@@ -4,7 +4,6 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_join.h"
-#include "control/report/render.h"
 
 namespace understudy::control {
 namespace {
@@ -26,7 +25,7 @@ std::string Part(const std::string& boundary, const std::string& type, const std
 
 }  // namespace
 
-std::string ComposeMail(const Report& report, const MailHead& head) {
+std::string ComposeMail(const Deliverable& report, const MailHead& head) {
   const std::string boundary = "understudy-" + head.id;
   const std::string domain = head.from.substr(head.from.find('@') + 1);
   return fmt::format(
@@ -36,8 +35,8 @@ std::string ComposeMail(const Report& report, const MailHead& head) {
              absl::FormatTime("%a, %d %b %Y %H:%M:%S %z", head.date, absl::UTCTimeZone()), head.from,
              absl::StrJoin(head.to, ",\r\n ",
                            [](std::string* out, const std::string& address) { *out += "<" + address + ">"; }),
-             SubjectOf(report).substr(0, kMaxSubjectBytes), head.id, domain, boundary) +
-         Part(boundary, "text/plain", RenderText(report)) + Part(boundary, "text/html", RenderHtml(report)) +
+             report.subject.substr(0, kMaxSubjectBytes), head.id, domain, boundary) +
+         Part(boundary, "text/plain", report.text) + Part(boundary, "text/html", report.html) +
          fmt::format("--{}--\r\n", boundary);
 }
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "control/report/report.h"
+#include "control/report/deliverable.h"
 
 namespace understudy::control {
 
@@ -18,6 +18,6 @@ struct MailHead {
 
 // Headers and body (RFC 5322, MIME multipart/alternative, both parts in base64), lines ending in CRLF. `head`'s
 // addresses are bare ones, checked when the configuration was read.
-[[nodiscard]] std::string ComposeMail(const Report& report, const MailHead& head);
+[[nodiscard]] std::string ComposeMail(const Deliverable& report, const MailHead& head);
 
 }  // namespace understudy::control

@@ -50,7 +50,7 @@ net::SmtpEncryption EncryptionOf(config::StartTls starttls) {
   AbortOnBrokenInvariant("known StartTls", __FILE__, __LINE__);
 }
 
-absl::Status DeliverMail(const config::EmailConfig& config, const std::string& id, const Report& report,
+absl::Status DeliverMail(const config::EmailConfig& config, const std::string& id, const Deliverable& report,
                          std::stop_token stop) {
   net::SmtpMessage message;
   message.url = config.smtp_url;
@@ -63,7 +63,7 @@ absl::Status DeliverMail(const config::EmailConfig& config, const std::string& i
   message.from = config.from;
   message.to = config.to;
   message.timeout = kDeliveryTimeout;
-  message.data = ComposeMail(report, {.from = config.from, .to = config.to, .date = report.ended_at, .id = id});
+  message.data = ComposeMail(report, {.from = config.from, .to = config.to, .date = report.date, .id = id});
   return net::SendMail(message, std::move(stop));
 }
 
@@ -92,12 +92,12 @@ absl::Status WithoutUrl(const absl::Status& status, const std::string& url) {
   return absl::Status(status.code(), absl::StrReplaceAll(status.message(), {{url, HostOf(url)}}));
 }
 
-absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::string& id, const Report& report,
+absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::string& id, const Deliverable& report,
                               std::stop_token stop) {
   net::HttpRequest request;
   request.method = "POST";
   request.url = config.url;
-  request.body = ToJson(report).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  request.body = report.json;
   request.headers = {{"Content-Type", "application/json"}, {"User-Agent", "understudy"}, {"X-Understudy-Delivery", id}};
   request.total_timeout = kDeliveryTimeout;
   request.max_response_bytes = kMaxAnswerBytes;
@@ -117,16 +117,16 @@ absl::Status DeliverToWebhook(const config::ReportWebhook& config, const std::st
 
 }  // namespace
 
-std::vector<std::string> TargetsOf(const config::NotifyConfig& config, const Report& report) {
+std::vector<std::string> TargetsOf(const config::NotifyConfig& config, bool noteworthy) {
   std::vector<std::string> targets;
-  if (config.email && (config.email->when == config::MailWhen::kAlways || HasProblems(report))) {
+  if (config.email && (config.email->when == config::MailWhen::kAlways || noteworthy)) {
     targets.emplace_back(kEmailTarget);
   }
   for (std::string& name : WebhookNames(config)) targets.push_back(std::move(name));
   return targets;
 }
 
-absl::Status Notifier::Deliver(const std::string& target, const std::string& id, const Report& report,
+absl::Status Notifier::Deliver(const std::string& target, const std::string& id, const Deliverable& report,
                                std::stop_token stop) {
   if (target == kEmailTarget && config_.email) return DeliverMail(*config_.email, id, report, std::move(stop));
   const std::vector<std::string> names = WebhookNames(config_);

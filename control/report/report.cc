@@ -2,12 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <span>
+#include "control/report/json_members.h"
 
 namespace understudy::control {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 template <class Enum>
 struct Named {
@@ -47,14 +45,6 @@ absl::StatusOr<Enum> ValueOf(const Named<Enum> (&names)[kSize], std::string_view
   return absl::InvalidArgumentError(fmt::format("'{}' isn't known to a report", text));
 }
 
-Json TextOrNull(const std::string& text) {
-  return text.empty() ? Json(nullptr) : Json(text);
-}
-
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 Json ToJson(const ObjectResult& object) {
   return {{"kind", std::string(model::ToString(object.key.kind))},
           {"namespace", TextOrNull(object.key.namespace_name)},
@@ -63,7 +53,7 @@ Json ToJson(const ObjectResult& object) {
           {"reason", TextOrNull(object.reason)},
           {"pair", TextOrNull(object.pair)},
           {"volume", TextOrNull(object.volume)},
-          {"sequence", object.sequence ? Json(*object.sequence) : Json(nullptr)},
+          {"sequence", ValueOrNull(object.sequence)},
           {"seconds", absl::ToDoubleSeconds(object.took)}};
 }
 
@@ -77,76 +67,8 @@ Json ToJson(const ListResult& list) {
           {"error", TextOrNull(list.error)}};
 }
 
-// Reads members of one JSON object; the first that doesn't fit is remembered.
-class Members {
- public:
-  explicit Members(const Json& object) : object_(object) {}
-
-  std::string Text(const char* key) {
-    const Json* const value = Find(key);
-    if (value == nullptr || value->is_null()) return "";
-    if (value->is_string()) return value->get<std::string>();
-    return Unfit(key), "";
-  }
-  bool Truth(const char* key) {
-    const Json* const value = Find(key);
-    if (value != nullptr && value->is_boolean()) return value->get<bool>();
-    return Unfit(key), false;
-  }
-  uint64_t Number(const char* key) {
-    const Json* const value = Find(key);
-    if (value != nullptr && value->is_number_unsigned()) return value->get<uint64_t>();
-    return Unfit(key), 0;
-  }
-  double Seconds(const char* key) {
-    const Json* const value = Find(key);
-    if (value != nullptr && value->is_number()) return value->get<double>();
-    return Unfit(key), 0;
-  }
-  absl::Time Time(const char* key) {
-    absl::Time time;
-    std::string error;
-    if (absl::ParseTime(absl::RFC3339_full, Text(key), &time, &error)) return time;
-    return Unfit(key), absl::UnixEpoch();
-  }
-  // An empty one when it isn't there.
-  const Json& Array(const char* key) {
-    static const Json kEmpty = Json::array();
-    const Json* const value = Find(key);
-    if (value != nullptr && value->is_array()) return *value;
-    return Unfit(key), kEmpty;
-  }
-  const Json& Object(const char* key) {
-    static const Json kEmpty = Json::object();
-    const Json* const value = Find(key);
-    if (value != nullptr && value->is_object()) return *value;
-    return Unfit(key), kEmpty;
-  }
-  // `value` when it was read, else its default.
-  template <class Value>
-  Value Known(const absl::StatusOr<Value>& value) {
-    if (value.ok()) return *value;
-    status_.Update(value.status());
-    return Value{};
-  }
-  [[nodiscard]] const absl::Status& status() const { return status_; }
-
- private:
-  const Json* Find(const char* key) const {
-    if (!object_.is_object()) return nullptr;
-    const auto found = object_.find(key);
-    return found == object_.end() ? nullptr : &*found;
-  }
-  void Unfit(const char* key) {
-    status_.Update(absl::InvalidArgumentError(fmt::format("a report's member '{}' isn't as it should be", key)));
-  }
-
-  const Json& object_;
-  absl::Status status_;
-};
-
 absl::StatusOr<ObjectResult> ParseObject(const Json& json) {
-  Members members(json);
+  JsonMembers members(json);
   ObjectResult object;
   object.key.kind = members.Known(model::ParseObjectKind(members.Text("kind")));
   object.key.namespace_name = members.Text("namespace");
@@ -162,7 +84,7 @@ absl::StatusOr<ObjectResult> ParseObject(const Json& json) {
 }
 
 absl::StatusOr<ListResult> ParseList(const Json& json) {
-  Members members(json);
+  JsonMembers members(json);
   ListResult list;
   list.cluster = members.Text("cluster");
   list.kind = members.Known(model::ParseObjectKind(members.Text("kind")));
@@ -172,14 +94,6 @@ absl::StatusOr<ListResult> ParseList(const Json& json) {
   list.error = members.Text("error");
   RETURN_IF_ERROR(members.status());
   return list;
-}
-
-std::vector<std::string> TextsOf(const Json& array) {
-  std::vector<std::string> texts;
-  for (const Json& element : array) {
-    if (element.is_string()) texts.push_back(element.get<std::string>());
-  }
-  return texts;
 }
 
 }  // namespace
@@ -237,12 +151,13 @@ nlohmann::ordered_json ToJson(const Report& report) {
   Json objects = Json::array();
   for (const ObjectResult& object : report.objects) objects.push_back(ToJson(object));
   return {{"schema_version", kReportSchemaVersion},
+          {"report", "sync"},
           {"run", report.run},
           {"trigger", std::string(ToString(report.trigger))},
           {"made_up", report.made_up},
           {"dry_run", report.dry_run},
-          {"started_at", TimeText(report.started_at)},
-          {"ended_at", TimeText(report.ended_at)},
+          {"started_at", TimeOrNull(report.started_at)},
+          {"ended_at", TimeOrNull(report.ended_at)},
           {"seconds", absl::ToDoubleSeconds(report.ended_at - report.started_at)},
           {"result", std::string(ResultOf(report))},
           {"exit_code", static_cast<int>(report.exit_code)},
@@ -263,7 +178,7 @@ nlohmann::ordered_json ToJson(const Report& report) {
 absl::StatusOr<Report> ParseReport(std::string_view text) {
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return absl::InvalidArgumentError("a report that isn't a JSON object");
-  Members members(json);
+  JsonMembers members(json);
   if (members.Number("schema_version") > kReportSchemaVersion) {
     return absl::FailedPreconditionError("the report was written by a newer drctl");
   }
@@ -279,7 +194,7 @@ absl::StatusOr<Report> ParseReport(std::string_view text) {
   report.namespaces = TextsOf(members.Array("namespaces"));
   report.primary_cluster = members.Text("primary_cluster");
   report.alerts = TextsOf(members.Array("alerts"));
-  Members cleaning(members.Object("cleaning"));
+  JsonMembers cleaning(members.Object("cleaning"));
   report.cleaning.state = cleaning.Known(ParseCleaningState(cleaning.Text("state")));
   report.cleaning.reason = cleaning.Text("reason");
   report.cleaning.stale = cleaning.Number("stale");

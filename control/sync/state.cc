@@ -10,14 +10,13 @@
 #include <system_error>
 
 #include "core/base/log.h"
-#include "core/base/random_id.h"
 
 namespace understudy::control {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 2> kSchema = {
+constexpr std::array<std::string_view, 3> kSchema = {
     "CREATE TABLE run(id TEXT PRIMARY KEY, trigger_name TEXT NOT NULL, made_up INTEGER NOT NULL,"
     "  dry_run INTEGER NOT NULL, started_at_nanoseconds INTEGER NOT NULL, ended_at_nanoseconds INTEGER,"
     "  process INTEGER NOT NULL, result TEXT NOT NULL, counts TEXT NOT NULL, report TEXT NOT NULL);"
@@ -28,6 +27,15 @@ constexpr std::array<std::string_view, 2> kSchema = {
     "CREATE TABLE primary_cluster(only INTEGER PRIMARY KEY CHECK(only = 1), uid TEXT NOT NULL);"
     "CREATE TABLE owed_release(pair TEXT NOT NULL, volume TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,"
     "  source_uid TEXT NOT NULL, server TEXT NOT NULL, path BLOB NOT NULL, PRIMARY KEY(pair, volume));",
+    "CREATE TABLE letter(id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
+    "  document TEXT NOT NULL, written_at_nanoseconds INTEGER NOT NULL);"
+    "INSERT INTO letter(key, kind, document, written_at_nanoseconds)"
+    "  SELECT 'sync ' || id, 'sync', report, ended_at_nanoseconds FROM run"
+    "  WHERE report <> '' AND id IN (SELECT run FROM delivery);"
+    "ALTER TABLE delivery ADD COLUMN letter INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE delivery SET letter = coalesce((SELECT id FROM letter WHERE key = 'sync ' || run), 0);"
+    "DELETE FROM delivery WHERE letter = 0;"
+    "ALTER TABLE delivery DROP COLUMN run;",
 };
 
 constexpr std::string_view kRunning = "running";
@@ -35,10 +43,6 @@ constexpr std::string_view kInterrupted = "interrupted";
 
 bool IsAlive(int64_t process) {
   return kill(static_cast<pid_t>(process), 0) == 0 || errno == EPERM;
-}
-
-std::string TextOf(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Json CountsOf(const Report& report) {
@@ -128,24 +132,16 @@ absl::Status SyncState::WriteEnd(const Report& report, const std::vector<std::st
   ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE run SET ended_at_nanoseconds = ?, result = ?,"
                                                               " counts = ?, report = ? WHERE id = ?"));
   update.BindInteger(1, absl::ToUnixNanos(report.ended_at)).BindText(2, ResultOf(report));
-  update.BindText(3, TextOf(CountsOf(report))).BindText(4, TextOf(ToJson(report)));
+  update.BindText(3, DocumentText(CountsOf(report))).BindText(4, DocumentText(ToJson(report)));
   RETURN_IF_ERROR(update.BindText(5, report.run).Run());
-  for (const std::string& target : targets) {
-    ASSIGN_OR_RETURN(store::Statement insert,
-                     database_.Prepare("INSERT INTO delivery(run, target, message_id, attempts, created_at_nanoseconds,"
-                                       " due_at_nanoseconds, error) VALUES(?, ?, ?, 0, ?, ?, '')"));
-    const int64_t now = absl::ToUnixNanos(report.ended_at);
-    insert.BindText(1, report.run).BindText(2, target).BindText(3, RandomId());
-    RETURN_IF_ERROR(insert.BindInteger(4, now).BindInteger(5, now).Run());
-  }
+  RETURN_IF_ERROR(WriteLetter(LetterOf(report), targets));
   if (!report.dry_run && !report.primary_cluster.empty()) {
     ASSIGN_OR_RETURN(store::Statement keep, database_.Prepare("INSERT OR REPLACE INTO primary_cluster VALUES(1, ?)"));
     RETURN_IF_ERROR(keep.BindText(1, report.primary_cluster).Run());
   }
-  // A delivery is given up after a day, so that what it keeps has a bound.
   ASSIGN_OR_RETURN(store::Statement forget, database_.Prepare("DELETE FROM run WHERE id NOT IN (SELECT id FROM run"
-                                                              " ORDER BY started_at_nanoseconds DESC, id DESC LIMIT ?)"
-                                                              " AND id NOT IN (SELECT run FROM delivery)"));
+                                                              " ORDER BY started_at_nanoseconds DESC, id DESC LIMIT"
+                                                              " ?)"));
   return forget.BindUnsigned(1, kKeptRuns).Run();
 }
 
@@ -230,51 +226,6 @@ absl::Status SyncState::SetScheduleKeptUntil(absl::Time time) {
   const absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(store::Statement write, database_.Prepare("INSERT OR REPLACE INTO schedule VALUES(1, ?)"));
   return write.BindInteger(1, absl::ToUnixNanos(time)).Run();
-}
-
-absl::StatusOr<std::optional<Delivery>> SyncState::TakeDelivery(absl::Time now, absl::Duration claim) {
-  const absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
-  std::optional<Delivery> delivery;
-  {
-    ASSIGN_OR_RETURN(store::Statement query,
-                     database_.Prepare("SELECT id, run, target, message_id, attempts, created_at_nanoseconds FROM"
-                                       " delivery WHERE due_at_nanoseconds <= ? ORDER BY id LIMIT 1"));
-    ASSIGN_OR_RETURN(const bool found, query.BindInteger(1, absl::ToUnixNanos(now)).Step());
-    if (!found) return std::nullopt;
-    delivery = Delivery{query.Integer(0),
-                        query.String(1),
-                        query.String(2),
-                        query.String(3),
-                        static_cast<int>(query.Integer(4)) + 1,
-                        absl::FromUnixNanos(query.Integer(5))};
-  }
-  ASSIGN_OR_RETURN(store::Statement update,
-                   database_.Prepare("UPDATE delivery SET attempts = ?, due_at_nanoseconds = ? WHERE id = ?"));
-  update.BindInteger(1, delivery->attempts).BindInteger(2, absl::ToUnixNanos(now + claim)).BindInteger(3, delivery->id);
-  RETURN_IF_ERROR(update.Run());
-  RETURN_IF_ERROR(transaction.Commit());
-  return delivery;
-}
-
-absl::Status SyncState::EndDelivery(int64_t id) {
-  const absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare("DELETE FROM delivery WHERE id = ?"));
-  return remove.BindInteger(1, id).Run();
-}
-
-absl::Status SyncState::PostponeDelivery(int64_t id, absl::Time until, const std::string& error) {
-  const absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement update,
-                   database_.Prepare("UPDATE delivery SET due_at_nanoseconds = ?, error = ? WHERE id = ?"));
-  return update.BindInteger(1, absl::ToUnixNanos(until)).BindText(2, error).BindInteger(3, id).Run();
-}
-
-absl::StatusOr<size_t> SyncState::PendingDeliveries() {
-  const absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT count(*) FROM delivery"));
-  RETURN_IF_ERROR(query.Step().status());
-  return static_cast<size_t>(query.Unsigned(0));
 }
 
 }  // namespace understudy::control

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "control/report/outbox.h"
 #include "control/report/report.h"
 #include "control/sync/ports.h"
 #include "core/base/status.h"
@@ -21,6 +22,8 @@
 namespace understudy::control {
 
 inline constexpr size_t kKeptRuns = 100;
+// Of so many letters it is known that they were queued; their documents go when they are delivered.
+inline constexpr size_t kKnownLetters = 1000;
 
 // One run as a list shows it.
 struct RunSummary {
@@ -34,22 +37,12 @@ struct RunSummary {
   nlohmann::ordered_json counts;       // of objects by outcome; null until it has ended
 };
 
-// A report on its way to one receiver.
-struct Delivery {
-  int64_t id = 0;
-  std::string run;
-  std::string target;
-  std::string message_id;  // the same in every attempt
-  int attempts = 0;
-  absl::Time created_at;
-};
-
 // Held by the one run that is under way on this machine; a process that ends, however it does, gives it up.
 using RunLease = daemon::StateDir;
 
 // Thread-safe; several processes may have it open. Errors as of store::Database. What a call changed is durable when
 // it returns.
-class SyncState : public OwedReleases {
+class SyncState : public OwedReleases, public Outbox {
  public:
   // Makes the folder with mode 0700 when it is missing.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<SyncState>> Open(const std::filesystem::path& state_dir);
@@ -62,7 +55,7 @@ class SyncState : public OwedReleases {
   // To be called with the lease held. Runs that never ended become "interrupted".
   [[nodiscard]] absl::Status BeginRun(const Report& begun);
   // Keeps the report, and the primary cluster that it recognised (unless it is of a dry run), forgets all but the
-  // newest kKeptRuns and those whose report is still to be delivered, and queues a delivery to each target.
+  // newest kKeptRuns, and queues a delivery to each target.
   [[nodiscard]] absl::Status EndRun(const Report& report, const std::vector<std::string>& targets);
 
   // The newest first.
@@ -81,18 +74,21 @@ class SyncState : public OwedReleases {
   [[nodiscard]] absl::StatusOr<std::optional<absl::Time>> ScheduleKeptUntil();
   [[nodiscard]] absl::Status SetScheduleKeptUntil(absl::Time time);
 
-  // A delivery that is due, for this caller alone until `claim` is over; nullopt: none is.
-  [[nodiscard]] absl::StatusOr<std::optional<Delivery>> TakeDelivery(absl::Time now, absl::Duration claim);
-  // It is done with: delivered, or given up.
-  [[nodiscard]] absl::Status EndDelivery(int64_t id);
-  [[nodiscard]] absl::Status PostponeDelivery(int64_t id, absl::Time until, const std::string& error);
-  [[nodiscard]] absl::StatusOr<size_t> PendingDeliveries();
+  // Any report's, not only those of the scheduled sync.
+  [[nodiscard]] absl::Status QueueLetter(const Letter& letter, const std::vector<std::string>& targets) override;
+  [[nodiscard]] absl::StatusOr<std::optional<Delivery>> TakeDelivery(absl::Time now, absl::Duration claim) override;
+  [[nodiscard]] absl::Status EndDelivery(int64_t id) override;
+  [[nodiscard]] absl::Status PostponeDelivery(int64_t id, absl::Time until, const std::string& error) override;
+  [[nodiscard]] absl::StatusOr<size_t> PendingDeliveries() override;
 
  private:
   SyncState(std::filesystem::path folder, store::Database database)
       : folder_(std::move(folder)), database_(std::move(database)) {}
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<SyncState>> OpenFile(const std::filesystem::path& state_dir);
   [[nodiscard]] absl::Status WriteEnd(const Report& report, const std::vector<std::string>& targets)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Within a transaction.
+  [[nodiscard]] absl::Status WriteLetter(const Letter& letter, const std::vector<std::string>& targets)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::filesystem::path folder_;

@@ -93,7 +93,10 @@ void EmailConfig::Describe(Visitor& v) {
          password_file);
   v.Text({.key = "from", .doc = "sender's address", .required = true}, from, CheckMailAddress);
   v.TextList({.key = "to", .doc = "recipients' addresses", .required = true}, to, CheckMailAddress);
-  v.Choice({.key = "when", .doc = "after every run, or only after those with failures or alerts"}, when);
+  v.Choice({.key = "when",
+            .doc = "after every run of the scheduled sync, or only after those with failures or alerts; after "
+                   "a failover in any case"},
+           when);
 }
 
 void ReportWebhook::Describe(Visitor& v) {

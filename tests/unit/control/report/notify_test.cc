@@ -38,7 +38,7 @@ class NotifyTest : public testing::Test {
     return folder_.File(name);
   }
   absl::Status Deliver(const config::NotifyConfig& config, const std::string& target) {
-    return Notifier(config).Deliver(target, "0123abcd", Sample(), {});
+    return Notifier(config).Deliver(target, "0123abcd", DeliverableOf(Sample()), {});
   }
 
   tests::TempDir folder_;
@@ -158,7 +158,7 @@ TEST_F(NotifyTest, AWebhookIsNamedByItsHostAndItsPathIsNowhereToBeRead) {
     config.webhooks.push_back({.url = server.Url() + path, .ca = {}, .token_file = {}, .hmac_secret_file = {}});
   }
   config.webhooks.push_back({"http://user:s3cret@127.0.0.1:1/s3cret", "", "", ""});
-  const std::vector<std::string> targets = TargetsOf(config, Sample());
+  const std::vector<std::string> targets = TargetsOf(config, HasProblems(Sample()));
   EXPECT_THAT(targets, ElementsAre(server.Url(), server.Url() + " #2", "http://127.0.0.1:1"));
   const absl::Status refused = Deliver(config, targets[0]);
   EXPECT_EQ(MessageOf(refused), "POST " + server.Url() + ": HTTP 503");
@@ -172,12 +172,12 @@ TEST_F(NotifyTest, AWebhookIsNamedByItsHostAndItsPathIsNowhereToBeRead) {
 TEST_F(NotifyTest, MailGoesOutOnlyForProblemsUnlessAlwaysIsAsked) {
   config::NotifyConfig config{.email = config::EmailConfig{}, .webhooks = {{"https://hook", "", "", ""}}};
   Report report = Sample();
-  EXPECT_THAT(TargetsOf(config, report), ElementsAre("https://hook"));
+  EXPECT_THAT(TargetsOf(config, HasProblems(report)), ElementsAre("https://hook"));
   report.alerts = {"look at this"};
-  EXPECT_THAT(TargetsOf(config, report), ElementsAre("email", "https://hook"));
+  EXPECT_THAT(TargetsOf(config, HasProblems(report)), ElementsAre("email", "https://hook"));
   config.email->when = config::MailWhen::kAlways;
   report.alerts.clear();
-  EXPECT_THAT(TargetsOf(config, report), ElementsAre("email", "https://hook"));
+  EXPECT_THAT(TargetsOf(config, HasProblems(report)), ElementsAre("email", "https://hook"));
 }
 
 }  // namespace

@@ -41,6 +41,7 @@ Report Sample() {
 TEST(ReportTest, JsonRoundTrips) {
   const nlohmann::ordered_json json = ToJson(Sample());
   EXPECT_EQ(json["schema_version"], 1);
+  EXPECT_EQ(json["report"], "sync");
   EXPECT_EQ(json["result"], "partial");
   EXPECT_EQ(json["exit_code"], 3);
   EXPECT_EQ(json["seconds"], 2.25);
@@ -102,10 +103,10 @@ TEST(RenderTest, ProblemsComeFirstAndWhatIsLeftOutIsSaid) {
 }
 
 TEST(MailTest, HasBothPartsInShortLines) {
-  const std::string mail = ComposeMail(Sample(), {.from = "understudy@example.com",
-                                                  .to = {"a@example.com", "b@example.com"},
-                                                  .date = absl::FromUnixSeconds(1'767'323'047),
-                                                  .id = "0123abcd"});
+  const std::string mail = ComposeMail(DeliverableOf(Sample()), {.from = "understudy@example.com",
+                                                                 .to = {"a@example.com", "b@example.com"},
+                                                                 .date = absl::FromUnixSeconds(1'767'323'047),
+                                                                 .id = "0123abcd"});
   EXPECT_THAT(mail, HasSubstr("Date: Fri, 02 Jan 2026 03:04:07 +0000\r\n"));
   EXPECT_THAT(mail, HasSubstr("To: <a@example.com>,\r\n <b@example.com>\r\n"));
   EXPECT_THAT(mail, HasSubstr("Message-ID: <0123abcd@example.com>\r\n"));

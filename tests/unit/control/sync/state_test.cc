@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "control/sync/outbox.h"
+#include "control/report/outbox.h"
 #include "control/sync/runner.h"
 #include "tests/support/temp_dir.h"
 
@@ -32,7 +32,7 @@ class FakeClock : public Clock {
 
 class RecordingDeliverer : public Deliverer {
  public:
-  absl::Status Deliver(const std::string& target, const std::string& id, const Report& report,
+  absl::Status Deliver(const std::string& target, const std::string& id, const Deliverable& report,
                        std::stop_token) override {
     calls.push_back(report.run + " to " + target);
     ids.push_back(id);

@@ -1,0 +1,35 @@
+// run_facts.h: reads what a run's items left behind, which may be anything: what isn't there, or isn't of the expected
+// kind, is as if it weren't known. Pure; only for the sources of this folder.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "control/runs/run.h"
+
+namespace understudy::control {
+
+[[nodiscard]] std::string TextFact(const nlohmann::ordered_json& facts, const char* key);
+[[nodiscard]] std::optional<uint64_t> NumberFact(const nlohmann::ordered_json& facts, const char* key);
+[[nodiscard]] std::optional<bool> TruthFact(const nlohmann::ordered_json& facts, const char* key);
+// From RFC 3339.
+[[nodiscard]] std::optional<absl::Time> TimeFact(const nlohmann::ordered_json& facts, const char* key);
+// From a number of seconds.
+[[nodiscard]] std::optional<absl::Duration> DurationFact(const nlohmann::ordered_json& facts, const char* key);
+// An empty array when there is none.
+[[nodiscard]] const nlohmann::ordered_json& ListFact(const nlohmann::ordered_json& facts, const char* key);
+
+// What the step's only item left; null: nothing, or there is no such step.
+[[nodiscard]] const nlohmann::ordered_json& FactsOfStep(const RunRecord& run, std::string_view step);
+// nullptr: the run has no such step, or the step no such item.
+[[nodiscard]] const ItemRecord* FindItem(const RunRecord& run, std::string_view step, std::string_view key);
+// Whether what the item is for is so.
+[[nodiscard]] bool IsSo(const ItemRecord& item);
+
+// "pair/volume" and "namespace/name" in their two parts; the first is empty when there is no slash.
+[[nodiscard]] std::pair<std::string, std::string> SplitKey(std::string_view key);
+
+}  // namespace understudy::control
