@@ -1,3 +1,5 @@
+#include <map>
+
 #include "control/cli/command_line.h"
 #include "control/cli/groups.h"
 #include "control/commands/commands.h"
@@ -33,6 +35,20 @@ void AddTest(CommandLine& line, CLI::App& failover) {
   test->add_flag("--dry-run", options.dry_run, "say what would be done; change nothing");
   line.DoesWithConfig(test, [&line, &options](const auto& config) {
     return RunFailover(line.console(), line.format(), config, options);
+  });
+}
+
+void AddReport(CommandLine& line, CLI::App& failover) {
+  auto& options = line.Keep<RunReportOptions>();
+  CLI::App* const report = line.Add(failover, "report", "what a run did: times, data age, warnings, what to do next",
+                                    "drctl failover report --format html > report.html");
+  report->add_option("run", options.run, "the run (the newest)");
+  const std::map<std::string, ReportFormat> formats = {
+      {"text", ReportFormat::kText}, {"json", ReportFormat::kJson}, {"html", ReportFormat::kHtml}};
+  report->add_option("--format", options.format, "text, json or html")
+      ->transform(CLI::CheckedTransformer(formats).description(""));
+  line.DoesWithConfig(report, [&line, &options](const auto& config) {
+    return RunFailoverReport(line.console(), line.format(), config, options);
   });
 }
 
@@ -74,6 +90,7 @@ void AddFailover(CommandLine& line) {
     return RunFailoverAbort(line.console(), line.format(), config, aborted.run, aborted.yes);
   });
 
+  AddReport(line, *failover);
   CLI::App* const list = line.Add(*failover, "list", "the runs, the newest first", "drctl failover list -o json");
   line.DoesWithConfig(list,
                       [&line](const auto& config) { return RunFailoverList(line.console(), line.format(), config); });

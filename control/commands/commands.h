@@ -224,13 +224,14 @@ struct SyncRunOptions {
 
 [[nodiscard]] ExitCode RunSyncList(const Console& console, OutputFormat format, const config::ControlConfig& config);
 
-enum class ReportFormat { kText, kJson, kHtml };
 struct SyncReportOptions {
   std::string run;  // empty: the newest
   ReportFormat format = ReportFormat::kText;
 };
 [[nodiscard]] ExitCode RunSyncReport(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                      const SyncReportOptions& options);
+
+enum class ReportFormat { kText, kJson, kHtml };
 
 struct FailoverOptions {
   std::string plan;  // empty: the only one
@@ -257,6 +258,13 @@ struct FailoverOptions {
                                         const config::ControlConfig& config, const std::string& run, bool yes);
 [[nodiscard]] ExitCode RunFailoverList(const Console& console, OutputFormat format,
                                        const config::ControlConfig& config);
+
+struct RunReportOptions {
+  std::string run;  // empty: the newest
+  ReportFormat format = ReportFormat::kText;
+};
+[[nodiscard]] ExitCode RunFailoverReport(const Console& console, OutputFormat format,
+                                         const config::ControlConfig& config, const RunReportOptions& options);
 
 struct ApplyOptions {
   bool dry_run = false;

@@ -162,7 +162,7 @@ TEST_F(ClusterFailoverTest, ARehearsalUnderConstantWritesLeavesNothingAndThenThe
   site_->clusters().primary().StopApi();
   const json run = site_->Drctl({"failover", "run", "--unplanned", "--yes"});
   EXPECT_EQ(site_->exit_code(), 3) << site_->err();
-  EXPECT_EQ(run["state"], "partial");
+  EXPECT_EQ(run["result"], "partial");
   EXPECT_THAT(site_->err(), HasSubstr("boot shop/vm4: broken"));
   const auto machines = FailoverSite::Machines(site_->clusters().dr());
   EXPECT_EQ(std::count_if(machines.begin(), machines.end(), [](const auto& m) { return m.second == "Running"; }), 9);
