@@ -224,14 +224,13 @@ struct SyncRunOptions {
 
 [[nodiscard]] ExitCode RunSyncList(const Console& console, OutputFormat format, const config::ControlConfig& config);
 
+enum class ReportFormat { kText, kJson, kHtml };
 struct SyncReportOptions {
   std::string run;  // empty: the newest
   ReportFormat format = ReportFormat::kText;
 };
 [[nodiscard]] ExitCode RunSyncReport(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                      const SyncReportOptions& options);
-
-enum class ReportFormat { kText, kJson, kHtml };
 
 struct FailoverOptions {
   std::string plan;  // empty: the only one
