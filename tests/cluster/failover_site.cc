@@ -151,7 +151,8 @@ std::string FailoverSite::PictureOfDr() {
       picture += object.dump() + "\n";
     }
   }
-  for (const json& volume : Drctl({"status"})["volumes"]) picture += volume["replica"].dump() + "\n";
+  const nlohmann::json listed = Drctl({"status"});
+  for (const json& volume : listed["volumes"]) picture += volume["replica"].dump() + "\n";
   return picture;
 }
 

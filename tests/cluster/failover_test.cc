@@ -142,7 +142,8 @@ TEST_F(ClusterFailoverTest, ARehearsalUnderConstantWritesLeavesNothingAndThenThe
     const auto machines = FailoverSite::Machines(site_->clusters().dr(), "shop-drtest");
     EXPECT_EQ(std::count_if(machines.begin(), machines.end(), [](const auto& m) { return m.second == "Running"; }), 9);
     EXPECT_THAT(FailoverSite::Machines(site_->clusters().primary()), Each(Pair(::testing::_, "Running")));
-    for (const json& volume : site_->Drctl({"status"})["volumes"]) {
+    const nlohmann::json listed = site_->Drctl({"status"});
+    for (const json& volume : listed["volumes"]) {
       worst_lag = std::max(worst_lag, volume["lag_seconds"].get<double>());
     }
     (void)site_->Drctl({"failover", "clean"});

@@ -24,7 +24,8 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-constexpr char kPlan[] = "failover: {plans: [{name: shop, volumes: [local/web]}]}\n";
+constexpr char kPlan[] =
+    "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n";
 
 void Write(const std::string& path, const std::string& content) {
   std::ofstream(path) << content;
@@ -66,7 +67,8 @@ class FailoverTest : public ::testing::Test {
   }
   nlohmann::json Replica() { return Volume().value("replica", nlohmann::json::object()); }
   std::string SourceExport() {
-    for (const auto& exported : Drctl({"exports", "list", "--site", "primary"})["exports"]) {
+    const nlohmann::json listed = Drctl({"exports", "list", "--site", "primary"});
+    for (const auto& exported : listed["exports"]) {
       if (exported["volume"] == "web") return exported["desired"];
     }
     return "unknown";
@@ -155,7 +157,7 @@ TEST_F(FailoverTest, AReplicaThatIsNotWhatItShouldBeIsNotPromoted) {
   EXPECT_EQ(Replica()["state"], "standby");
   // What it did do is said, with the way back.
   const std::string stays = Drctl({"failover", "abort", run["run"], "--yes"})["stays"].dump();
-  EXPECT_THAT(stays, HasSubstr("drctl exports set --site primary web rw"));
+  EXPECT_THAT(stays, HasSubstr("drctl exports set --site primary web --pair local rw"));
   EXPECT_THAT(stays, Not(HasSubstr("demote")));
 }
 
@@ -177,7 +179,8 @@ TEST_F(FailoverTest, ARehearsalRunsOnCopiesWhileReplicationGoesOnAndLeavesNothin
   EXPECT_EQ(Drctl({"failover", "clean"})["over"], true);
   EXPECT_THAT(Drctl({"points", "list"})["trees"], IsEmpty());
   EXPECT_FALSE(std::filesystem::exists(copy));
-  for (const auto& point : Drctl({"points", "list", "web"})["points"]) EXPECT_EQ(point["label"], nullptr) << point;
+  const nlohmann::json listed = Drctl({"points", "list", "web"});
+  for (const auto& point : listed["points"]) EXPECT_EQ(point["label"], nullptr) << point;
   const nlohmann::json whole = Drctl({"failover", "test"});
   EXPECT_EQ(whole["result"], "done");
   EXPECT_EQ(whole["over"], true);
@@ -231,7 +234,9 @@ TEST_P(KilledTest, AResumedRunComesToTheSameEndAndDoesNothingTwice) {
     if (killed) {
       ++kills;
       EXPECT_THAT(runs[0]["state"], ::testing::AnyOf("interrupted", "done"));
-      if (runs[0]["over"] == false) EXPECT_EQ(Drctl({"failover", "resume"})["result"], "done") << last_err_;
+      if (runs[0]["over"] == false) {
+        EXPECT_EQ(Drctl({"failover", "resume"})["result"], "done") << last_err_;
+      }
     }
     EXPECT_EQ(Drctl({"failover", "list"})["runs"][0]["state"], "done");
     const nlohmann::json replica = Replica();

@@ -439,11 +439,15 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
     } else {
       EXPECT_EQ(runner.record().state, RunState::kDone) << runner.record().error;
       ExpectTakenOver(world);
-      if (mode == RunMode::kPlanned) EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+      if (mode == RunMode::kPlanned) {
+        EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+      }
     }
     if (::testing::Test::HasFailure()) return;
   }
-  if (mode != RunMode::kTest) EXPECT_GT(failed_runs, 5);
+  if (mode != RunMode::kTest) {
+    EXPECT_GT(failed_runs, 5);
+  }
 }
 INSTANTIATE_TEST_SUITE_P(Modes, EachCallFails,
                          ::testing::Combine(::testing::Values(RunMode::kPlanned, RunMode::kUnplanned, RunMode::kTest),
