@@ -169,6 +169,9 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
     running_ = true;
     const bool unpublished = status_.published_sequence < status_.sequence;
     if (unpublished && clock_.Monotonic() >= publish_overdue_) session_open_ = false;
+    // A volume without changes hears nothing of DR, which may have been promoted, written to and demoted meanwhile.
+    if (BarrierWaits() && opened_for_barrier_ < barrier_requested_) session_open_ = false;
+    opens_for_barrier_ = barrier_requested_;
   }
   const std::stop_callback pass_on(std::move(stop), [&run] { run.request_stop(); });
   const absl::Status status = RunOnce(sink, run.get_token());
@@ -257,6 +260,7 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
   RETURN_IF_ERROR(LookAtUnsettled());
   leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
+  opened_for_barrier_ = opens_for_barrier_;
   CopyIndexState();
   SetPublished(replica.published_sequence);
   return absl::OkStatus();
@@ -348,7 +352,8 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
 VolumeReplicator::Look VolumeReplicator::TakeDirty() {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
-  Look look{.began = now, .barrier = barrier_requested_, .barrier_waits = BarrierWaits()};
+  Look look{.began = now, .barrier = std::min(barrier_requested_, opened_for_barrier_)};
+  look.barrier_waits = look.barrier > std::max(barrier_passed_, barrier_refused_);
   const bool sees_all = coverage_.ok();
   if (now >= next_rescan_ || (look.barrier_waits && !sees_all)) {
     dirty_.AddWholeVolume(now, /*hinted=*/false);

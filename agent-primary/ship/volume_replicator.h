@@ -178,6 +178,10 @@ class VolumeReplicator {
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
   bool session_open_ = false;
+  // Barriers up to these were requested before the session was opened, or the run that may open it began: only an
+  // opening tells a volume without changes what became of DR.
+  uint64_t opened_for_barrier_ = 0;
+  uint64_t opens_for_barrier_ = 0;
   bool held_back_ = false;
   bool unwatched_ = false;           // its folder wasn't there, or was another one
   std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for

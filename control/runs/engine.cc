@@ -214,6 +214,7 @@ absl::Status Engine::End(RunRecord& run, const Steps& steps, bool stopped) {
     removes = removes || removal;
     if (!record.ended_at && removal) {
       end.over = false;  // what was made is still there
+      if (record.begun_at) end.state = RunState::kFailed;
     } else if (!record.ended_at) {
       end.state = RunState::kFailed;
     } else if (end.state == RunState::kDone && IsBroken(record)) {

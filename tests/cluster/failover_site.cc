@@ -109,7 +109,7 @@ absl::StatusOr<std::string> FailoverSite::ArchiveNow(const std::string& break_ma
 
 absl::Status FailoverSite::PutBackup(const std::string& name, const std::string& archive, const json& description) {
   json text = MakeBackupDescription(name, {{"spec", {{"includedNamespaces", {kNamespace}}}}});
-  text.merge_patch(description);
+  if (!description.is_null()) text.merge_patch(description);
   RETURN_IF_ERROR(s3_->Put(kBucket, fmt::format("backups/{}/velero-backup.json", name), text.dump()));
   RETURN_IF_ERROR(s3_->Put(kBucket, fmt::format("backups/{0}/{0}.tar.gz", name), archive));
   return velero_->SyncBackup(name);

@@ -10,11 +10,13 @@
 #include <thread>
 
 #include "tests/cluster/failover_site.h"
+#include "tests/support/velero_archive.h"
 #include "tests/support/wait.h"
 
 namespace understudy::tests {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -69,12 +71,20 @@ TEST_F(ClusterFailoverTest, BackupsThatCannotBeUsedCostNothingAndAPlannedRunThat
   ASSERT_EQ(site_->PutBackup("truncated", good->substr(0, good->size() / 2)), absl::OkStatus());
   ASSERT_EQ(site_->PutBackup("elsewhere", *good, {{"spec", {{"includedNamespaces", {"other"}}}}}), absl::OkStatus());
   ASSERT_EQ(site_->PutBackup("garbage", "not an archive"), absl::OkStatus());
+  VeleroArchive bad_entry;
+  bad_entry.AddFile("resources/persistentvolumes/cluster/pv-disk0.json", "{\"kind\": \"PersistentVolume\", ");
+  ASSERT_EQ(site_->PutBackup("bad-entry", bad_entry.TarGz()), absl::OkStatus());
   const std::string before = site_->PictureOfDr();
-  for (const std::string backup : {"truncated", "elsewhere", "garbage", "missing"}) {
+  const std::map<std::string, std::string> why_not = {{"truncated", "truncated"},
+                                                      {"elsewhere", "namespace shop"},
+                                                      {"garbage", "gzip"},
+                                                      {"bad-entry", "resources/"},
+                                                      {"missing", "no backup"}};
+  for (const auto& [backup, why] : why_not) {
     SCOPED_TRACE(backup);
     const json run = site_->Drctl({"failover", "run", "--yes", "--backup", backup});
     EXPECT_EQ(site_->exit_code(), 1) << site_->err();
-    EXPECT_THAT(run["error"].get<std::string>(), HasSubstr(backup));
+    EXPECT_THAT(run["error"].get<std::string>(), AllOf(HasSubstr(backup), HasSubstr(why)));
     (void)site_->Drctl({"failover", "abort", run["run"], "--yes"});
     EXPECT_EQ(site_->exit_code(), 0);
   }
@@ -88,7 +98,7 @@ TEST_F(ClusterFailoverTest, BackupsThatCannotBeUsedCostNothingAndAPlannedRunThat
   std::vector<std::string> command = {"failover", "run", "--yes"};
   while (RunKilledAt(9, command)) {
     ++deaths;
-    ASSERT_LT(deaths, 100) << "it doesn't get on";
+    ASSERT_LT(deaths, 100) << "it doesn't get on: " << site_->Drctl({"failover", "report"});
     if (!site_->Drctl({"failover", "list"})["runs"][0].value("over", true)) command = {"failover", "resume"};
   }
   EXPECT_GT(deaths, 4);

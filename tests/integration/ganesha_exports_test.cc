@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <utility>
 
@@ -137,7 +138,8 @@ class LibnfsWriter : public NfsWriter {
 // A Ganesha with a bus of its own, and an export of somebody else.
 class Ganesha {
  public:
-  explicit Ganesha(std::string own_file) : own_file_(std::move(own_file)) {
+  // Includes the agents' own files.
+  explicit Ganesha(const std::vector<std::string>& own_files) {
     std::filesystem::create_directories(dir_.File("recovery"));
     std::filesystem::create_directories(dir_.File("theirs"));
     chmod(dir_.File("theirs").c_str(), 0777);
@@ -156,9 +158,10 @@ NFSv4 {{ Graceless = true; RecoveryBackend = fs; RecoveryRoot = {}; Only_Numeric
 NFS_KRB5 {{ Active_krb5 = false; }}
 EXPORT {{ Export_Id = {}; Path = {}; Pseudo = {}; Access_Type = RW; Squash = No_Root_Squash; SecType = sys;
   Protocols = 3,4; Transports = TCP; FSAL {{ Name = VFS; }} }}
-%include "{}"
 )",
-        kNfsPort, kMountPort, dir_.File("recovery"), kForeignId, Theirs(), Theirs(), own_file_);
+        kNfsPort, kMountPort, dir_.File("recovery"), kForeignId, Theirs(), Theirs());
+    std::ofstream config(dir_.File("ganesha.conf"), std::ios::app);
+    for (const std::string& file : own_files) config << fmt::format("%include \"{}\"\n", file);
   }
 
   absl::Status Start() {
@@ -188,7 +191,6 @@ EXPORT {{ Export_Id = {}; Path = {}; Pseudo = {}; Access_Type = RW; Squash = No_
 
  private:
   TempDir dir_;
-  const std::string own_file_;
   std::unique_ptr<Process> bus_;
   std::unique_ptr<Process> ganesha_;
 };
@@ -197,7 +199,7 @@ class GaneshaExportsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::filesystem::create_directories(config_dir_.Path());
-    ganesha_ = std::make_unique<Ganesha>(config_dir_.File("understudy-primary.conf"));
+    ganesha_ = std::make_unique<Ganesha>(std::vector{config_dir_.File("understudy-primary.conf")});
     auto site =
         Site::Make({.volumes = {"web"},
                     .more_primary_settings = fmt::format("ganesha: {{config_dir: {}, bus_address: \"{}\"}}\n",
@@ -271,6 +273,71 @@ TEST_F(GaneshaExportsTest, AServerThatWasKilledHasTheExportsAgain) {
   const absl::Status again = SetExport(*site_, "rw");
   ASSERT_TRUE(again.ok()) << again;
   EXPECT_TRUE((*writer)->WriteBlock(0, std::string(kFlipBlockBytes, 'x')).ok());
+}
+
+// Both sites on one server: a client of the primary writes while a planned failover runs.
+TEST(GaneshaFailoverTest, TheFenceHoldsNothingThatWasAcknowledgedIsLostAndDrTakesWrites) {
+  TempDir primary_config;
+  TempDir dr_config;
+  std::filesystem::create_directories(primary_config.Path());
+  std::filesystem::create_directories(dr_config.Path());
+  const std::string own = primary_config.File("understudy-primary.conf");
+  const std::string dr_own = dr_config.File("understudy-dr.conf");
+  Ganesha ganesha({own, dr_own});
+  const std::string exported = "backend: ganesha, clients: [127.0.0.1], options: [no_root_squash, insecure]";
+  const auto settings = [&](const TempDir& folder) {
+    return fmt::format("ganesha: {{config_dir: {}, bus_address: \"{}\"}}\n", folder.Path(), ganesha.BusAddress());
+  };
+  auto made = Site::Make({.volumes = {"web"},
+                          .more_primary_settings = settings(primary_config),
+                          .more_dr_settings = settings(dr_config),
+                          .more_control_settings =
+                              "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n",
+                          .more_export_settings = exported,
+                          .dr_export_settings = exported});
+  ASSERT_TRUE(made.ok()) << made.status();
+  const std::unique_ptr<Site> site = *std::move(made);
+  ASSERT_TRUE(site->StartDr().ok());
+  ASSERT_TRUE(site->StartPrimary().ok());
+  ASSERT_TRUE(WaitFor("the agents' files", kPatience, [&] {
+                return std::filesystem::exists(own) && std::filesystem::exists(dr_own);
+              }).ok())
+      << site->primary().Err() << site->dr().Err();
+  const absl::Status started = ganesha.Start();
+  ASSERT_TRUE(started.ok()) << started;
+  const absl::Status set = SetExport(*site, "rw");
+  ASSERT_TRUE(set.ok()) << set;
+  auto writer = LibnfsWriter::Open(site->Volume("web"), "vm.img");
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE((*writer)->WriteBlock(0, std::string(kFlipBlockBytes, 'a')).ok());
+  ASSERT_TRUE(site->Sync("web").ok());
+
+  // What the server acknowledged, by block; the client goes on until it is refused.
+  std::map<uint64_t, char> acknowledged = {{0, 'a'}};
+  absl::StatusOr<std::unique_ptr<Process>> run = Process::Start(
+      {.program = ProgramPath("drctl"),
+       .arguments = {"--config", site->File("control.yaml"), "failover", "run", "--yes"}});
+  ASSERT_TRUE(run.ok()) << run.status();
+  absl::Status write;
+  for (uint64_t i = 1; write.ok() && i < 1'000'000; ++i) {
+    const char letter = static_cast<char>('a' + i % 26);
+    write = (*writer)->WriteBlock(i % kFlipBlocks, std::string(kFlipBlockBytes, letter));
+    if (write.ok()) acknowledged[i % kFlipBlocks] = letter;
+  }
+  EXPECT_TRUE(absl::IsPermissionDenied(write)) << write;
+  const auto ended = (*run)->Wait(kPatience);
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  ASSERT_EQ(ended->exit_code, 0) << ended->err << site->dr().Err();
+
+  const std::string at_dr = ReadAll(site->Replica("web") + "/vm.img");
+  for (const auto& [block, letter] : acknowledged) {
+    EXPECT_EQ(at_dr.substr(block * kFlipBlockBytes, kFlipBlockBytes), std::string(kFlipBlockBytes, letter)) << block;
+  }
+  EXPECT_TRUE(absl::IsPermissionDenied((*writer)->WriteBlock(0, std::string(kFlipBlockBytes, 'x'))));
+  auto at_new_site = LibnfsWriter::Open(site->Replica("web"), "vm.img");
+  ASSERT_TRUE(at_new_site.ok()) << at_new_site.status();
+  EXPECT_TRUE((*at_new_site)->WriteBlock(0, std::string(kFlipBlockBytes, 'n')).ok());
+  EXPECT_EQ(ReadAll(site->Replica("web") + "/vm.img")[0], 'n');
 }
 
 }  // namespace

@@ -80,6 +80,19 @@ class PromotionTest : public ::testing::Test {
   std::unique_ptr<Site> site_;
 };
 
+// A primary whose volume is idle hears nothing of a promotion and a demotion; a barrier has to.
+TEST_F(PromotionTest, ABarrierNoticesWhatHappenedAtDrWhileTheVolumeWasIdle) {
+  Start();
+  WriteSome();
+  ASSERT_TRUE(site_->Sync("web").ok());
+  ASSERT_EQ(site_->Drctl({"volumes", "promote", "web", "--yes"}).exit_code, 0);
+  Write(site_->Replica("web") + "/page", "written at DR");
+  Write(site_->Replica("web") + "/only-at-dr", "likewise");
+  ASSERT_EQ(site_->Drctl({"volumes", "demote", "web", "--yes"}).exit_code, 0);
+  ExpectEqual();
+  EXPECT_EQ(VolumeStatus()["replica"]["complete"], true);
+}
+
 TEST_F(PromotionTest, SplitBrainLeavesDrAsItIsAndTheStatusSaysWhatToDo) {
   auto link = NetLink::Make();
   if (absl::IsUnimplemented(link.status())) GTEST_SKIP() << link.status();
