@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "tests/support/tree_compare.h"
 #include "tests/support/velero_archive.h"
 #include "tests/support/wait.h"
@@ -117,7 +119,9 @@ absl::Status FailoverSite::PutBackup(const std::string& name, const std::string&
 
 absl::Status FailoverSite::BackUp(const std::string& name, const std::string& break_machine) {
   ASSIGN_OR_RETURN(const std::string archive, ArchiveNow(break_machine));
-  return PutBackup(name, archive);
+  // It is the latest.
+  const std::string now = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
+  return PutBackup(name, archive, {{"status", {{"startTimestamp", now}, {"completionTimestamp", now}}}});
 }
 
 std::map<std::string, std::string> FailoverSite::Machines(Cluster& cluster, const std::string& namespace_name) {
