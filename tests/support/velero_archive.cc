@@ -161,6 +161,8 @@ std::string VeleroArchive::Write(bool gzip) const {
   const std::unique_ptr<archive, FreeWriter> writer(archive_write_new());
   if (gzip) UNDERSTUDY_CHECK(archive_write_add_filter_gzip(writer.get()) == ARCHIVE_OK);
   UNDERSTUDY_CHECK(archive_write_set_format_pax_restricted(writer.get()) == ARCHIVE_OK);
+  // No zeros after the end, as on a tape.
+  UNDERSTUDY_CHECK(archive_write_set_bytes_in_last_block(writer.get(), 1) == ARCHIVE_OK);
   UNDERSTUDY_CHECK(archive_write_open(writer.get(), &bytes, nullptr, &Append, nullptr) == ARCHIVE_OK);
   for (const Entry& entry : entries_) {
     const std::unique_ptr<archive_entry, FreeEntry> header(archive_entry_new());
