@@ -17,6 +17,7 @@ int RunDrctl(std::vector<std::string> arguments, const Console& console) {
   AddGuard(line);
   AddEvents(line);
   AddSync(line);
+  AddFailover(line);
   AddApply(line);
   AddServe(line);
   AddPki(line);

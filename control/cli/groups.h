@@ -2,6 +2,10 @@
 // what they do, control/commands does it.
 #pragma once
 
+namespace CLI {
+class App;
+}  // namespace CLI
+
 namespace understudy::control {
 
 class CommandLine;
@@ -14,9 +18,13 @@ void AddExports(CommandLine& line);
 void AddGuard(CommandLine& line);
 void AddEvents(CommandLine& line);
 void AddSync(CommandLine& line);
+void AddFailover(CommandLine& line);
 void AddApply(CommandLine& line);
 void AddServe(CommandLine& line);
 void AddPki(CommandLine& line);
 void AddConfig(CommandLine& line);
+
+// Parts of groups, which the group adds itself.
+void AddFailoverBackup(CommandLine& line, CLI::App& failover);
 
 }  // namespace understudy::control

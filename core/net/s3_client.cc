@@ -96,7 +96,8 @@ absl::StatusOr<S3Download> S3Client::Download(const std::string& key, const std:
       return S3Download{.file = file.Keep(), .size = size};
     }
     if (absl::IsAborted(status) || absl::IsDataLoss(status)) {
-      if (++restarts > kMaxRestarts) return Annotate(status, what);
+      status = Annotate(status, what);
+      if (++restarts > kMaxRestarts) return status;
       RETURN_IF_ERROR(file.Restart());
     } else if (!MayPass(status)) {
       return status;

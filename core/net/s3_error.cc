@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <array>
-#include <cmath>
+#include <algorithm>
+#include <optional>
 #include <pugixml.hpp>
 
-#include "absl/strings/string_view.h"
 #include "core/base/log.h"
 
 namespace understudy::net {
@@ -78,7 +77,7 @@ std::optional<absl::Status> StatusOfCode(const std::string& what, const S3Error&
                      "IllegalLocationConstraintException"})) {
     return AnotherRegion(what, error, response, context);
   }
-  if (code == "NoSuchBucket") {
+  if (IsOneOf(code, {"NoSuchBucket", "InvalidBucketName"})) {
     return absl::NotFoundError(fmt::format("{}: there is no such bucket: check bucket and path_style", what));
   }
   if (code == "NoSuchKey") return absl::NotFoundError(fmt::format("{}: there is no such object", what));
