@@ -91,6 +91,7 @@ void AddFailover(CommandLine& line) {
   });
 
   AddReport(line, *failover);
+  AddFailoverBackup(line, *failover);
   CLI::App* const list = line.Add(*failover, "list", "the runs, the newest first", "drctl failover list -o json");
   line.DoesWithConfig(list,
                       [&line](const auto& config) { return RunFailoverList(line.console(), line.format(), config); });

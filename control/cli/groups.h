@@ -2,6 +2,10 @@
 // what they do, control/commands does it.
 #pragma once
 
+namespace CLI {
+class App;
+}  // namespace CLI
+
 namespace understudy::control {
 
 class CommandLine;
@@ -19,5 +23,8 @@ void AddApply(CommandLine& line);
 void AddServe(CommandLine& line);
 void AddPki(CommandLine& line);
 void AddConfig(CommandLine& line);
+
+// Parts of groups, which the group adds itself.
+void AddFailoverBackup(CommandLine& line, CLI::App& failover);
 
 }  // namespace understudy::control

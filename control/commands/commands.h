@@ -265,6 +265,23 @@ struct RunReportOptions {
 [[nodiscard]] ExitCode RunFailoverReport(const Console& console, OutputFormat format,
                                          const config::ControlConfig& config, const RunReportOptions& options);
 
+struct BackupListOptions {
+  std::vector<std::string> namespaces;  // that a usable backup holds; empty: those that are configured
+  bool accept_partially_failed = false;
+};
+// The OADP backups in the bucket of `oadp`, and whether a failover can use each.
+[[nodiscard]] ExitCode RunFailoverBackupList(const Console& console, OutputFormat format,
+                                             const config::ControlConfig& config, const BackupListOptions& options);
+
+struct BackupShowOptions {
+  std::string name;                     // empty: the latest that is usable
+  std::vector<std::string> namespaces;  // as above
+  bool accept_partially_failed = false;
+};
+// What a backup holds of those namespaces: fetches its archive. kRefused: a failover couldn't use it.
+[[nodiscard]] ExitCode RunFailoverBackupShow(const Console& console, OutputFormat format,
+                                             const config::ControlConfig& config, const BackupShowOptions& options);
+
 struct ApplyOptions {
   bool dry_run = false;
   bool diff = false;  // of each object that would change; with dry_run only
