@@ -148,9 +148,10 @@ void AddGoingOn(const RunRecord& run, std::vector<Advice>& next) {
   next.push_back({"Or give it up; what it did stays as it is", ForRun("abort", run)});
 }
 
-std::string VolumeWords(const ItemRecord& item) {
+std::string ForVolume(std::string_view command, const ItemRecord& item, std::string_view rest) {
   const auto [pair, volume] = SplitKey(item.key);
-  return pair.empty() ? ShellWord(volume) : fmt::format("{} --pair {}", ShellWord(volume), ShellWord(pair));
+  return fmt::format("drctl {} {}{}{}", command, ShellWord(volume), rest,
+                     pair.empty() ? "" : " --pair " + ShellWord(pair));
 }
 
 std::string MachineWords(const ItemRecord& item) {
@@ -173,14 +174,14 @@ Advice StayOf(std::string_view step, const ItemRecord& item) {
     return {
         fmt::format("Volume {} is the live copy at DR: make it a replica again (what was written there is replaced)",
                     item.key),
-        "drctl volumes demote " + VolumeWords(item)};
+        ForVolume("volumes demote", item, "")};
   }
   if (step == "pause") {
-    return {fmt::format("Replication of volume {} is paused", item.key), "drctl volumes resume " + VolumeWords(item)};
+    return {fmt::format("Replication of volume {} is paused", item.key), ForVolume("volumes resume", item, "")};
   }
   if (step == "fence") {
     return {fmt::format("Volume {} is read-only at the primary", item.key),
-            fmt::format("drctl exports set --site primary {} rw", VolumeWords(item))};
+            ForVolume("exports set", item, " rw --site primary")};
   }
   if (step == "stop-vms") {
     const std::string strategy = TextFact(item.facts, "previous_run_strategy");

@@ -143,8 +143,10 @@ RecoveryTime RecoveryTimeOf(const FailoverReport& report) {
   const StepRecord* const boot = report.run.Find("boot");
   if (boot != nullptr) {
     for (const MachineOutcome& machine : report.machines) {
-      // The machines that are to be started are known for certain when the step that starts them has begun.
-      if (machine.boot == ItemState::kLeftOut || (boot->begun_at && !machine.boot)) continue;
+      // Which machines are to be started is known for certain once the step that starts them has begun.
+      const bool is_to_run =
+          machine.boot ? machine.boot != ItemState::kLeftOut : !boot->begun_at && machine.run_strategy != "Halted";
+      if (!is_to_run) continue;
       const bool well = machine.boot == ItemState::kDone || machine.boot == ItemState::kAlready;
       Count(time, well, machine.well_at);
     }
