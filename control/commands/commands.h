@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "control/commands/output.h"
+#include "control/runs/run.h"
 #include "core/base/status.h"
 #include "core/config/control_config.h"
 #include "core/model/verify.h"
@@ -230,6 +231,32 @@ struct SyncReportOptions {
 };
 [[nodiscard]] ExitCode RunSyncReport(const Console& console, OutputFormat format, const config::ControlConfig& config,
                                      const SyncReportOptions& options);
+
+struct FailoverOptions {
+  std::string plan;  // empty: the only one
+  RunMode mode = RunMode::kPlanned;
+  std::string backup;  // empty: the latest
+  bool incomplete = false;
+  bool keep = false;  // of a test: what was made stays
+  bool dry_run = false;
+  bool yes = false;  // without asking
+};
+// One run of a plan, from its beginning to its end or to where it fails; says on stderr how far it is, and prints the
+// report. kPartial when it came to its end and something isn't well; kRefused while another run of the plan is open, or
+// when nobody said yes. A dry run says what would be done, and changes nothing.
+[[nodiscard]] ExitCode RunFailover(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                                   const FailoverOptions& options);
+// Goes on with a run that failed or was interrupted; an empty `run` is the newest one that is open.
+[[nodiscard]] ExitCode RunFailoverResume(const Console& console, OutputFormat format,
+                                         const config::ControlConfig& config, const std::string& run);
+// Removes what a test failover made, and ends it.
+[[nodiscard]] ExitCode RunFailoverClean(const Console& console, OutputFormat format,
+                                        const config::ControlConfig& config, const std::string& run);
+// Gives a run up. What was done stays; says what that is, and how it is taken back.
+[[nodiscard]] ExitCode RunFailoverAbort(const Console& console, OutputFormat format,
+                                        const config::ControlConfig& config, const std::string& run, bool yes);
+[[nodiscard]] ExitCode RunFailoverList(const Console& console, OutputFormat format,
+                                       const config::ControlConfig& config);
 
 struct ApplyOptions {
   bool dry_run = false;

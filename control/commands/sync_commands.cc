@@ -1,10 +1,9 @@
 #include <fmt/format.h>
 
-#include <csignal>
 #include <ostream>
-#include <thread>
 
 #include "control/commands/commands.h"
+#include "control/commands/stop_on_signal.h"
 #include "control/commands/sync_service.h"
 #include "control/commands/sync_view.h"
 #include "control/report/notify.h"
@@ -12,14 +11,12 @@
 #include "control/report/render.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
-#include "core/daemon/signals.h"
 
 namespace understudy::control {
 namespace {
 
 // A line on a terminal that is written anew, and a line for each tenth of the way elsewhere.
 constexpr size_t kProgressSteps = 10;
-constexpr absl::Duration kSignalStep = absl::Milliseconds(200);
 
 ExitCode Fail(const Console& console, const absl::Status& status) {
   PrintError(console, status);
@@ -50,23 +47,6 @@ class ProgressPrinter {
   const Console& console_;
   std::string phase_;
   size_t step_ = 0;
-};
-
-// Requests a stop when SIGINT or SIGTERM comes; made before any other thread.
-class StopOnSignal {
- public:
-  StopOnSignal()
-      : thread_([this](std::stop_token ended) {
-          while (!ended.stop_requested()) {
-            if (signals_.Wait(kSignalStep) == daemon::Signal::kStop) source_.request_stop();
-          }
-        }) {}
-  [[nodiscard]] std::stop_token Token() const { return source_.get_token(); }
-
- private:
-  daemon::SignalGate signals_;
-  std::stop_source source_;
-  std::jthread thread_;
 };
 
 }  // namespace

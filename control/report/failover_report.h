@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "control/failover/run.h"
+#include "control/runs/run.h"
 #include "core/base/status.h"
 #include "nlohmann/json.hpp"
 

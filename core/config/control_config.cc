@@ -61,6 +61,8 @@ void ControlConfig::Describe(Visitor& v) {
   v.Section({.key = "sync", .doc = "how the scheduled sync runs"}, sync);
   v.Section({.key = "stale", .doc = "what the scheduled sync deletes at DR"}, stale);
   v.Section({.key = "notify", .doc = "who gets the reports of runs"}, notify);
+  v.Section({.key = "oadp", .doc = "the backups of the primary cluster, which a failover needs"}, oadp);
+  v.Section({.key = "failover", .doc = "failover plans"}, failover);
   v.Text({.key = "metrics_listen", .doc = "host:port for /metrics, /healthz and /readyz of `drctl serve` (plain HTTP)"},
          metrics_listen, CheckAddress);
   v.Choice({.key = "log_level", .doc = "the least important message that `drctl serve` logs"}, log_level);
@@ -81,6 +83,12 @@ std::optional<Problem> FindProblem(const ControlConfig& config) {
   if (config.clusters.dr) {
     if (auto problem = FindClusterProblem(*config.clusters.dr, "clusters.dr")) return problem;
   }
+  if (config.oadp) {
+    if (auto problem = FindOadpProblem(*config.oadp)) return problem;
+  }
+  if (auto problem = FindFailoverProblem(config.failover, !config.namespaces.empty(), config.oadp.has_value())) {
+    return problem;
+  }
   return FindNotifyProblem(config.notify);
 }
 
@@ -90,6 +98,9 @@ absl::StatusOr<ControlConfig> LoadControlConfig(const std::string& file) {
       file, [&](Visitor& v) { config.Describe(v); }, [&] { return FindProblem(config); }));
   for (PairConfig& pair : config.pairs) {
     if (pair.dr_server.empty()) pair.dr_server = HostOf(pair.dr);
+  }
+  for (FailoverPlanConfig& plan : config.failover.plans) {
+    if (plan.namespaces.empty() && plan.volumes.empty()) plan.namespaces = config.namespaces;
   }
   return config;
 }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/config/failover_settings.h"
+#include "core/config/oadp_settings.h"
 #include "core/config/shared_settings.h"
 #include "core/config/sync_settings.h"
 
@@ -43,6 +45,8 @@ struct ControlConfig {
   SyncConfig sync;
   StaleConfig stale;
   NotifyConfig notify;
+  FailoverConfig failover;
+  std::optional<OadpConfig> oadp;
   void Describe(Visitor& v);
 };
 

@@ -305,6 +305,20 @@ absl::StatusOr<json> Client::Create(const Resource& resource, std::string_view n
   return Call("POST", path, "application/json", object.dump());
 }
 
+absl::Status Client::Put(const Resource& resource, std::string_view namespace_name, std::string_view name,
+                         std::string_view subresource, const json& body) const {
+  net::HttpRequest request =
+      MakeRequest("PUT", fmt::format("{}/{}", ObjectPath(resource, namespace_name, name), subresource));
+  request.headers.emplace_back("Content-Type", "application/json");
+  request.body = body.dump();
+  return Ask(request, {}).status();
+}
+
+absl::StatusOr<json> Client::GetSubresource(const Resource& resource, std::string_view namespace_name,
+                                            std::string_view name, std::string_view subresource) const {
+  return Call("GET", fmt::format("{}/{}", ObjectPath(resource, namespace_name, name), subresource), "", "");
+}
+
 absl::Status Client::Delete(const Resource& resource, std::string_view namespace_name, std::string_view name,
                             const std::string& uid) const {
   json options = {{"apiVersion", "v1"}, {"kind", "DeleteOptions"}, {"propagationPolicy", "Background"}};
@@ -317,10 +331,14 @@ absl::StatusOr<json> Client::Call(std::string_view method, const std::string& pa
   net::HttpRequest request = MakeRequest(method, path_and_query);
   if (!content_type.empty()) request.headers.emplace_back("Content-Type", content_type);
   request.body = body;
-  ASSIGN_OR_RETURN(const net::HttpResponse response, SendSignedIn(request, stop));
-  const std::string what = fmt::format("{} {}", method, request.url);
-  RETURN_IF_ERROR(StatusOfResponse(response, what));
-  return ParseObject(response.body, what);
+  ASSIGN_OR_RETURN(const net::HttpResponse response, Ask(request, stop));
+  return ParseObject(response.body, fmt::format("{} {}", method, request.url));
+}
+
+absl::StatusOr<net::HttpResponse> Client::Ask(net::HttpRequest& request, std::stop_token stop) const {
+  ASSIGN_OR_RETURN(net::HttpResponse response, SendSignedIn(request, stop));
+  RETURN_IF_ERROR(StatusOfResponse(response, fmt::format("{} {}", request.method, request.url)));
+  return response;
 }
 
 absl::StatusOr<net::HttpResponse> Client::SendSignedIn(net::HttpRequest& request, std::stop_token stop) const {

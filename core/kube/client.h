@@ -93,6 +93,14 @@ class Client {
   [[nodiscard]] absl::StatusOr<nlohmann::json> Create(const Resource& resource, std::string_view namespace_name,
                                                       const nlohmann::json& object) const;
 
+  // Of what is served below an object, such as "stop" of a virtual machine. NOT_FOUND: the object isn't there, or
+  // nothing of that name is served: the two look alike. An answer without a body is fine.
+  [[nodiscard]] absl::Status Put(const Resource& resource, std::string_view namespace_name, std::string_view name,
+                                 std::string_view subresource, const nlohmann::json& body) const;
+  [[nodiscard]] absl::StatusOr<nlohmann::json> GetSubresource(const Resource& resource, std::string_view namespace_name,
+                                                              std::string_view name,
+                                                              std::string_view subresource) const;
+
   // `uid` not empty: only that very object; ABORTED when the name stands for another by now.
   [[nodiscard]] absl::Status Delete(const Resource& resource, std::string_view namespace_name, std::string_view name,
                                     const std::string& uid) const;
@@ -101,6 +109,8 @@ class Client {
   [[nodiscard]] absl::StatusOr<nlohmann::json> Call(std::string_view method, const std::string& path_and_query,
                                                     std::string_view content_type, const std::string& body,
                                                     std::stop_token stop = {}) const;
+  // The answer, which was one of success.
+  [[nodiscard]] absl::StatusOr<net::HttpResponse> Ask(net::HttpRequest& request, std::stop_token stop) const;
   [[nodiscard]] absl::StatusOr<net::HttpResponse> SendSignedIn(net::HttpRequest& request, std::stop_token stop) const;
   [[nodiscard]] net::HttpRequest MakeRequest(std::string_view method, const std::string& path_and_query) const;
   [[nodiscard]] absl::StatusOr<std::string> Token(bool fresh) const;

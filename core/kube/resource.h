@@ -23,6 +23,23 @@ inline constexpr Resource kVolumeSnapshotContents{"snapshot.storage.k8s.io", "v1
                                                   "VolumeSnapshotContent", false};
 inline constexpr Resource kNamespaces{"", "v1", "namespaces", "Namespace", false};
 
+// KubeVirt's, and CDI's, which need not be installed.
+inline constexpr Resource kVirtualMachines{"kubevirt.io", "v1", "virtualmachines", "VirtualMachine", true};
+inline constexpr Resource kVirtualMachineInstances{"kubevirt.io", "v1", "virtualmachineinstances",
+                                                   "VirtualMachineInstance", true};
+inline constexpr Resource kDataVolumes{"cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume", true};
+// What KubeVirt's own API server serves below each object ("stop", "freeze"): for Client::Put and GetSubresource only.
+inline constexpr Resource kVirtualMachineActions{"subresources.kubevirt.io", "v1", "virtualmachines", "VirtualMachine",
+                                                 true};
+inline constexpr Resource kVirtualMachineInstanceActions{"subresources.kubevirt.io", "v1", "virtualmachineinstances",
+                                                         "VirtualMachineInstance", true};
+
+// Velero's.
+inline constexpr Resource kBackups{"velero.io", "v1", "backups", "Backup", true};
+inline constexpr Resource kRestores{"velero.io", "v1", "restores", "Restore", true};
+inline constexpr Resource kBackupStorageLocations{"velero.io", "v1", "backupstoragelocations", "BackupStorageLocation",
+                                                  true};
+
 [[nodiscard]] const Resource& ResourceOf(model::ObjectKind kind);
 
 // "v1", "snapshot.storage.k8s.io/v1".

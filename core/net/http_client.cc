@@ -111,6 +111,7 @@ class HttpClient::Session {
     error_text_.fill('\0');
     Set(CURLOPT_ERRORBUFFER, error_text_.data());
     Set(CURLOPT_URL, request.url.c_str());
+    Set(CURLOPT_PATH_AS_IS, 1L);  // what a signature was made for is what is sent
     Set(CURLOPT_PROTOCOLS_STR, "http,https");
     Set(CURLOPT_NOSIGNAL, 1L);
     Set(CURLOPT_TCP_KEEPALIVE, 1L);

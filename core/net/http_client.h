@@ -31,10 +31,10 @@ struct HttpTls {
 
 struct HttpRequest {
   std::string method = "GET";
-  std::string url;
-  std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;  // sent when not empty
-  std::string bearer_token;
+  std::string url = {};
+  std::vector<std::pair<std::string, std::string>> headers = {};
+  std::string body = {};  // sent when not empty
+  std::string bearer_token = {};
   absl::Duration connect_timeout = absl::Seconds(10);  // TCP and TLS
   absl::Duration silence_timeout = absl::Seconds(30);  // without a byte in either direction
   absl::Duration total_timeout = absl::InfiniteDuration();

@@ -65,6 +65,16 @@ absl::StatusOr<std::string> SecretOf(const std::string& text, const std::string&
 
 }  // namespace
 
+absl::StatusOr<std::string> ReadSecretText(const std::filesystem::path& path) {
+  const std::string what = fmt::format("can't use secret file {}", Printable(path.native()));
+  const OpenFile file(path.c_str());
+  if (file.fd() < 0) return ErrnoStatus(errno, what);
+  ASSIGN_OR_RETURN(std::string text, ReadAll(file.fd(), what));
+  if (text.size() <= kMaxSecretBytes) return text;
+  return absl::InvalidArgumentError(
+      fmt::format("{}: larger than {} bytes: is it the right file?", what, kMaxSecretBytes));
+}
+
 absl::StatusOr<std::string> SecretFile::Read() {
   const std::string what = fmt::format("can't use secret file {}", Printable(path_.native()));
   struct stat status {};

@@ -14,6 +14,9 @@ namespace understudy::net {
 
 inline constexpr size_t kMaxSecretBytes = 64 * 1024;
 
+// The whole text of a file of several secrets. Errors as of SecretFile::Read, but for what is in it.
+[[nodiscard]] absl::StatusOr<std::string> ReadSecretText(const std::filesystem::path& path);
+
 // A file that holds one secret, without the white space around it. It is read again when it changes, so that a renewed
 // secret needs no restart. Thread-safe.
 class SecretFile {

@@ -67,8 +67,8 @@ absl::Status ClusterSite::StartAgents(const Options& options) {
                                            fmt::join(options.namespaces, ", "), options.more_primary_settings);
   const std::string to_primary = fmt::format("primary: {{kubeconfig: {}}}, ", kubeconfig);
   site.more_control_settings =
-      fmt::format("state_dir: state-control\nschedule: {{enabled: false}}\nclusters: {{{}dr: {{kubeconfig: {}}}}}\n",
-                  options.sync_on_demand ? to_primary : "", dr_->Kubeconfig());
+      fmt::format("state_dir: state-control\nschedule: {{enabled: false}}\nclusters: {{{}dr: {{kubeconfig: {}}}}}\n{}",
+                  options.sync_on_demand ? to_primary : "", dr_->Kubeconfig(), options.more_control_settings);
   ASSIGN_OR_RETURN(site_, Site::Make(site));
   RETURN_IF_ERROR(site_->StartDr());
   RETURN_IF_ERROR(site_->StartPrimary());

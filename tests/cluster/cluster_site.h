@@ -28,6 +28,7 @@ class ClusterSite {
     std::vector<std::string> namespaces = {"shop"};
     std::string primary_kubeconfig = {};     // the agent's; empty: straight to the primary cluster
     std::string more_primary_settings = {};  // YAML
+    std::string more_control_settings = {};  // likewise
     bool sync_on_demand = false;             // drctl sync run works; nothing is scheduled
   };
 

@@ -54,15 +54,18 @@ class SocketReply : public TestReply {
   explicit SocketReply(Connection& connection) : connection_(connection) {}
 
   void Send(int status, std::string_view body, const std::map<std::string, std::string>& headers) override {
-    std::string text = fmt::format("HTTP/1.1 {} Status\r\nContent-Length: {}\r\n", status, body.size());
-    for (const auto& [name, value] : headers) text += fmt::format("{}: {}\r\n", name, value);
-    Write(fmt::format("{}\r\n{}", text, body));
+    SendPart(status, body.size(), body, headers);
   }
   void Begin(int status) override {
     Write(fmt::format("HTTP/1.1 {} Status\r\nTransfer-Encoding: chunked\r\n\r\n", status));
     chunked_ = true;
   }
   bool Chunk(std::string_view data) override { return Write(fmt::format("{:x}\r\n{}\r\n", data.size(), data)); }
+  void BreakOffAfter(int status, size_t length, std::string_view part,
+                     const std::map<std::string, std::string>& headers) override {
+    SendPart(status, length, part, headers);
+    open_ = false;
+  }
   void BreakOff() override { open_ = false; }
   void Hold() override {
     char byte = 0;
@@ -78,6 +81,11 @@ class SocketReply : public TestReply {
   }
 
  private:
+  void SendPart(int status, size_t length, std::string_view part, const std::map<std::string, std::string>& headers) {
+    std::string text = fmt::format("HTTP/1.1 {} Status\r\nContent-Length: {}\r\n", status, length);
+    for (const auto& [name, value] : headers) text += fmt::format("{}: {}\r\n", name, value);
+    Write(fmt::format("{}\r\n{}", text, part));
+  }
   bool Write(const std::string& text) {
     boost::system::error_code error;
     connection_.With([&](auto& stream) { return asio::write(stream, asio::buffer(text), error); });

@@ -27,6 +27,9 @@ class TestReply {
   // broken off.
   virtual void Begin(int status) = 0;
   virtual bool Chunk(std::string_view data) = 0;
+  // An answer that says it has `length` bytes, and is broken off after `part`.
+  virtual void BreakOffAfter(int status, size_t length, std::string_view part,
+                             const std::map<std::string, std::string>& headers) = 0;
   // Closes the connection without finishing the answer.
   virtual void BreakOff() = 0;
   // Says nothing more until the client hangs up or the server ends.

@@ -113,7 +113,9 @@ TEST(TextTest, FitsAHundredColumnsButForCommands) {
   runs.push_back(HostileRun(std::string(300, 'x')));
   runs.push_back(HostileRun("ein Wörterbuch voller Wörter — " + std::string(150, 'e') + "\nzwei"));
   for (const RunRecord& run : runs) {
-    for (const std::string line : absl::StrSplit(RenderText(Built(run)), '\n')) {
+    const std::string text = RenderText(Built(run));
+    for (const absl::string_view view : absl::StrSplit(text, '\n')) {
+      const std::string line(view);
       const auto columns = std::count_if(line.begin(), line.end(),
                                          [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; });
       const std::string command = line.substr(std::min<size_t>(line.size(), 7));

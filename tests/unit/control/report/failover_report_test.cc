@@ -253,8 +253,24 @@ TEST(AdviceTest, ATestSaysWhatIsLeftOver) {
   StepOf(half, "remove").ended_at.reset();
   const std::string texts = Texts(Built(half).next);
   EXPECT_THAT(texts, HasSubstr("isn't removed yet"));
-  EXPECT_THAT(texts, HasSubstr("Left over: materialise east/pv-db"));
-  EXPECT_THAT(texts, testing::Not(HasSubstr("Left over: test-objects")));
+  EXPECT_THAT(texts, HasSubstr("Left over: remove copy of east/pv-db"));
+  EXPECT_THAT(texts, testing::Not(HasSubstr("objects\n")));
+}
+
+TEST(AdviceTest, ARehearsalThatFailedIsResumedOrRemovedUntilItIsOver) {
+  RunRecord run = TestRun(/*keep=*/true);
+  run.state = RunState::kFailed;
+  EXPECT_THAT(Commands(Built(run).next),
+              ElementsAre("drctl failover clean 20260102T030405Z-1f2e", "drctl failover resume 20260102T030405Z-1f2e"));
+  run = TestRun(/*keep=*/false);
+  run.state = RunState::kFailed;
+  EXPECT_THAT(Commands(Built(run).next), ElementsAre("drctl failover test shop"));
+}
+
+TEST(AdviceTest, AnExportThatWasOffGoesOffAgain) {
+  RunRecord run = AbortedRun();
+  StepOf(run, "fence").items[0].facts["exported_before"] = "none";
+  EXPECT_THAT(Commands(Built(run).stays), testing::Contains("drctl exports set pv-db none --site primary --pair east"));
 }
 
 TEST(AdviceTest, ANameCantBecomeAnotherCommand) {

@@ -106,17 +106,18 @@ std::vector<StepRecord> StepsUntilVerify() {
            {Item("shop/db", ItemState::kDone, 12, 40, {{"via", "subresource"}, {"previous_run_strategy", "Always"}}),
             Item("shop/spare", ItemState::kAlready, 12, 12.25), std::move(stopped)}),
       Step("fence", 40, 42,
-           {Item("east/pv-db", ItemState::kDone, 40, 42), Item("east/pv-web", ItemState::kDone, 40, 41.5)}),
+           {Item("east/pv-db", ItemState::kDone, 40, 42, {{"exported_before", "rw"}}),
+            Item("east/pv-web", ItemState::kDone, 40, 41.5, {{"exported_before", "rw"}})}),
       Step("final-sync", 42, 48,
            {Item("east/pv-db", ItemState::kDone, 42, 48, {{"sequence", 812}}),
             Item("east/pv-web", ItemState::kDone, 42, 43, {{"sequence", 77}})}),
-      Step("pause", 48, 48.5,
-           {Item("east/pv-db", ItemState::kDone, 48, 48.5), Item("east/pv-web", ItemState::kDone, 48, 48.25)}),
-      Step("verify", 49, 75,
-           {Item("east/pv-db", ItemState::kDone, 49, 75,
+      Step("verify", 48, 74.5,
+           {Item("east/pv-db", ItemState::kDone, 48, 74.5,
                  {{"depth", "metadata"}, {"entries", 1204}, {"bytes_read", 0}, {"differences", 0}}),
-            Item("east/pv-web", ItemState::kDone, 49, 60,
-                 {{"depth", "metadata"}, {"entries", 35}, {"bytes_read", 0}, {"differences", 0}})})};
+            Item("east/pv-web", ItemState::kDone, 48, 60,
+                 {{"depth", "metadata"}, {"entries", 35}, {"bytes_read", 0}, {"differences", 0}})}),
+      Step("pause", 74.5, 75,
+           {Item("east/pv-db", ItemState::kDone, 74.5, 75), Item("east/pv-web", ItemState::kDone, 74.5, 74.75)})};
 }
 
 void AddPromotion(RunRecord& run, double begin) {
@@ -144,15 +145,17 @@ void AddBoot(RunRecord& run, double begin) {
                            {Item("shop/db", ItemState::kDone, begin + 34, begin + 70, well(begin + 70)),
                             LeftOut("shop/spare", begin + 34, "its run strategy is Halted"),
                             Item("shop/web", ItemState::kDone, begin + 70, begin + 96, well(begin + 95.5))}));
-  run.steps.push_back(Step(
-      "probe", begin + 96, begin + 98,
-      {Item("shop/db", ItemState::kDone, begin + 96, begin + 96.5, {{"probe", "tcp 5432"}, {"result", "open"}}),
-       Item("shop/web", ItemState::kDone, begin + 96, begin + 98, {{"probe", "http /healthz"}, {"result", "200"}})}));
+  run.steps.push_back(Step("probe", begin + 96, begin + 98,
+                           {Item("shop/db tcp#0", ItemState::kDone, begin + 96, begin + 96.5,
+                                 {{"probe", "tcp"}, {"target", "10.2.0.7:5432"}, {"result", "open"}}),
+                            Item("shop/web http#1", ItemState::kDone, begin + 96, begin + 98,
+                                 {{"probe", "http"}, {"target", "http://10.2.0.8/healthz"}, {"result", "200"}})}));
   run.steps.push_back(Step("clean-up", begin + 98, begin + 99, {Item("", ItemState::kDone, begin + 98, begin + 99)}));
 }
 
 void End(RunRecord& run, RunState state, double seconds) {
   run.state = state;
+  run.over = state != RunState::kFailed;
   run.ended_at = At(seconds);
 }
 
@@ -207,11 +210,11 @@ RunRecord FailedRun() {
 RunRecord PartialRun() {
   RunRecord run = PlannedRun();
   ItemRecord& web = StepOf(run, "boot").items[2];
-  web.state = ItemState::kFailed;
+  web.state = ItemState::kBroken;
   web.message = "ErrorUnschedulable: 0/3 nodes are available: 3 Insufficient memory";
   web.facts = {{"outcome", "bad"}};
   ItemRecord& probe = StepOf(run, "probe").items[0];
-  probe.state = ItemState::kFailed;
+  probe.state = ItemState::kBroken;
   probe.message = "connection refused";
   StepOf(run, "probe").items.pop_back();
   run.state = RunState::kPartial;
@@ -262,9 +265,10 @@ RunRecord TestRun(bool keep) {
   } else {
     run.steps.push_back(
         Step("remove", 115, 118,
-             {Item("east/pv-db", ItemState::kDone, 115, 118), Item("shop-test/db", ItemState::kDone, 115, 116)}));
+             {Item("copy of east/pv-db", ItemState::kDone, 115, 118), Item("objects", ItemState::kDone, 115, 116)}));
   }
   End(run, RunState::kDone, 118);
+  run.over = !keep;
   return run;
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "control/failover/run.h"
+#include "control/runs/run.h"
 
 namespace understudy::control {
 

@@ -309,6 +309,38 @@ TEST(ClientTest, ASilentWatchIsGivenUp) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(client.Watch(kPersistentVolumes, "", "1", {}, [](const WatchEvent&) {})));
 }
 
+TEST(ClientTest, ASubresourceIsPutAndItsAnswerMayBeEmpty) {
+  int code = 202;
+  HttpTestServer server([&](const TestRequest&, TestReply& reply) {
+    reply.Send(code, code == 409 ? ApiStatus(409, "Conflict", "VM is not running") : "");
+  });
+  const Client client(AccessTo(server));
+  EXPECT_EQ(client.Put(kVirtualMachineActions, "shop", "db", "stop", json::object()), absl::OkStatus());
+  const TestRequest request = server.Requests().at(0);
+  EXPECT_EQ(request.method, "PUT");
+  EXPECT_EQ(request.target, "/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachines/db/stop");
+  EXPECT_EQ(request.body, "{}");
+  EXPECT_EQ(request.headers.at("content-type"), "application/json");
+  code = 404;
+  EXPECT_TRUE(absl::IsNotFound(client.Put(kVirtualMachineActions, "shop", "db", "stop", json::object())));
+  code = 409;
+  const absl::Status conflict = client.Put(kVirtualMachineActions, "shop", "db", "stop", json::object());
+  EXPECT_TRUE(absl::IsAborted(conflict)) << conflict;
+  EXPECT_NE(MessageOf(conflict).find("VM is not running"), std::string_view::npos);
+  code = 503;
+  EXPECT_TRUE(absl::IsUnavailable(client.Put(kVirtualMachineActions, "shop", "db", "stop", json::object())));
+}
+
+TEST(ClientTest, ASubresourceIsRead) {
+  HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Send(200, R"({"hostname":"db"})"); });
+  const auto info =
+      Client(AccessTo(server)).GetSubresource(kVirtualMachineInstanceActions, "shop", "db", "guestosinfo");
+  ASSERT_TRUE(info.ok()) << info.status();
+  EXPECT_EQ(info->at("hostname"), "db");
+  EXPECT_EQ(server.Requests().at(0).target,
+            "/apis/subresources.kubevirt.io/v1/namespaces/shop/virtualmachineinstances/db/guestosinfo");
+}
+
 TEST(ClientTest, WritesSayWhoWritesAndDeletesSayWhichObject) {
   HttpTestServer server([](const TestRequest&, TestReply& reply) { reply.Send(200, "{}"); });
   const Client client(AccessTo(server));

@@ -1,8 +1,8 @@
 // run.h: one execution of a failover plan, as it is recorded, shown and taken up again. Values; pure.
 //
 // A run is a row of steps; a step has items (a volume, a virtual machine, a claim; or one item for the whole step) that
-// are worked on side by side. All items of a step end before the next step begins: nothing is promoted before everything
-// was verified. The JSON that an item leaves behind (`facts`) is what later steps and the report read.
+// are worked on side by side. All items of a step end before the next step begins: nothing is promoted before
+// everything was verified. The JSON that an item leaves behind (`facts`) is what later steps and the report read.
 #pragma once
 
 #include <cstdint>
@@ -38,51 +38,50 @@ enum class RunState {
 };
 [[nodiscard]] std::string_view ToString(RunState state);
 [[nodiscard]] absl::StatusOr<RunState> ParseRunState(std::string_view text);
-// Whether nothing more comes of it.
-[[nodiscard]] bool IsOver(RunState state);
-
 enum class ItemState {
   kPending,
   kRunning,  // begun; whether it had an effect is found out by looking
   kDone,
   kAlready,  // it was so before, and nothing was done
-  kFailed,
+  kFailed,   // the run can't go on before it is done
+  kBroken,   // failed for good, for the reason in `message`; the run goes on without it and ends as partial
   kLeftOut,  // on purpose, for the reason in `message`
 };
 [[nodiscard]] std::string_view ToString(ItemState state);
 [[nodiscard]] absl::StatusOr<ItemState> ParseItemState(std::string_view text);
+// Whether nothing more is done for it in this run.
 [[nodiscard]] bool HasEnded(ItemState state);
 
 // What the run was begun with; what it goes on with after a crash, whatever the configuration says by then.
 struct RunSpec {
-  std::string id;
-  std::string plan;
+  std::string id{};
+  std::string plan{};
   RunMode mode = RunMode::kPlanned;
-  std::vector<std::string> namespaces;
-  std::vector<std::string> volumes;  // listed by hand: "pair/volume"
-  std::string backup;                // by name; empty: the latest
-  bool allow_incomplete = false;     // volumes that were never across as a whole are promoted, too
-  bool keep = false;                 // of a test: what was made stays until `drctl failover clean`
-  std::string started_by;            // user@host
-  absl::Time started_at;
+  std::vector<std::string> namespaces{};
+  std::vector<std::string> volumes{};  // listed by hand: "pair/volume"
+  std::string backup{};                // by name; empty: the latest
+  bool allow_incomplete = false;       // volumes that were never across as a whole are promoted, too
+  bool keep = false;                   // of a test: what was made stays until `drctl failover clean`
+  std::string started_by{};            // user@host
+  absl::Time started_at{};
 };
 
 struct ItemRecord {
-  std::string key;  // unique in its step; empty for a step without items of its own
+  std::string key{};  // unique in its step; empty for a step without items of its own
   ItemState state = ItemState::kPending;
-  std::optional<absl::Time> begun_at;
-  std::optional<absl::Time> ended_at;
+  std::optional<absl::Time> begun_at{};
+  std::optional<absl::Time> ended_at{};
   uint32_t attempts = 0;
-  std::string message;                // why it failed or was left out, or what is being waited for
-  std::vector<std::string> warnings;  // that stop nothing
-  nlohmann::ordered_json facts;       // null: none
+  std::string message{};                // why it failed or was left out, or what is being waited for
+  std::vector<std::string> warnings{};  // that stop nothing
+  nlohmann::ordered_json facts{};       // null: none
 };
 
 struct StepRecord {
-  std::string name;
-  std::optional<absl::Time> begun_at;
-  std::optional<absl::Time> ended_at;
-  std::vector<ItemRecord> items;  // by key
+  std::string name{};
+  std::optional<absl::Time> begun_at{};
+  std::optional<absl::Time> ended_at{};
+  std::vector<ItemRecord> items{};  // by key
 
   // Failed if one of its items did, done when all have ended, running when one has begun.
   [[nodiscard]] ItemState State() const;
@@ -91,17 +90,18 @@ struct StepRecord {
 
 // What a person did to the run: begun, resumed, aborted.
 struct RunNote {
-  absl::Time at;
-  std::string text;
+  absl::Time at{};
+  std::string text{};
 };
 
 struct RunRecord {
-  RunSpec spec;
+  RunSpec spec{};
   RunState state = RunState::kRunning;
-  std::optional<absl::Time> ended_at;
-  std::string error;              // why it isn't going on
-  std::vector<StepRecord> steps;  // in their order
-  std::vector<RunNote> notes;     // by time
+  bool over = false;  // nothing more comes of it: it can't be resumed, and another one of its plan may begin
+  std::optional<absl::Time> ended_at{};
+  std::string error{};              // why it isn't going on
+  std::vector<StepRecord> steps{};  // in their order
+  std::vector<RunNote> notes{};     // by time
 
   // nullptr: the run has no such step.
   [[nodiscard]] const StepRecord* Find(std::string_view step) const;

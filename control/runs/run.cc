@@ -1,4 +1,4 @@
-#include "control/failover/run.h"
+#include "control/runs/run.h"
 
 #include <fmt/format.h>
 
@@ -25,7 +25,8 @@ constexpr Named<RunState> kRunStates[] = {{RunState::kRunning, "running"}, {RunS
                                           {RunState::kPartial, "partial"}, {RunState::kAborted, "aborted"}};
 constexpr Named<ItemState> kItemStates[] = {{ItemState::kPending, "pending"}, {ItemState::kRunning, "running"},
                                             {ItemState::kDone, "done"},       {ItemState::kAlready, "already"},
-                                            {ItemState::kFailed, "failed"},   {ItemState::kLeftOut, "left-out"}};
+                                            {ItemState::kFailed, "failed"},   {ItemState::kBroken, "broken"},
+                                            {ItemState::kLeftOut, "left-out"}};
 
 template <class Enum, size_t kSize>
 std::string_view NameOf(const Named<Enum> (&names)[kSize], Enum value) {
@@ -75,12 +76,9 @@ absl::StatusOr<ItemState> ParseItemState(std::string_view text) {
   return ValueOf(kItemStates, text);
 }
 
-bool IsOver(RunState state) {
-  return state == RunState::kDone || state == RunState::kPartial || state == RunState::kAborted;
-}
-
 bool HasEnded(ItemState state) {
-  return state == ItemState::kDone || state == ItemState::kAlready || state == ItemState::kLeftOut;
+  return state == ItemState::kDone || state == ItemState::kAlready || state == ItemState::kBroken ||
+         state == ItemState::kLeftOut;
 }
 
 ItemState StepRecord::State() const {

@@ -1,0 +1,132 @@
+#include <map>
+
+#include "control/cli/command_line.h"
+#include "control/cli/groups.h"
+#include "control/commands/commands.h"
+
+namespace understudy::control {
+namespace {
+
+struct VolumesOptions {
+  VolumeSelection show;
+  SyncOptions sync;
+  std::string sync_timeout;
+  VerifyOptions verify;
+  VolumeSelection pause;
+  VolumeSelection resume;
+  PromotionOptions promote;
+  PromotionOptions demote;
+};
+
+void AddVolumesSync(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
+  CLI::App* const sync = line.Add(
+      volumes, "sync", "wait until DR durably holds everything that was written to the volume before this call",
+      "drctl volumes sync web --published\n  drctl volumes sync --all --timeout 10m");
+  CLI::Option* const name = sync->add_option("NAME", options.sync.selection.name, "the volume's name");
+  sync->add_flag("--all", options.sync.all, "every volume")->excludes(name);
+  sync->add_option("--pair", options.sync.selection.pair, "only in this pair");
+  sync->add_flag("--published", options.sync.published, "also wait until the replica's folder shows it");
+  sync->add_option("--timeout", options.sync_timeout, "give up after this long, as in 90s or 10m (default: never)");
+  line.DoesWithConfig(sync, [&line, &options](const auto& config) {
+    if (!options.sync.all && options.sync.selection.name.empty()) {
+      return line.RefuseUsage("name a volume, or use --all");
+    }
+    if (!line.TakeTimeout(options.sync_timeout, options.sync.timeout)) return ExitCode::kUsage;
+    return RunVolumesSync(line.console(), line.format(), config, options.sync);
+  });
+}
+
+void AddVolumesVerify(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
+  CLI::App* const verify =
+      line.Add(volumes, "verify", "whether DR's replica is what it should be; 6 when it isn't",
+               "drctl volumes verify web --depth digests\n  drctl volumes verify --all --depth kept -o json");
+  CLI::Option* const name = verify->add_option("NAME", options.verify.selection.name, "the volume's name");
+  verify->add_flag("--all", options.verify.all, "every volume")->excludes(name);
+  verify->add_option("--pair", options.verify.selection.pair, "only in this pair");
+  const std::map<std::string, model::VerifyDepth> depths = {{"exists", model::VerifyDepth::kExists},
+                                                            {"metadata", model::VerifyDepth::kMetadata},
+                                                            {"digests", model::VerifyDepth::kDigests},
+                                                            {"kept", model::VerifyDepth::kKept}};
+  verify
+      ->add_option("--depth", options.verify.depth,
+                   "exists: the replica is there and not empty; metadata (the default): compared with the primary at "
+                   "a barrier; digests: and contents; kept: contents against DR's own digests, without the primary")
+      ->transform(CLI::CheckedTransformer(depths).description(""));
+  line.DoesWithConfig(verify, [&line, &options](const auto& config) {
+    if (!options.verify.all && options.verify.selection.name.empty()) {
+      return line.RefuseUsage("name a volume, or use --all");
+    }
+    return RunVolumesVerify(line.console(), line.format(), config, options.verify);
+  });
+}
+
+void AddVolumesPause(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
+  CLI::App* const pause =
+      line.Add(volumes, "pause", "replicate nothing of a volume until it is resumed, whatever restarts",
+               "drctl volumes pause web");
+  pause->add_option("NAME", options.pause.name, "the volume's name")->required();
+  pause->add_option("--pair", options.pause.pair, "only in this pair");
+  line.DoesWithConfig(pause, [&line, &options](const auto& config) {
+    return RunVolumesPause(line.console(), line.format(), config, options.pause);
+  });
+
+  CLI::App* const resume =
+      line.Add(volumes, "resume", "replicate a volume again that was paused", "drctl volumes resume web");
+  resume->add_option("NAME", options.resume.name, "the volume's name")->required();
+  resume->add_option("--pair", options.resume.pair, "only in this pair");
+  line.DoesWithConfig(resume, [&line, &options](const auto& config) {
+    return RunVolumesResume(line.console(), line.format(), config, options.resume);
+  });
+}
+
+void AddVolumesPromote(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
+  CLI::App* const promote =
+      line.Add(volumes, "promote", "make the replica at DR the live copy: writable there, and refused to its primary",
+               "drctl volumes promote web\n  drctl volumes promote web --pair local --yes -o json");
+  promote->add_option("NAME", options.promote.selection.name, "the volume's name")->required();
+  promote->add_option("--pair", options.promote.selection.pair, "only in this pair");
+  promote->add_flag("--yes", options.promote.yes, "don't ask; without this and without a terminal, nothing is done");
+  promote->add_flag("--incomplete", options.promote.incomplete, "also a volume that was never across as a whole");
+  line.DoesWithConfig(promote, [&line, &options](const auto& config) {
+    return RunVolumesPromote(line.console(), line.format(), config, options.promote);
+  });
+}
+
+void AddVolumesDemote(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
+  CLI::App* const demote = line.Add(
+      volumes, "demote", "make the copy at DR a replica again: its primary's data replaces what was written there",
+      "drctl volumes demote web");
+  demote->add_option("NAME", options.demote.selection.name, "the volume's name")->required();
+  demote->add_option("--pair", options.demote.selection.pair, "only in this pair");
+  demote->add_flag("--yes", options.demote.yes, "don't ask; without this and without a terminal, nothing is done");
+  line.DoesWithConfig(demote, [&line, &options](const auto& config) {
+    return RunVolumesDemote(line.console(), line.format(), config, options.demote);
+  });
+}
+
+}  // namespace
+
+void AddVolumes(CommandLine& line) {
+  auto& options = line.Keep<VolumesOptions>();
+  CLI::App* const volumes = line.Add(
+      line.top(), "volumes", "list, show, sync, verify, pause, promote or demote volumes", "drctl volumes list");
+  volumes->require_subcommand(1);
+
+  CLI::App* const list = line.Add(*volumes, "list", "list the volumes of all pairs", "drctl volumes list -o yaml");
+  line.DoesWithConfig(list,
+                      [&line](const auto& config) { return RunVolumesList(line.console(), line.format(), config); });
+
+  CLI::App* const show = line.Add(*volumes, "show", "show everything about one volume", "drctl volumes show web");
+  show->add_option("NAME", options.show.name, "the volume's name")->required();
+  show->add_option("--pair", options.show.pair, "only in this pair");
+  line.DoesWithConfig(show, [&line, &options](const auto& config) {
+    return RunVolumesShow(line.console(), line.format(), config, options.show);
+  });
+  AddVolumesSync(line, *volumes, options);
+  AddVolumesVerify(line, *volumes, options);
+  AddVolumesPause(line, *volumes, options);
+  AddVolumesPromote(line, *volumes, options);
+  AddVolumesDemote(line, *volumes, options);
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,49 @@
+// failover_site.h: everything that the runs of one plan work with: connections to agents and clusters, and the backups.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "control/failover/parts.h"
+#include "control/failover/run_storage.h"
+#include "control/runs/engine.h"
+#include "control/runs/store.h"
+#include "core/config/control_config.h"
+
+namespace understudy::control {
+
+// Thread-safe after Open.
+class FailoverSite {
+ public:
+  // Connects to nobody yet. INVALID_ARGUMENT: the configuration can't be used: a kubeconfig, certificates, or a plan
+  // with namespaces where the DR cluster isn't configured.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<FailoverSite>> Open(const config::ControlConfig& config,
+                                                                          const config::FailoverPlanConfig& plan,
+                                                                          RunMode mode);
+  ~FailoverSite();
+
+  // The steps of run `run`, whose files are in `work_folder`. The site outlives them. To be called once.
+  [[nodiscard]] Engine::Steps MakeSteps(const std::filesystem::path& work_folder,
+                                        std::function<absl::Status()> remove_work_folder);
+
+ private:
+  struct Clusters;
+  FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode);
+  [[nodiscard]] absl::Status ConnectClusters();
+
+  const config::ControlConfig config_;
+  const config::FailoverPlanConfig plan_;
+  const RunMode mode_;
+  std::unique_ptr<SiteAgents> agents_;
+  std::unique_ptr<Clusters> clusters_;  // nullptr: the plan has no namespaces
+  std::unique_ptr<Backups> backups_;    // nullptr: nothing is restored
+  std::unique_ptr<FailoverParts> parts_;
+  std::unique_ptr<RunStorage> storage_;
+};
+
+// The plan of that name; the only one when `name` is empty. INVALID_ARGUMENT: there is none, or several.
+[[nodiscard]] absl::StatusOr<config::FailoverPlanConfig> FindPlan(const config::ControlConfig& config,
+                                                                  const std::string& name);
+
+}  // namespace understudy::control

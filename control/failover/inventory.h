@@ -1,0 +1,59 @@
+// inventory.h: what a run is about: its volumes, and the claims, virtual machines and other storage that its namespaces
+// have. Found once by the step of that name, kept as its facts, and read by the steps after it. Values; pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/runs/run.h"
+#include "core/base/status.h"
+#include "nlohmann/json.hpp"
+
+namespace understudy::control {
+
+inline constexpr char kInventoryStep[] = "inventory";
+
+struct RunVolume {
+  std::string pair{};
+  std::string volume{};
+  std::string replica_path{};       // absolute, at DR; printable text
+  std::string persistent_volume{};  // empty: it was listed by hand
+  std::string claim{};              // "namespace/name"; empty: none
+  std::string storage_class{};
+
+  // "pair/volume": its key in the steps.
+  [[nodiscard]] std::string Key() const { return pair + "/" + volume; }
+};
+
+// A PersistentVolume of the run's namespaces that no pair replicates.
+struct OtherStorage {
+  std::string persistent_volume{};
+  std::string claim{};
+  std::string storage_class{};
+  std::string why{};
+};
+
+struct RunMachine {
+  std::string namespace_name{};
+  std::string name{};
+  std::string run_strategy{};  // with which it is to run; Halted: it stays stopped
+  bool at_source = false;      // the cluster that goes down has it
+
+  [[nodiscard]] std::string Key() const { return namespace_name + "/" + name; }
+};
+
+struct Inventory {
+  std::vector<RunVolume> volumes{};    // by pair and name
+  std::vector<OtherStorage> other{};   // by name
+  std::vector<RunMachine> machines{};  // by namespace and name
+};
+
+[[nodiscard]] nlohmann::ordered_json ToJson(const Inventory& inventory);
+// INVALID_ARGUMENT: not such a document.
+[[nodiscard]] absl::StatusOr<Inventory> ParseInventory(const nlohmann::ordered_json& document);
+
+// What the step of that name left. FAILED_PRECONDITION: it hasn't been made yet.
+[[nodiscard]] absl::StatusOr<Inventory> InventoryOf(const RunRecord& run);
+
+}  // namespace understudy::control

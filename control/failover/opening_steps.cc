@@ -1,0 +1,259 @@
+#include "control/failover/opening_steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "absl/strings/str_join.h"
+#include "core/base/log.h"
+
+namespace understudy::control {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr char kTargetCluster[] = "cluster that takes over";
+constexpr char kSourceCluster[] = "cluster that goes down";
+constexpr char kDrAgent[] = "DR agent of pair ";
+constexpr char kPrimaryAgent[] = "primary agent of pair ";
+
+bool NeedsSource(RunMode mode) {
+  return mode == RunMode::kPlanned || mode == RunMode::kFailback;
+}
+
+// Why a source can't be brought up to date; empty: it can.
+std::string WhyNotReady(const SourceView& source) {
+  if (source.paused) {
+    return fmt::format("its replication is paused: `drctl volumes resume {}`", source.volume);
+  }
+  if (source.state == "guarded" || source.state == "error" || source.state == "promoted") {
+    return fmt::format("it is {}: {}", source.state, source.problem);
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Item>> PreflightStep::Items(const RunRecord&, std::stop_token) {
+  std::vector<Item> items;
+  const auto add = [&](const std::string& key) { items.push_back({key, fmt::format("ask the {}", key)}); };
+  if (parts_.reach_source && NeedsSource(mode_)) add(kSourceCluster);
+  if (parts_.reach_target) add(kTargetCluster);
+  for (const std::string& pair : parts_.agents.Pairs()) {
+    add(kDrAgent + pair);
+    if (NeedsSource(mode_)) add(kPrimaryAgent + pair);
+  }
+  return items;
+}
+
+absl::Status PreflightStep::Do(const Item& item, ItemContext&) {
+  const std::string advice = NeedsSource(mode_) ? "; if the primary site is gone, use --unplanned" : "";
+  if (item.key == kTargetCluster) return parts_.reach_target().status();
+  if (item.key == kSourceCluster) {
+    const absl::Status reached = parts_.reach_source().status();
+    return reached.ok() ? reached : absl::Status(reached.code(), fmt::format("{}{}", MessageOf(reached), advice));
+  }
+  if (item.key.starts_with(kDrAgent)) {
+    return parts_.agents.Replicas(item.key.substr(std::string_view(kDrAgent).size())).status();
+  }
+  const absl::Status reached = parts_.agents.Sources(item.key.substr(std::string_view(kPrimaryAgent).size())).status();
+  return reached.ok() ? reached : absl::Status(reached.code(), fmt::format("{}{}", MessageOf(reached), advice));
+}
+
+absl::StatusOr<std::vector<Item>> BackupStep::Items(const RunRecord& run, std::stop_token) {
+  return std::vector<Item>{
+      {"", run.spec.backup.empty() ? "fetch the latest backup" : fmt::format("fetch backup {}", run.spec.backup)}};
+}
+
+absl::Status BackupStep::Do(const Item&, ItemContext& context) {
+  // An attempt that found one before keeps to it: a newer one may have come meanwhile.
+  std::string name = context.run.spec.backup;
+  if (context.before.facts.is_object()) name = context.before.facts.value("name", name);
+  ASSIGN_OR_RETURN(const BackupView backup,
+                   storage_.backups()->Fetch(name, context.run.spec.namespaces, storage_.folder(), context.stop));
+  for (const std::string& warning : backup.warnings) context.Warn(warning);
+  const absl::Duration age = clock_.Now() - backup.started_at;
+  if (age > warn_age_) {
+    context.Warn(fmt::format("backup {} is {} old: what was changed since isn't in it", backup.name,
+                             absl::FormatDuration(absl::Trunc(age, absl::Minutes(1)))));
+  }
+  return context.RecordFacts(
+      {{"name", backup.name},
+       {"phase", backup.phase},
+       {"started_at", absl::FormatTime(absl::RFC3339_sec, backup.started_at, absl::UTCTimeZone())},
+       {"age_seconds", absl::ToDoubleSeconds(age)},
+       {"archive_bytes", backup.archive_bytes}});
+}
+
+absl::Status BackupStep::Confirm(const Item&, ItemContext& context) {
+  const std::string name = context.facts().at("name");
+  ASSIGN_OR_RETURN(const BackupObjects objects,
+                   storage_.backups()->Read(name, context.run.spec.namespaces, storage_.folder(), context.stop));
+  for (const std::string& warning : objects.warnings) context.Warn(warning);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Item>> InventoryStep::Items(const RunRecord&, std::stop_token) {
+  return std::vector<Item>{{"", "find what goes over"}};
+}
+
+absl::Status InventoryStep::Do(const Item&, ItemContext& context) {
+  const RunSpec& spec = context.run.spec;
+  Inventory inventory;
+  if (!spec.namespaces.empty()) {
+    ASSIGN_OR_RETURN(const auto found, storage_.Get(context.run, context.stop));
+    for (const ClaimDefinition& claim : found->storage.claims) {
+      inventory.volumes.push_back(claim.volume);
+      if (claim.from_backup) {
+        context.Warn(fmt::format("claim {}: its definition is the backup's, for DR's catalog hasn't got it",
+                                 claim.volume.claim));
+      }
+    }
+    inventory.other = found->storage.other;
+    RETURN_IF_ERROR(AddMachines(spec, found->backup, context.stop, inventory));
+  }
+  RETURN_IF_ERROR(AddListedVolumes(spec, inventory));
+  std::sort(inventory.volumes.begin(), inventory.volumes.end(),
+            [](const RunVolume& a, const RunVolume& b) { return a.Key() < b.Key(); });
+  if (inventory.volumes.empty()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "there is nothing to bring over: no replica at DR belongs to {}. `drctl volumes list` shows what there is",
+        spec.namespaces.empty() ? "the plan's volumes"
+                                : "a claim of namespace " + absl::StrJoin(spec.namespaces, ", ")));
+  }
+  context.SetFacts(ToJson(inventory));
+  return absl::OkStatus();
+}
+
+absl::Status InventoryStep::AddListedVolumes(const RunSpec& spec, Inventory& inventory) const {
+  std::map<std::string, std::vector<ReplicaView>> replicas;
+  for (const std::string& listed : spec.volumes) {
+    const std::string pair = listed.substr(0, listed.find('/'));
+    const std::string volume = listed.substr(listed.find('/') + 1);
+    if (!replicas.contains(pair)) {
+      const std::vector<std::string> pairs = parts_.agents.Pairs();
+      if (std::find(pairs.begin(), pairs.end(), pair) == pairs.end()) {
+        return absl::InvalidArgumentError(fmt::format("{}: the configuration has no pair {}", Printable(listed), pair));
+      }
+      ASSIGN_OR_RETURN(replicas[pair], parts_.agents.Replicas(pair));
+    }
+    const auto found = std::find_if(replicas[pair].begin(), replicas[pair].end(),
+                                    [&](const ReplicaView& replica) { return replica.volume == volume; });
+    if (found == replicas[pair].end()) {
+      return absl::NotFoundError(fmt::format("{}: DR has no replica of it", Printable(listed)));
+    }
+    const bool known = std::any_of(inventory.volumes.begin(), inventory.volumes.end(),
+                                   [&](const RunVolume& other) { return other.Key() == listed; });
+    if (!known) {
+      inventory.volumes.push_back({.pair = pair, .volume = volume, .replica_path = Printable(found->root)});
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InventoryStep::AddMachines(const RunSpec& spec, const BackupObjects& backup, std::stop_token stop,
+                                        Inventory& inventory) const {
+  std::map<std::string, RunMachine> machines;
+  for (RunMachine& machine : MachinesOf(backup)) machines.emplace(machine.Key(), machine);
+  const auto add = [&](VirtualMachines& cluster, bool at_source) -> absl::Status {
+    for (const std::string& namespace_name : spec.namespaces) {
+      const absl::StatusOr<std::vector<VmStatus>> listed = cluster.List(namespace_name, stop);
+      if (absl::IsNotFound(listed.status())) continue;  // no virtual machines are known there
+      RETURN_IF_ERROR(listed.status());
+      for (const VmStatus& status : *listed) {
+        RunMachine machine{.namespace_name = status.key.namespace_name,
+                           .name = status.key.name,
+                           .run_strategy = status.run_strategy,
+                           .at_source = at_source};
+        if (at_source) {
+          machines[machine.Key()] = machine;  // newer than the backup
+        } else if (machines.emplace(machine.Key(), machine).second && status.run_strategy == kRunHalted) {
+          machines[machine.Key()].run_strategy = kRunAlways;  // it stands by
+        }
+      }
+    }
+    return absl::OkStatus();
+  };
+  if (NeedsSource(spec.mode) && parts_.source_machines != nullptr) {
+    RETURN_IF_ERROR(add(*parts_.source_machines, /*at_source=*/true));
+  }
+  const bool stands_by = storage_.backups() == nullptr && spec.mode != RunMode::kTest;
+  if (stands_by && parts_.target_machines != nullptr) {
+    RETURN_IF_ERROR(add(*parts_.target_machines, /*at_source=*/false));
+  }
+  for (auto& [key, machine] : machines) inventory.machines.push_back(std::move(machine));
+  return absl::OkStatus();
+}
+
+absl::Status InventoryStep::Confirm(const Item&, ItemContext& context) {
+  ASSIGN_OR_RETURN(const Inventory inventory, ParseInventory(context.facts()));
+  for (const OtherStorage& other : inventory.other) {
+    const std::string text = fmt::format("claim {} (PersistentVolume {}, storage class {}): {}", Printable(other.claim),
+                                         Printable(other.persistent_volume), Printable(other.storage_class), other.why);
+    if (unknown_ == config::UnknownStorage::kStop) {
+      return absl::FailedPreconditionError(
+          text + ". With `unknown_storage: pass` in the plan the run goes on without such storage");
+    }
+    context.Warn(text + "; it isn't brought over");
+  }
+  RETURN_IF_ERROR(CheckReplicas(inventory, context));
+  return NeedsSource(context.run.spec.mode) ? CheckSources(inventory) : absl::OkStatus();
+}
+
+absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContext& context) const {
+  std::map<std::string, ReplicaView> replicas;
+  for (const std::string& pair : parts_.agents.Pairs()) {
+    ASSIGN_OR_RETURN(const std::vector<ReplicaView> listed, parts_.agents.Replicas(pair));
+    for (const ReplicaView& replica : listed) replicas[pair + "/" + replica.volume] = replica;
+  }
+  const bool rehearsal = context.run.spec.mode == RunMode::kTest;
+  for (const RunVolume& volume : inventory.volumes) {
+    const ReplicaView& replica = replicas[volume.Key()];
+    const bool standby = replica.state == model::VolumeState::kStandby;
+    if (replica.state == model::VolumeState::kDemoting) {
+      return absl::FailedPreconditionError(fmt::format(
+          "volume {} is being demoted: `drctl volumes demote {}` finishes that", volume.Key(), volume.volume));
+    }
+    if (rehearsal && !standby) {
+      return absl::FailedPreconditionError(fmt::format("volume {} is {}: it is rehearsed with replicas only",
+                                                       volume.Key(), model::ToString(replica.state)));
+    }
+    if (standby && !replica.complete && !context.run.spec.allow_incomplete) {
+      return absl::FailedPreconditionError(fmt::format(
+          "volume {} was never at DR as a whole: wait for its first sync (`drctl volumes sync {}`), or take "
+          "what there is with --incomplete",
+          volume.Key(), volume.volume));
+    }
+    if (replica.held) {
+      context.Warn(
+          fmt::format("volume {} was taken back to an earlier state on purpose; that is what goes over", volume.Key()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InventoryStep::CheckSources(const Inventory& inventory) const {
+  std::set<std::string> wanted;
+  for (const RunVolume& volume : inventory.volumes) wanted.insert(volume.Key());
+  for (const std::string& pair : parts_.agents.Pairs()) {
+    ASSIGN_OR_RETURN(const std::vector<SourceView> sources, parts_.agents.Sources(pair));
+    for (const SourceView& source : sources) {
+      if (wanted.erase(pair + "/" + source.volume) == 0) continue;
+      const std::string why_not = WhyNotReady(source);
+      if (why_not.empty()) continue;
+      return absl::FailedPreconditionError(
+          fmt::format("volume {}/{} can't be brought up to date: {}", pair, source.volume, why_not));
+    }
+  }
+  if (wanted.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("the primary doesn't replicate volume {}: it can't be brought up to date", *wanted.begin()));
+}
+
+absl::StatusOr<std::vector<Item>> CleanUpStep::Items(const RunRecord&, std::stop_token) {
+  return std::vector<Item>{{"", "remove what was fetched"}};
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,46 @@
+// run_storage.h: the storage of one run, read from the agents and the backup once by each process that works on it.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "control/failover/storage.h"
+
+namespace understudy::control {
+
+// Thread-safe.
+class RunStorage {
+ public:
+  // `agents` and `backups` must outlive it; `backups` is nullptr where nothing is restored. `folder` is the run's own.
+  RunStorage(SiteAgents& agents, Backups* backups, std::filesystem::path folder)
+      : agents_(agents), backups_(backups), folder_(std::move(folder)) {}
+
+  struct Found {
+    Storage storage;
+    BackupObjects backup;
+  };
+  // Errors of the agents and of Backups::Read; tried again by the next call.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<const Found>> Get(const RunRecord& run, std::stop_token stop);
+
+  [[nodiscard]] Backups* backups() const { return backups_; }
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  [[nodiscard]] absl::StatusOr<std::vector<PairStorage>> ReadPairs() const;
+  [[nodiscard]] absl::StatusOr<BackupObjects> ReadBackup(const RunRecord& run, std::stop_token stop) const;
+
+  SiteAgents& agents_;
+  Backups* const backups_;
+  const std::filesystem::path folder_;
+  absl::Mutex mutex_;
+  std::shared_ptr<const Found> found_ ABSL_GUARDED_BY(mutex_);
+};
+
+inline constexpr char kBackupStep[] = "backup";
+// The name of the backup that the run uses. FAILED_PRECONDITION: the step that finds it hasn't been made.
+[[nodiscard]] absl::StatusOr<std::string> BackupNameOf(const RunRecord& run);
+
+}  // namespace understudy::control

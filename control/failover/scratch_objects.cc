@@ -1,0 +1,85 @@
+#include "control/failover/scratch_objects.h"
+
+#include <fmt/format.h>
+
+#include "core/base/log.h"
+
+namespace understudy::control {
+namespace {
+
+using nlohmann::json;
+
+std::string TextAt(const json& object, std::initializer_list<const char*> path) {
+  const json* at = &object;
+  for (const char* const key : path) {
+    if (!at->is_object()) return "";
+    const auto found = at->find(key);
+    if (found == at->end()) return "";
+    at = &*found;
+  }
+  return at->is_string() ? at->get<std::string>() : "";
+}
+
+bool IsOf(const std::string& run, const json& object) {
+  return TextAt(object, {"metadata", "labels", kTestRunLabel}) == run;
+}
+
+absl::Status Foreign(std::string_view what) {
+  return absl::FailedPreconditionError(
+      fmt::format("{} is there already and isn't this rehearsal's: delete it, or choose another "
+                  "`test_namespace_suffix` in the plan",
+                  what));
+}
+
+}  // namespace
+
+absl::Status KubeScratch::EnsureNamespace(const std::string& run, const std::string& name) {
+  const absl::StatusOr<json> present = client_.Get(kube::kNamespaces, "", name);
+  if (present.ok()) return IsOf(run, *present) ? absl::OkStatus() : Foreign("namespace " + Printable(name));
+  if (!absl::IsNotFound(present.status())) return present.status();
+  const json manifest = {
+      {"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", name}, {"labels", {{kTestRunLabel, run}}}}}};
+  const absl::Status made = client_.Create(kube::kNamespaces, "", manifest).status();
+  if (!absl::IsAlreadyExists(made)) return made;
+  // Another item of the step made it just now, or somebody else did.
+  ASSIGN_OR_RETURN(const json other, client_.Get(kube::kNamespaces, "", name));
+  return IsOf(run, other) ? absl::OkStatus() : Foreign("namespace " + Printable(name));
+}
+
+absl::Status KubeScratch::Put(const std::string& run, const json& manifest) {
+  ASSIGN_OR_RETURN(const model::ObjectKind kind, model::ParseObjectKind(TextAt(manifest, {"kind"})));
+  const kube::Resource& resource = kube::ResourceOf(kind);
+  const std::string namespace_name = TextAt(manifest, {"metadata", "namespace"});
+  const std::string name = TextAt(manifest, {"metadata", "name"});
+  if (!namespace_name.empty()) RETURN_IF_ERROR(EnsureNamespace(run, namespace_name));
+  const absl::StatusOr<json> present = client_.Get(resource, namespace_name, name);
+  if (present.ok() && !IsOf(run, *present)) return Foreign(fmt::format("{} {}", resource.kind, Printable(name)));
+  if (!present.ok() && !absl::IsNotFound(present.status())) return present.status();
+  json labelled = manifest;
+  labelled["metadata"]["labels"][kTestRunLabel] = run;
+  return client_.Apply(resource, namespace_name, name, labelled).status();
+}
+
+absl::StatusOr<size_t> KubeScratch::RemoveAll(const kube::Resource& resource, const std::string& run,
+                                              std::stop_token stop) {
+  ASSIGN_OR_RETURN(const kube::ListResult all, client_.List(resource, "", stop));
+  size_t left = 0;
+  for (const json& object : all.items) {
+    if (!IsOf(run, object)) continue;
+    ++left;
+    if (!TextAt(object, {"metadata", "deletionTimestamp"}).empty()) continue;
+    const absl::Status deleted =
+        client_.Delete(resource, "", TextAt(object, {"metadata", "name"}), TextAt(object, {"metadata", "uid"}));
+    if (!deleted.ok() && !absl::IsNotFound(deleted)) return deleted;
+  }
+  return left;
+}
+
+absl::StatusOr<size_t> KubeScratch::Remove(const std::string& run, std::stop_token stop) {
+  // Claims go with their namespaces; a volume whose claim is still there would only wait.
+  ASSIGN_OR_RETURN(const size_t namespaces, RemoveAll(kube::kNamespaces, run, stop));
+  if (namespaces > 0) return namespaces;
+  return RemoveAll(kube::kPersistentVolumes, run, stop);
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,45 @@
+// storage.h: what storage the namespaces of a run have, and which replica at DR holds it: from DR's own catalog, and
+// from a backup for what the catalog lacks. Pure.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/failover/inventory.h"
+#include "control/failover/ports.h"
+#include "core/base/status.h"
+#include "core/model/object.h"
+
+namespace understudy::control {
+
+// One pair's part of what is known.
+struct PairStorage {
+  std::string pair{};
+  std::vector<ReplicaView> replicas{};
+  std::vector<model::CatalogEntry> volumes{};  // PersistentVolumes
+  std::vector<model::CatalogEntry> claims{};
+};
+
+// A claim whose data a replica holds.
+struct ClaimDefinition {
+  RunVolume volume{};
+  model::CatalogEntry volume_entry{};
+  model::CatalogEntry claim_entry{};
+  bool from_backup = false;  // the catalog doesn't have it
+};
+
+struct Storage {
+  std::vector<ClaimDefinition> claims{};  // by claim
+  std::vector<OtherStorage> other{};      // by claim
+};
+
+// `backup` is empty where there is none.
+[[nodiscard]] Storage FindStorage(const std::vector<std::string>& namespaces, const std::vector<PairStorage>& pairs,
+                                  const BackupObjects& backup);
+
+// The machines of a backup's objects, with the strategies that they ran with.
+[[nodiscard]] std::vector<RunMachine> MachinesOf(const BackupObjects& backup);
+
+}  // namespace understudy::control

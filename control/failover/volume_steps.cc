@@ -1,0 +1,236 @@
+#include "control/failover/volume_steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/base/log.h"
+
+namespace understudy::control {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string TimeText(absl::Time time) {
+  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
+}
+
+Json ToJson(const model::HookResult& hook) {
+  return {{"phase", std::string(model::ToString(hook.phase))},
+          {"name", Printable(hook.name)},
+          {"ok", hook.ok()},
+          {"optional", hook.optional},
+          {"error", hook.ok() ? Json(nullptr) : Json(Printable(hook.problem))},
+          {"output", Printable(hook.output)},
+          {"seconds", absl::ToDoubleSeconds(hook.took)}};
+}
+
+// Shows steps and hooks of a promotion as they come, and keeps the hooks for the report.
+class HookNotes {
+ public:
+  explicit HookNotes(ItemContext& context) : context_(context) {}
+
+  [[nodiscard]] PromotionWatch Watch() {
+    return {.on_step = [this](const std::string& step) { context_.Progress(Printable(step)); },
+            .on_hook =
+                [this](const model::HookResult& hook) {
+                  hooks_.push_back(ToJson(hook));
+                  if (!hook.ok() && hook.optional) {
+                    context_.Warn(fmt::format("optional hook {}/{}: {}", model::ToString(hook.phase),
+                                              Printable(hook.name), Printable(hook.problem)));
+                  }
+                }};
+  }
+  [[nodiscard]] const Json& hooks() const { return hooks_; }
+
+ private:
+  ItemContext& context_;
+  Json hooks_ = Json::array();
+};
+
+// `facts` with `key` set, whatever else an earlier attempt left in them.
+Json With(Json facts, const char* key, Json value) {
+  if (!facts.is_object()) facts = Json::object();
+  facts[key] = std::move(value);
+  return facts;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Item>> VolumeStep::Items(const RunRecord& run, std::stop_token) {
+  ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
+  std::vector<Item> items;
+  for (const RunVolume& volume : inventory.volumes) {
+    items.push_back({volume.Key(), fmt::format("{} volume {} of pair {}", Verb(), volume.volume, volume.pair)});
+  }
+  return items;
+}
+
+RunVolume VolumeStep::VolumeOf(const Item& item) {
+  // Neither a pair's nor a volume's name holds a slash.
+  const size_t slash = item.key.find('/');
+  return {.pair = item.key.substr(0, slash), .volume = item.key.substr(slash + 1)};
+}
+
+absl::StatusOr<SourceView> VolumeStep::Source(const RunVolume& volume) const {
+  ASSIGN_OR_RETURN(const std::vector<SourceView> sources, agents_.Sources(volume.pair));
+  for (const SourceView& source : sources) {
+    if (source.volume == volume.volume) return source;
+  }
+  return absl::NotFoundError(fmt::format("the primary of pair {} doesn't know the volume", volume.pair));
+}
+
+absl::StatusOr<ReplicaView> VolumeStep::Replica(const RunVolume& volume) const {
+  ASSIGN_OR_RETURN(const std::vector<ReplicaView> replicas, agents_.Replicas(volume.pair));
+  for (const ReplicaView& replica : replicas) {
+    if (replica.volume == volume.volume) return replica;
+  }
+  return absl::NotFoundError(fmt::format("DR of pair {} has no replica of the volume", volume.pair));
+}
+
+absl::StatusOr<bool> FenceStep::Check(const Item& item, ItemContext&) {
+  ASSIGN_OR_RETURN(const SourceView source, Source(VolumeOf(item)));
+  return source.fenced && source.exported == model::ExportMode::kReadOnly;
+}
+
+absl::Status FenceStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+  // How it was before, for who takes the fence away.
+  if (context.before.facts.is_null()) {
+    RETURN_IF_ERROR(context.RecordFacts({{"exported_before", std::string(model::ToString(source.exported))}}));
+  }
+  HookNotes notes(context);
+  RETURN_IF_ERROR(
+      agents().RunHooks(volume.pair, model::HookPhase::kPreFence, volume.volume, context.run.spec.id, notes.Watch()));
+  context.Progress("switching the primary's export to read-only");
+  RETURN_IF_ERROR(agents().SetSourceExport(volume.pair, volume.volume, model::ExportMode::kReadOnly));
+  RETURN_IF_ERROR(
+      agents().RunHooks(volume.pair, model::HookPhase::kPostFence, volume.volume, context.run.spec.id, notes.Watch()));
+  context.SetFacts(With(context.facts(), "hooks", notes.hooks()));
+  return absl::OkStatus();
+}
+
+absl::Status FenceStep::Confirm(const Item& item, ItemContext& context) {
+  ASSIGN_OR_RETURN(const SourceView source, Source(VolumeOf(item)));
+  if (source.exported != model::ExportMode::kReadOnly) {
+    return absl::AbortedError("the primary's export isn't read-only: somebody switched it meanwhile");
+  }
+  if (!source.fenced) {
+    context.Warn("the primary's export has `backend: none`: that its clients can't write isn't seen to by Understudy");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FinalSyncStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const model::Sequence sequence,
+                   agents().Sync(
+                       volume.pair, volume.volume, timeout_,
+                       [&](const std::string& progress) { context.Progress(progress); }, context.stop));
+  context.SetFacts({{"sequence", sequence}});
+  return absl::OkStatus();
+}
+
+absl::Status FinalSyncStep::Confirm(const Item& item, ItemContext& context) {
+  ASSIGN_OR_RETURN(const ReplicaView replica, Replica(VolumeOf(item)));
+  const uint64_t acknowledged = context.facts().value("sequence", uint64_t{0});
+  if (replica.sequence >= acknowledged) return absl::OkStatus();
+  return absl::InternalError(
+      fmt::format("DR is at commit {}, though the primary had commit {} acknowledged", replica.sequence, acknowledged));
+}
+
+absl::StatusOr<bool> PauseStep::Check(const Item& item, ItemContext&) {
+  ASSIGN_OR_RETURN(const SourceView source, Source(VolumeOf(item)));
+  return source.paused;
+}
+
+absl::Status PauseStep::Do(const Item& item, ItemContext&) {
+  const RunVolume volume = VolumeOf(item);
+  return agents().Pause(volume.pair, volume.volume);
+}
+
+absl::Status PauseStep::Confirm(const Item& item, ItemContext&) {
+  ASSIGN_OR_RETURN(const SourceView source, Source(VolumeOf(item)));
+  return source.paused ? absl::OkStatus() : absl::AbortedError("it isn't paused: somebody resumed it meanwhile");
+}
+
+absl::StatusOr<bool> VerifyStep::Check(const Item& item, ItemContext&) {
+  // What is promoted was verified before; its clients write to it.
+  ASSIGN_OR_RETURN(const ReplicaView replica, Replica(VolumeOf(item)));
+  return replica.state != model::VolumeState::kStandby;
+}
+
+absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const Findings findings,
+                   agents().Verify(volume.pair, volume.volume, depth_, [&](const model::VerifyCounts& counts) {
+                     context.Progress(fmt::format("{} entries, {} MiB read", counts.entries, counts.bytes_read >> 20));
+                   }));
+  Json differences = Json::array();
+  constexpr size_t kReported = 20;
+  for (size_t i = 0; i < std::min(findings.differences.size(), kReported); ++i) {
+    const model::Difference& difference = findings.differences[i];
+    differences.push_back({{"path", Printable(difference.path)},
+                           {"kind", std::string(model::ToString(difference.kind))},
+                           {"detail", Printable(difference.detail)}});
+  }
+  const model::VerifyCounts& counts = findings.counts;
+  context.SetFacts({{"depth", std::string(model::ToString(depth_))},
+                    {"entries", counts.entries},
+                    {"bytes_read", counts.bytes_read},
+                    {"unchecked", counts.unchecked},
+                    {"differences", counts.differences},
+                    {"first_differences", differences}});
+  if (counts.differences == 0) {
+    if (counts.unchecked > 0) context.Warn(fmt::format("{} entries couldn't be checked", counts.unchecked));
+    return absl::OkStatus();
+  }
+  const std::string first = findings.differences.empty()
+                                ? ""
+                                : fmt::format(", the first at {} ({})", Printable(findings.differences[0].path),
+                                              model::ToString(findings.differences[0].kind));
+  return absl::DataLossError(
+      fmt::format("{} differences{}: see `drctl volumes verify {} --depth {}`. Nothing was promoted yet: go back to a "
+                  "recovery point (`drctl points list {}`), or choose another depth in the plan",
+                  counts.differences, first, volume.volume, model::ToString(depth_), volume.volume));
+}
+
+absl::StatusOr<bool> PromoteStep::Check(const Item& item, ItemContext&) {
+  ASSIGN_OR_RETURN(const ReplicaView replica, Replica(VolumeOf(item)));
+  return replica.state == model::VolumeState::kActive && !replica.hooks_due;
+}
+
+absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const ReplicaView before, Replica(volume));
+  if (context.before.facts.is_null() && before.state == model::VolumeState::kStandby) {
+    Json facts = {{"sequence", before.sequence}, {"complete", before.complete}};
+    const StepRecord* const synced = context.run.Find("final-sync");
+    const bool nothing_lost = synced != nullptr && synced->ended_at.has_value();
+    if (before.captured_at) facts["captured_at"] = TimeText(*before.captured_at);
+    if (nothing_lost) {
+      facts["data_age_seconds"] = 0.0;
+    } else if (before.captured_at) {
+      facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(clock_.Now() - *before.captured_at));
+    }
+    RETURN_IF_ERROR(context.RecordFacts(std::move(facts)));
+  }
+  HookNotes notes(context);
+  const absl::StatusOr<ReplicaView> promoted = agents().Promote(volume.pair, volume.volume, context.run.spec.id,
+                                                                context.run.spec.allow_incomplete, notes.Watch());
+  if (!notes.hooks().empty()) context.SetFacts(With(context.facts(), "hooks", notes.hooks()));
+  return promoted.status();
+}
+
+absl::Status PromoteStep::Confirm(const Item& item, ItemContext& context) {
+  ASSIGN_OR_RETURN(const ReplicaView replica, Replica(VolumeOf(item)));
+  if (replica.state != model::VolumeState::kActive) {
+    return absl::AbortedError(
+        fmt::format("the volume is {}: somebody demoted it meanwhile", model::ToString(replica.state)));
+  }
+  context.SetFacts(With(context.facts(), "epoch", replica.epoch));
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,236 @@
+#include "control/runs/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <thread>
+
+namespace understudy::control {
+namespace {
+
+constexpr char kStopped[] = "the run was stopped";
+
+size_t CountEnded(const StepRecord& step) {
+  return static_cast<size_t>(
+      std::count_if(step.items.begin(), step.items.end(), [](const ItemRecord& item) { return HasEnded(item.state); }));
+}
+
+bool IsBroken(const StepRecord& step) {
+  return std::any_of(step.items.begin(), step.items.end(),
+                     [](const ItemRecord& item) { return item.state == ItemState::kBroken; });
+}
+
+// `item` isn't known yet: as a pending one, where its key belongs.
+void AddPending(StepRecord& step, const std::string& key) {
+  if (step.Find(key) != nullptr) return;
+  const auto after =
+      std::find_if(step.items.begin(), step.items.end(), [&](const ItemRecord& item) { return item.key > key; });
+  step.items.insert(after, ItemRecord{.key = key});
+}
+
+std::map<int, std::vector<const Item*>> Waves(const std::vector<Item>& items, const StepRecord& record) {
+  std::map<int, std::vector<const Item*>> waves;
+  for (const Item& item : items) {
+    if (!HasEnded(record.Find(item.key)->state)) waves[item.wave].push_back(&item);
+  }
+  return waves;
+}
+
+absl::Status StepFailure(const StepRecord& step) {
+  for (const ItemRecord& item : step.items) {
+    if (item.state != ItemState::kFailed) continue;
+    return absl::AbortedError(
+        fmt::format("{}{}{}: {}", step.name, item.key.empty() ? "" : " ", item.key, item.message));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+// The items of one wave, handed out to the threads that make them.
+struct Engine::Work {
+  Work(const std::vector<const Item*>& the_items, std::vector<ItemRecord>& the_records)
+      : items(the_items), records(the_records) {}
+
+  const std::vector<const Item*>& items;
+  std::vector<ItemRecord>& records;
+  std::atomic<size_t> next = 0;
+  absl::Mutex mutex;
+  absl::Status unrecorded ABSL_GUARDED_BY(mutex);
+};
+
+void Engine::Tell(const RunEvent& event) {
+  const absl::MutexLock lock(&event_mutex_);
+  on_event_(event);
+}
+
+absl::StatusOr<RunRecord> Engine::Run(RunRecord run, const Steps& steps, std::stop_token stop) {
+  UNDERSTUDY_CHECK(run.steps.size() == steps.size());
+  run.error.clear();
+  bool failed = false;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    Step& step = *steps[i];
+    StepRecord& record = run.steps[i];
+    UNDERSTUDY_CHECK(record.name == step.name());
+    if (record.ended_at) continue;
+    if (step.RunsAfterFailure() ? !RemovesNow(run, stop) : failed || options_.only_removal) continue;
+    RETURN_IF_ERROR(MakeStep(step, run, record, stop));
+    if (!record.ended_at) failed = true;
+  }
+  RETURN_IF_ERROR(End(run, steps, stop.stop_requested()));
+  return run;
+}
+
+bool Engine::RemovesNow(const RunRecord& run, std::stop_token stop) const {
+  if (stop.stop_requested()) return false;
+  return options_.only_removal || !run.spec.keep;
+}
+
+absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, std::stop_token stop) {
+  const absl::Time now = clock_.Now();
+  const absl::StatusOr<std::vector<Item>> items = step.Items(run, stop);
+  if (!items.ok()) {
+    run.error = fmt::format("{}: {}", record.name, MessageOf(items.status()));
+    return absl::OkStatus();
+  }
+  std::vector<std::string> keys;
+  for (const Item& item : *items) keys.push_back(item.key);
+  RETURN_IF_ERROR(journal_.BeginStep(run.spec.id, record.name, now, keys));
+  if (!record.begun_at) record.begun_at = now;
+  for (const std::string& key : keys) AddPending(record, key);
+  Tell({.kind = RunEvent::Kind::kStepBegun,
+        .step = record.name,
+        .text = std::string(step.purpose()),
+        .total = items->size()});
+  bool failed = false;
+  for (const auto& [wave, wave_items] : Waves(*items, record)) {
+    if (stop.stop_requested() || failed) break;
+    std::vector<ItemRecord> records;
+    for (const Item* const item : wave_items) records.push_back(*record.Find(item->key));
+    RETURN_IF_ERROR(MakeWave(step, run, wave_items, records, stop));
+    for (ItemRecord& made : records) {
+      failed = failed || made.state == ItemState::kFailed;
+      *std::find_if(record.items.begin(), record.items.end(),
+                    [&](const ItemRecord& item) { return item.key == made.key; }) = std::move(made);
+    }
+  }
+  const bool ended = CountEnded(record) == record.items.size();
+  if (ended) {
+    const absl::Time end = clock_.Now();
+    RETURN_IF_ERROR(journal_.EndStep(run.spec.id, record.name, end));
+    record.ended_at = end;
+  } else if (run.error.empty()) {
+    run.error = MessageOf(StepFailure(record));
+  }
+  Tell({.kind = RunEvent::Kind::kStepEnded,
+        .step = record.name,
+        .text = ended ? "" : run.error,
+        .state = !ended             ? ItemState::kFailed
+                 : IsBroken(record) ? ItemState::kBroken
+                                    : ItemState::kDone,
+        .ended = CountEnded(record),
+        .total = record.items.size()});
+  return absl::OkStatus();
+}
+
+absl::Status Engine::MakeWave(Step& step, const RunRecord& run, const std::vector<const Item*>& items,
+                              std::vector<ItemRecord>& records, std::stop_token stop) {
+  Work work(items, records);
+  const auto make = [&] {
+    for (size_t i = work.next++; i < items.size() && !stop.stop_requested(); i = work.next++) {
+      const absl::Status recorded = MakeItem(step, run, *items[i], records[i], stop);
+      if (recorded.ok()) continue;
+      const absl::MutexLock lock(&work.mutex);
+      work.unrecorded.Update(recorded);
+      return;
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    const size_t count = std::min(items.size(), static_cast<size_t>(options_.parallelism));
+    for (size_t i = 1; i < count; ++i) threads.emplace_back(make);
+    make();
+  }
+  const absl::MutexLock lock(&work.mutex);
+  return work.unrecorded;
+}
+
+absl::Status Engine::MakeItem(Step& step, const RunRecord& run, const Item& item, ItemRecord& record,
+                              std::stop_token stop) {
+  const std::string step_name(step.name());
+  const ItemRecord before = record;
+  if (record.state == ItemState::kFailed) {
+    record.warnings.push_back(fmt::format("attempt {}: {}", record.attempts, record.message));
+  }
+  record.state = ItemState::kRunning;
+  record.message.clear();
+  ++record.attempts;
+  if (!record.begun_at) record.begun_at = clock_.Now();
+  record.ended_at.reset();
+  RETURN_IF_ERROR(journal_.WriteItem(run.spec.id, step_name, record));
+  RunEvent event{.kind = RunEvent::Kind::kItemBegun, .step = step_name, .item = item.key, .text = item.what};
+  Tell(event);
+  ItemContext context(
+      run, before, stop,
+      [&](const std::string& text) {
+        Tell({.kind = RunEvent::Kind::kItemProgress, .step = step_name, .item = item.key, .text = text});
+      },
+      [&](const nlohmann::ordered_json& facts) {
+        record.facts = facts;
+        return journal_.WriteItem(run.spec.id, step_name, record);
+      });
+  const absl::StatusOr<bool> is_so = step.Check(item, context);
+  absl::Status made = is_so.status();
+  if (made.ok() && !*is_so) made = step.Do(item, context);
+  if (made.ok()) made = step.Confirm(item, context);
+  record.ended_at = clock_.Now();
+  record.warnings.insert(record.warnings.end(), context.warnings().begin(), context.warnings().end());
+  record.facts = context.facts();
+  if (made.ok()) {
+    record.state = *is_so && before.attempts == 0 ? ItemState::kAlready : ItemState::kDone;
+  } else if (stop.stop_requested()) {
+    record.state = ItemState::kFailed;
+    record.message = kStopped;
+  } else {
+    record.state = step.Tolerates(made) ? ItemState::kBroken : ItemState::kFailed;
+    record.message = MessageOf(made);
+  }
+  RETURN_IF_ERROR(journal_.WriteItem(run.spec.id, step_name, record));
+  event.kind = RunEvent::Kind::kItemEnded;
+  event.state = record.state;
+  event.text = record.message;
+  Tell(event);
+  return absl::OkStatus();
+}
+
+absl::Status Engine::End(RunRecord& run, const Steps& steps, bool stopped) {
+  RunEnd end{.state = RunState::kDone, .over = true, .error = run.error, .at = clock_.Now()};
+  bool removes = false;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const StepRecord& record = run.steps[i];
+    const bool removal = steps[i]->RunsAfterFailure();
+    removes = removes || removal;
+    if (!record.ended_at && removal) {
+      end.over = false;  // what was made is still there
+    } else if (!record.ended_at) {
+      end.state = RunState::kFailed;
+    } else if (end.state == RunState::kDone && IsBroken(record)) {
+      end.state = RunState::kPartial;
+    }
+  }
+  if (end.state == RunState::kFailed) {
+    // A rehearsal whose traces are gone can't go on where it was.
+    end.over = end.over && removes;
+    if (stopped) end.error = kStopped;
+    if (end.error.empty()) end.error = "a step isn't done";
+  }
+  run.state = end.state;
+  run.over = end.over;
+  run.error = end.error;
+  run.ended_at = end.at;
+  return journal_.EndRun(run.spec.id, end);
+}
+
+}  // namespace understudy::control

@@ -1,0 +1,296 @@
+// memory_sites.h: both sites of a failover in memory: control/failover/ports.h; and trouble on the way to them.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "control/failover/ports.h"
+
+namespace understudy::tests {
+
+// Lets one call fail that changes something: before it had its effect, or after it, when only the answer is lost.
+// Counts the calls. Thread-safe.
+class Trouble {
+ public:
+  enum class When { kBefore, kAfter };
+  // The call that fails, counted from 0; less than 0: none.
+  void FailAt(int call, When when) {
+    const absl::MutexLock lock(&mutex_);
+    fails_at_ = call;
+    when_ = when;
+    calls_ = 0;
+  }
+  [[nodiscard]] int Calls() const {
+    const absl::MutexLock lock(&mutex_);
+    return calls_;
+  }
+  // Makes `effect` unless it fails before.
+  template <class Effect>
+  auto Pass(Effect effect) -> decltype(effect()) {
+    bool fails = false;
+    When when = When::kBefore;
+    {
+      const absl::MutexLock lock(&mutex_);
+      fails = calls_++ == fails_at_;
+      when = when_;
+    }
+    if (fails && when == When::kBefore) return absl::UnavailableError("the link is down");
+    auto result = effect();
+    if (fails) return absl::UnavailableError("the link went down");
+    return result;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  int fails_at_ ABSL_GUARDED_BY(mutex_) = -1;
+  When when_ ABSL_GUARDED_BY(mutex_) = When::kBefore;
+  int calls_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// One pair, "east". Thread-safe.
+class MemorySites : public control::SiteAgents {
+ public:
+  explicit MemorySites(Trouble& trouble) : trouble_(trouble) {}
+
+  std::vector<std::string> Pairs() const override { return {"east"}; }
+
+  absl::StatusOr<std::vector<control::SourceView>> Sources(const std::string&) override {
+    const absl::MutexLock lock(&mutex_);
+    if (!primary_error_.ok()) return primary_error_;
+    std::vector<control::SourceView> sources;
+    for (const auto& [name, volume] : volumes_) sources.push_back(volume.source);
+    return sources;
+  }
+  absl::Status SetSourceExport(const std::string&, const std::string& volume, model::ExportMode mode) override {
+    return Change(volume, [mode](Volume& changed) {
+      changed.source.exported = mode;
+      changed.source.fenced = mode != model::ExportMode::kReadWrite;
+    });
+  }
+  absl::StatusOr<model::Sequence> Sync(const std::string&, const std::string& volume, absl::Duration,
+                                       const std::function<void(const std::string&)>&, std::stop_token) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
+      const absl::MutexLock lock(&mutex_);
+      Volume& synced = volumes_.at(volume);
+      if (synced.source.paused) return absl::FailedPreconditionError("is paused");
+      return synced.replica.sequence = ++synced.source.sequence;
+    });
+  }
+  absl::Status Pause(const std::string&, const std::string& volume) override {
+    return Change(volume, [](Volume& changed) { changed.source.paused = true; });
+  }
+  absl::Status Resume(const std::string&, const std::string& volume) override {
+    return Change(volume, [](Volume& changed) { changed.source.paused = false; });
+  }
+
+  absl::StatusOr<std::vector<control::ReplicaView>> Replicas(const std::string&) override {
+    const absl::MutexLock lock(&mutex_);
+    std::vector<control::ReplicaView> replicas;
+    for (const auto& [name, volume] : volumes_) replicas.push_back(volume.replica);
+    return replicas;
+  }
+  absl::StatusOr<std::vector<model::CatalogEntry>> Catalog(const std::string&, model::ObjectKind kind) override {
+    const absl::MutexLock lock(&mutex_);
+    std::vector<model::CatalogEntry> entries;
+    std::copy_if(catalog_.begin(), catalog_.end(), std::back_inserter(entries),
+                 [&](const model::CatalogEntry& entry) { return entry.key.kind == kind; });
+    return entries;
+  }
+  absl::StatusOr<control::Findings> Verify(const std::string&, const std::string& volume, model::VerifyDepth,
+                                           const std::function<void(const model::VerifyCounts&)>&) override {
+    const absl::MutexLock lock(&mutex_);
+    control::Findings findings;
+    findings.counts.differences = volumes_.at(volume).differences;
+    if (findings.counts.differences > 0) findings.differences.push_back({"disk", model::DifferenceKind::kContent, ""});
+    return findings;
+  }
+  absl::StatusOr<control::ReplicaView> Promote(const std::string&, const std::string& volume, const std::string&, bool,
+                                               const control::PromotionWatch&) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<control::ReplicaView> {
+      const absl::MutexLock lock(&mutex_);
+      Volume& promoted = volumes_.at(volume);
+      promoted.replica.state = model::VolumeState::kActive;
+      ++promoted.replica.epoch;
+      ++promoted.promotions;
+      return promoted.replica;
+    });
+  }
+  absl::Status RunHooks(const std::string&, model::HookPhase, const std::string&, const std::string&,
+                        const control::PromotionWatch&) override {
+    return trouble_.Pass([] { return absl::OkStatus(); });
+  }
+
+  absl::StatusOr<model::Sequence> LabelNewest(const std::string&, const std::string& volume,
+                                              const std::string& label) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
+      const absl::MutexLock lock(&mutex_);
+      Volume& labelled = volumes_.at(volume);
+      labelled.labels[label] = labelled.replica.sequence;
+      return labelled.replica.sequence;
+    });
+  }
+  absl::StatusOr<model::RecoveryPoints> Points(const std::string&, const std::string& volume) override {
+    const absl::MutexLock lock(&mutex_);
+    model::RecoveryPoints points;
+    for (const auto& [label, sequence] : volumes_.at(volume).labels) {
+      model::RecoveryPoint point;
+      point.sequence = sequence;
+      point.label = label;
+      points.points.push_back(point);
+    }
+    return points;
+  }
+  absl::Status Unlabel(const std::string&, const std::string& volume, model::Sequence sequence) override {
+    return Change(volume, [sequence](Volume& changed) {
+      std::erase_if(changed.labels, [&](const auto& label) { return label.second == sequence; });
+    });
+  }
+  absl::StatusOr<model::PointTree> Materialise(const std::string&, const control::TreeWish& wish,
+                                               const std::function<void(const std::string&)>&) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<model::PointTree> {
+      const absl::MutexLock lock(&mutex_);
+      for (const model::PointTree& tree : trees_) {
+        if (tree.path == wish.path) return absl::AlreadyExistsError(wish.path + " is there");
+      }
+      model::PointTree tree;
+      tree.id = std::to_string(++tree_count_);
+      tree.volume = wish.volume;
+      tree.sequence = wish.sequence;
+      tree.path = wish.path;
+      tree.writable = true;
+      tree.state = model::PointTreeState::kReady;
+      trees_.push_back(tree);
+      return tree;
+    });
+  }
+  absl::StatusOr<std::vector<model::PointTree>> Trees(const std::string&) override {
+    const absl::MutexLock lock(&mutex_);
+    return trees_;
+  }
+  absl::Status RemoveTree(const std::string&, const std::string& id) override {
+    return trouble_.Pass([&] {
+      const absl::MutexLock lock(&mutex_);
+      const bool removed = std::erase_if(trees_, [&](const model::PointTree& tree) { return tree.id == id; }) > 0;
+      return removed ? absl::OkStatus() : absl::NotFoundError("no such tree");
+    });
+  }
+
+  // A volume that its primary keeps up to date.
+  void Add(const std::string& volume) {
+    const absl::MutexLock lock(&mutex_);
+    Volume& added = volumes_[volume];
+    added.source = {.volume = volume, .state = "idle", .sequence = 3, .exported = model::ExportMode::kReadWrite};
+    added.replica = {.volume = volume, .root = "/srv/b/" + volume, .epoch = 1, .sequence = 3, .complete = true};
+  }
+  void AddToCatalog(model::CatalogEntry entry) {
+    const absl::MutexLock lock(&mutex_);
+    catalog_.push_back(std::move(entry));
+  }
+  void LosePrimary() {
+    const absl::MutexLock lock(&mutex_);
+    primary_error_ = absl::UnavailableError("the primary can't be reached");
+  }
+  void SetDifferences(const std::string& volume, uint64_t differences) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).differences = differences;
+  }
+  void Edit(const std::string& volume, const std::function<void(control::ReplicaView&)>& edit) {
+    const absl::MutexLock lock(&mutex_);
+    edit(volumes_.at(volume).replica);
+  }
+  [[nodiscard]] control::ReplicaView ReplicaOf(const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return volumes_.at(volume).replica;
+  }
+  [[nodiscard]] control::SourceView SourceOf(const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return volumes_.at(volume).source;
+  }
+  [[nodiscard]] int PromotionsOf(const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return volumes_.at(volume).promotions;
+  }
+  [[nodiscard]] size_t Labels() const {
+    const absl::MutexLock lock(&mutex_);
+    size_t count = 0;
+    for (const auto& [name, volume] : volumes_) count += volume.labels.size();
+    return count;
+  }
+
+ private:
+  struct Volume {
+    control::SourceView source;
+    control::ReplicaView replica;
+    std::map<std::string, model::Sequence> labels;
+    uint64_t differences = 0;
+    int promotions = 0;
+  };
+
+  absl::Status Change(const std::string& volume, const std::function<void(Volume&)>& change) {
+    return trouble_.Pass([&] {
+      const absl::MutexLock lock(&mutex_);
+      change(volumes_.at(volume));
+      return absl::OkStatus();
+    });
+  }
+
+  Trouble& trouble_;
+  mutable absl::Mutex mutex_;
+  std::map<std::string, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
+  std::vector<model::CatalogEntry> catalog_ ABSL_GUARDED_BY(mutex_);
+  std::vector<model::PointTree> trees_ ABSL_GUARDED_BY(mutex_);
+  int tree_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status primary_error_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Backups whose archive is a file that says its name. Thread-safe.
+class MemoryBackups : public control::Backups {
+ public:
+  explicit MemoryBackups(Trouble& trouble) : trouble_(trouble) {}
+
+  absl::StatusOr<control::BackupView> Fetch(const std::string& name, const std::vector<std::string>&,
+                                            const std::filesystem::path& folder, std::stop_token) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<control::BackupView> {
+      const absl::MutexLock lock(&mutex_);
+      const std::string& chosen = name.empty() ? latest_ : name;
+      if (!backups_.contains(chosen)) return absl::NotFoundError("there is no backup " + chosen);
+      std::ofstream(folder / "archive") << chosen;
+      return control::BackupView{.name = chosen, .phase = "Completed", .started_at = absl::Now(), .archive_bytes = 7};
+    });
+  }
+  absl::StatusOr<control::BackupObjects> Read(const std::string& name, const std::vector<std::string>&,
+                                              const std::filesystem::path& folder, std::stop_token) override {
+    const absl::MutexLock lock(&mutex_);
+    if (!std::filesystem::exists(folder / "archive")) return absl::NotFoundError("nothing was fetched");
+    if (!read_error_.ok()) return read_error_;
+    return backups_.at(name);
+  }
+
+  // The latest from now on.
+  void Add(const std::string& name, control::BackupObjects objects) {
+    const absl::MutexLock lock(&mutex_);
+    backups_[name] = std::move(objects);
+    latest_ = name;
+  }
+  void FailRead(const absl::Status& error) {
+    const absl::MutexLock lock(&mutex_);
+    read_error_ = error;
+  }
+
+ private:
+  Trouble& trouble_;
+  absl::Mutex mutex_;
+  std::map<std::string, control::BackupObjects> backups_ ABSL_GUARDED_BY(mutex_);
+  std::string latest_ ABSL_GUARDED_BY(mutex_);
+  absl::Status read_error_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace understudy::tests

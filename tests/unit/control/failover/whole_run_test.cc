@@ -1,0 +1,453 @@
+// Whole runs over memory: what each mode does and in which order; what stops it and what doesn't; and that whatever call
+// fails, before or after its effect, a resumed run comes to the same end and does nothing twice.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "control/failover/plan_steps.h"
+#include "control/runs/dry_run.h"
+#include "tests/support/memory_machines.h"
+#include "tests/support/memory_restores.h"
+#include "tests/support/memory_sites.h"
+#include "tests/support/memory_sync.h"
+#include "tests/support/temp_dir.h"
+
+namespace understudy::control {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using nlohmann::json;
+using tests::Trouble;
+
+// A cluster whose binder is quick: a claim is bound as soon as its volume is there.
+class BindingCluster : public tests::MemoryCluster {
+ public:
+  explicit BindingCluster(Trouble& trouble) : trouble_(trouble) {}
+  absl::StatusOr<json> Get(const model::ObjectKey& key) const override {
+    ASSIGN_OR_RETURN(json object, tests::MemoryCluster::Get(key));
+    if (key.kind != model::ObjectKind::kPersistentVolumeClaim) return object;
+    const std::string volume = object["spec"]["volumeName"];
+    const bool bound = Has({model::ObjectKind::kPersistentVolume, "", volume});
+    object["status"]["phase"] = bound ? "Bound" : "Pending";
+    return object;
+  }
+  absl::Status Apply(const json& manifest) override {
+    return trouble_.Pass([&] { return tests::MemoryCluster::Apply(manifest); });
+  }
+
+ private:
+  Trouble& trouble_;
+};
+
+class MemoryScratch : public ScratchObjects {
+ public:
+  explicit MemoryScratch(BindingCluster& cluster, Trouble& trouble) : cluster_(cluster), trouble_(trouble) {}
+  absl::Status Put(const std::string&, const json& manifest) override {
+    return trouble_.Pass([&] {
+      const absl::MutexLock lock(&mutex_);
+      const json& metadata = manifest["metadata"];
+      keys_.insert({*model::ParseObjectKind(manifest["kind"].get<std::string>()), metadata.value("namespace", ""),
+                    metadata["name"]});
+      return cluster_.tests::MemoryCluster::Apply(manifest);
+    });
+  }
+  absl::StatusOr<size_t> Remove(const std::string&, std::stop_token) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<size_t> {
+      const absl::MutexLock lock(&mutex_);
+      for (const model::ObjectKey& key : keys_) cluster_.Remove(key);
+      keys_.clear();
+      return 0;
+    });
+  }
+  [[nodiscard]] size_t Count() const {
+    const absl::MutexLock lock(&mutex_);
+    return keys_.size();
+  }
+
+ private:
+  BindingCluster& cluster_;
+  Trouble& trouble_;
+  mutable absl::Mutex mutex_;
+  std::set<model::ObjectKey> keys_ ABSL_GUARDED_BY(mutex_);
+};
+
+class TroubledMachines : public tests::MemoryMachines {
+ public:
+  explicit TroubledMachines(Trouble& trouble) : trouble_(trouble) {}
+  absl::StatusOr<StopRecord> Stop(const VmKey& key) override {
+    return trouble_.Pass([&] { return tests::MemoryMachines::Stop(key); });
+  }
+  absl::Status Start(const VmKey& key, const std::string& run_strategy) override {
+    return trouble_.Pass([&] { return tests::MemoryMachines::Start(key, run_strategy); });
+  }
+
+ private:
+  Trouble& trouble_;
+};
+
+class TroubledRestores : public tests::MemoryRestores {
+ public:
+  explicit TroubledRestores(Trouble& trouble) : trouble_(trouble) {}
+  absl::Status Create(const RestoreSpec& spec) override {
+    return trouble_.Pass([&] { return tests::MemoryRestores::Create(spec); });
+  }
+
+ private:
+  Trouble& trouble_;
+};
+
+// Two sites with volumes pv-a and pv-b, which the claims shop/a and shop/b have, and machines shop/m0 to shop/m9.
+struct World {
+  World() {
+    for (const std::string name : {"a", "b"}) {
+      const std::string volume = "pv-" + name;
+      sites.Add(volume);
+      const json pv = {{"apiVersion", "v1"},
+                       {"kind", "PersistentVolume"},
+                       {"metadata", {{"name", volume}, {"uid", "uid-" + volume}}},
+                       {"spec",
+                        {{"nfs", {{"server", "nfs1"}, {"path", "/srv/a/" + volume}}},
+                         {"capacity", {{"storage", "1Gi"}}},
+                         {"accessModes", {"ReadWriteMany"}},
+                         {"storageClassName", "nfs"},
+                         {"claimRef", {{"namespace", "shop"}, {"name", name}}}}}};
+      const json claim = {{"apiVersion", "v1"},
+                          {"kind", "PersistentVolumeClaim"},
+                          {"metadata", {{"namespace", "shop"}, {"name", name}, {"uid", "uid-" + name}}},
+                          {"spec",
+                           {{"volumeName", volume},
+                            {"accessModes", {"ReadWriteMany"}},
+                            {"resources", {{"requests", {{"storage", "1Gi"}}}}},
+                            {"storageClassName", "nfs"}}},
+                          {"status", {{"phase", "Bound"}}}};
+      sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolume, "", volume}, pv, volume));
+      sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, claim, volume));
+    }
+    BackupObjects objects;
+    for (int i = 0; i < 10; ++i) {
+      const std::string name = "m" + std::to_string(i);
+      source.Add({"shop", name}, kRunAlways);
+      objects.machines.push_back(
+          {{"metadata", {{"namespace", "shop"}, {"name", name}}}, {"spec", {{"runStrategy", kRunAlways}}}});
+    }
+    backups.Add("nightly", objects);
+    restores.AddBackup("nightly");
+    restores.OnCreate([this](const RestoreSpec& spec) {
+      ++restored;
+      const auto mapped = spec.namespace_mapping.find("shop");
+      for (int i = 0; i < 10; ++i) {
+        const VmKey key{mapped == spec.namespace_mapping.end() ? "shop" : mapped->second, "m" + std::to_string(i)};
+        target.Add(key);
+        if (i == broken) target.Break(key, "CrashLoopBackOff");
+      }
+    });
+  }
+
+  static model::CatalogEntry Entry(model::ObjectKey key, const json& object, const std::string& volume) {
+    return {.key = std::move(key),
+            .uid = object["metadata"]["uid"],
+            .resource = object.dump(),
+            .volume = volume,
+            .replica_path = "/srv/b/" + volume,
+            .server = "nfs1",
+            .observed_at = absl::UnixEpoch()};
+  }
+
+  FailoverParts Parts() {
+    return {.agents = sites,
+            .source_machines = &source,
+            .target_machines = &target,
+            .backups = &backups,
+            .restores = &restores,
+            .applier = &cluster,
+            .target_objects = &cluster,
+            .scratch = &scratch,
+            .reach_source = [] { return "v1"; },
+            .reach_target = [] { return "v1"; },
+            .transform =
+                [](const std::string& pair) {
+                  return TransformOptions{.pair = pair, .dr_server = "nfs2", .storage_class_map = {},
+                                          .snapshot_class_map = {}};
+                },
+            .work_folder = folder.Path(),
+            .remove_work_folder = [this] {
+              std::filesystem::remove(folder.File("archive"));
+              return absl::OkStatus();
+            },
+            .vm_wait = {.poll_interval = absl::Milliseconds(1), .bad_after = absl::Milliseconds(50)}};
+  }
+
+  Trouble trouble;
+  tests::TempDir folder;
+  tests::MemorySites sites{trouble};
+  TroubledMachines source{trouble};
+  TroubledMachines target{trouble};
+  tests::MemoryBackups backups{trouble};
+  TroubledRestores restores{trouble};
+  BindingCluster cluster{trouble};
+  MemoryScratch scratch{cluster, trouble};
+  int broken = -1;  // the machine that doesn't get well
+  int restored = 0;
+};
+
+config::FailoverPlanConfig Plan() {
+  config::FailoverPlanConfig plan;
+  plan.name = "shop";
+  plan.namespaces = {"shop"};
+  plan.boot = {{.vms = {"shop/m9"}, .timeout = absl::Seconds(1)}};
+  plan.timeouts.boot = absl::Seconds(1);
+  return plan;
+}
+
+// One run, which can be gone on with.
+class Runner {
+ public:
+  Runner(World& world, config::FailoverPlanConfig plan, RunMode mode) : world_(world), plan_(std::move(plan)) {
+    record_.spec = {.id = "r1", .plan = "shop", .mode = mode, .namespaces = {"shop"}};
+    const Attempt attempt(*this);
+    for (const std::string& name : NamesOf(attempt.steps)) record_.steps.push_back({.name = name});
+  }
+  // To its end, or to where it fails.
+  RunRecord& Go(EngineOptions options = {}) {
+    const Attempt attempt(*this);
+    NoJournal journal;
+    auto made = Engine(journal, options, Clock::System(), [](const RunEvent&) {}).Run(record_, attempt.steps, {});
+    EXPECT_TRUE(made.ok()) << made.status();
+    record_ = *std::move(made);
+    return record_;
+  }
+  std::vector<PlannedStep> Dry() {
+    const Attempt attempt(*this);
+    return DryRun(record_, attempt.steps, {});
+  }
+  RunRecord& record() { return record_; }
+
+ private:
+  // What a process has of its own.
+  struct Attempt {
+    explicit Attempt(Runner& runner)
+        : parts(runner.world_.Parts()),
+          storage(parts.agents, parts.backups, parts.work_folder),
+          steps(StepsOf(runner.plan_, runner.record_.spec.mode, parts, storage)) {}
+    FailoverParts parts;
+    RunStorage storage;
+    Engine::Steps steps;
+  };
+
+  World& world_;
+  const config::FailoverPlanConfig plan_;
+  RunRecord record_;
+};
+
+std::vector<std::string> NamesOf(const RunRecord& run) {
+  std::vector<std::string> names;
+  for (const StepRecord& step : run.steps) names.push_back(step.name);
+  return names;
+}
+
+void ExpectTakenOver(World& world) {
+  for (const std::string volume : {"pv-a", "pv-b"}) {
+    EXPECT_EQ(world.sites.PromotionsOf(volume), 1) << volume;
+    EXPECT_EQ(world.sites.ReplicaOf(volume).state, model::VolumeState::kActive);
+    EXPECT_TRUE(world.cluster.Has({model::ObjectKind::kPersistentVolume, "", volume}));
+  }
+  EXPECT_EQ(world.restored, 1);
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+}
+
+TEST(WholeRun, PlannedBringsEverythingOverInOrder) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go({.parallelism = 1});
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "backup", "inventory", "stop-vms", "fence", "final-sync", "verify",
+                                        "pause", "promote", "storage-objects", "restore", "boot", "probe", "clean-up"));
+  ExpectTakenOver(world);
+  EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+  EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadOnly);
+  EXPECT_TRUE(world.sites.SourceOf("pv-a").paused);
+  EXPECT_EQ(world.target.Started().front(), (VmKey{"shop", "m9"})) << "its group comes first";
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-a")->facts["data_age_seconds"], 0.0);
+  EXPECT_EQ(run.Find("stop-vms")->Find("shop/m3")->facts["previous_run_strategy"], kRunAlways);
+  EXPECT_FALSE(std::filesystem::exists(world.folder.File("archive")));
+}
+
+TEST(WholeRun, UnplannedNeedsNothingOfThePrimary) {
+  World world;
+  world.sites.LosePrimary();
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  ExpectTakenOver(world);
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+}
+
+TEST(WholeRun, OneBrokenMachineOfTenLeavesNineRunningAndARunThatIsPartial) {
+  World world;
+  world.broken = 4;
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kPartial);
+  EXPECT_EQ(ExitCodeOf(run), ExitCode::kPartial);
+  int well = 0;
+  for (const ItemRecord& item : run.Find("boot")->items) {
+    if (item.state == ItemState::kDone) ++well;
+    if (item.state == ItemState::kBroken) {
+      EXPECT_EQ(item.key, "shop/m4");
+    }
+  }
+  EXPECT_EQ(well, 9);
+}
+
+TEST(WholeRun, ABackupThatCannotBeReadStopsItBeforeAnythingIsChanged) {
+  World world;
+  world.backups.FailRead(absl::DataLossError("backup nightly is truncated: choose another one"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kFailed);
+  EXPECT_THAT(run.error, HasSubstr("truncated"));
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+  EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadWrite);
+  EXPECT_THAT(world.cluster.Applied(), IsEmpty());
+}
+
+TEST(WholeRun, ADifferenceStopsItBeforeAnythingIsPromoted) {
+  World world;
+  world.sites.SetDifferences("pv-b", 2);
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kFailed);
+  EXPECT_THAT(run.error, HasSubstr("2 differences"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
+  EXPECT_EQ(world.restored, 0);
+}
+
+TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
+  World world;
+  world.sites.Edit("pv-a", [](ReplicaView& replica) { replica.complete = false; });
+  Runner refused(world, Plan(), RunMode::kUnplanned);
+  EXPECT_THAT(refused.Go().error, HasSubstr("--incomplete"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-b"), 0);
+  Runner taken(world, Plan(), RunMode::kUnplanned);
+  taken.record().spec.allow_incomplete = true;
+  EXPECT_EQ(taken.Go().state, RunState::kDone);
+}
+
+TEST(WholeRun, UnknownStorageStopsOrPassesAsThePlanSays) {
+  World world;
+  BackupObjects objects;
+  objects.volumes.push_back({{"metadata", {{"name", "pv-block"}}}, {"spec", {{"storageClassName", "ceph"}}}});
+  objects.claims.push_back({{"metadata", {{"namespace", "shop"}, {"name", "block"}}},
+                            {"spec", {{"volumeName", "pv-block"}, {"storageClassName", "ceph"}}}});
+  world.backups.Add("nightly", objects);
+  Runner stopped(world, Plan(), RunMode::kUnplanned);
+  EXPECT_THAT(stopped.Go().error, HasSubstr("unknown_storage: pass"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
+  config::FailoverPlanConfig plan = Plan();
+  plan.unknown_storage = config::UnknownStorage::kPass;
+  Runner passed(world, plan, RunMode::kUnplanned);
+  const RunRecord& run = passed.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(run.Find("inventory")->items[0].warnings, ElementsAre(HasSubstr("shop/block")));
+}
+
+TEST(WholeRun, ARestoreThatFailedIsMadeAnewUnderAnotherName) {
+  World world;
+  world.restores.SetStory({{.phase = "FailedValidation", .validation_errors = {"no such location"}}});
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("no such location"));
+  world.restores.SetStory({{.phase = "Completed"}});
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_TRUE(world.restores.Specs().contains("understudy-r1-2"));
+}
+
+TEST(WholeRun, APartRestoredMakesThatARunThatIsPartial) {
+  World world;
+  world.restores.SetStory({{.phase = "PartiallyFailed", .errors = 1}});
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  EXPECT_EQ(runner.Go().state, RunState::kPartial);
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+}
+
+TEST(WholeRun, ADryRunChangesNothing) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const std::vector<PlannedStep> steps = runner.Dry();
+  EXPECT_TRUE(WouldGo(steps));
+  ASSERT_THAT(steps, SizeIs(14));
+  EXPECT_THAT(steps[3].items, SizeIs(10));
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
+  EXPECT_EQ(world.restored, 0);
+  EXPECT_THAT(world.cluster.Applied(), IsEmpty());
+}
+
+TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_FALSE(runner.record().over);
+  EXPECT_THAT(*world.sites.Trees("east"), SizeIs(2));
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+  EXPECT_EQ(world.target.Started()[0].namespace_name, "shop-drtest");
+  const RestoreSpec spec = world.restores.Specs().at("understudy-r1");
+  EXPECT_TRUE(spec.clear_mac_address);
+  EXPECT_TRUE(spec.new_firmware_uuid);
+  const json volume = *world.cluster.Get({model::ObjectKind::kPersistentVolume, "", "pv-a-r1"});
+  EXPECT_EQ(volume["spec"]["nfs"]["path"], "/srv/b/pv-a.drtest-r1");
+  EXPECT_THAT(world.cluster.Applied(), ::testing::Each(::testing::Field(&model::ObjectKey::name,
+                                                                        ::testing::Not(::testing::StrEq("pv-a")))));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_THAT(*world.sites.Trees("east"), IsEmpty());
+  EXPECT_EQ(world.sites.Labels(), 0U);
+  EXPECT_EQ(world.scratch.Count(), 0U);
+  EXPECT_THAT(world.restores.Specs(), IsEmpty());
+}
+
+// Every call that changes something fails once: before its effect, and after it, when only the answer is lost.
+class EachCallFails : public ::testing::TestWithParam<std::tuple<RunMode, Trouble::When>> {};
+
+TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
+  const auto [mode, when] = GetParam();
+  int failed_runs = 0;
+  for (int call = 0;; ++call) {
+    SCOPED_TRACE(::testing::Message() << "call " << call);
+    World world;
+    Runner runner(world, Plan(), mode);
+    world.trouble.FailAt(call, when);
+    runner.Go({.parallelism = 1});
+    if (world.trouble.Calls() <= call) break;  // there are no more calls
+    if (runner.record().state == RunState::kFailed && !runner.record().over) {
+      ++failed_runs;
+      runner.Go({.parallelism = 1});
+    }
+    if (mode == RunMode::kTest) {
+      EXPECT_TRUE(runner.record().over);
+      EXPECT_THAT(*world.sites.Trees("east"), IsEmpty());
+      EXPECT_EQ(world.sites.Labels(), 0U);
+      EXPECT_EQ(world.scratch.Count(), 0U);
+      EXPECT_THAT(world.restores.Specs(), IsEmpty());
+    } else {
+      EXPECT_EQ(runner.record().state, RunState::kDone) << runner.record().error;
+      ExpectTakenOver(world);
+      if (mode == RunMode::kPlanned) EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+    }
+    if (::testing::Test::HasFailure()) return;
+  }
+  if (mode != RunMode::kTest) EXPECT_GT(failed_runs, 5);
+}
+INSTANTIATE_TEST_SUITE_P(Modes, EachCallFails,
+                         ::testing::Combine(::testing::Values(RunMode::kPlanned, RunMode::kUnplanned, RunMode::kTest),
+                                            ::testing::Values(Trouble::When::kBefore, Trouble::When::kAfter)));
+
+}  // namespace
+}  // namespace understudy::control

@@ -1,0 +1,384 @@
+// A run, over a real store, in processes that are killed wherever they can be.
+#include "control/runs/engine.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <fstream>
+#include <thread>
+
+#include "absl/strings/str_join.h"
+#include "tests/support/temp_dir.h"
+
+namespace understudy::control {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+// What steps bring about, in a file that outlives the process: a line for each effect.
+class World {
+ public:
+  explicit World(std::string file) : file_(std::move(file)) {}
+  [[nodiscard]] std::vector<std::string> Effects() const {
+    std::ifstream file(file_);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) lines.push_back(line);
+    return lines;
+  }
+  [[nodiscard]] bool Has(const std::string& effect) const {
+    const std::vector<std::string> effects = Effects();
+    return std::find(effects.begin(), effects.end(), effect) != effects.end();
+  }
+  void Add(const std::string& effect) const {
+    const int fd = open(file_.c_str(), O_WRONLY | O_APPEND | O_CREAT, 0600);
+    const std::string line = effect + "\n";
+    EXPECT_EQ(write(fd, line.data(), line.size()), static_cast<ssize_t>(line.size()));
+    close(fd);
+  }
+
+ private:
+  const std::string file_;
+};
+
+// Counts the moments at which a process may die, and kills it at the one that was chosen.
+class Fate {
+ public:
+  explicit Fate(int dies_at = -1) : dies_at_(dies_at) {}
+  void Pass() {
+    if (passed_++ == dies_at_) raise(SIGKILL);
+  }
+
+ private:
+  std::atomic<int> passed_ = 0;
+  const int dies_at_;
+};
+
+struct StepOptions {
+  bool tolerates = false;
+  bool removes = false;
+  std::vector<std::string> broken = {};  // items that can't be done
+};
+
+class FileStep : public Step {
+ public:
+  FileStep(std::string name, std::vector<Item> items, const World& world, Fate& fate, StepOptions options = {})
+      : name_(std::move(name)), items_(std::move(items)), world_(world), fate_(fate), options_(std::move(options)) {}
+
+  std::string_view name() const override { return name_; }
+  std::string_view purpose() const override { return "leave a line"; }
+  absl::StatusOr<std::vector<Item>> Items(const RunRecord&, std::stop_token) override {
+    fate_.Pass();
+    return items_;
+  }
+  absl::StatusOr<bool> Check(const Item& item, ItemContext&) override {
+    fate_.Pass();
+    return world_.Has(Effect(item));
+  }
+  absl::Status Do(const Item& item, ItemContext& context) override {
+    fate_.Pass();
+    if (std::find(options_.broken.begin(), options_.broken.end(), item.key) != options_.broken.end()) {
+      return absl::UnavailableError("is broken");
+    }
+    context.Progress("leaves it");
+    world_.Add(Effect(item));
+    fate_.Pass();
+    return absl::OkStatus();
+  }
+  absl::Status Confirm(const Item& item, ItemContext& context) override {
+    fate_.Pass();
+    context.SetFacts({{"left", Effect(item)}});
+    return world_.Has(Effect(item)) ? absl::OkStatus() : absl::InternalError("it isn't there");
+  }
+  bool Tolerates(const absl::Status&) const override { return options_.tolerates; }
+  bool RunsAfterFailure() const override { return options_.removes; }
+
+ private:
+  [[nodiscard]] std::string Effect(const Item& item) const { return name_ + " " + item.key; }
+
+  const std::string name_;
+  const std::vector<Item> items_;
+  const World& world_;
+  Fate& fate_;
+  const StepOptions options_;
+};
+
+// Dies, where that was chosen, on either side of everything that is recorded.
+class FatefulJournal : public RunJournal {
+ public:
+  FatefulJournal(RunJournal& journal, Fate& fate) : journal_(journal), fate_(fate) {}
+  absl::Status BeginStep(const std::string& run, const std::string& step, absl::Time at,
+                         const std::vector<std::string>& keys) override {
+    return Pass([&] { return journal_.BeginStep(run, step, at, keys); });
+  }
+  absl::Status WriteItem(const std::string& run, const std::string& step, const ItemRecord& item) override {
+    return Pass([&] { return journal_.WriteItem(run, step, item); });
+  }
+  absl::Status EndStep(const std::string& run, const std::string& step, absl::Time at) override {
+    return Pass([&] { return journal_.EndStep(run, step, at); });
+  }
+  absl::Status EndRun(const std::string& run, const RunEnd& end) override {
+    return Pass([&] { return journal_.EndRun(run, end); });
+  }
+
+ private:
+  absl::Status Pass(const std::function<absl::Status()>& record) {
+    fate_.Pass();
+    const absl::Status recorded = record();
+    fate_.Pass();
+    return recorded;
+  }
+
+  RunJournal& journal_;
+  Fate& fate_;
+};
+
+class EngineTest : public testing::Test {
+ protected:
+  EngineTest() { store_ = Open(); }
+
+  std::unique_ptr<RunStore> Open() const {
+    auto store = RunStore::Open(folder_.Path() + "/state");
+    EXPECT_TRUE(store.ok()) << store.status();
+    return *std::move(store);
+  }
+
+  Engine::Steps ThreeSteps(Fate& fate, StepOptions second = {}) const {
+    Engine::Steps steps;
+    steps.push_back(std::make_unique<FileStep>("look", std::vector<Item>{{"", "look", 0}}, world_, fate));
+    steps.push_back(std::make_unique<FileStep>(
+        "move", std::vector<Item>{{"a", "move a", 1}, {"b", "move b", 0}, {"c", "move c", 1}}, world_, fate, second));
+    steps.push_back(std::make_unique<FileStep>("end", std::vector<Item>{{"", "end", 0}}, world_, fate));
+    return steps;
+  }
+
+  void Begin(const Engine::Steps& steps, RunSpec spec = {.id = "r1", .plan = "shop", .started_at = absl::Now()}) {
+    std::vector<std::string> names;
+    for (const auto& step : steps) names.emplace_back(step->name());
+    ASSERT_EQ(store_->Begin(spec, names), absl::OkStatus());
+  }
+
+  static absl::StatusOr<RunRecord> Go(RunStore& store, RunJournal& journal, const Engine::Steps& steps,
+                                      EngineOptions options = {}, std::stop_token stop = {}) {
+    RETURN_IF_ERROR(store.TakeUp("r1"));
+    ASSIGN_OR_RETURN(RunRecord run, store.Read("r1"));
+    return Engine(journal, options, Clock::System(), [](const RunEvent&) {}).Run(std::move(run), steps, stop);
+  }
+  absl::StatusOr<RunRecord> Go(const Engine::Steps& steps, EngineOptions options = {}, std::stop_token stop = {}) {
+    return Go(*store_, *store_, steps, options, stop);
+  }
+
+  // In a process of its own that dies at `dies_at`; whether it came to its end.
+  bool RunsToItsEnd(int dies_at, int parallelism) {
+    const pid_t child = fork();
+    if (child == 0) {
+      Fate fate(dies_at);
+      const std::unique_ptr<RunStore> store = Open();
+      FatefulJournal journal(*store, fate);
+      const bool done = Go(*store, journal, ThreeSteps(fate), {.parallelism = parallelism}).ok();
+      _exit(done ? 0 : 1);
+    }
+    int status = 0;
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+    return WIFEXITED(status);
+  }
+
+  tests::TempDir folder_;
+  World world_{folder_.Path() + "/world"};
+  Fate unhurt_;
+  std::unique_ptr<RunStore> store_;
+};
+
+TEST_F(EngineTest, StepsAreMadeInTheirOrderAndWavesInTheirs) {
+  const Engine::Steps steps = ThreeSteps(unhurt_);
+  Begin(steps);
+  const auto run = Go(steps, {.parallelism = 1});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  EXPECT_TRUE(run->over);
+  EXPECT_THAT(world_.Effects(), ElementsAre("look ", "move b", "move a", "move c", "end "));
+  const auto stored = store_->Read("r1");
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  ASSERT_THAT(stored->steps, SizeIs(3));
+  ASSERT_THAT(stored->steps[1].items, SizeIs(3));
+  EXPECT_EQ(stored->steps[1].items[1].state, ItemState::kDone);
+  EXPECT_EQ(stored->steps[1].items[1].facts["left"], "move b");
+  EXPECT_EQ(stored->state, RunState::kDone);
+}
+
+// A process that is killed at any moment, once or again and again, leaves a run that ends as if nothing had been.
+TEST_F(EngineTest, WhereverItIsKilledItGoesOnToTheSameEnd) {
+  for (const int parallelism : {1, 3}) {
+    int deaths = 0;
+    for (int dies_at = 0;; ++dies_at) {
+      SCOPED_TRACE(testing::Message() << "killed at " << dies_at << ", " << parallelism << " at a time");
+      std::filesystem::remove(folder_.Path() + "/world");
+      std::filesystem::remove_all(folder_.Path() + "/state");
+      store_ = Open();
+      Begin(ThreeSteps(unhurt_));
+      const bool ended = RunsToItsEnd(dies_at, parallelism);
+      if (!ended) {
+        ++deaths;
+        const auto stopped = store_->Read("r1");
+        ASSERT_TRUE(stopped.ok()) << stopped.status();
+        // Unless it died after it had recorded its end.
+        if (!stopped->over) {
+          EXPECT_EQ(stopped->state, RunState::kInterrupted);
+          RunsToItsEnd(-1, parallelism);
+        }
+      }
+      EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move b", "move c", "end "));
+      const auto run = store_->Read("r1");
+      ASSERT_TRUE(run.ok()) << run.status();
+      EXPECT_EQ(run->state, RunState::kDone);
+      EXPECT_EQ(run->error, "");
+      for (const StepRecord& step : run->steps) EXPECT_EQ(step.State(), ItemState::kDone) << step.name;
+      if (ended) break;
+    }
+    EXPECT_GT(deaths, 40);
+  }
+}
+
+TEST_F(EngineTest, KilledAgainAndAgainItStillComesToItsEnd) {
+  Begin(ThreeSteps(unhurt_));
+  int lives = 1;
+  while (!RunsToItsEnd(11, 1)) ++lives;
+  EXPECT_GT(lives, 3);
+  EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move b", "move c", "end "));
+}
+
+TEST_F(EngineTest, AFailureStopsTheRunAfterItsWaveAndIsTriedAgain) {
+  Begin(ThreeSteps(unhurt_));
+  auto run = Go(ThreeSteps(unhurt_, {.broken = {"a"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(run->over);
+  EXPECT_EQ(run->error, "move a: is broken");
+  EXPECT_EQ(run->Find("move")->Find("c")->state, ItemState::kDone);
+  EXPECT_FALSE(world_.Has("end "));
+
+  run = Go(ThreeSteps(unhurt_));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  const ItemRecord& mended = *run->Find("move")->Find("a");
+  EXPECT_EQ(mended.attempts, 2U);
+  EXPECT_THAT(mended.warnings, ElementsAre("attempt 1: is broken"));
+  EXPECT_EQ(run->Find("move")->Find("c")->attempts, 1U);
+}
+
+TEST_F(EngineTest, AStepThatToleratesFailuresMakesTheRunPartial) {
+  Begin(ThreeSteps(unhurt_));
+  const auto run = Go(ThreeSteps(unhurt_, {.tolerates = true, .broken = {"b"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kPartial);
+  EXPECT_TRUE(run->over);
+  EXPECT_EQ(ExitCodeOf(*run), ExitCode::kPartial);
+  EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kBroken);
+  EXPECT_EQ(run->Find("move")->Find("b")->message, "is broken");
+  EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move c", "end "));
+}
+
+TEST_F(EngineTest, WhatWasSoBeforeIsSaidToHaveBeen) {
+  world_.Add("move b");
+  Begin(ThreeSteps(unhurt_));
+  const auto run = Go(ThreeSteps(unhurt_));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kAlready);
+  EXPECT_EQ(run->Find("move")->Find("a")->state, ItemState::kDone);
+  EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move b", "move c", "end "));
+}
+
+TEST_F(EngineTest, AStopLeavesARunThatCanBeResumed) {
+  std::stop_source source;
+  Engine::Steps steps = ThreeSteps(unhurt_, {.tolerates = true});
+  Begin(steps);
+  ASSERT_EQ(store_->TakeUp("r1"), absl::OkStatus());
+  Engine engine(*store_, {.parallelism = 1}, Clock::System(), [&](const RunEvent& event) {
+    if (event.kind == RunEvent::Kind::kItemEnded && event.item == "b") source.request_stop();
+  });
+  auto run = engine.Run(*store_->Read("r1"), steps, source.get_token());
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(run->over);
+  EXPECT_THAT(run->error, HasSubstr("stopped"));
+  EXPECT_THAT(world_.Effects(), ElementsAre("look ", "move b"));
+  run = Go(steps);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  EXPECT_THAT(world_.Effects(), SizeIs(5));
+}
+
+class RehearsalTest : public EngineTest {
+ protected:
+  Engine::Steps WithRemoval(StepOptions second, StepOptions removal = {.removes = true}) {
+    Engine::Steps steps = ThreeSteps(unhurt_, std::move(second));
+    steps.push_back(
+        std::make_unique<FileStep>("remove", std::vector<Item>{{"", "remove", 0}}, world_, unhurt_, removal));
+    return steps;
+  }
+};
+
+TEST_F(RehearsalTest, WhatItMadeIsRemovedAlsoAfterAFailureAndThenItIsOver) {
+  Begin(WithRemoval({}));
+  const auto run = Go(WithRemoval({.broken = {"a"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_TRUE(run->over);
+  EXPECT_EQ(run->error, "move a: is broken");
+  EXPECT_TRUE(world_.Has("remove "));
+  EXPECT_FALSE(world_.Has("end "));
+}
+
+TEST_F(RehearsalTest, ARemovalThatFailsIsNotOver) {
+  Begin(WithRemoval({}));
+  auto run = Go(WithRemoval({}, {.removes = true, .broken = {""}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_FALSE(run->over);
+  run = Go(WithRemoval({}), {.only_removal = true});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  EXPECT_TRUE(run->over);
+  EXPECT_TRUE(world_.Has("remove "));
+}
+
+TEST_F(RehearsalTest, WhatIsToBeKeptStaysUntilItIsAskedToGo) {
+  Begin(WithRemoval({}), {.id = "r1", .plan = "shop", .mode = RunMode::kTest, .keep = true, .started_at = absl::Now()});
+  auto run = Go(WithRemoval({}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  EXPECT_FALSE(run->over);
+  EXPECT_FALSE(world_.Has("remove "));
+  run = Go(WithRemoval({}), {.only_removal = true});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->over);
+  EXPECT_TRUE(world_.Has("remove "));
+}
+
+// Nothing is begun whose beginning can't be recorded.
+TEST_F(EngineTest, WhatCannotBeRecordedIsNotDone) {
+  class FullDisk : public NoJournal {
+   public:
+    absl::Status WriteItem(const std::string&, const std::string&, const ItemRecord&) override {
+      return absl::ResourceExhaustedError("no space");
+    }
+  };
+  FullDisk journal;
+  const Engine::Steps steps = ThreeSteps(unhurt_);
+  Begin(steps);
+  const auto run = Go(*store_, journal, steps);
+  EXPECT_TRUE(absl::IsResourceExhausted(run.status()));
+  EXPECT_THAT(world_.Effects(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace understudy::control
