@@ -36,9 +36,10 @@ std::string RecoveryTimeText(const FailoverReport& report) {
   if (time.basis == RecoveryBasis::kNone) return "";
   const bool machines = time.basis == RecoveryBasis::kMachines;
   if (time.took) {
-    return fmt::format("Recovery time (RTO): {}, until {} {}", DurationText(*time.took),
-                       time.of == 1 ? std::string("the only one of the") : fmt::format("the last of {}", time.of),
-                       machines ? "virtual machines was well" : "volumes was active");
+    const std::string_view what = machines ? "virtual machine" : "volume";
+    return fmt::format("Recovery time (RTO): {}, until {} was {}", DurationText(*time.took),
+                       time.of == 1 ? fmt::format("the {}", what) : fmt::format("the last of {} {}s", time.of, what),
+                       machines ? "well" : "active");
   }
   return fmt::format(
       "Recovery time (RTO): not reached: {} of {} {}{}", time.reached, time.of,

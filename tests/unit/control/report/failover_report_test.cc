@@ -67,6 +67,7 @@ TEST_P(FailoverGoldenTest, IsTheDocumentAndTheTextOfTheFiles) {
   const FailoverReport report = Built(GetParam().run);
   ExpectAsGolden(".json", ToJson(report).dump(2) + "\n");
   ExpectAsGolden(".txt", RenderText(report));
+  if (GetParam().name == "resumed") ExpectAsGolden(".html", RenderHtml(report));
 }
 
 TEST_P(FailoverGoldenTest, TheDocumentHoldsAllThatTheReportIs) {
