@@ -36,7 +36,7 @@ void AddCauses(const FailoverReport& report, bool machines, std::vector<Advice>&
   for (const StepRecord& step : report.run.steps) {
     if (!machines && IsOfAMachine(step)) continue;
     for (const ItemRecord& item : step.items) {
-      if (item.state != ItemState::kFailed || ++failed > kMaxNamed) continue;
+      if (!HasFailed(item.state) || ++failed > kMaxNamed) continue;
       next.push_back({fmt::format("Mend {}: {}", NameOf(step, item), item.message), ""});
     }
   }
@@ -46,9 +46,9 @@ void AddCauses(const FailoverReport& report, bool machines, std::vector<Advice>&
 
 // What is wrong with the machine; empty: nothing.
 std::string ProblemOf(const MachineOutcome& machine) {
-  if (machine.boot == ItemState::kFailed) return machine.message.empty() ? "it isn't well" : machine.message;
+  if (machine.boot && HasFailed(*machine.boot)) return machine.message.empty() ? "it isn't well" : machine.message;
   for (const ProbeOutcome& probe : machine.probes) {
-    if (probe.state == ItemState::kFailed) return fmt::format("probe {}: {}", probe.probe, probe.result);
+    if (HasFailed(probe.state)) return fmt::format("probe {}: {}", probe.probe, probe.result);
   }
   return "";
 }
@@ -58,9 +58,14 @@ void AddMachines(const FailoverReport& report, std::vector<Advice>& next) {
   for (const MachineOutcome& machine : report.machines) {
     const std::string problem = ProblemOf(machine);
     if (problem.empty() || ++unwell > kMaxNamed) continue;
+    // A rehearsal's stand in namespaces of their own.
+    const std::string command = report.run.spec.mode == RunMode::kTest
+                                    ? ""
+                                    : fmt::format("kubectl -n {} describe vm,vmi {}", ShellWord(machine.namespace_name),
+                                                  ShellWord(machine.name));
     next.push_back(
         {fmt::format("Look at virtual machine {}/{} at DR: {}", machine.namespace_name, machine.name, problem),
-         fmt::format("kubectl -n {} describe vm,vmi {}", ShellWord(machine.namespace_name), ShellWord(machine.name))});
+         command});
   }
   if (unwell > kMaxNamed) next.push_back({fmt::format("… and {} more virtual machines", unwell - kMaxNamed), ""});
 }
@@ -101,10 +106,19 @@ void AddAfterFailover(const FailoverReport& report, std::vector<Advice>& next) {
                   ForPlan("reprotect", run)});
 }
 
+// The step's items that are `so`, or aren't.
+void AddLeftOver(const StepRecord& step, bool so, std::vector<Advice>& next) {
+  for (const ItemRecord& item : step.items) {
+    if (IsSo(item) != so || next.size() > kMaxNamed) continue;
+    next.push_back(
+        {fmt::format("Left over: {}{}{}", NameOf(step, item), item.message.empty() ? "" : ": ", item.message), ""});
+  }
+}
+
 void AddAfterTest(const FailoverReport& report, std::vector<Advice>& next) {
   const RunRecord& run = report.run;
   const StepRecord* const removal = run.Find("remove");
-  if (removal != nullptr && removal->ended_at && removal->State() == ItemState::kDone) {
+  if (removal != nullptr && removal->ended_at) {
     size_t removed = 0;
     for (const ItemRecord& item : removal->items) removed += IsSo(item) ? 1U : 0U;
     next.push_back({fmt::format("Nothing is left over: all that the test made was removed ({} items)", removed), ""});
@@ -114,14 +128,12 @@ void AddAfterTest(const FailoverReport& report, std::vector<Advice>& next) {
                                           "needed any more"
                                         : "What the test made isn't removed yet; remove it";
   next.push_back({why, ForRun("clean", run)});
-  for (const char* const step : {"materialise", "test-objects"}) {
-    const StepRecord* const made = run.Find(step);
-    if (made == nullptr) continue;
-    for (const ItemRecord& item : made->items) {
-      const ItemRecord* const removed = removal != nullptr ? removal->Find(item.key) : nullptr;
-      if (!IsSo(item) || (removed != nullptr && IsSo(*removed)) || next.size() > kMaxNamed) continue;
-      next.push_back({fmt::format("Left over: {}", NameOf(*made, item)), ""});
-    }
+  if (removal != nullptr && !removal->items.empty()) {
+    AddLeftOver(*removal, /*so=*/false, next);
+    return;
+  }
+  for (const char* const step : {"points", "materialise", "test-objects"}) {
+    if (const StepRecord* const made = run.Find(step); made != nullptr) AddLeftOver(*made, /*so=*/true, next);
   }
 }
 
@@ -144,13 +156,21 @@ void AddAfterTheEnd(const FailoverReport& report, std::vector<Advice>& next) {
 }
 
 void AddGoingOn(const RunRecord& run, std::vector<Advice>& next) {
+  if (run.over) {
+    next.push_back({"Nothing more comes of this run: begin another one",
+                    ForPlan(run.spec.mode == RunMode::kTest ? "failover test" : "failover run", run)});
+    return;
+  }
   next.push_back({"Go on where it was; what is done isn't done again", ForRun("resume", run)});
+  // A rehearsal isn't given up, but removed.
+  if (run.spec.mode == RunMode::kTest) return;
   next.push_back({"Or give it up; what it did stays as it is", ForRun("abort", run)});
 }
 
-std::string VolumeWords(const ItemRecord& item) {
+std::string ForVolume(std::string_view command, const ItemRecord& item, std::string_view rest) {
   const auto [pair, volume] = SplitKey(item.key);
-  return pair.empty() ? ShellWord(volume) : fmt::format("{} --pair {}", ShellWord(volume), ShellWord(pair));
+  return fmt::format("drctl {} {}{}{}", command, ShellWord(volume), rest,
+                     pair.empty() ? "" : " --pair " + ShellWord(pair));
 }
 
 std::string MachineWords(const ItemRecord& item) {
@@ -173,16 +193,19 @@ Advice StayOf(std::string_view step, const ItemRecord& item) {
     return {
         fmt::format("Volume {} is the live copy at DR: make it a replica again (what was written there is replaced)",
                     item.key),
-        "drctl volumes demote " + VolumeWords(item)};
+        ForVolume("volumes demote", item, "")};
   }
   if (step == "pause") {
-    return {fmt::format("Replication of volume {} is paused", item.key), "drctl volumes resume " + VolumeWords(item)};
+    return {fmt::format("Replication of volume {} is paused", item.key), ForVolume("volumes resume", item, "")};
   }
   if (step == "fence") {
-    return {fmt::format("Volume {} is read-only at the primary", item.key),
-            fmt::format("drctl exports set --site primary {} rw", VolumeWords(item))};
+    const std::string before = TextFact(item.facts, "exported_before");
+    return {
+        fmt::format("Volume {} is read-only at the primary", item.key),
+        ForVolume("exports set", item, fmt::format(" {} --site primary", before.empty() ? "rw" : ShellWord(before)))};
   }
   if (step == "stop-vms") {
+    if (TruthFact(item.facts, "was_running") == false) return {};
     const std::string strategy = TextFact(item.facts, "previous_run_strategy");
     return {fmt::format("Virtual machine {} is stopped at the primary{}", item.key,
                         strategy.empty() ? "" : fmt::format(" (its run strategy was {})", strategy)),
@@ -197,7 +220,7 @@ Advice StayOf(std::string_view step, const ItemRecord& item) {
 // Whether the item may have changed something that wasn't so before.
 bool MayHaveActed(const ItemRecord& item) {
   return item.state == ItemState::kDone ||
-         (item.attempts > 0 && (item.state == ItemState::kFailed || item.state == ItemState::kRunning));
+         (item.attempts > 0 && (HasFailed(item.state) || item.state == ItemState::kRunning));
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ constexpr std::string_view kStyle =
     "table{border-collapse:collapse;width:100%}caption{text-align:left;color:#666}"
     "td,th{text-align:left;padding:.2em .7em .2em 0;border-bottom:1px solid #ddd;vertical-align:top;"
     "overflow-wrap:anywhere}th{white-space:nowrap}"
-    ".failed,.interrupted{color:#b00020}.partial,.running{color:#8a5a00}.left-out,.pending,.small{color:#666}"
+    ".failed,.broken,.interrupted{color:#b00020}.partial,.running{color:#8a5a00}.left-out,.pending,.small{color:#666}"
     ".badge{border:1px solid;border-radius:.3em;padding:0 .4em}"
     "code{background:#f2f2f2;padding:.1em .3em;overflow-wrap:anywhere}figure{margin:1em 0}"
     "@media print{body{margin:0;max-width:none;font-size:11px}a{color:inherit}tr,figure,li{break-inside:avoid}"

@@ -41,7 +41,7 @@ void AppendWrapped(std::string& out, std::string line, size_t indent) {
     if (next == std::string::npos) return;
     line = std::string(indent, ' ') + line.substr(next);
   }
-  out += line + "\n";
+  out += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
 }
 
 // `text` may be of several lines and hold anything; each line is made printable and wrapped.

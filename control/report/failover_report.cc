@@ -1,5 +1,7 @@
 #include "control/report/failover_report.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -98,13 +100,15 @@ std::vector<VolumeOutcome> VolumesOf(const RunRecord& run) {
 
 void ReadProbes(const RunRecord& run, std::map<Key, MachineOutcome>& machines) {
   ForEachItem(run, "probe", [&](const ItemRecord& item) {
-    // "namespace/name", or with the probe's name after it.
+    // "namespace/name", and which of its probes.
     auto [namespace_name, name] = SplitKey(item.key);
-    name = name.substr(0, name.find('/'));
+    name = name.substr(0, name.find_first_of("/ "));
     const auto machine = machines.find({namespace_name, name});
     if (machine == machines.end()) return;
     const std::string result = item.message.empty() ? TextFact(item.facts, "result") : item.message;
-    machine->second.probes.push_back({TextFact(item.facts, "probe"), item.state, result});
+    std::string probe = TextFact(item.facts, "probe");
+    if (const std::string target = TextFact(item.facts, "target"); !target.empty()) probe += " " + target;
+    machine->second.probes.push_back({std::move(probe), item.state, result});
   });
 }
 
@@ -143,8 +147,10 @@ RecoveryTime RecoveryTimeOf(const FailoverReport& report) {
   const StepRecord* const boot = report.run.Find("boot");
   if (boot != nullptr) {
     for (const MachineOutcome& machine : report.machines) {
-      // The machines that are to be started are known for certain when the step that starts them has begun.
-      if (machine.boot == ItemState::kLeftOut || (boot->begun_at && !machine.boot)) continue;
+      // Which machines are to be started is known for certain once the step that starts them has begun.
+      const bool is_to_run =
+          machine.boot ? machine.boot != ItemState::kLeftOut : !boot->begun_at && machine.run_strategy != "Halted";
+      if (!is_to_run) continue;
       const bool well = machine.boot == ItemState::kDone || machine.boot == ItemState::kAlready;
       Count(time, well, machine.well_at);
     }
@@ -172,7 +178,7 @@ RecoveryPoint RecoveryPointOf(const std::vector<VolumeOutcome>& volumes) {
   return point;
 }
 
-// Storage that no volume holds is worth a warning even where the step said none.
+// Storage that isn't replicated is worth a warning even where the step said none.
 std::vector<RunWarning> WarningsOf(const RunRecord& run) {
   std::vector<RunWarning> warnings;
   for (const StepRecord& step : run.steps) {
@@ -181,9 +187,10 @@ std::vector<RunWarning> WarningsOf(const RunRecord& run) {
     }
     if (step.name != "inventory") continue;
     for (const auto& unknown : ListFact(FactsOfStep(run, step.name), "unknown_storage")) {
+      const std::string why = TextFact(unknown, "why");
       warnings.push_back({step.name, TextFact(unknown, "persistent_volume"),
-                          "no volume holds it (storage class " + TextFact(unknown, "storage_class") +
-                              "): its data isn't brought over by Understudy"});
+                          fmt::format("its data isn't replicated (storage class {}){}",
+                                      TextFact(unknown, "storage_class"), why.empty() ? "" : ": " + why)});
     }
   }
   return warnings;

@@ -180,6 +180,7 @@ Json ToJson(const FailoverReport& report) {
           {"result", std::string(ToString(report.run.state))},
           {"over", report.run.over},
           {"exit_code", static_cast<int>(ExitCodeOf(report.run))},
+          {"over", report.run.over},
           {"error", TextOrNull(report.run.error)},
           {"rto", ToJson(report.recovery_time)},
           {"rpo", ToJson(report.recovery_point)},
@@ -211,6 +212,7 @@ absl::StatusOr<FailoverReport> ParseFailoverReport(std::string_view text) {
   run.state = members.Known(ParseRunState(members.Text("result")));
   run.over = members.Truth("over");
   run.ended_at = members.OptionalTime("ended_at");
+  run.over = members.Truth("over");
   run.error = members.Text("error");
   for (const Json& step : members.Array("steps")) {
     ASSIGN_OR_RETURN(StepRecord parsed, ParseStep(step));

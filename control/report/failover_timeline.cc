@@ -9,6 +9,7 @@
 #include "control/report/failover_render.h"
 #include "control/report/failover_words.h"
 #include "control/report/render.h"
+#include "control/report/run_facts.h"
 #include "control/report/time_scale.h"
 
 namespace understudy::control {
@@ -25,15 +26,17 @@ constexpr double kThinnestBar = 2;
 constexpr double kClosestTicks = 62;
 constexpr double kNarrowestLabelledGap = 40;
 
+constexpr std::string_view kRed = "#b00020";
+constexpr std::string_view kAmber = "#a15c00";
+constexpr std::string_view kBlue = "#2a6496";
+
 std::string_view ColourOf(const FailoverReport& report, const StepRecord& step) {
-  switch (step.State()) {
-    case ItemState::kFailed:
-      return "#b00020";
-    case ItemState::kRunning:
-      return report.run.state == RunState::kRunning ? "#b26a00" : "#b00020";
-    default:
-      return "#2a6496";
-  }
+  const ItemState state = step.State();
+  if (state == ItemState::kFailed) return kRed;
+  if (state == ItemState::kRunning) return report.run.state == RunState::kRunning ? kAmber : kRed;
+  const bool in_part =
+      std::any_of(step.items.begin(), step.items.end(), [](const ItemRecord& item) { return HasFailed(item.state); });
+  return in_part ? kAmber : kBlue;
 }
 
 // A colour that says so much only to who sees colours isn't enough.

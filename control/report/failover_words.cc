@@ -36,9 +36,10 @@ std::string RecoveryTimeText(const FailoverReport& report) {
   if (time.basis == RecoveryBasis::kNone) return "";
   const bool machines = time.basis == RecoveryBasis::kMachines;
   if (time.took) {
-    return fmt::format("Recovery time (RTO): {}, until {} {}", DurationText(*time.took),
-                       time.of == 1 ? std::string("the only one of the") : fmt::format("the last of {}", time.of),
-                       machines ? "virtual machines was well" : "volumes was active");
+    const std::string_view what = machines ? "virtual machine" : "volume";
+    return fmt::format("Recovery time (RTO): {}, until {} was {}", DurationText(*time.took),
+                       time.of == 1 ? fmt::format("the {}", what) : fmt::format("the last of {} {}s", time.of, what),
+                       machines ? "well" : "active");
   }
   return fmt::format(
       "Recovery time (RTO): not reached: {} of {} {}{}", time.reached, time.of,
@@ -51,6 +52,8 @@ std::string RecoveryPointText(const FailoverReport& report) {
   const RecoveryPoint& point = report.recovery_point;
   if (point.volumes == 0 || report.run.spec.mode == RunMode::kReprotect) return "";
   if (!point.worst) {
+    // A rehearsal's copies say nothing of their age.
+    if (report.run.spec.mode == RunMode::kTest && point.unknown == point.volumes) return "";
     return fmt::format("Recovery point (RPO): not known of {} of {} volumes", point.unknown, point.volumes);
   }
   if (*point.worst <= absl::ZeroDuration()) {
@@ -77,8 +80,8 @@ std::string ValueText(const nlohmann::ordered_json& value) {
 }
 
 int RankOf(const ItemRecord& item) {
-  constexpr std::array<ItemState, 4> kFirst = {ItemState::kFailed, ItemState::kRunning, ItemState::kPending,
-                                               ItemState::kLeftOut};
+  constexpr std::array<ItemState, 5> kFirst = {ItemState::kFailed, ItemState::kBroken, ItemState::kRunning,
+                                               ItemState::kPending, ItemState::kLeftOut};
   const auto at = std::find(kFirst.begin(), kFirst.end(), item.state);
   return static_cast<int>(at - kFirst.begin());
 }
@@ -196,7 +199,9 @@ std::optional<absl::Time> EndOfStep(const FailoverReport& report, const StepReco
 std::string StateOfStep(const FailoverReport& report, const StepRecord& step) {
   const ItemState state = step.State();
   if (state == ItemState::kPending) return "not reached";
-  if (state == ItemState::kFailed && step.ended_at) return "in part";
+  const bool has_broken = std::any_of(step.items.begin(), step.items.end(),
+                                      [](const ItemRecord& item) { return item.state == ItemState::kBroken; });
+  if (step.ended_at && has_broken) return "in part";
   if (state == ItemState::kRunning && report.run.state != RunState::kRunning) return "unfinished";
   const bool nothing_done =
       !step.items.empty() && std::all_of(step.items.begin(), step.items.end(),
@@ -205,7 +210,7 @@ std::string StateOfStep(const FailoverReport& report, const StepRecord& step) {
 }
 
 std::string CountsOf(const StepRecord& step) {
-  constexpr ItemState kStates[] = {ItemState::kFailed,  ItemState::kDone,    ItemState::kAlready,
+  constexpr ItemState kStates[] = {ItemState::kFailed,  ItemState::kBroken,  ItemState::kDone,   ItemState::kAlready,
                                    ItemState::kLeftOut, ItemState::kRunning, ItemState::kPending};
   std::vector<std::string> parts;
   for (const ItemState state : kStates) {

@@ -24,7 +24,8 @@ std::string TextFact(const Json& facts, const char* key) {
 
 std::optional<uint64_t> NumberFact(const Json& facts, const char* key) {
   const Json* const fact = Find(facts, key);
-  if (fact == nullptr || !fact->is_number_unsigned()) return std::nullopt;
+  if (fact == nullptr || !fact->is_number_integer()) return std::nullopt;
+  if (!fact->is_number_unsigned() && fact->get<int64_t>() < 0) return std::nullopt;
   return fact->get<uint64_t>();
 }
 
@@ -65,6 +66,10 @@ const ItemRecord* FindItem(const RunRecord& run, std::string_view step, std::str
 
 bool IsSo(const ItemRecord& item) {
   return item.state == ItemState::kDone || item.state == ItemState::kAlready;
+}
+
+bool HasFailed(ItemState state) {
+  return state == ItemState::kFailed || state == ItemState::kBroken;
 }
 
 std::pair<std::string, std::string> SplitKey(std::string_view key) {

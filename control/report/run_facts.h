@@ -28,6 +28,8 @@ namespace understudy::control {
 [[nodiscard]] const ItemRecord* FindItem(const RunRecord& run, std::string_view step, std::string_view key);
 // Whether what the item is for is so.
 [[nodiscard]] bool IsSo(const ItemRecord& item);
+// Whether somebody has to look at it: it failed, and the run stopped or went on without it.
+[[nodiscard]] bool HasFailed(ItemState state);
 
 // "pair/volume" and "namespace/name" in their two parts; the first is empty when there is no slash.
 [[nodiscard]] std::pair<std::string, std::string> SplitKey(std::string_view key);

@@ -12,8 +12,9 @@ struct Span {
   absl::Time end;
 };
 
+// Whether somebody took the run up again.
 bool IsGoingOn(const RunNote& note) {
-  return absl::StartsWithIgnoreCase(note.text, "resumed");
+  return absl::StartsWithIgnoreCase(note.text, "resumed") || absl::StartsWithIgnoreCase(note.text, "removed");
 }
 
 // Everything that the record has a time for, within the run.

@@ -90,7 +90,6 @@ std::vector<absl::Time> TimeScale::Ticks(double closest) const {
     if (piece.folded) continue;
     for (absl::Time tick = RoundUp(piece.begin, step); tick <= piece.end; tick += step) {
       if (X(tick) - last < closest || end - X(tick) < closest) continue;
-      // A run of years would have very many; the width has room for few.
       ticks.push_back(tick);
       last = X(tick);
     }

@@ -49,8 +49,11 @@ size_t PrintableSequence(std::string_view bytes) {
   }
   constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
   const bool surrogate = code >= 0xd800 && code < 0xe000;
-  const bool control = code < 0xa0 || code == 0x2028 || code == 0x2029 || (code >= 0x202a && code <= 0x202e);
-  return code < kSmallest[length] || code > 0x10ffff || surrogate || control ? 0 : length;
+  // Also what turns the direction of the text after it round.
+  const bool control = code < 0xa0 || (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+  // U+FFFE and U+FFFF of each plane are no characters, and end an XML document.
+  const bool no_character = (code & 0xfffe) == 0xfffe;
+  return code < kSmallest[length] || code > 0x10ffff || surrogate || control || no_character ? 0 : length;
 }
 
 }  // namespace

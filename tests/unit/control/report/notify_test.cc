@@ -13,6 +13,7 @@
 #include "tests/support/mail_server.h"
 #include "tests/support/process.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/control/report/failover_samples.h"
 
 namespace understudy::control {
 namespace {
@@ -137,6 +138,25 @@ TEST_F(NotifyTest, AWebhookGetsTheReportSignedAndWithItsToken) {
   ASSERT_TRUE(signature.ok()) << signature.status();
   EXPECT_EQ(requests[0].headers.at("x-hub-signature-256"), "sha256=" + signature->out.substr(0, 64));
   EXPECT_EQ(ParseReport(requests[0].body)->run, "run-1");
+}
+
+TEST_F(MailServerTest, TakesAFailoversReport) {
+  StartServer(/*secure=*/true);
+  const Deliverable report = DeliverableOf(BuildFailoverReport(ResumedRun(), At(3000)));
+  ASSERT_EQ(Notifier(Config()).Deliver("email", "0123abcd", report, {}), absl::OkStatus());
+  EXPECT_THAT(Mail(), HasSubstr("Subject: [understudy] planned failover of shop done, RTO 43 min 4 s, RPO 0 s"));
+  EXPECT_THAT(Mail(), HasSubstr("Content-Type: text/html"));
+}
+
+TEST_F(NotifyTest, AWebhookGetsAFailoversDocument) {
+  tests::HttpTestServer server([](const tests::TestRequest&, tests::TestReply& reply) { reply.Send(200, ""); });
+  config::NotifyConfig config;
+  config.webhooks.push_back({.url = server.Url(), .ca = {}, .token_file = {}, .hmac_secret_file = {}});
+  const FailoverReport report = BuildFailoverReport(PartialRun(), At(3000));
+  ASSERT_EQ(Notifier(config).Deliver(server.Url(), "0123abcd", DeliverableOf(report), {}), absl::OkStatus());
+  const std::vector<tests::TestRequest> requests = server.Requests();
+  ASSERT_EQ(requests.size(), 1U);
+  EXPECT_EQ(nlohmann::ordered_json::parse(requests[0].body), ToJson(report));
 }
 
 TEST_F(NotifyTest, AnAnswerThatIsntGoodIsAnError) {

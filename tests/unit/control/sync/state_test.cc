@@ -35,11 +35,13 @@ class RecordingDeliverer : public Deliverer {
   absl::Status Deliver(const std::string& target, const std::string& id, const Deliverable& report,
                        std::stop_token) override {
     calls.push_back(report.run + " to " + target);
+    subjects.push_back(report.subject);
     ids.push_back(id);
     return answer;
   }
   absl::Status answer;
   std::vector<std::string> calls;
+  std::vector<std::string> subjects;
   std::vector<std::string> ids;
 };
 
@@ -219,6 +221,107 @@ TEST_F(StateTest, ADeliveryThatSomebodyTookIsTheirsUntilTheClaimIsOver) {
   EXPECT_TRUE(state_->TakeDelivery(now, kDeliveryClaim)->has_value());
   EXPECT_FALSE(state_->TakeDelivery(now, kDeliveryClaim)->has_value());
   EXPECT_TRUE(state_->TakeDelivery(now + kDeliveryClaim, kDeliveryClaim)->has_value());
+}
+
+Letter FailoverLetter(const std::string& run, RunState state, absl::Time end) {
+  RunRecord record;
+  record.spec.id = run;
+  record.spec.started_at = absl::FromUnixSeconds(1'800'000'000);
+  record.state = state;
+  record.ended_at = end;
+  return LetterOf(BuildFailoverReport(record, end));
+}
+
+TEST_F(StateTest, AFailoversReportIsQueuedOnceForEachEndAndOutlivesTheProcess) {
+  const absl::Time end = absl::FromUnixSeconds(1'800'000'050);
+  const Letter failed = FailoverLetter("f", RunState::kFailed, end);
+  const Letter done = FailoverLetter("f", RunState::kDone, end + absl::Seconds(20));
+  for (const Letter& letter : {failed, failed, done}) {
+    ASSERT_EQ(state_->QueueLetter(letter, {"email"}), absl::OkStatus());
+  }
+  EXPECT_EQ(*state_->PendingDeliveries(), 2U);
+  state_.reset();
+  state_ = *SyncState::Open(folder_.Path() + "/state");
+  FakeClock clock;
+  RecordingDeliverer deliverer;
+  EXPECT_EQ(DeliverDue(*state_, deliverer, clock, {}), absl::OkStatus());
+  EXPECT_THAT(deliverer.calls, ElementsAre("f to email", "f to email"));
+  EXPECT_THAT(deliverer.subjects, ElementsAre(HasSubstr("failed"), HasSubstr("done")));
+  ASSERT_EQ(state_->QueueLetter(failed, {"email"}), absl::OkStatus());
+  EXPECT_EQ(*state_->PendingDeliveries(), 0U) << "it was told";
+}
+
+TEST_F(StateTest, AFailoversReportGoesToThoseWhoWantMailOnlyForProblems) {
+  config::NotifyConfig notify{.email = config::EmailConfig{}, .webhooks = {}};
+  ASSERT_EQ(notify.email->when, config::MailWhen::kProblems);
+  RunRecord run;
+  run.spec.id = "f";
+  run.state = RunState::kDone;
+  run.ended_at = absl::FromUnixSeconds(1'800'000'050);
+  ASSERT_EQ(QueueFailoverReport(*state_, notify, BuildFailoverReport(run, *run.ended_at)), absl::OkStatus());
+  EXPECT_EQ(*state_->PendingDeliveries(), 1U);
+}
+
+TEST_F(StateTest, AFailoversReportIsTriedForAWeek) {
+  ASSERT_EQ(state_->QueueLetter(FailoverLetter("f", RunState::kDone, absl::FromUnixSeconds(1'800'000'050)), {"email"}),
+            absl::OkStatus());
+  FakeClock clock;
+  RecordingDeliverer deliverer;
+  deliverer.answer = absl::UnavailableError("connection refused");
+  clock.now += absl::Hours(6 * 24);
+  (void)DeliverDue(*state_, deliverer, clock, {});
+  EXPECT_EQ(*state_->PendingDeliveries(), 1U);
+  clock.now += absl::Hours(25);
+  (void)DeliverDue(*state_, deliverer, clock, {});
+  EXPECT_EQ(*state_->PendingDeliveries(), 0U);
+}
+
+TEST_F(StateTest, LettersThatNobodyWaitsForAreForgottenInTheEnd) {
+  const absl::Time end = absl::FromUnixSeconds(1'800'000'050);
+  ASSERT_EQ(state_->QueueLetter(FailoverLetter("waits", RunState::kDone, end), {"email"}), absl::OkStatus());
+  ASSERT_EQ(state_->QueueLetter(FailoverLetter("first", RunState::kDone, end), {}), absl::OkStatus());
+  for (size_t i = 0; i < kKnownLetters; ++i) {
+    ASSERT_EQ(state_->QueueLetter(FailoverLetter(std::to_string(i), RunState::kDone, end), {}), absl::OkStatus());
+  }
+  EXPECT_EQ(*state_->PendingDeliveries(), 1U);
+  ASSERT_EQ(state_->QueueLetter(FailoverLetter("first", RunState::kDone, end), {"email"}), absl::OkStatus());
+  EXPECT_EQ(*state_->PendingDeliveries(), 2U) << "it isn't known any more";
+}
+
+// What an earlier version left to be delivered goes on.
+TEST_F(StateTest, DeliveriesOfTheSecondSchemaAreTakenOver) {
+  const std::string folder = folder_.Path() + "/older";
+  std::filesystem::create_directory(folder);
+  auto database = store::Database::Open(folder + "/sync.db", {});
+  ASSERT_TRUE(database.ok()) << database.status();
+  const std::string document = DocumentText(ToJson(ReportOf("a")));
+  ASSERT_EQ(database->Execute(
+                "CREATE TABLE run(id TEXT PRIMARY KEY, trigger_name TEXT NOT NULL, made_up INTEGER NOT NULL,"
+                "  dry_run INTEGER NOT NULL, started_at_nanoseconds INTEGER NOT NULL, ended_at_nanoseconds INTEGER,"
+                "  process INTEGER NOT NULL, result TEXT NOT NULL, counts TEXT NOT NULL, report TEXT NOT NULL);"
+                "CREATE TABLE schedule(only INTEGER PRIMARY KEY, kept_until_nanoseconds INTEGER NOT NULL);"
+                "CREATE TABLE delivery(id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, target TEXT NOT NULL,"
+                "  message_id TEXT NOT NULL, attempts INTEGER NOT NULL, created_at_nanoseconds INTEGER NOT NULL,"
+                "  due_at_nanoseconds INTEGER NOT NULL, error TEXT NOT NULL);"
+                "CREATE TABLE primary_cluster(only INTEGER PRIMARY KEY, uid TEXT NOT NULL);"
+                "CREATE TABLE owed_release(pair TEXT, volume TEXT, kind TEXT, name TEXT, source_uid TEXT, server TEXT,"
+                "  path BLOB, PRIMARY KEY(pair, volume));"
+                "INSERT INTO run VALUES('a', 'manual', 0, 0, 1, 2, 1, 'done', '{}', '" +
+                document +
+                "'), ('b', 'manual', 0, 0, 1, NULL, 1, 'running', 'null', '');"
+                "INSERT INTO delivery VALUES(7, 'a', 'email', 'm-1', 3, 1799999900000000000, 0, ''),"
+                "  (8, 'a', 'https://hook', 'm-2', 0, 1799999900000000000, 0, ''),"
+                "  (9, 'gone', 'email', 'm-3', 0, 0, 0, '');"
+                "PRAGMA user_version=2"),
+            absl::OkStatus());
+  const auto state = SyncState::OpenPresent(folder);
+  ASSERT_TRUE(state.ok()) << state.status();
+  FakeClock clock;
+  RecordingDeliverer deliverer;
+  EXPECT_EQ(DeliverDue(**state, deliverer, clock, {}), absl::OkStatus());
+  EXPECT_THAT(deliverer.calls, ElementsAre("a to email", "a to https://hook"));
+  EXPECT_THAT(deliverer.ids, ElementsAre("m-1", "m-2"));
+  EXPECT_EQ(*(*state)->PendingDeliveries(), 0U);
 }
 
 TEST(OutboxTest, PausesGrowUpToTheirLimit) {
