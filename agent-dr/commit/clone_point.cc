@@ -19,6 +19,10 @@ namespace {
 constexpr char kTree[] = "tree";
 constexpr char kUndo[] = "undo";
 
+absl::Status Unwanted() {
+  return absl::CancelledError("whoever asked for it has gone");
+}
+
 // Takes the clone one step back, as the replica would be.
 absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& clone) {
   model::Commit commit;
@@ -43,8 +47,8 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
 }  // namespace
 
 // Copies that fill the filesystem would cost every volume there its recovery points.
-absl::Status Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path) {
-  ASSIGN_OR_RETURN(uint64_t bytes, BytesOnDisk(folders_->root));
+absl::Status Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on) {
+  ASSIGN_OR_RETURN(uint64_t bytes, BytesOnDisk(folders_->root, go_on));
   for (const model::Sequence sequence : path) {
     ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence));
     bytes += kept;
@@ -66,8 +70,9 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
-  ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, watcher.cancelled));
-  if (!cloner.shares()) RETURN_IF_ERROR(CheckRoomForCopies(path));
+  const os::GoOn go_on = [&] { return watcher.cancelled() ? Unwanted() : MakeWay(); };
+  ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, go_on));
+  if (!cloner.shares()) RETURN_IF_ERROR(CheckRoomForCopies(path, go_on));
   RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? kWorkFolderName : ""));
   RETURN_IF_ERROR(PrivateFolder(folder.fd(), kUndo).status());
   std::vector<UndoRecord> records;
@@ -92,7 +97,7 @@ absl::Status Replica::ClonePoint(model::Sequence to, os::Root folder, const Clon
   ASSIGN_OR_RETURN(WorkArea work, WorkArea::In(std::move(folder), RenameDomain{}, /*inside_export=*/false));
   ReplicaFolders clone(os::Root(std::move(tree)), std::move(work));
   for (size_t i = 0; i < records->size(); ++i) {
-    if (watcher.cancelled()) return absl::CancelledError("whoever asked for it has gone");
+    if (watcher.cancelled()) return Unwanted();
     watcher.step(i, records->size());
     const absl::Status run = RunOnClone((*records)[i], i + 1, clone);
     if (!run.ok()) return annotate(run);

@@ -355,9 +355,10 @@ absl::Status CommitEngine::SetHeld(const model::VolumeName& volume, bool held) {
 }
 
 absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume,
-                                                                 bool allow_incomplete) {
+                                                                 bool allow_incomplete,
+                                                                 const Replica::GivenUp& given_up) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->BeginPromotion(allow_incomplete);
+  return replica->BeginPromotion(allow_incomplete, given_up);
 }
 
 absl::StatusOr<model::ReplicaState> CommitEngine::FinishPromotion(const model::VolumeName& volume) {
@@ -365,9 +366,10 @@ absl::StatusOr<model::ReplicaState> CommitEngine::FinishPromotion(const model::V
   return replica->FinishPromotion();
 }
 
-absl::StatusOr<model::ReplicaState> CommitEngine::BeginDemotion(const model::VolumeName& volume) {
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginDemotion(const model::VolumeName& volume,
+                                                                const Replica::GivenUp& given_up) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->BeginDemotion();
+  return replica->BeginDemotion(given_up);
 }
 
 absl::StatusOr<model::ReplicaState> CommitEngine::FinishDemotion(const model::VolumeName& volume) {

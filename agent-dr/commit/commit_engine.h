@@ -132,9 +132,11 @@ class CommitEngine {
 
   // As in Replica. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginPromotion(const model::VolumeName& volume,
-                                                                   bool allow_incomplete);
+                                                                   bool allow_incomplete,
+                                                                   const Replica::GivenUp& given_up = nullptr);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishPromotion(const model::VolumeName& volume);
-  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const model::VolumeName& volume);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const model::VolumeName& volume,
+                                                                  const Replica::GivenUp& given_up = nullptr);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion(const model::VolumeName& volume);
   [[nodiscard]] absl::Status SetHooksRun(const model::VolumeName& volume);
 

@@ -38,11 +38,12 @@ absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
   return os::Root(std::move(folder));
 }
 
-absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder) {
+absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_on) {
   constexpr uint64_t kStatBlockBytes = 512;
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
   uint64_t bytes = 0;
   while (true) {
+    if (go_on != nullptr) RETURN_IF_ERROR(go_on());
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) return bytes;
     struct stat raw {};

@@ -24,6 +24,7 @@
 #include "agent-dr/commit/points.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
+#include "core/os/file_io.h"
 #include "core/os/root.h"
 
 namespace understudy::dr {
@@ -42,8 +43,9 @@ struct RenameDomain {
 // The folder `name` of `parent`, made with mode 0700 when missing. PERMISSION_DENIED: it isn't ours.
 [[nodiscard]] absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name);
 
-// What all that lies in `folder` takes; a file with several names counts with each for its share.
-[[nodiscard]] absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder);
+// What all that lies in `folder` takes; a file with several names counts with each for its share. `go_on` is asked
+// before each entry.
+[[nodiscard]] absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_on = nullptr);
 
 struct WorkFolder {
   os::Root folder;

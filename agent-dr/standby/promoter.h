@@ -25,7 +25,8 @@ namespace understudy::dr {
 struct StandbyCaller {
   std::function<void(const std::string& step)> on_step{};
   std::function<void(const model::HookResult&)> on_hook{};
-  // True: given up. Hooks end at once; a promotion that has begun still becomes `active`, a demotion `standby`.
+  // True: given up. Hooks end at once, and nothing begins any more; a promotion that has begun still becomes `active`,
+  // a demotion `standby`.
   std::function<bool()> gone{};
 };
 

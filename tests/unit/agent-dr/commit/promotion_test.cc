@@ -8,8 +8,10 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "core/wire/status_fence.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
@@ -178,6 +180,96 @@ TEST_F(PromotionTest, ThatBelongsToARestartIsFencedAsWell) {
     ASSERT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("a", "x")})).ok());
   }
   EXPECT_EQ(wire::FenceOf(host_.Start()->Open({"vol", host_.RootOf("vol"), 1}).status()), 2u);
+}
+
+// A promotion that is asked for while something else has the replica's lock.
+class WaitingPromotion {
+ public:
+  explicit WaitingPromotion(dr::CommitEngine& engine) : engine_(engine) {}
+  ~WaitingPromotion() { Join().status().IgnoreError(); }
+  // Returns once the promotion waits. For whoever holds the lock; begins once.
+  void Begin() {
+    if (thread_.joinable()) return;
+    thread_ = std::thread([this] {
+      result_ = engine_.BeginPromotion("vol", false, [this] {
+        const bool first = !waits_.HasBeenNotified();
+        if (first) waits_.Notify();
+        return !first && given_up_later;
+      });
+    });
+    waits_.WaitForNotification();
+  }
+  absl::StatusOr<model::ReplicaState> Join() {
+    if (thread_.joinable()) thread_.join();
+    return result_;
+  }
+  bool given_up_later = false;  // when it has the lock
+
+ private:
+  dr::CommitEngine& engine_;
+  absl::Notification waits_;
+  absl::StatusOr<model::ReplicaState> result_ = absl::UnknownError("not asked");
+  std::thread thread_;
+};
+
+TEST_F(PromotionTest, AnInventoryMakesWay) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  WaitingPromotion promotion(*engine);
+  size_t listed = 0;
+  const absl::Status ended = engine->Inventory("vol", /*with_digests=*/true, [&](const model::InventoryEntry&) {
+    ++listed;
+    promotion.Begin();
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+  EXPECT_THAT(std::string(ended.message()), HasSubstr("made way for a promotion"));
+  EXPECT_EQ(listed, 1u);
+  EXPECT_TRUE(promotion.Join().ok());
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kPromoting);
+  EXPECT_THAT(Show(*engine, "vol"), HasSubstr("a kind1")) << "the next one isn't in the way of anything";
+}
+
+TEST_F(PromotionTest, ACopyOfTheTreeMakesWay) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  ASSERT_TRUE(engine->Open({"vol", host_.RootOf("vol"), 0}).ok());
+  std::filesystem::create_directory(host_.File("clone"));
+  WaitingPromotion promotion(*engine);
+  const absl::Status ended = engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
+                                                  promotion.Begin();
+                                                  return false;
+                                                }});
+  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+  EXPECT_TRUE(promotion.Join().ok());
+}
+
+TEST_F(PromotionTest, OneThatIsGivenUpWhileItWaitsChangesNothing) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  ASSERT_TRUE(session.ok());
+  WaitingPromotion promotion(*engine);
+  promotion.given_up_later = true;
+  engine
+      ->Inventory("vol", false,
+                  [&](const model::InventoryEntry&) {
+                    promotion.Begin();
+                    return absl::OkStatus();
+                  })
+      .IgnoreError();
+  EXPECT_TRUE(absl::IsCancelled(promotion.Join().status()));
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kStandby);
+  EXPECT_EQ(engine->State("vol")->epoch, 1u);
+  EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("d", "d")})).ok()) << "its session goes on";
+}
+
+TEST_F(PromotionTest, ADemotionThatIsGivenUpChangesNothing) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  ASSERT_TRUE(Promote(*engine));
+  EXPECT_TRUE(absl::IsCancelled(engine->BeginDemotion("vol", [] { return true; }).status()));
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kActive);
 }
 
 // Whatever step is cut, the replica is in one of the states, the epoch rose once, and the same request ends it.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -186,6 +187,18 @@ TEST_F(PromoterTest, ACallerThatIsGoneEndsHooksButNoPromotionThatHasBegun) {
   EXPECT_EQ(StateNow(), VolumeState::kActive);
   caller_.gone = nullptr;
   EXPECT_TRUE(Promote().ok());
+}
+
+TEST_F(PromoterTest, ACallerThatGoesWhileThePromotionWaitsForTheVolumeLeavesAStandby) {
+  std::atomic<bool> gone = false;
+  caller_.on_step = [&](const std::string& step) { gone = gone || step.starts_with("epoch 2"); };
+  caller_.gone = [&] { return gone.load(); };
+  const auto promoted = Promote();
+  EXPECT_TRUE(absl::IsCancelled(promoted.status())) << promoted.status();
+  EXPECT_THAT(std::string(promoted.status().message()), HasSubstr("volume 'vol' wasn't promoted"));
+  EXPECT_EQ(StateNow(), VolumeState::kStandby);
+  EXPECT_EQ(engine_->State("vol")->epoch, 1u);
+  EXPECT_THAT(TakeLog(), ElementsAre("pre-promote standby"));
 }
 
 TEST_F(PromoterTest, HooksOfAPhaseByThemselvesGetTheFacts) {
