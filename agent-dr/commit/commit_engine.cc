@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "agent-dr/commit/remove_tree.h"
+#include "agent-dr/commit/work_area.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/file_io.h"
@@ -157,6 +158,19 @@ absl::Status CommitEngine::CheckDiscard(const model::DiscardedVolume& discarded,
                     state.volume, Printable(exported)));
   }
   return absl::OkStatus();
+}
+
+absl::Status CommitEngine::DiscardRemoved(std::stop_token stop) const {
+  absl::Status first;
+  for (const model::ReplicaState& state : List()) {
+    const auto replica = Find(state.volume);
+    // Where it can't be reached, its work folder may not be there either.
+    if (!replica.ok() || !(*replica)->Usable().ok()) continue;
+    const absl::Status done = WorkArea::DiscardRemovedOf(ExportOf(state.root), state.replica_id, stop);
+    if (absl::IsCancelled(done)) return done;
+    first.Update(Annotate(done, fmt::format("volume '{}'", state.volume)));
+  }
+  return first;
 }
 
 absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, const std::string& reason) {

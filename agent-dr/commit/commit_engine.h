@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -139,6 +140,10 @@ class CommitEngine {
                                                                   const Replica::GivenUp& given_up = nullptr);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion(const model::VolumeName& volume);
   [[nodiscard]] absl::Status SetHooksRun(const model::VolumeName& volume);
+
+  // Takes apart what commits, dropped undo records and promotions of all replicas moved aside; neither a start nor a
+  // promotion waits for that. CANCELLED: `stop`. Other errors: the first one; the others were tried all the same.
+  [[nodiscard]] absl::Status DiscardRemoved(std::stop_token stop) const;
 
   // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
   // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.

@@ -69,7 +69,7 @@ absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& p
   measured_.clear();
   spdlog::info("volume={} state={} epoch={}", next.volume, model::ToString(next.state), next.epoch);
   RETURN_IF_ERROR(faults_.Reach(Step::kState, 1));
-  // What undo records kept is only moved aside here: taking it apart can take long, and somebody waits for the volume.
+  // What undo records kept is only moved aside: taking it apart can take long, and somebody waits for the volume.
   folders_->work.DropUndoFoldersBut({}).IgnoreError();
   return absl::OkStatus();
 }
@@ -133,8 +133,6 @@ absl::Status Replica::SetHooksRun() {
   RETURN_IF_ERROR(store_->SetHooksRun());
   state.hooks_due = false;
   view_.SetState(state);
-  // Nobody waits any more. What can't be taken apart now goes with the next start.
-  folders_->work.DiscardRemoved().IgnoreError();
   return absl::OkStatus();
 }
 

@@ -80,7 +80,6 @@ absl::Status Replica::Recover() {
   RETURN_IF_ERROR(EndStaging(0));
   applied_patches_.clear();
   RETURN_IF_ERROR(RecoverUndo());
-  RETURN_IF_ERROR(folders_->work.DiscardRemoved());
   must_recover_ = false;
   return absl::OkStatus();
 }
@@ -372,9 +371,17 @@ absl::Status Replica::PublishLocked() {
   ran_ = unpublished_->runs;
   unpublished_.reset();
   view_.SetState(state);
-  // Out of the replica they are already; what can't be taken apart now is tried again after the next commit.
-  folders_->work.DiscardRemoved().IgnoreError();
+  DiscardSomeRemoved();
   return absl::OkStatus();
+}
+
+// Out of the replica it is already: what is too much to wait for, or can't be taken apart now, the next commit or
+// CommitEngine::DiscardRemoved takes.
+void Replica::DiscardSomeRemoved() {
+  constexpr size_t kEntriesAtOnce = 1000;
+  size_t entries = 0;
+  const os::GoOn go_on = [&] { return ++entries > kEntriesAtOnce ? absl::CancelledError("enough") : MakeWay(); };
+  folders_->work.DiscardRemoved(go_on).IgnoreError();
 }
 
 absl::Status Replica::SettleLocked() {

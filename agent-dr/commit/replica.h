@@ -88,7 +88,7 @@ class Replica {
   [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const GivenUp& given_up = nullptr);
   // Makes what clients wrote durable first.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion();
-  // The hooks after the newest promotion or demotion have all run. What undo records kept goes now.
+  // The hooks after the newest promotion or demotion have all run.
   [[nodiscard]] absl::Status SetHooksRun();
 
   // Ends the replica's use for good: everything durable is published and settled, no session begins any more, and its
@@ -196,6 +196,7 @@ class Replica {
   // Reads the durable state anew, opens the folders, and finishes or discards what is there.
   absl::Status Recover() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  void DiscardSomeRemoved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status SettleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -100,6 +101,7 @@ TEST_F(PromotionTest, ShowsWhatWasDurableEndsTheSessionAndGivesUndoRecordsUp) {
   EXPECT_EQ(host_.LeftInWorkFolder(), left);
   ASSERT_TRUE(engine->FinishPromotion("vol").ok());
   ASSERT_TRUE(engine->SetHooksRun("vol").ok());
+  EXPECT_TRUE(engine->DiscardRemoved({}).ok());
   EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
   for (const model::Epoch epoch : {0, 1, 2, 3}) {
     EXPECT_EQ(wire::FenceOf(engine->Open({"vol", host_.RootOf("vol"), epoch}).status()), 2u) << epoch;
@@ -180,6 +182,25 @@ TEST_F(PromotionTest, ThatBelongsToARestartIsFencedAsWell) {
     ASSERT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("a", "x")})).ok());
   }
   EXPECT_EQ(wire::FenceOf(host_.Start()->Open({"vol", host_.RootOf("vol"), 1}).status()), 2u);
+}
+
+// What undo records kept can be more than anybody waits for.
+TEST_F(PromotionTest, NeitherItNorAStartTakesApartWhatUndoRecordsKept) {
+  {
+    const auto engine = host_.Start();
+    ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+    ASSERT_TRUE(Promote(*engine));
+    ASSERT_TRUE(engine->SetHooksRun("vol").ok());
+    EXPECT_THAT(host_.LeftInWorkFolder(), testing::Contains(HasSubstr("removed/undo-2/")));
+  }
+  const auto engine = host_.Start();
+  ASSERT_TRUE(Demote(*engine));
+  EXPECT_THAT(host_.LeftInWorkFolder(), testing::Contains(HasSubstr("removed/undo-2/")));
+  std::stop_source stopped;
+  stopped.request_stop();
+  EXPECT_TRUE(absl::IsCancelled(engine->DiscardRemoved(stopped.get_token())));
+  EXPECT_TRUE(engine->DiscardRemoved({}).ok());
+  EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
 }
 
 // A promotion that is asked for while something else has the replica's lock.
@@ -313,6 +334,7 @@ void EndEachStep(bool fails, bool (*prepare)(dr::CommitEngine&), bool (*run)(dr:
       EXPECT_EQ(engine->State("vol")->epoch, 2u);
       EXPECT_THAT(Show(*engine, "vol"), HasSubstr("a kind1"));
       ASSERT_TRUE(engine->SetHooksRun("vol").ok());
+      EXPECT_TRUE(engine->DiscardRemoved({}).ok());
       EXPECT_THAT(host.LeftInWorkFolder(), IsEmpty());
     }
     if (result == 0 && (!fails || at > 40)) break;
