@@ -74,6 +74,9 @@ std::vector<exports::ExportableVolume> ExportableReplicas(const CommitEngine& en
 class SwitchedExports : public ExportPort {
  public:
   explicit SwitchedExports(exports::ExportSwitch& exports) : exports_(exports) {}
+  absl::Status CheckExport(const model::VolumeName& volume, const std::string& root) override {
+    return exports_.Check(volume, root);
+  }
   absl::Status SetExport(const model::VolumeName& volume, const std::string& root, model::ExportMode mode) override {
     return exports_.Set(volume, root, mode);
   }

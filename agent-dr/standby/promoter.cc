@@ -91,6 +91,11 @@ absl::StatusOr<model::ReplicaState> Promoter::PromoteInTurn(const wire::PromoteR
   // Before any hook runs.
   RETURN_IF_ERROR(BeginPromotion(state, request.allow_incomplete, 0).status());
   if (state.state == VolumeState::kStandby) {
+    const absl::Status exportable = exports_.CheckExport(state.volume, state.root);
+    if (!exportable.ok()) {
+      return Annotate(exportable,
+                      fmt::format("volume '{}' wasn't promoted: it couldn't be exported read-write", request.volume));
+    }
     const absl::Status ran = RunPhase(HookPhase::kPrePromote, state, request.run, caller);
     if (!ran.ok()) return Annotate(ran, fmt::format("volume '{}' wasn't promoted", request.volume));
     Tell(caller, fmt::format("epoch {}: no primary writes any more", state.epoch + 1));
