@@ -1327,6 +1327,26 @@ TEST_F(DrctlTest, StatusOfAVolumeThatWasPromotedAtDr) {
   EXPECT_EQ(volume.at("replica").at("state_since"), "2023-11-14T22:14:20+00:00");
 }
 
+TEST_F(DrctlTest, WhatDrHasBegunIsToldWhateverThePrimaryThinks) {
+  primary_.Add("web");
+  primary_.Set("web", "promoted", "was promoted at DR (epoch 3): demote it");
+  replica_.Add("web");
+  const auto told = [&](const std::string& state, bool hooks_due) {
+    replica_.Set("web", state, hooks_due);
+    return Drctl({"status"}).out;
+  };
+  EXPECT_THAT(told("promoting", false),
+              AllOf(HasSubstr("`drctl volumes promote web` goes on"), Not(HasSubstr("demote it"))));
+  EXPECT_THAT(told("demoting", false),
+              AllOf(HasSubstr("`drctl volumes demote web` goes on"), Not(HasSubstr("demote it"))));
+  EXPECT_THAT(told("active", true), HasSubstr("not all post-promote hooks have run"));
+  EXPECT_THAT(told("standby", true), HasSubstr("not all post-demote hooks have run"));
+  EXPECT_THAT(told("standby", false), HasSubstr("web: was promoted at DR (epoch 3): demote it\n"))
+      << "another primary's, perhaps";
+  replica_.Hold("web");
+  EXPECT_THAT(told("standby", false), AllOf(HasSubstr("`drctl volumes resume web`"), Not(HasSubstr("demote it"))));
+}
+
 TEST_F(DrctlTest, PauseAndResume) {
   primary_.Add("web");
   const Result paused = Drctl({"volumes", "pause", "web", "-o", "json"});
