@@ -179,7 +179,8 @@ class CommandLine {
 
   void AddVolumesVerify(CLI::App& volumes) {
     CLI::App* const verify =
-        Add(volumes, "verify", "whether DR's replica is what it should be; 6 when it isn't",
+        Add(volumes, "verify",
+            "whether DR's replica is what it should be; 6 when it isn't, 3 when not all could be compared",
             "drctl volumes verify web --depth digests\n  drctl volumes verify --all --depth kept -o json");
     CLI::Option* const name = verify->add_option("NAME", options_.verify.selection.name, "the volume's name");
     verify->add_flag("--all", options_.verify.all, "every volume")->excludes(name);

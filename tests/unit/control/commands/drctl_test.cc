@@ -157,7 +157,7 @@ class FakePrimary : public v1::Primary::Service {
     writer->Write(response);
     return grpc::Status::OK;
   }
-  // "broken" has two differences, of which one is listed.
+  // "broken" has two differences, of which one is listed; it and "busy" have entries that changed all the time.
   grpc::Status VerifyVolume(grpc::ServerContext*, const v1::VerifyVolumeRequest* request,
                             grpc::ServerWriter<v1::VerifyUpdate>* writer) override {
     if (request->volume() == "stuck") return {grpc::StatusCode::UNAVAILABLE, "can't reach DR"};
@@ -172,7 +172,7 @@ class FakePrimary : public v1::Primary::Service {
     writer->Write(update);
     update.clear_differences();
     update.mutable_counts()->set_differences(request->volume() == "broken" ? 2 : 0);
-    update.mutable_counts()->set_unchecked(3);
+    update.mutable_counts()->set_unchecked(request->volume() == "broken" || request->volume() == "busy" ? 3 : 0);
     update.set_done(request->volume() != "cut");
     writer->Write(update);
     return grpc::Status::OK;
@@ -986,6 +986,17 @@ TEST_F(DrctlTest, VerifyListsDifferencesAndEndsWithSix) {
   EXPECT_EQ(Drctl({"volumes", "verify", "web", "--depth", "deep"}).code, 2);
   EXPECT_EQ(Drctl({"volumes", "verify", "nowhere"}).code, 2);
   EXPECT_THAT(Drctl({"volumes", "verify", "web"}, true).err, HasSubstr("10 entries"));
+}
+
+TEST_F(DrctlTest, VerifyIsPartialWhereNotEverythingWasCompared) {
+  for (const char* const volume : {"busy", "web"}) primary_.Add(volume);
+  const Result busy = Drctl({"volumes", "verify", "busy", "-o", "json"});
+  EXPECT_EQ(busy.code, 3);
+  EXPECT_EQ(json::parse(busy.out).at("volumes").at(0).at("result"), "partial");
+  EXPECT_THAT(busy.err, HasSubstr("3 entries changed all the time"));
+  EXPECT_EQ(Drctl({"volumes", "verify", "--all"}).code, 3);
+  primary_.Add("stuck");
+  EXPECT_EQ(Drctl({"volumes", "verify", "stuck"}).code, 4) << "what failed counts more";
 }
 
 TEST_F(DrctlTest, VerifyAllIsPartialWhereSomeCannotBeVerified) {
