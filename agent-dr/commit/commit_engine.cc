@@ -55,9 +55,9 @@ absl::StatusOr<std::unique_ptr<CommitEngine>> CommitEngine::Start(CommitEngineOp
   RETURN_IF_ERROR(MakeDurableFolder(options.state_dir, kVolumesFolder));
   std::unique_ptr<CommitEngine> engine(new CommitEngine(std::move(options)));
   const CommitEngineOptions& kept = engine->options_;
-  ASSIGN_OR_RETURN(
-      engine->trash_,
-      Trash::Open({kept.state_dir, kept.exports, kept.trash_retain, kept.clock, kept.faults}, engine->probe_));
+  ASSIGN_OR_RETURN(engine->trash_, Trash::Open({kept.state_dir, kept.exports, kept.trash_retain, kept.clock,
+                                                kept.faults, kept.before_trash},
+                                               engine->probe_));
   RETURN_IF_ERROR(engine->LoadAll());
   return engine;
 }
@@ -188,7 +188,6 @@ absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, 
   }
   const model::ReplicaState state = (*replica)->State();
   RETURN_IF_ERROR(CheckDiscard(discarded, state));
-  if (options_.before_trash) options_.before_trash(volume);
   ASSIGN_OR_RETURN(const Identity folder, (*replica)->Retire());
   model::TrashEntry entry;
   entry.id = state.replica_id;
@@ -368,8 +367,7 @@ absl::Status CommitEngine::SetHeld(const model::VolumeName& volume, bool held) {
   return replica->SetHeld(held);
 }
 
-absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume,
-                                                                 bool allow_incomplete,
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume, bool allow_incomplete,
                                                                  const Replica::GivenUp& given_up) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
   return replica->BeginPromotion(allow_incomplete, given_up);

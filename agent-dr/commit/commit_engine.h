@@ -31,8 +31,8 @@ struct CommitEngineOptions {
   PointBounds points{};
   absl::Duration trash_retain = absl::Hours(7 * 24);
   const Clock* clock = &Clock::System();  // outlives the engine
-  // Called right before a replica's folder goes to the trash, when nothing forbids that any more. May block for a
-  // while; must not call the engine but for List, State and Usable. nullptr: nobody wants to know.
+  // Called once it is certain that a replica goes to the trash, before its folder does; again when that was cut short.
+  // May block for a while; must not call the engine but for List, State and Usable. nullptr: nobody wants to know.
   std::function<void(const model::VolumeName& volume)> before_trash = nullptr;
 };
 
