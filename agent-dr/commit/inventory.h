@@ -23,9 +23,9 @@ using ContentVisitor = std::function<absl::Status(const os::EntryStat&, const mo
 // `excluded_name` are left out. With digests, every regular file is read. The tree is walked twice: first for the files
 // that have several names within it, whose inode numbers are their `link_id`. `go_on` is asked before each entry, and
 // while a file is read.
-[[nodiscard]] absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
-                                         const std::function<absl::Status(model::InventoryEntry)>& visit,
-                                         const ContentVisitor& visit_content = nullptr,
-                                         const os::GoOn& go_on = [] { return absl::OkStatus(); });
+[[nodiscard]] absl::Status ListInventory(
+    const os::Root& root, const std::string& excluded_name, bool with_digests,
+    const std::function<absl::Status(model::InventoryEntry)>& visit, const ContentVisitor& visit_content = nullptr,
+    const os::GoOn& go_on = [] { return absl::OkStatus(); });
 
 }  // namespace understudy::dr

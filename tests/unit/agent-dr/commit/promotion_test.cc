@@ -282,7 +282,8 @@ TEST_F(PromotionTest, OneThatIsGivenUpWhileItWaitsChangesNothing) {
   EXPECT_TRUE(absl::IsCancelled(promotion.Join().status()));
   EXPECT_EQ(engine->State("vol")->state, VolumeState::kStandby);
   EXPECT_EQ(engine->State("vol")->epoch, 1u);
-  EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("d", "d")})).ok()) << "its session goes on";
+  EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("d", "d")})).ok())
+      << "its session goes on";
 }
 
 TEST_F(PromotionTest, ADemotionThatIsGivenUpChangesNothing) {
