@@ -120,6 +120,7 @@ absl::StatusOr<model::ReplicaState> Replica::FinishDemotion() {
   Point point;
   point.sequence = next->sequence;
   point.committed_at_nanoseconds = now;
+  point.complete = next->demoted_whole;
   point.completes_capture = true;  // what clients wrote is a state like any other, to be found and labelled
   RETURN_IF_ERROR(WriteState(*next, point));
   return State();

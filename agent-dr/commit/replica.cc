@@ -305,6 +305,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
   next.commit_id = ready.record.commit.id;
   next.complete = ready.point.complete;
   next.awaits_primary = false;
+  next.demoted_whole = false;
   must_recover_ = true;
   RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo, ready.contents));
   must_recover_ = false;

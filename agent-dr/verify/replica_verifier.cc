@@ -45,7 +45,8 @@ class Verifier {
       Add("", model::DifferenceKind::kFolder, std::string(MessageOf(place)));
       return false;
     }
-    if (!replica_.State().complete) {
+    const model::ReplicaState state = replica_.State();
+    if (!state.complete && !state.demoted_whole) {
       Add("", model::DifferenceKind::kIncomplete, "no whole capture of the volume has been committed yet");
     }
     RETURN_IF_ERROR(replica_.WithPublished([&](const Replica::Published& published) -> absl::Status {

@@ -154,7 +154,6 @@ TEST_F(PromotionTest, ADemotedReplicaTakesAnyPrimaryUntilOneHasCommitted) {
   EXPECT_EQ(state->sequence, 4u);
   EXPECT_EQ(state->commit_id, "");
   EXPECT_FALSE(state->complete);
-  EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status())) << "nobody knows what it is";
 
   // The old primary, twice: what it learned may have been lost.
   ASSERT_TRUE(engine->Open({"vol", host_.RootOf("vol"), 1}).ok());
@@ -171,6 +170,47 @@ TEST_F(PromotionTest, ADemotedReplicaTakesAnyPrimaryUntilOneHasCommitted) {
   // What was written at DR is a state like any other.
   ASSERT_TRUE(engine->Rewind("vol", 4).ok());
   EXPECT_EQ(Content("a"), "written at DR");
+}
+
+// What clients left is whole; half of it and half of a primary's capture isn't.
+TEST_F(PromotionTest, ADemotedReplicaIsPromotedAgainAsItIsUntilACommitCame) {
+  {
+    const auto engine = host_.Start();
+    ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+    ASSERT_TRUE(Promote(*engine));
+    std::ofstream(host_.RootOf("vol") + "/a") << "written at DR";
+    ASSERT_TRUE(Demote(*engine));
+  }
+  {
+    const auto engine = host_.Start();
+    EXPECT_TRUE(engine->NewestPoint("vol")->complete);
+    ASSERT_TRUE(Promote(*engine));
+    EXPECT_TRUE(engine->State("vol")->complete);
+    EXPECT_EQ(engine->State("vol")->epoch, 3u);
+    ASSERT_TRUE(Demote(*engine));
+    auto session = engine->Open({"vol", host_.RootOf("vol"), 1});
+    ASSERT_TRUE(session.ok());
+    model::Commit part = NextCommit(session->State(), {InlinePut("a", "the primary's")});
+    part.completes_capture = false;
+    ASSERT_TRUE(session->SubmitDurable(part).ok());
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status()));
+  }
+  const auto engine = host_.Start();
+  EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status()));
+  ASSERT_TRUE(engine->Rewind("vol", 6).ok());
+  EXPECT_EQ(Content("a"), "written at DR");
+  EXPECT_TRUE(engine->BeginPromotion("vol", false).ok());
+}
+
+TEST_F(PromotionTest, APartStaysAPartWhenItWasPromotedAllTheSame) {
+  const auto engine = host_.Start();
+  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  model::Commit part = NextCommit(session->State(), {InlinePut("a", "a")});
+  part.completes_capture = false;
+  ASSERT_TRUE(session->SubmitDurable(part).ok());
+  ASSERT_TRUE(engine->BeginPromotion("vol", true).ok() && engine->FinishPromotion("vol").ok());
+  ASSERT_TRUE(Demote(*engine));
+  EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status()));
 }
 
 TEST_F(PromotionTest, ThatBelongsToARestartIsFencedAsWell) {
