@@ -67,7 +67,13 @@ class Verifier {
     ASSIGN_OR_RETURN(const ReplicaTree tree, OpenTree(replica_));
     ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(tree.root, "", tree.excluded_name));
     while (true) {
-      ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+      const absl::StatusOr<std::optional<os::WalkEntry>> next = walk.Next();
+      if (absl::IsDataLoss(next.status())) {
+        Add(walk.failed_path(), model::DifferenceKind::kUnreadable, std::string(MessageOf(next.status())));
+        continue;
+      }
+      RETURN_IF_ERROR(next.status());
+      const std::optional<os::WalkEntry>& entry = *next;
       if (!entry.has_value()) return WriteLearned();
       ++counts_.entries;
       if (entry->stat.kind != model::FileKind::kRegular) continue;
