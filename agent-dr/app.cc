@@ -74,6 +74,9 @@ std::vector<exports::ExportableVolume> ExportableReplicas(const CommitEngine& en
 class SwitchedExports : public ExportPort {
  public:
   explicit SwitchedExports(exports::ExportSwitch& exports) : exports_(exports) {}
+  absl::Status CheckExport(const model::VolumeName& volume, const std::string& root) override {
+    return exports_.Check(volume, root);
+  }
   absl::Status SetExport(const model::VolumeName& volume, const std::string& root, model::ExportMode mode) override {
     return exports_.Set(volume, root, mode);
   }
@@ -110,7 +113,12 @@ struct DrAgent::Parts {
     return damage->Alert();
   }
   void KeepTrash(std::stop_token stop) const {
+    std::string said;
     while (!stop.stop_requested()) {
+      const absl::Status discarded = engine->DiscardRemoved(stop);
+      const std::string trouble(discarded.ok() ? std::string_view() : MessageOf(discarded));
+      if (!trouble.empty() && trouble != said && !absl::IsCancelled(discarded)) spdlog::warn("{}", trouble);
+      said = trouble;
       engine->trash().Work(stop);
       engine->trash().WaitForWork(stop, kTrashInterval);
     }
@@ -203,14 +211,17 @@ std::string DrAgent::StatusLine() {
 
 void DrAgent::Stop() {
   parts_->metrics.reset();
-  parts_->scrub = {};
-  parts_->damage_tender = {};
-  parts_->trash_keeper = {};
+  parts_->scrub.request_stop();
+  parts_->damage_tender.request_stop();
+  parts_->trash_keeper.request_stop();
   if (parts_->server != nullptr) parts_->server->Shutdown(kStopGrace);
   // Whatever a commit was in the middle of, the next start finishes or discards.
   parts_->server.reset();
   parts_->services.clear();
-  // It may have waited for a call that only the end of the server ended.
+  // They may have waited for a call that only the end of the server ended.
+  parts_->scrub = {};
+  parts_->damage_tender = {};
+  parts_->trash_keeper = {};
   parts_->point_keeper.reset();
 }
 

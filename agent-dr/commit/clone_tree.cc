@@ -36,9 +36,9 @@ absl::StatusOr<model::Metadata> MetadataAt(int folder_fd, const std::string& nam
 
 }  // namespace
 
-absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target, std::function<bool()> cancelled) {
+absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target, os::GoOn go_on) {
   ASSIGN_OR_RETURN(const bool shares, SharesBlocks(target));
-  return TreeCloner(target, std::move(cancelled), shares);
+  return TreeCloner(target, std::move(go_on), shares);
 }
 
 absl::Status TreeCloner::CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
@@ -53,7 +53,7 @@ absl::Status TreeCloner::CloneFile(int folder_fd, const std::string& name, const
     if (fstat(source.get(), &raw) != 0) return Failed("stat", name);
     RETURN_IF_ERROR(CheckFreeSpace(file.get(), static_cast<uint64_t>(raw.st_blocks) * kStatBlockBytes, 1));
   }
-  return CloneContent(source.get(), file.get(), stat.size, stat.size);
+  return CloneContent(source.get(), file.get(), stat.size, stat.size, go_on_);
 }
 
 absl::Status TreeCloner::CloneEntry(int folder_fd, const std::string& name, const os::EntryStat& stat,
@@ -103,7 +103,7 @@ absl::Status TreeCloner::Clone(const os::Root& source, const std::string& place,
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) break;
-    if (cancelled_()) return absl::CancelledError("whoever asked for it has gone");
+    RETURN_IF_ERROR(go_on_());
     const std::string path = model::Join(place, entry->path);
     const absl::Status cloned = CloneEntry(entry->folder_fd, entry->name, entry->stat, path);
     if (!cloned.ok()) return Annotate(cloned, fmt::format("clone '{}'", Printable(entry->path)));

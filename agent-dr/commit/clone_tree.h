@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <utility>
 
 #include "core/base/status.h"
+#include "core/os/file_io.h"
 #include "core/os/root.h"
 #include "core/os/stat.h"
 
@@ -18,27 +18,27 @@ namespace understudy::dr {
 class TreeCloner {
  public:
   // All clones lie below `target`, which outlives the cloner. Leaves nothing of its own there.
-  // `cancelled` is asked before each entry.
-  [[nodiscard]] static absl::StatusOr<TreeCloner> Begin(const os::Root& target, std::function<bool()> cancelled);
+  // `go_on` is asked before each entry, and while content is copied.
+  [[nodiscard]] static absl::StatusOr<TreeCloner> Begin(const os::Root& target, os::GoOn go_on);
 
   // Whether contents take no room.
   [[nodiscard]] bool shares() const { return shares_; }
 
   // Makes the folder `place` of the target, in a folder that exists, and gives it everything that `source` has with all
   // metadata, and that of `source` itself. Entries of `source` that are named `excluded_name` are left out.
-  // RESOURCE_EXHAUSTED: the filesystem can't share blocks and has no room for copies. CANCELLED.
+  // RESOURCE_EXHAUSTED: the filesystem can't share blocks and has no room for copies. What `go_on` said.
   [[nodiscard]] absl::Status Clone(const os::Root& source, const std::string& place,
                                    const std::string& excluded_name = "");
 
  private:
-  TreeCloner(const os::Root& target, std::function<bool()> cancelled, bool shares)
-      : target_(&target), cancelled_(std::move(cancelled)), shares_(shares) {}
+  TreeCloner(const os::Root& target, os::GoOn go_on, bool shares)
+      : target_(&target), go_on_(std::move(go_on)), shares_(shares) {}
   absl::Status CloneEntry(int folder_fd, const std::string& name, const os::EntryStat& stat, const std::string& path);
   absl::Status CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
                          const std::string& leaf) const;
 
   const os::Root* target_;
-  std::function<bool()> cancelled_;
+  os::GoOn go_on_;
   bool shares_;  // the filesystem can share blocks between files
   // Where in the target the clone of a file with several names is, by inode and birth time.
   std::map<std::pair<uint64_t, int64_t>, std::string> linked_;

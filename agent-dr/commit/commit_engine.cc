@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "agent-dr/commit/remove_tree.h"
+#include "agent-dr/commit/work_area.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/file_io.h"
@@ -54,9 +55,9 @@ absl::StatusOr<std::unique_ptr<CommitEngine>> CommitEngine::Start(CommitEngineOp
   RETURN_IF_ERROR(MakeDurableFolder(options.state_dir, kVolumesFolder));
   std::unique_ptr<CommitEngine> engine(new CommitEngine(std::move(options)));
   const CommitEngineOptions& kept = engine->options_;
-  ASSIGN_OR_RETURN(
-      engine->trash_,
-      Trash::Open({kept.state_dir, kept.exports, kept.trash_retain, kept.clock, kept.faults}, engine->probe_));
+  ASSIGN_OR_RETURN(engine->trash_, Trash::Open({kept.state_dir, kept.exports, kept.trash_retain, kept.clock,
+                                                kept.faults, kept.before_trash},
+                                               engine->probe_));
   RETURN_IF_ERROR(engine->LoadAll());
   return engine;
 }
@@ -159,6 +160,19 @@ absl::Status CommitEngine::CheckDiscard(const model::DiscardedVolume& discarded,
   return absl::OkStatus();
 }
 
+absl::Status CommitEngine::DiscardRemoved(std::stop_token stop) const {
+  absl::Status first;
+  for (const model::ReplicaState& state : List()) {
+    const auto replica = Find(state.volume);
+    // Where it can't be reached, its work folder may not be there either.
+    if (!replica.ok() || !(*replica)->Usable().ok()) continue;
+    const absl::Status done = WorkArea::DiscardRemovedOf(ExportOf(state.root), state.replica_id, stop);
+    if (absl::IsCancelled(done)) return done;
+    first.Update(Annotate(done, fmt::format("volume '{}'", state.volume)));
+  }
+  return first;
+}
+
 absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, const std::string& reason) {
   const model::VolumeName& volume = discarded.volume;
   RETURN_IF_ERROR(model::ValidateVolumeName(volume));
@@ -174,7 +188,6 @@ absl::Status CommitEngine::MoveToTrash(const model::DiscardedVolume& discarded, 
   }
   const model::ReplicaState state = (*replica)->State();
   RETURN_IF_ERROR(CheckDiscard(discarded, state));
-  if (options_.before_trash) options_.before_trash(volume);
   ASSIGN_OR_RETURN(const Identity folder, (*replica)->Retire());
   model::TrashEntry entry;
   entry.id = state.replica_id;
@@ -354,10 +367,10 @@ absl::Status CommitEngine::SetHeld(const model::VolumeName& volume, bool held) {
   return replica->SetHeld(held);
 }
 
-absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume,
-                                                                 bool allow_incomplete) {
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginPromotion(const model::VolumeName& volume, bool allow_incomplete,
+                                                                 const Replica::GivenUp& given_up) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->BeginPromotion(allow_incomplete);
+  return replica->BeginPromotion(allow_incomplete, given_up);
 }
 
 absl::StatusOr<model::ReplicaState> CommitEngine::FinishPromotion(const model::VolumeName& volume) {
@@ -365,9 +378,10 @@ absl::StatusOr<model::ReplicaState> CommitEngine::FinishPromotion(const model::V
   return replica->FinishPromotion();
 }
 
-absl::StatusOr<model::ReplicaState> CommitEngine::BeginDemotion(const model::VolumeName& volume) {
+absl::StatusOr<model::ReplicaState> CommitEngine::BeginDemotion(const model::VolumeName& volume,
+                                                                const Replica::GivenUp& given_up) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->BeginDemotion();
+  return replica->BeginDemotion(given_up);
 }
 
 absl::StatusOr<model::ReplicaState> CommitEngine::FinishDemotion(const model::VolumeName& volume) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,8 @@ struct CommitEngineOptions {
   PointBounds points{};
   absl::Duration trash_retain = absl::Hours(7 * 24);
   const Clock* clock = &Clock::System();  // outlives the engine
-  // Called right before a replica's folder goes to the trash, when nothing forbids that any more. May block for a
-  // while; must not call the engine but for List, State and Usable. nullptr: nobody wants to know.
+  // Called once it is certain that a replica goes to the trash, before its folder does; again when that was cut short.
+  // May block for a while; must not call the engine but for List, State and Usable. nullptr: nobody wants to know.
   std::function<void(const model::VolumeName& volume)> before_trash = nullptr;
 };
 
@@ -132,11 +133,17 @@ class CommitEngine {
 
   // As in Replica. NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginPromotion(const model::VolumeName& volume,
-                                                                   bool allow_incomplete);
+                                                                   bool allow_incomplete,
+                                                                   const Replica::GivenUp& given_up = nullptr);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishPromotion(const model::VolumeName& volume);
-  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const model::VolumeName& volume);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const model::VolumeName& volume,
+                                                                  const Replica::GivenUp& given_up = nullptr);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion(const model::VolumeName& volume);
   [[nodiscard]] absl::Status SetHooksRun(const model::VolumeName& volume);
+
+  // Takes apart what commits, dropped undo records and promotions of all replicas moved aside; neither a start nor a
+  // promotion waits for that. CANCELLED: `stop`. Other errors: the first one; the others were tried all the same.
+  [[nodiscard]] absl::Status DiscardRemoved(std::stop_token stop) const;
 
   // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
   // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.

@@ -123,10 +123,20 @@ absl::StatusOr<ScrubPlace> ContentTable::LoadPlace() {
   return ScrubPlace{load.Unsigned(0), load.Integer(1) != 0, load.String(2), load.Integer(3)};
 }
 
-absl::StatusOr<uint64_t> ContentTable::Collect(uint64_t pass) {
-  ASSIGN_OR_RETURN(Statement collect, database_->Prepare("DELETE FROM content WHERE pass + 1 < ?"));
-  RETURN_IF_ERROR(collect.BindUnsigned(1, pass).Run());
-  return static_cast<uint64_t>(database_->ChangedRows());
+absl::StatusOr<ContentTable::CollectPlace> ContentTable::Collect(uint64_t pass, const CollectPlace& place) {
+  ASSIGN_OR_RETURN(Statement find, database_->Prepare("SELECT inode, btime_nanoseconds FROM content"
+                                                      " WHERE (inode, btime_nanoseconds) > (?, ?)"
+                                                      " ORDER BY inode, btime_nanoseconds LIMIT 1 OFFSET ?"));
+  find.BindInteger(1, place.inode).BindInteger(2, place.btime_nanoseconds).BindUnsigned(3, kCollectedAtOnce - 1);
+  ASSIGN_OR_RETURN(const bool more, find.Step());
+  const CollectPlace last = more ? CollectPlace{find.Integer(0), find.Integer(1), false}
+                                 : CollectPlace{INT64_MAX, INT64_MAX, /*at_end=*/true};
+  ASSIGN_OR_RETURN(Statement collect, database_->Prepare("DELETE FROM content WHERE (inode, btime_nanoseconds) > (?, ?)"
+                                                         " AND (inode, btime_nanoseconds) <= (?, ?) AND pass + 1 < ?"));
+  collect.BindInteger(1, place.inode).BindInteger(2, place.btime_nanoseconds);
+  collect.BindInteger(3, last.inode).BindInteger(4, last.btime_nanoseconds);
+  RETURN_IF_ERROR(collect.BindUnsigned(5, pass).Run());
+  return last;
 }
 
 absl::StatusOr<std::vector<Damage>> ContentTable::ListDamage() {

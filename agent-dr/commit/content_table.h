@@ -70,6 +70,9 @@ struct Damage {
 // So many damaged files of one replica are remembered; what is past that is found again by a later pass.
 inline constexpr size_t kMaxDamage = 1000;
 
+// Rows that are looked at in one go, while commits wait.
+inline constexpr size_t kCollectedAtOnce = 10'000;
+
 // How far the scrub of one replica is.
 struct ScrubPlace {
   uint64_t pass = 1;
@@ -92,8 +95,14 @@ class ContentTable {
   // In a transaction of its own: the scrub was at `place`, and met these files.
   [[nodiscard]] absl::Status SavePlace(const ScrubPlace& place, std::span<const Identity> met);
   [[nodiscard]] absl::StatusOr<ScrubPlace> LoadPlace();
-  // Forgets files that neither pass `pass` nor the one before it met. How many there were.
-  [[nodiscard]] absl::StatusOr<uint64_t> Collect(uint64_t pass);
+  // Where Collect goes on.
+  struct CollectPlace {
+    int64_t inode = INT64_MIN;
+    int64_t btime_nanoseconds = INT64_MIN;
+    bool at_end = false;
+  };
+  // Forgets files that neither pass `pass` nor the one before it met, of the next kCollectedAtOnce rows after `place`.
+  [[nodiscard]] absl::StatusOr<CollectPlace> Collect(uint64_t pass, const CollectPlace& place);
 
   // Ascending by path.
   [[nodiscard]] absl::StatusOr<std::vector<Damage>> ListDamage();

@@ -17,6 +17,7 @@ namespace understudy::dr {
 namespace {
 
 constexpr uint64_t kCopyBytes = 1024 * 1024;  // of one read and write where the kernel can't copy by itself
+constexpr uint64_t kPieceBytes = 64 * kCopyBytes;
 
 absl::Status CopyByHand(int source, int target, uint64_t begin, uint64_t end) {
   while (begin < end) {
@@ -61,7 +62,7 @@ absl::Status SetSize(int file, uint64_t size) {
   return absl::OkStatus();
 }
 
-absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size) {
+absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size, const os::GoOn& go_on) {
   if (ioctl(target, FICLONE, source) == 0) {
     // The clone is the whole source: what lies past `length` has to go, also when the size grows again.
     RETURN_IF_ERROR(SetSize(target, std::min(length, size)));
@@ -72,10 +73,12 @@ absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size
   const uint64_t end = std::min(length, size);
   uint64_t offset = 0;
   while (offset < end) {
+    if (go_on != nullptr) RETURN_IF_ERROR(go_on());
     ASSIGN_OR_RETURN(const std::optional<os::DataRange> data, os::NextData(source, offset));
     if (!data.has_value() || data->begin >= end) break;
-    RETURN_IF_ERROR(CopyRange(source, target, data->begin, std::min(data->end, end)));
-    offset = data->end;
+    const uint64_t begin = std::max(data->begin, offset);
+    offset = std::min({data->end, end, begin + kPieceBytes});
+    RETURN_IF_ERROR(CopyRange(source, target, begin, offset));
   }
   return absl::OkStatus();
 }

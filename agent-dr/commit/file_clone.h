@@ -6,6 +6,7 @@
 
 #include "agent-dr/commit/content_ranges.h"
 #include "core/base/status.h"
+#include "core/os/file_io.h"
 #include "core/os/root.h"
 
 namespace understudy::dr {
@@ -14,8 +15,9 @@ namespace understudy::dr {
 [[nodiscard]] absl::StatusOr<bool> SharesBlocks(const os::Root& folder);
 
 // Gives the empty file `target` the first `length` bytes of `source` and the size `size`: by a reflink where the
-// filesystem can, else by copying what isn't a hole.
-[[nodiscard]] absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size);
+// filesystem can, else by copying what isn't a hole; `go_on` is asked before each piece of at most 64 MiB.
+[[nodiscard]] absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size,
+                                        const os::GoOn& go_on = nullptr);
 
 // Makes [offset, offset + length) of `file` zeros: a hole where the filesystem can; the size stays.
 [[nodiscard]] absl::Status ZeroRange(int file, uint64_t offset, uint64_t length);

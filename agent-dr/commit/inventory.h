@@ -6,6 +6,7 @@
 
 #include "core/base/status.h"
 #include "core/model/commit.h"
+#include "core/os/file_io.h"
 #include "core/os/root.h"
 #include "core/os/stat.h"
 
@@ -20,9 +21,11 @@ using ContentVisitor = std::function<absl::Status(const os::EntryStat&, const mo
 
 // Every entry but the root, in key order, to `visit`; an error of `visit` ends it. Entries of the root named
 // `excluded_name` are left out. With digests, every regular file is read. The tree is walked twice: first for the files
-// that have several names within it, whose inode numbers are their `link_id`.
-[[nodiscard]] absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
-                                         const std::function<absl::Status(model::InventoryEntry)>& visit,
-                                         const ContentVisitor& visit_content = nullptr);
+// that have several names within it, whose inode numbers are their `link_id`. `go_on` is asked before each entry, and
+// while a file is read.
+[[nodiscard]] absl::Status ListInventory(
+    const os::Root& root, const std::string& excluded_name, bool with_digests,
+    const std::function<absl::Status(model::InventoryEntry)>& visit, const ContentVisitor& visit_content = nullptr,
+    const os::GoOn& go_on = [] { return absl::OkStatus(); });
 
 }  // namespace understudy::dr

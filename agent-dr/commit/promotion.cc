@@ -11,6 +11,28 @@
 
 namespace understudy::dr {
 
+Replica::StateLock::StateLock(Replica& replica, const GivenUp& given_up) : replica_(replica), given_up_(given_up) {
+  ++replica_.state_changes_waiting_;
+  was_given_up_ = given_up_ != nullptr && given_up_();
+  replica_.work_mutex_.Lock();
+  --replica_.state_changes_waiting_;
+}
+
+Replica::StateLock::~StateLock() {
+  replica_.work_mutex_.Unlock();
+}
+
+absl::Status Replica::StateLock::Wanted() {
+  was_given_up_ = was_given_up_ || (given_up_ != nullptr && given_up_());
+  return was_given_up_ ? absl::CancelledError("the call was given up, and nothing was changed") : absl::OkStatus();
+}
+
+absl::Status Replica::MakeWay() const {
+  if (state_changes_waiting_ == 0) return absl::OkStatus();
+  return absl::AbortedError(
+      fmt::format("it made way for a promotion or a demotion of volume '{}': try again", State().volume));
+}
+
 absl::Status Replica::BeSure() {
   if (retired_) return absl::UnavailableError(fmt::format("volume '{}' went to the trash just now", State().volume));
   if (!must_recover_ && folders_ != nullptr) return absl::OkStatus();
@@ -47,7 +69,7 @@ absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& p
   measured_.clear();
   spdlog::info("volume={} state={} epoch={}", next.volume, model::ToString(next.state), next.epoch);
   RETURN_IF_ERROR(faults_.Reach(Step::kState, 1));
-  // What undo records kept is only moved aside here: taking it apart can take long, and somebody waits for the volume.
+  // What undo records kept is only moved aside: taking it apart can take long, and somebody waits for the volume.
   folders_->work.DropUndoFoldersBut({}).IgnoreError();
   return absl::OkStatus();
 }
@@ -55,8 +77,9 @@ absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& p
 // The undo records go with the state `promoting`: from there on the folder may be written to by others, and a record is
 // only right for the very state that it was left for. Whether an operation fits is found before anything is changed,
 // but content that others wrote can't be told from the replica's own.
-absl::StatusOr<model::ReplicaState> Replica::BeginPromotion(bool allow_incomplete) {
-  absl::MutexLock lock(&work_mutex_);
+absl::StatusOr<model::ReplicaState> Replica::BeginPromotion(bool allow_incomplete, const GivenUp& given_up) {
+  StateLock lock(*this, given_up);
+  RETURN_IF_ERROR(lock.Wanted());
   RETURN_IF_ERROR(BeSure());
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ASSIGN_OR_RETURN(std::optional<model::ReplicaState> next, dr::BeginPromotion(State(), allow_incomplete, now));
@@ -64,28 +87,30 @@ absl::StatusOr<model::ReplicaState> Replica::BeginPromotion(bool allow_incomplet
   RETURN_IF_ERROR(SettleForGood());
   // From what it is now: settling can have published the newest commit.
   ASSIGN_OR_RETURN(next, dr::BeginPromotion(State(), allow_incomplete, now));
+  RETURN_IF_ERROR(lock.Wanted());
   RETURN_IF_ERROR(WriteState(next.value(), NewestPoint()));
   return State();
 }
 
 absl::StatusOr<model::ReplicaState> Replica::FinishPromotion() {
-  absl::MutexLock lock(&work_mutex_);
+  const StateLock lock(*this, nullptr);
   RETURN_IF_ERROR(BeSure());
   ASSIGN_OR_RETURN(const auto next, dr::FinishPromotion(State(), absl::ToUnixNanos(settings_.clock->Now())));
   if (next.has_value()) RETURN_IF_ERROR(WriteState(*next, NewestPoint()));
   return State();
 }
 
-absl::StatusOr<model::ReplicaState> Replica::BeginDemotion() {
-  absl::MutexLock lock(&work_mutex_);
+absl::StatusOr<model::ReplicaState> Replica::BeginDemotion(const GivenUp& given_up) {
+  StateLock lock(*this, given_up);
   RETURN_IF_ERROR(BeSure());
   ASSIGN_OR_RETURN(const auto next, dr::BeginDemotion(State(), absl::ToUnixNanos(settings_.clock->Now())));
+  RETURN_IF_ERROR(lock.Wanted());
   if (next.has_value()) RETURN_IF_ERROR(WriteState(*next, NewestPoint()));
   return State();
 }
 
 absl::StatusOr<model::ReplicaState> Replica::FinishDemotion() {
-  absl::MutexLock lock(&work_mutex_);
+  const StateLock lock(*this, nullptr);
   RETURN_IF_ERROR(BeSure());
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ASSIGN_OR_RETURN(const auto next, dr::FinishDemotion(State(), now));
@@ -95,6 +120,7 @@ absl::StatusOr<model::ReplicaState> Replica::FinishDemotion() {
   Point point;
   point.sequence = next->sequence;
   point.committed_at_nanoseconds = now;
+  point.complete = next->demoted_whole;
   point.completes_capture = true;  // what clients wrote is a state like any other, to be found and labelled
   RETURN_IF_ERROR(WriteState(*next, point));
   return State();
@@ -108,8 +134,6 @@ absl::Status Replica::SetHooksRun() {
   RETURN_IF_ERROR(store_->SetHooksRun());
   state.hooks_due = false;
   view_.SetState(state);
-  // Nobody waits any more. What can't be taken apart now goes with the next start.
-  folders_->work.DiscardRemoved().IgnoreError();
   return absl::OkStatus();
 }
 

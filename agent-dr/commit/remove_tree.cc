@@ -36,18 +36,21 @@ absl::Status CheckNoMount(const os::WalkEntry& folder) {
 }
 
 absl::Status RemoveFolder(const os::Root& root, const std::string& path) {
-  ASSIGN_OR_RETURN(const os::ParentAndName place, root.OpenParent(path));
-  return Unlink(place.folder.get(), place.name, AT_REMOVEDIR);
+  const absl::StatusOr<os::ParentAndName> place = root.OpenParent(path);
+  if (absl::IsNotFound(place.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(place.status());
+  return Unlink(place->folder.get(), place->name, AT_REMOVEDIR);
 }
 
 }  // namespace
 
 absl::Status RemoveAllIn(const os::Root& folder, std::stop_token stop,
-                         const std::function<bool(const std::string& name)>& keep) {
+                         const std::function<bool(const std::string& name)>& keep, const os::GoOn& go_on) {
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
   // The folders around the current entry; each is removed when the walk leaves it.
   std::vector<std::string> entered;
   while (!stop.stop_requested()) {
+    if (go_on != nullptr) RETURN_IF_ERROR(go_on());
     ASSIGN_OR_RETURN(std::optional<os::WalkEntry> entry, walk.Next());
     while (!entered.empty() && !(entry.has_value() && model::IsWithin(entry->path, entered.back()))) {
       RETURN_IF_ERROR(RemoveFolder(folder, entered.back()));

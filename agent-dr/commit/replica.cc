@@ -80,7 +80,6 @@ absl::Status Replica::Recover() {
   RETURN_IF_ERROR(EndStaging(0));
   applied_patches_.clear();
   RETURN_IF_ERROR(RecoverUndo());
-  RETURN_IF_ERROR(folders_->work.DiscardRemoved());
   must_recover_ = false;
   return absl::OkStatus();
 }
@@ -120,6 +119,7 @@ absl::StatusOr<Identity> Replica::Retire() {
 }
 
 absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   if (retired_) {
     return absl::UnavailableError(fmt::format("volume '{}' went to the trash just now: open it again", spec.name));
@@ -181,6 +181,7 @@ absl::Status Replica::EndStaging(model::Sequence kept) {
 }
 
 absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call) {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
@@ -306,6 +307,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
   next.commit_id = ready.record.commit.id;
   next.complete = ready.point.complete;
   next.awaits_primary = false;
+  next.demoted_whole = false;
   must_recover_ = true;
   RETURN_IF_ERROR(store_->Commit(ready.record, next, ready.point, ready.undo, ready.contents));
   must_recover_ = false;
@@ -321,6 +323,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
 }
 
 absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   const Stopwatch stopwatch(probe_.durable_nanoseconds);
@@ -341,6 +344,7 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
 }
 
 absl::Status Replica::Publish() {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   return PublishLocked();
 }
@@ -372,9 +376,17 @@ absl::Status Replica::PublishLocked() {
   ran_ = unpublished_->runs;
   unpublished_.reset();
   view_.SetState(state);
-  // Out of the replica they are already; what can't be taken apart now is tried again after the next commit.
-  folders_->work.DiscardRemoved().IgnoreError();
+  DiscardSomeRemoved();
   return absl::OkStatus();
+}
+
+// Out of the replica it is already: what is too much to wait for, or can't be taken apart now, the next commit or
+// CommitEngine::DiscardRemoved takes.
+void Replica::DiscardSomeRemoved() {
+  constexpr size_t kEntriesAtOnce = 1000;
+  size_t entries = 0;
+  const os::GoOn go_on = [&] { return ++entries > kEntriesAtOnce ? absl::CancelledError("enough") : MakeWay(); };
+  folders_->work.DiscardRemoved(go_on).IgnoreError();
 }
 
 absl::Status Replica::SettleLocked() {
@@ -400,9 +412,10 @@ absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Sta
   }
   RETURN_IF_ERROR(PublishLocked());
   ContentLearner learner(store_->contents(), State());
-  RETURN_IF_ERROR(
-      ListInventory(folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit,
-                    [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); }));
+  RETURN_IF_ERROR(ListInventory(
+      folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit,
+      [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); },
+      [this] { return MakeWay(); }));
   return learner.Flush();
 }
 

@@ -4,6 +4,7 @@
 // may write; each opening makes a new one and ends the earlier one's rights.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -76,14 +77,18 @@ class Replica {
   // fine. Each gives the state that it leads to. An error other than FAILED_PRECONDITION leaves open whether it
   // happened; ask again.
   //
+  // They wait for no inventory and no clone: those end (MakeWay). CANCELLED: `given_up`, which is asked before it waits
+  // for anything and right before the state changes; it hasn't changed.
+  using GivenUp = std::function<bool()>;
   // Brings everything durable into the folder, for good; ends the session, and with the next epoch the rights of every
   // primary; gives up leftovers and undo records.
-  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginPromotion(bool allow_incomplete);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginPromotion(bool allow_incomplete,
+                                                                   const GivenUp& given_up = nullptr);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishPromotion();
-  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion();
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const GivenUp& given_up = nullptr);
   // Makes what clients wrote durable first.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion();
-  // The hooks after the newest promotion or demotion have all run. What undo records kept goes now.
+  // The hooks after the newest promotion or demotion have all run.
   [[nodiscard]] absl::Status SetHooksRun();
 
   // Ends the replica's use for good: everything durable is published and settled, no session begins any more, and its
@@ -130,8 +135,10 @@ class Replica {
 
   // Makes `tree` in `folder`, an empty folder of ours on the replica's filesystem: the volume as it was after commit
   // `to`. Commits wait while what is there is cloned (by reference where the filesystem can), and not while the clone
-  // is taken back. What else is in `folder` afterwards is to be thrown away. NOT_FOUND: that state isn't kept.
-  // RESOURCE_EXHAUSTED: no room for copies, with a tenth of the filesystem left. CANCELLED. Nothing is durable yet.
+  // is taken back. Where much has to be copied, the session ends, and whoever would wait for the copy is refused with
+  // UNAVAILABLE. What else is in `folder` afterwards is to be thrown away. NOT_FOUND: that state isn't kept.
+  // RESOURCE_EXHAUSTED: no room for copies, with a tenth of the filesystem left. CANCELLED. ABORTED: as of Inventory.
+  // Nothing is durable yet.
   [[nodiscard]] absl::Status ClonePoint(model::Sequence to, os::Root folder, const CloneWatcher& watcher);
 
   // Names a state that is kept, or the newest one; again with the same label: only pins it, or no longer. NOT_FOUND: it
@@ -169,7 +176,8 @@ class Replica {
   // Whether there was somebody to tell.
   bool TellDamage(const model::DamagedFile& file);
 
-  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile.
+  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile. ABORTED: it made way for a promotion or
+  // a demotion that waits.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 
@@ -189,6 +197,7 @@ class Replica {
   // Reads the durable state anew, opens the folders, and finishes or discards what is there.
   absl::Status Recover() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status PublishLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  void DiscardSomeRemoved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status SettleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status AdoptEpoch(model::Epoch epoch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status CheckSession(SessionToken token) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -212,6 +221,23 @@ class Replica {
   absl::StatusOr<std::optional<bool>> HoldsEntriesAfter(const model::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // promotion.cc:
+  // The lock, for a change of the state. What holds it for long gives it up as soon as one waits.
+  class ABSL_SCOPED_LOCKABLE StateLock {
+   public:
+    StateLock(Replica& replica, const GivenUp& given_up) ABSL_EXCLUSIVE_LOCK_FUNCTION(replica.work_mutex_);
+    ~StateLock() ABSL_UNLOCK_FUNCTION();
+    StateLock(const StateLock&) = delete;
+    StateLock& operator=(const StateLock&) = delete;
+    // CANCELLED: given up by now, or before there was the lock.
+    [[nodiscard]] absl::Status Wanted();
+
+   private:
+    Replica& replica_;
+    const GivenUp& given_up_;
+    bool was_given_up_;
+  };
+  // ABORTED: a change of the state waits, so what takes long has to end.
+  absl::Status MakeWay() const;
   // Reads the durable state again if it may be ahead of what is known here.
   absl::Status BeSure() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // With everything durable published and settled, and nothing staged or kept of what was.
@@ -242,7 +268,11 @@ class Replica {
   // clone_point.cc: the records that lead to the state `to`.
   absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder,
                                                         const CloneWatcher& watcher) ABSL_LOCKS_EXCLUDED(work_mutex_);
-  absl::Status CheckRoomForCopies(const std::vector<model::Sequence>& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // How many bytes are to be copied.
+  absl::StatusOr<uint64_t> CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // UNAVAILABLE: a copy is being made, for which nobody should wait who has other volumes to see to.
+  absl::Status CheckNoCopy() const;
 
   // thin.cc:
   absl::Status CheckStandby() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -274,6 +304,8 @@ class Replica {
   Probe& probe_;
   ReplicaView view_;
 
+  std::atomic<int> state_changes_waiting_{0};
+  std::atomic<bool> copying_{false};  // by who has work_mutex_
   absl::Mutex work_mutex_;
   std::optional<VolumeStore> store_ ABSL_GUARDED_BY(work_mutex_);
   std::unique_ptr<ReplicaFolders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable

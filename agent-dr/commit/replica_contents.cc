@@ -2,6 +2,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/ioprio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <memory>
@@ -45,6 +48,26 @@ absl::StatusOr<bool> HasOtherNames(const os::Root& root, const std::set<std::str
   }
 }
 
+// Whoever has the lock keeps commits waiting, so its I/O doesn't wait for everybody else's, as the scrub's does
+// otherwise.
+class NoIdleIo {
+ public:
+  NoIdleIo() : before_(static_cast<int>(syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0))) {
+    if (IsIdle()) Set(IOPRIO_PRIO_VALUE(IOPRIO_CLASS_NONE, 0));
+  }
+  ~NoIdleIo() {
+    if (IsIdle()) Set(before_);
+  }
+  NoIdleIo(const NoIdleIo&) = delete;
+  NoIdleIo& operator=(const NoIdleIo&) = delete;
+
+ private:
+  // Of the calling thread.
+  static void Set(int priority) { (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, priority); }
+  [[nodiscard]] bool IsIdle() const { return before_ >= 0 && IOPRIO_PRIO_CLASS(before_) == IOPRIO_CLASS_IDLE; }
+  const int before_;
+};
+
 }  // namespace
 
 absl::Status Replica::FindOldDigests(const CommitPlan& plan, std::map<std::string, OldEntry>& old) {
@@ -71,6 +94,7 @@ absl::StatusOr<std::optional<bool>> Replica::HoldsEntriesAfter(const model::Comm
 
 absl::Status Replica::WithPublished(const std::function<absl::Status(const Published&)>& call) {
   absl::MutexLock lock(&work_mutex_);
+  const NoIdleIo no_idle_io;
   if (retired_) return absl::UnavailableError("the volume went to the trash just now");
   if (must_recover_ || folders_ == nullptr) RETURN_IF_ERROR(view_.SetUsable(Recover()));
   RETURN_IF_ERROR(PublishLocked());

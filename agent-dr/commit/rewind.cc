@@ -136,9 +136,15 @@ absl::StatusOr<size_t> Replica::DropOlderHalf() {
 }
 
 absl::Status Replica::MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve) {
+  bool discarded = false;
   for (size_t count = 1;; count *= 2) {
     absl::Status enough = CheckFreeSpace(folders_->work.staging().fd(), bytes, entries, reserve);
     if (!absl::IsResourceExhausted(enough)) return enough;
+    // Sooner than any record goes what nobody needs any more.
+    if (!std::exchange(discarded, true)) {
+      folders_->work.DiscardRemoved().IgnoreError();
+      continue;
+    }
     const absl::StatusOr<size_t> dropped = DropOldestUndo(count);
     if (!dropped.ok() || *dropped == 0) return enough;
   }

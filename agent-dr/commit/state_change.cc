@@ -58,16 +58,19 @@ StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomple
     return Misplaced(state,
                      fmt::format("it can't be promoted: `drctl volumes demote {}` finishes that first", state.volume));
   }
-  if (!state.complete && !allow_incomplete) {
-    return absl::FailedPreconditionError(
-        fmt::format("volume '{}' was never across as a whole{}: what is here is a part of it (--incomplete promotes it "
-                    "all the same)",
-                    state.volume, state.awaits_primary ? " since it was demoted" : ""));
+  const bool whole = state.complete || state.demoted_whole;
+  if (!whole && !allow_incomplete) {
+    return absl::FailedPreconditionError(fmt::format(
+        "volume '{}' was never across as a whole, or not since it was demoted: what is here is a part of it "
+        "(--incomplete promotes it all the same)",
+        state.volume));
   }
   std::optional<model::ReplicaState> next = Become(state, VolumeState::kPromoting, now_nanoseconds);
   ++next->epoch;
   next->held = false;
+  next->complete = whole;
   next->awaits_primary = false;
+  next->demoted_whole = false;
   next->hooks_due = false;
   return next;
 }
@@ -97,6 +100,7 @@ StateChange FinishDemotion(const model::ReplicaState& state, int64_t now_nanosec
   next->complete = false;
   next->captured_at_nanoseconds = 0;
   next->awaits_primary = true;
+  next->demoted_whole = state.complete;
   next->hooks_due = true;
   return next;
 }

@@ -25,8 +25,8 @@ using StateChange = absl::StatusOr<std::optional<model::ReplicaState>>;
 [[nodiscard]] StateChange BeginDemotion(const model::ReplicaState& state, int64_t now_nanoseconds);
 // To `standby`. Nobody knows what clients made of the folder, so it becomes a state that no primary's index can hold: a
 // number is left out, as by a rewind, and no primary's commit has made it. The next primary compares; which one that is
-// was a person's decision, so its epoch doesn't count until it has committed. FAILED_PRECONDITION: it isn't being
-// demoted.
+// was a person's decision, so its epoch doesn't count until it has committed. Until then it may be promoted again as it
+// is, if it was whole before. FAILED_PRECONDITION: it isn't being demoted.
 [[nodiscard]] StateChange FinishDemotion(const model::ReplicaState& state, int64_t now_nanoseconds);
 
 // Whether a primary that claims `epoch` (0: whatever there is) may open the volume. FAILED_PRECONDITION with a fence

@@ -167,7 +167,8 @@ absl::Status Replica::ApplyMerge(MergedUndo merged) {
   }
   must_recover_ = false;
   MeasureKept(merged.record.about.sequence);
-  return folders_->work.DiscardRemoved();
+  DiscardSomeRemoved();
+  return absl::OkStatus();
 }
 
 absl::Status Replica::CopyKept(const std::vector<KeptCopy>& copies) {

@@ -301,6 +301,7 @@ absl::Status Trash::RenameState(const std::string& from, const std::string& to) 
 absl::Status Trash::FinishMove(const TrashedReplica& replica) {
   const model::TrashEntry& entry = replica.entry;
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 1));
+  if (options_.before_move != nullptr) options_.before_move(entry.volume);
   RETURN_IF_ERROR(MoveData(replica));
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 2));
   RETURN_IF_ERROR(

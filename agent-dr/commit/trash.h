@@ -32,6 +32,8 @@ struct TrashOptions {
   absl::Duration retain = absl::Hours(7 * 24);
   const Clock* clock = &Clock::System();
   FaultPoints* faults = &FaultPoints::None();
+  // Called when the intent to move a volume is durable, before its folder is moved; may be nullptr.
+  std::function<void(const model::VolumeName& volume)> before_move = nullptr;
 };
 
 // A replica on its way into the trash or out of it.

@@ -64,6 +64,16 @@ constexpr std::array<std::string_view, 7> kSchema = {
     "ALTER TABLE replica ADD COLUMN hooks_due INTEGER NOT NULL DEFAULT 0;",
 };
 
+// Column awaits_primary.
+constexpr int kNobody = 0;
+constexpr int kAwaitsPrimary = 1;
+constexpr int kAwaitsPrimaryWhole = 2;  // demoted_whole
+
+int AwaitsOf(const model::ReplicaState& state) {
+  if (!state.awaits_primary) return kNobody;
+  return state.demoted_whole ? kAwaitsPrimaryWhole : kAwaitsPrimary;
+}
+
 std::string BytesOf(const model::Digest& digest) {
   return {reinterpret_cast<const char*>(digest.data()), digest.size()};
 }
@@ -148,11 +158,12 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   replica.state.complete = query.Integer(9) != 0;
   replica.state.commit_id = query.String(14);
   replica.state.state_since_nanoseconds = query.Integer(15);
-  replica.state.awaits_primary = query.Integer(16) != 0;
+  replica.state.awaits_primary = query.Integer(16) != kNobody;
+  replica.state.demoted_whole = query.Integer(16) == kAwaitsPrimaryWhole;
   replica.state.hooks_due = query.Integer(17) != 0;
   replica.state.held = query.Integer(18) != 0;
   replica.point = {query.Unsigned(10), query.Integer(11), query.Integer(12), query.Integer(13) != 0,
-                   replica.state.complete};
+                   replica.state.complete || replica.state.demoted_whole};
   return replica;
 }
 
@@ -294,7 +305,7 @@ absl::Status VolumeStore::ChangeState(const model::ReplicaState& state, const Po
       database_.Prepare("UPDATE replica SET state = ?, state_since_nanoseconds = ?, epoch = ?, awaits_primary = ?,"
                         " hooks_due = ?, held = ?"));
   update.BindText(1, model::ToString(state.state)).BindInteger(2, state.state_since_nanoseconds);
-  update.BindUnsigned(3, state.epoch).BindInteger(4, state.awaits_primary).BindInteger(5, state.hooks_due);
+  update.BindUnsigned(3, state.epoch).BindInteger(4, AwaitsOf(state)).BindInteger(5, state.hooks_due);
   update.BindInteger(6, state.held);
   RETURN_IF_ERROR(update.Run());
   RETURN_IF_ERROR(WriteSequences(state));

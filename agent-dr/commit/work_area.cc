@@ -20,6 +20,12 @@
 #include "core/os/tree_walk.h"
 
 namespace understudy::dr {
+namespace {
+
+constexpr char kRemoved[] = "removed";
+constexpr size_t kMaxRemovedOfOneName = 1000;
+
+}  // namespace
 
 absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
   if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST) {
@@ -38,11 +44,12 @@ absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
   return os::Root(std::move(folder));
 }
 
-absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder) {
+absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_on) {
   constexpr uint64_t kStatBlockBytes = 512;
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
   uint64_t bytes = 0;
   while (true) {
+    if (go_on != nullptr) RETURN_IF_ERROR(go_on());
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) return bytes;
     struct stat raw {};
@@ -87,7 +94,7 @@ absl::StatusOr<WorkArea> WorkArea::In(os::Root own, const RenameDomain& domain, 
   ASSIGN_OR_RETURN(os::Root staging, PrivateFolder(own.fd(), "staging"));
   ASSIGN_OR_RETURN(os::Root leftover, PrivateFolder(own.fd(), "leftover"));
   ASSIGN_OR_RETURN(os::Root detached, PrivateFolder(own.fd(), "detached"));
-  ASSIGN_OR_RETURN(os::Root removed, PrivateFolder(own.fd(), "removed"));
+  ASSIGN_OR_RETURN(os::Root removed, PrivateFolder(own.fd(), kRemoved));
   ASSIGN_OR_RETURN(os::Root undo, PrivateFolder(own.fd(), "undo"));
   ASSIGN_OR_RETURN(const os::EntryStat own_stat, own.Stat(""));
   return WorkArea(std::move(staging), std::move(leftover), std::move(detached), std::move(removed), std::move(undo),
@@ -149,14 +156,15 @@ absl::StatusOr<os::Fd> WorkArea::OpenKept(const KeptPlace& place, int flags) con
 }
 absl::Status WorkArea::DropUndoFolder(model::Sequence sequence) const {
   const std::string name = fmt::format("{}", sequence);
-  const std::string removed_name = fmt::format("undo-{}", sequence);
-  if (renameat(undo_.fd(), name.c_str(), removed_.fd(), removed_name.c_str()) == 0 || errno == ENOENT) {
-    return absl::OkStatus();
+  std::string removed_name = fmt::format("undo-{}", sequence);
+  // Earlier ones of that name may still wait there.
+  for (size_t i = 1; i <= kMaxRemovedOfOneName; ++i) {
+    if (renameat(undo_.fd(), name.c_str(), removed_.fd(), removed_name.c_str()) == 0 || errno == ENOENT) {
+      return absl::OkStatus();
+    }
+    if (errno != EEXIST && errno != ENOTEMPTY) break;
+    removed_name = fmt::format("undo-{}.{}", sequence, i);
   }
-  // An earlier one of that name may still wait there.
-  if (errno != EEXIST && errno != ENOTEMPTY) return ErrnoStatus(errno, "take away what was displaced");
-  RETURN_IF_ERROR(DiscardRemoved());
-  if (renameat(undo_.fd(), name.c_str(), removed_.fd(), removed_name.c_str()) == 0) return absl::OkStatus();
   return ErrnoStatus(errno, "take away what was displaced");
 }
 absl::Status WorkArea::DropUndoFoldersBut(const std::set<model::Sequence>& kept) const {
@@ -176,8 +184,17 @@ absl::StatusOr<uint64_t> WorkArea::MeasureUndoFolder(model::Sequence sequence) c
   RETURN_IF_ERROR(folder.status());
   return BytesOnDisk(*folder);
 }
-absl::Status WorkArea::DiscardRemoved() const {
-  return RemoveAllIn(removed_);
+absl::Status WorkArea::DiscardRemoved(const os::GoOn& go_on) const {
+  return RemoveAllIn(removed_, {}, nullptr, go_on);
+}
+absl::Status WorkArea::DiscardRemovedOf(const std::string& export_path, const std::string& replica_id,
+                                        std::stop_token stop) {
+  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(export_path));
+  absl::StatusOr<os::Fd> removed =
+      work.folder.OpenPath(fmt::format("{}/{}", FolderName(replica_id), kRemoved), O_RDONLY | O_DIRECTORY);
+  if (absl::IsNotFound(removed.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(removed.status());
+  return RemoveAllIn(os::Root(*std::move(removed)), std::move(stop));
 }
 
 }  // namespace understudy::dr

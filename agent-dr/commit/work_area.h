@@ -8,7 +8,8 @@
 //   <work folder>/replica-<replica id>/leftover/  c<number>, a<number>: such content of sessions that ended
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
 //   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold;
-//                                                 undo-<sequence>: what was kept for an undo record
+//                                                 undo-<sequence>, undo-<sequence>.<n>: what was kept for an
+//                                                 undo record
 //   <work folder>/replica-<replica id>/undo/      <sequence>/<index>: what operation <index> of commit <sequence>
 //                                                 displaced, or the old content of what it patches
 //
@@ -18,12 +19,14 @@
 
 #include <cstdint>
 #include <set>
+#include <stop_token>
 #include <string>
 
 #include "agent-dr/commit/identity.h"
 #include "agent-dr/commit/points.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
+#include "core/os/file_io.h"
 #include "core/os/root.h"
 
 namespace understudy::dr {
@@ -42,8 +45,9 @@ struct RenameDomain {
 // The folder `name` of `parent`, made with mode 0700 when missing. PERMISSION_DENIED: it isn't ours.
 [[nodiscard]] absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name);
 
-// What all that lies in `folder` takes; a file with several names counts with each for its share.
-[[nodiscard]] absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder);
+// What all that lies in `folder` takes; a file with several names counts with each for its share. `go_on` is asked
+// before each entry.
+[[nodiscard]] absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_on = nullptr);
 
 struct WorkFolder {
   os::Root folder;
@@ -104,8 +108,12 @@ class WorkArea {
   // Bytes on disk of what is kept of that commit; a file with more names counts for its share.
   [[nodiscard]] absl::StatusOr<uint64_t> MeasureUndoFolder(model::Sequence sequence) const;
 
-  // Takes away removed folders for good. At any time.
-  [[nodiscard]] absl::Status DiscardRemoved() const;
+  // Takes away removed folders for good. At any time. `go_on` is asked before each entry.
+  [[nodiscard]] absl::Status DiscardRemoved(const os::GoOn& go_on = nullptr) const;
+  // The same of a replica whose work folder is known to be there, by whoever; no thread has to wait for it. CANCELLED:
+  // `stop`.
+  [[nodiscard]] static absl::Status DiscardRemovedOf(const std::string& export_path, const std::string& replica_id,
+                                                     std::stop_token stop);
 
  private:
   WorkArea(os::Root staging, os::Root leftover, os::Root detached, os::Root removed, os::Root undo, Identity identity,

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
@@ -41,19 +41,30 @@ absl::Status CheckUnwritable(const struct stat& raw, std::string_view path) {
                   Printable(path), raw.st_mode & 07777));
 }
 
-// `folder` and all folders above it: whoever can rename one of these chooses what is run. A sticky folder above (/tmp)
-// lets nobody rename what isn't theirs.
-absl::Status CheckFolders(const std::string& folder) {
-  const std::unique_ptr<char, void (*)(void*)> real(realpath(folder.c_str(), nullptr), free);
-  if (real == nullptr) return ErrnoStatus(errno, fmt::format("look at '{}'", Printable(folder)));
-  std::string path = real.get();
+// `path` and all folders above it: whoever can rename one of these chooses what is run. A sticky folder above (/tmp)
+// lets nobody rename what isn't theirs. With no symbolic link among them, what is looked at here is what is run later.
+// NOT_FOUND: there is no such folder, and no link that should lead to one.
+absl::Status CheckFolders(std::string path) {
+  absl::Status missing;
   for (bool is_ours = true;; is_ours = false) {
     struct stat raw {};
-    if (lstat(path.c_str(), &raw) != 0) return ErrnoStatus(errno, fmt::format("look at '{}'", Printable(path)));
-    RETURN_IF_ERROR(CheckOwner(raw, path));
-    const bool sticky = !is_ours && (raw.st_mode & S_ISVTX) != 0;
-    if (!sticky) RETURN_IF_ERROR(CheckUnwritable(raw, path));
-    if (path == "/") return absl::OkStatus();
+    const absl::Status looked = lstat(path.c_str(), &raw) == 0
+                                    ? absl::OkStatus()
+                                    : ErrnoStatus(errno, fmt::format("look at '{}'", Printable(path)));
+    if (!looked.ok() && !absl::IsNotFound(looked)) return looked;
+    missing.Update(looked);
+    if (S_ISLNK(raw.st_mode)) {
+      return absl::PermissionDeniedError(
+          fmt::format("'{}' is a symbolic link, and could lead elsewhere when a hook is run: have hooks.dir name the "
+                      "folder itself",
+                      Printable(path)));
+    }
+    if (missing.ok()) {
+      RETURN_IF_ERROR(CheckOwner(raw, path));
+      const bool sticky = !is_ours && (raw.st_mode & S_ISVTX) != 0;
+      if (!sticky) RETURN_IF_ERROR(CheckUnwritable(raw, path));
+    }
+    if (path == "/") return missing;
     path.resize(std::max<size_t>(1, path.rfind('/')));
   }
 }
@@ -84,13 +95,13 @@ bool IsOptionalHook(std::string_view name) {
 }
 
 absl::StatusOr<std::vector<HookFile>> ListHooks(const std::string& dir, model::HookPhase phase) {
-  const std::string folder = fmt::format("{}/{}", dir, model::ToString(phase));
+  // Without "..", which a name alone doesn't tell the meaning of.
+  const std::string folder = (std::filesystem::path(dir) / model::ToString(phase)).lexically_normal().string();
+  const absl::Status safe = CheckFolders(folder);
+  if (absl::IsNotFound(safe)) return std::vector<HookFile>();
+  RETURN_IF_ERROR(safe);
   const std::unique_ptr<DIR, int (*)(DIR*)> listing(opendir(folder.c_str()), closedir);
-  if (listing == nullptr) {
-    if (errno == ENOENT) return std::vector<HookFile>();
-    return ErrnoStatus(errno, fmt::format("list the hooks in '{}'", Printable(folder)));
-  }
-  RETURN_IF_ERROR(CheckFolders(folder));
+  if (listing == nullptr) return ErrnoStatus(errno, fmt::format("list the hooks in '{}'", Printable(folder)));
   std::vector<HookFile> hooks;
   while (true) {
     errno = 0;

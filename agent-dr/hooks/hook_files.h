@@ -21,7 +21,8 @@ struct HookFile {
 
 // The executable files of `<dir>/<phase>`, ascending by name (bytes). A missing folder has none. Not taken for hooks:
 // files that nobody may execute, names that begin with a dot or end as an editor's or a package manager's spare copy
-// does. PERMISSION_DENIED: one of the two folders, or a folder above them, could have been changed by somebody else.
+// does. PERMISSION_DENIED: one of the two folders, or a folder above them, could have been changed by somebody else,
+// or is a symbolic link.
 // RESOURCE_EXHAUSTED: too many.
 [[nodiscard]] absl::StatusOr<std::vector<HookFile>> ListHooks(const std::string& dir, model::HookPhase phase);
 

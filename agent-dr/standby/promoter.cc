@@ -91,10 +91,18 @@ absl::StatusOr<model::ReplicaState> Promoter::PromoteInTurn(const wire::PromoteR
   // Before any hook runs.
   RETURN_IF_ERROR(BeginPromotion(state, request.allow_incomplete, 0).status());
   if (state.state == VolumeState::kStandby) {
+    const absl::Status exportable = exports_.CheckExport(state.volume, state.root);
+    if (!exportable.ok()) {
+      return Annotate(exportable,
+                      fmt::format("volume '{}' wasn't promoted: it couldn't be exported read-write", request.volume));
+    }
     const absl::Status ran = RunPhase(HookPhase::kPrePromote, state, request.run, caller);
     if (!ran.ok()) return Annotate(ran, fmt::format("volume '{}' wasn't promoted", request.volume));
     Tell(caller, fmt::format("epoch {}: no primary writes any more", state.epoch + 1));
-    ASSIGN_OR_RETURN(state, engine_.BeginPromotion(request.volume, request.allow_incomplete));
+    absl::StatusOr<model::ReplicaState> begun =
+        engine_.BeginPromotion(request.volume, request.allow_incomplete, caller.gone);
+    if (!begun.ok()) return Annotate(begun.status(), fmt::format("volume '{}' wasn't promoted", request.volume));
+    state = *std::move(begun);
   }
   Tell(caller, "export read-write");
   const absl::Status exported = exports_.SetExport(state.volume, state.root, model::ExportMode::kReadWrite);
@@ -117,7 +125,7 @@ absl::StatusOr<model::ReplicaState> Promoter::DemoteInTurn(const wire::DemoteReq
     if (!ran.ok()) return Annotate(ran, fmt::format("volume '{}' wasn't demoted", request.volume));
   }
   // First, as nobody can have it exported read-write from here on.
-  ASSIGN_OR_RETURN(state, engine_.BeginDemotion(request.volume));
+  ASSIGN_OR_RETURN(state, engine_.BeginDemotion(request.volume, caller.gone));
   Tell(caller, "export read-only");
   const absl::Status exported = exports_.SetExport(state.volume, state.root, model::ExportMode::kReadOnly);
   if (!exported.ok()) return Annotate(exported, fmt::format("export volume '{}' read-only", request.volume));

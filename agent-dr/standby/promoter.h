@@ -25,7 +25,8 @@ namespace understudy::dr {
 struct StandbyCaller {
   std::function<void(const std::string& step)> on_step{};
   std::function<void(const model::HookResult&)> on_hook{};
-  // True: given up. Hooks end at once; a promotion that has begun still becomes `active`, a demotion `standby`.
+  // True: given up. Hooks end at once, and nothing begins any more; a promotion that has begun still becomes `active`,
+  // a demotion `standby`.
   std::function<bool()> gone{};
 };
 
@@ -36,9 +37,10 @@ class Promoter {
   Promoter(CommitEngine& engine, ExportPort& exports, const HookRunner& hooks)
       : engine_(engine), exports_(exports), hooks_(hooks) {}
 
-  // pre-promote hooks, `promoting` at the next epoch, export read-write, `active`, post-promote hooks. NOT_FOUND: no
-  // such replica here. ABORTED: a hook failed, before anything was changed or after the volume was active (the message
-  // says which). CANCELLED: given up, likewise. Other errors as of Replica::BeginPromotion, HookRunner and ExportPort.
+  // First a look whether it can be exported, then pre-promote hooks, `promoting` at the next epoch, export read-write,
+  // `active`, post-promote hooks. NOT_FOUND: no such replica here. ABORTED: a hook failed, before anything was changed
+  // or after the volume was active (the message says which). CANCELLED: given up, likewise. Other errors as of
+  // Replica::BeginPromotion, HookRunner and ExportPort.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Promote(const wire::PromoteRequest& request,
                                                             const StandbyCaller& caller);
   // pre-demote hooks, export read-only, `demoting`, `standby`, post-demote hooks. Errors likewise.

@@ -7,6 +7,7 @@
 
 #include <utility>
 
+#include "core/base/log.h"
 #include "core/os/fd.h"
 
 namespace understudy::dr {
@@ -38,13 +39,16 @@ class Checker {
         }) {}
 
   absl::StatusOr<ContentCheck> Run() {
-    bool suspected = false;
     for (int tries = 0; tries < kMaxTries;) {
       hold_still_ = tries >= kFreeTries;
       RETURN_IF_ERROR(replica_.WithPublished([&](const Replica::Published& published) { return Look(published); }));
       if (done_) return check_;
-      if (!read_.has_value()) read_ = ReadFromDisk(file_.get(), on_bytes_);
+      // Which segments it has counts only of what is damaged.
+      if (!read_.has_value()) read_ = ReadFromDisk(file_.get(), on_bytes_, suspected_);
       if (read_->status().GetPayload(kOfCaller).has_value()) return read_->status();
+      // No memory, no descriptors: that says nothing about the disk.
+      const bool of_disk = read_->ok() || absl::IsAborted(read_->status()) || absl::IsDataLoss(read_->status());
+      if (!of_disk) return Annotate(read_->status(), fmt::format("read '{}'", Printable(path_)));
       bool still = still_;
       if (!still) RETURN_IF_ERROR(CompareAgain(still));
       if (!still || absl::IsAborted(read_->status())) {
@@ -54,7 +58,7 @@ class Checker {
       Judge();
       const bool bad = check_.verdict == Verdict::kDamaged || check_.verdict == Verdict::kUnreadable;
       // What is bad is read a second time: memory and cables have their moments, too.
-      if (!bad || std::exchange(suspected, true)) return check_;
+      if (!bad || std::exchange(suspected_, true)) return check_;
     }
     check_.verdict = Verdict::kChanging;
     return check_;
@@ -71,13 +75,20 @@ class Checker {
     // Only the owner, and who may act as one, may leave the access time alone.
     if (absl::IsPermissionDenied(file.status())) file = published.root.OpenPath(path_, O_RDONLY | O_NONBLOCK);
     if (absl::IsNotFound(file.status())) return Done(Verdict::kGone);
-    if (!file.ok()) return Done(Verdict::kUnreadable, MessageOf(file.status()));
+    done_ = false;
+    if (absl::IsDataLoss(file.status())) {
+      // As what can't be read: it is tried a second time.
+      read_ = file.status();
+      still_ = true;
+      return absl::OkStatus();
+    }
+    if (absl::IsPermissionDenied(file.status())) return Done(Verdict::kChanging);
+    if (!file.ok()) return Annotate(file.status(), fmt::format("open '{}'", Printable(path_)));
     file_ = *std::move(file);
     ASSIGN_OR_RETURN(check_.stat, os::StatAt(file_.get(), ""));
     if (check_.stat.kind != model::FileKind::kRegular) return Done(Verdict::kGone);
     ContentTable contents = published.contents;
     ASSIGN_OR_RETURN(check_.kept, contents.Find(IdentityOf(check_.stat)));
-    done_ = false;
     if (!hold_still_) return absl::OkStatus();
     if (std::optional<os::Fd> frozen = Freeze(published.work, file_.get())) {
       file_ = *std::move(frozen);
@@ -86,14 +97,14 @@ class Checker {
     }
     if (check_.stat.size > kReadWhileCommitsWait) return Done(Verdict::kChanging);
     // Without the caller's pace, which may be a long one.
-    read_ = ReadFromDisk(file_.get(), [](uint64_t) { return absl::OkStatus(); });
+    read_ = ReadFromDisk(
+        file_.get(), [](uint64_t) { return absl::OkStatus(); }, suspected_);
     still_ = true;
     return absl::OkStatus();
   }
 
-  absl::Status Done(Verdict verdict, std::string_view why = "") {
+  absl::Status Done(Verdict verdict) {
     check_.verdict = verdict;
-    check_.why = std::string(why);
     done_ = true;
     return absl::OkStatus();
   }
@@ -130,6 +141,7 @@ class Checker {
   Replica& replica_;
   const std::string& path_;
   const OnBytes on_bytes_;
+  bool suspected_ = false;  // the content was bad once
   bool hold_still_ = false;
   ContentCheck check_;
   os::Fd file_;

@@ -21,7 +21,7 @@ enum class Verdict {
   kUnknown,     // nobody told what it should hold, and it isn't known: it may be learned
   kDamaged,     // read twice, and other than it should be
   kUnreadable,  // likewise
-  kChanging,    // a commit changed it at each try
+  kChanging,    // a commit changed it at each try, or it mayn't be opened: it isn't known
   kGone,        // no regular file stands there (any more)
 };
 
@@ -34,7 +34,8 @@ struct ContentCheck {
   std::string why;                  // kDamaged, kUnreadable: for people
 };
 
-// Errors are those of the replica (its folder can't be reached) and of `on_bytes`.
+// Errors are those of the replica (its folder can't be reached), of the system (no descriptors or memory: that is no
+// damage) and of `on_bytes`.
 [[nodiscard]] absl::StatusOr<ContentCheck> CheckContent(Replica& replica, const std::string& path,
                                                         const OnBytes& on_bytes);
 

@@ -78,9 +78,10 @@ class SegmentReader {
 
 }  // namespace
 
-absl::StatusOr<ReadContent> ReadFromDisk(int fd, const OnBytes& on_bytes) {
+absl::StatusOr<ReadContent> ReadFromDisk(int fd, const OnBytes& on_bytes, bool with_segments) {
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd, ""));
-  ReadContent content{.size = stat.size, .digest = {}, .segments = {}};
+  ReadContent content{.size = stat.size, .digest = {}, .segments = std::nullopt};
+  if (with_segments) content.segments.emplace();
   delta::ContentDigest digest;
   if (stat.size > 0) {
     SegmentReader reader(fd);
@@ -95,8 +96,10 @@ absl::StatusOr<ReadContent> ReadFromDisk(int fd, const OnBytes& on_bytes) {
       RETURN_IF_ERROR(on_bytes(length));
       const uint64_t number = offset / delta::kSegmentBytes;
       if (!delta::IsAllZeros(bytes)) {
-        content.segments.push_back({number, delta::DigestOf(bytes)});
-        digest.AddSegmentDigest(number, content.segments.back().digest);
+        const model::Digest of_segment = delta::DigestOf(bytes);
+        digest.AddSegmentDigest(number, of_segment);
+        if (content.segments.has_value()) content.segments->push_back({number, of_segment});
+        if (content.segments.has_value() && content.segments->size() > kMaxSegmentDigests) content.segments.reset();
       }
       offset += delta::kSegmentBytes;
     }

@@ -45,7 +45,8 @@ class Verifier {
       Add("", model::DifferenceKind::kFolder, std::string(MessageOf(place)));
       return false;
     }
-    if (!replica_.State().complete) {
+    const model::ReplicaState state = replica_.State();
+    if (!state.complete && !state.demoted_whole) {
       Add("", model::DifferenceKind::kIncomplete, "no whole capture of the volume has been committed yet");
     }
     RETURN_IF_ERROR(replica_.WithPublished([&](const Replica::Published& published) -> absl::Status {
@@ -66,7 +67,13 @@ class Verifier {
     ASSIGN_OR_RETURN(const ReplicaTree tree, OpenTree(replica_));
     ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(tree.root, "", tree.excluded_name));
     while (true) {
-      ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+      const absl::StatusOr<std::optional<os::WalkEntry>> next = walk.Next();
+      if (absl::IsDataLoss(next.status())) {
+        Add(walk.failed_path(), model::DifferenceKind::kUnreadable, std::string(MessageOf(next.status())));
+        continue;
+      }
+      RETURN_IF_ERROR(next.status());
+      const std::optional<os::WalkEntry>& entry = *next;
       if (!entry.has_value()) return WriteLearned();
       ++counts_.entries;
       if (entry->stat.kind != model::FileKind::kRegular) continue;

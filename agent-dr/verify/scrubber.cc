@@ -20,9 +20,10 @@
 namespace understudy::dr {
 namespace {
 
-constexpr absl::Duration kLongestIdle = absl::Seconds(10);  // between looks for what is due
-constexpr absl::Duration kRetry = absl::Minutes(10);        // of a replica that couldn't be read through
-constexpr size_t kBatch = 256;                              // files between two writes of the place
+constexpr absl::Duration kLongestIdle = absl::Seconds(10);     // between looks for what is due
+constexpr absl::Duration kRetry = absl::Minutes(10);           // of a replica that couldn't be read through
+constexpr size_t kBatch = 256;                                 // files between two writes of the place
+constexpr absl::Duration kMeetInterval = absl::Hours(7 * 24);  // between passes that read nothing
 constexpr absl::Duration kWriteInterval = absl::Seconds(5);
 constexpr absl::Duration kShortestWait = absl::Milliseconds(50);  // what is shorter is added to the next
 constexpr uint64_t kFileCostBytes = 4096;                         // of opening and looking up, as far as the pace goes
@@ -30,15 +31,18 @@ constexpr uint64_t kFileCostBytes = 4096;                         // of opening 
 }  // namespace
 
 void Scrubber::Run(std::stop_token stop) {
-  if (settings_.interval == absl::ZeroDuration()) return;
   // Of this thread; where the I/O scheduler knows no priorities it changes nothing.
   (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
   while (!stop.stop_requested()) {
     const absl::StatusOr<bool> done = ScrubNext(stop);
     if (absl::IsCancelled(done.status())) return;
     if (!done.ok()) spdlog::warn("scrub: {}", MessageOf(done.status()));
-    if (done.ok() && !*done) (void)WaitUnlessStopped(stop, std::min(kLongestIdle, settings_.interval));
+    if (done.ok() && !*done) (void)WaitUnlessStopped(stop, std::min(kLongestIdle, Interval()));
   }
+}
+
+absl::Duration Scrubber::Interval() const {
+  return Reads() ? settings_.interval : kMeetInterval;
 }
 
 std::optional<model::VolumeName> Scrubber::NextDue() {
@@ -59,7 +63,8 @@ std::optional<model::VolumeName> Scrubber::NextDue() {
         ASSIGN_OR_RETURN(place, contents.LoadPlace());
         return absl::OkStatus();
       });
-      const bool at_once = place.under_way || place.ended_nanoseconds == 0;
+      // When there was a pass that read nothing isn't kept: the next one that reads is due all the same.
+      const bool at_once = !Reads() || place.under_way || place.ended_nanoseconds == 0;
       const absl::Time when = !loaded.ok() ? now + kRetry
                               : at_once    ? absl::InfinitePast()
                                            : absl::FromUnixNanos(place.ended_nanoseconds) + settings_.interval;
@@ -78,7 +83,7 @@ absl::StatusOr<bool> Scrubber::ScrubNext(std::stop_token stop) {
   if (!volume.has_value()) return false;
   const auto replica = engine_.FindReplica(*volume);
   const absl::Status passed = replica.ok() ? Pass(*volume, **replica, stop) : replica.status();
-  due_[*volume] = clock_.Now() + (passed.ok() ? settings_.interval : kRetry);
+  due_[*volume] = clock_.Now() + (passed.ok() ? Interval() : kRetry);
   if (passed.ok()) return true;
   return absl::IsCancelled(passed) ? passed : Annotate(passed, fmt::format("volume '{}'", *volume));
 }
@@ -88,30 +93,44 @@ absl::Status Scrubber::Pass(const model::VolumeName& volume, Replica& replica, s
   RETURN_IF_ERROR(replica.WithPublished([&](const Replica::Published& published) -> absl::Status {
     ContentTable contents = published.contents;
     ASSIGN_OR_RETURN(place, contents.LoadPlace());
-    if (place.under_way) return absl::OkStatus();
+    if (place.under_way && Reads()) return absl::OkStatus();
     ++place.pass;
-    place.under_way = true;
+    place.under_way = Reads();
     place.path.clear();
     return contents.SavePlace(place, {});
   }));
-  RETURN_IF_ERROR(ScrubTree(volume, replica, place, stop));
+  ASSIGN_OR_RETURN(const std::set<std::string> unreadable, ScrubTree(volume, replica, place, stop));
   RETURN_IF_ERROR(MeetKept(replica, place, stop));
-  const absl::Status ended = replica.WithPublished([&](const Replica::Published& published) -> absl::Status {
+  damage_.EndPass(volume, unreadable);
+  // What lies where nobody can look is only out of sight.
+  if (unreadable.empty()) RETURN_IF_ERROR(Collect(replica, place.pass, stop));
+  place.under_way = false;
+  place.path.clear();
+  if (Reads()) place.ended_nanoseconds = absl::ToUnixNanos(clock_.Now());
+  RETURN_IF_ERROR(replica.WithPublished([&](const Replica::Published& published) {
     ContentTable contents = published.contents;
-    RETURN_IF_ERROR(contents.Collect(place.pass).status());
-    place.under_way = false;
-    place.path.clear();
-    place.ended_nanoseconds = absl::ToUnixNanos(clock_.Now());
     return contents.SavePlace(place, {});
-  });
-  RETURN_IF_ERROR(ended);
+  }));
+  if (!Reads()) return absl::OkStatus();
   ++probe_.passes;
   spdlog::info("volume={} scrub pass {} is through", volume, place.pass);
   return absl::OkStatus();
 }
 
-absl::Status Scrubber::ScrubTree(const model::VolumeName& volume, Replica& replica, ScrubPlace& place,
-                                 std::stop_token stop) {
+absl::Status Scrubber::Collect(Replica& replica, uint64_t pass, std::stop_token stop) {
+  for (ContentTable::CollectPlace place; !place.at_end;) {
+    if (stop.stop_requested()) return absl::CancelledError("the agent stops");
+    RETURN_IF_ERROR(replica.WithPublished([&](const Replica::Published& published) -> absl::Status {
+      ContentTable contents = published.contents;
+      ASSIGN_OR_RETURN(place, contents.Collect(pass, place));
+      return absl::OkStatus();
+    }));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::set<std::string>> Scrubber::ScrubTree(const model::VolumeName& volume, Replica& replica,
+                                                          ScrubPlace& place, std::stop_token stop) {
   ASSIGN_OR_RETURN(const ReplicaTree tree, OpenTree(replica));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(tree.root, "", tree.excluded_name));
   const std::string from = place.path;
@@ -119,17 +138,21 @@ absl::Status Scrubber::ScrubTree(const model::VolumeName& volume, Replica& repli
   Batch batch;
   absl::Duration written_at = clock_.Monotonic();
   while (true) {
-    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
-    if (!entry.has_value()) return Write(replica, place, batch);
+    const absl::StatusOr<std::optional<os::WalkEntry>> next = walk.Next();
+    if (absl::IsDataLoss(next.status())) {
+      damage_.NoteUnreadable(volume, walk.failed_path(), MessageOf(next.status()));
+      if (batch.unreadable.size() < kMaxDamage) batch.unreadable.insert(walk.failed_path());
+      continue;
+    }
+    RETURN_IF_ERROR(next.status());
+    const std::optional<os::WalkEntry>& entry = *next;
+    if (!entry.has_value()) break;
     if (!from.empty() && model::Key(entry->path) <= from_key) {
       if (!model::IsWithin(from, entry->path)) walk.SkipChildren();
       continue;
     }
     if (entry->stat.kind != model::FileKind::kRegular) continue;
-    const bool several_names = entry->stat.link_count > 1;
-    if (several_names && batch.linked.contains({entry->stat.inode, entry->stat.btime_nanoseconds})) continue;
-    batch.several_names = several_names;
-    const absl::Status scrubbed = ScrubFile(volume, replica, entry->path, batch, stop);
+    const absl::Status scrubbed = ScrubEntry(volume, replica, *entry, batch, stop);
     if (absl::IsCancelled(scrubbed)) RETURN_IF_ERROR(Write(replica, place, batch));
     RETURN_IF_ERROR(scrubbed);
     place.path = entry->path;
@@ -141,6 +164,20 @@ absl::Status Scrubber::ScrubTree(const model::VolumeName& volume, Replica& repli
       return absl::FailedPreconditionError("it is no standby any more");
     }
   }
+  RETURN_IF_ERROR(Write(replica, place, batch));
+  return std::move(batch.unreadable);
+}
+
+absl::Status Scrubber::ScrubEntry(const model::VolumeName& volume, Replica& replica, const os::WalkEntry& entry,
+                                  Batch& batch, std::stop_token stop) {
+  if (!Reads()) {
+    batch.met.push_back(IdentityOf(entry.stat));
+    return stop.stop_requested() ? absl::CancelledError("the agent stops") : absl::OkStatus();
+  }
+  const bool several_names = entry.stat.link_count > 1;
+  if (several_names && batch.linked.contains({entry.stat.inode, entry.stat.btime_nanoseconds})) return absl::OkStatus();
+  batch.several_names = several_names;
+  return ScrubFile(volume, replica, entry.path, batch, stop);
 }
 
 absl::Status Scrubber::ScrubFile(const model::VolumeName& volume, Replica& replica, const std::string& path,

@@ -7,7 +7,9 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <stop_token>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,11 +17,14 @@
 #include "agent-dr/commit/commit_engine.h"
 #include "agent-dr/verify/damage_keeper.h"
 #include "agent-dr/verify/probe.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::dr {
 
 struct ScrubSettings {
-  absl::Duration interval = absl::Hours(7 * 24);  // between the end of a pass and the next one's begin; 0: none
+  // Between the end of a pass and the next one's begin. 0: contents aren't read; but all files are met once in a while,
+  // so that what is known of those that went can be forgotten.
+  absl::Duration interval = absl::Hours(7 * 24);
   uint64_t bytes_per_second = 32 * 1024 * 1024;
 };
 
@@ -41,6 +46,7 @@ class Scrubber {
  private:
   // What a pass has found; the first two are written from time to time.
   struct Batch {
+    std::set<std::string> unreadable;  // paths of folders and inodes
     std::vector<Identity> met;
     std::vector<KeptContent> learned;
     // Files with several names that were right under one of them: they aren't read again in this pass.
@@ -48,9 +54,18 @@ class Scrubber {
     bool several_names = false;  // of the file that is looked at
   };
 
+  [[nodiscard]] bool Reads() const { return settings_.interval > absl::ZeroDuration(); }
+  [[nodiscard]] absl::Duration Interval() const;
   std::optional<model::VolumeName> NextDue();
   absl::Status Pass(const model::VolumeName& volume, Replica& replica, std::stop_token stop);
-  absl::Status ScrubTree(const model::VolumeName& volume, Replica& replica, ScrubPlace& place, std::stop_token stop);
+  // Paths of what can't be looked at.
+  absl::StatusOr<std::set<std::string>> ScrubTree(const model::VolumeName& volume, Replica& replica, ScrubPlace& place,
+                                                  std::stop_token stop);
+  // One entry that was met.
+  absl::Status ScrubEntry(const model::VolumeName& volume, Replica& replica, const os::WalkEntry& entry, Batch& batch,
+                          std::stop_token stop);
+  // Forgets what wasn't met any more, a bounded number of rows at once.
+  absl::Status Collect(Replica& replica, uint64_t pass, std::stop_token stop);
   absl::Status ScrubFile(const model::VolumeName& volume, Replica& replica, const std::string& path, Batch& batch,
                          std::stop_token stop);
   // Files that only undo records keep aren't read, but known.

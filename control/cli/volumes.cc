@@ -37,9 +37,9 @@ void AddVolumesSync(CommandLine& line, CLI::App& volumes, VolumesOptions& option
 }
 
 void AddVolumesVerify(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
-  CLI::App* const verify =
-      line.Add(volumes, "verify", "whether DR's replica is what it should be; 6 when it isn't",
-               "drctl volumes verify web --depth digests\n  drctl volumes verify --all --depth kept -o json");
+  CLI::App* const verify = line.Add(
+      volumes, "verify", "whether DR's replica is what it should be; 6 when it isn't, 3 when not all could be compared",
+      "drctl volumes verify web --depth digests\n  drctl volumes verify --all --depth kept -o json");
   CLI::Option* const name = verify->add_option("NAME", options.verify.selection.name, "the volume's name");
   verify->add_flag("--all", options.verify.all, "every volume")->excludes(name);
   verify->add_option("--pair", options.verify.selection.pair, "only in this pair");

@@ -114,6 +114,7 @@ DrReplica ToDrReplica(const model::ReplicaState& state) {
           .sequence = state.sequence,
           .published_sequence = state.published_sequence,
           .complete = state.complete,
+          .demoted_whole = state.demoted_whole,
           .captured_at = TimeOf(state.captured_at_nanoseconds),
           .state_since = TimeOf(state.state_since_nanoseconds),
           .held = state.held,

@@ -103,6 +103,7 @@ struct DrReplica {
   uint64_t sequence = 0;
   uint64_t published_sequence = 0;
   bool complete = false;
+  bool demoted_whole = false;             // not complete for its primary, but whole as the live copy that it was
   std::optional<absl::Time> captured_at;  // of the newest commit, by the primary's clock
   std::optional<absl::Time> state_since;
   bool held = false;       // taken back to an earlier state, and refused to its primary

@@ -56,20 +56,15 @@ std::string LagText(const VolumeView& volume) {
   return volume.primary && HasLag(*volume.primary) ? fmt::format("{:.1f} s", volume.primary->lag_seconds) : kNothing;
 }
 
-// What to do about a replica that is no standby, as far as DR knows; empty: nothing.
-std::string PromotionLine(const VolumeView& volume) {
-  if (volume.primary && volume.primary->state == kPromoted) {
-    return fmt::format("{}: {}\n", volume.name, Printable(volume.primary->error));
-  }
-  if (!volume.replica) return "";
-  const DrReplica& replica = *volume.replica;
+// What DR itself has begun, or waits for, and what to do about it; empty: nothing.
+std::string UnfinishedLine(const VolumeView& volume, const DrReplica& replica) {
   if (replica.state == "promoting" || replica.state == "demoting") {
     const std::string_view command = replica.state == "promoting" ? "promote" : "demote";
     return fmt::format("{0} is {1} at DR (epoch {2}), which isn't finished: `drctl volumes {3} {0}` goes on with it\n",
                        volume.name, replica.state, replica.epoch, command);
   }
-  const bool active = replica.state == "active";
   if (replica.hooks_due) {
+    const bool active = replica.state == "active";
     return fmt::format(
         "{0} is {1} at DR (epoch {2}), but not all {3} hooks have run: `drctl volumes {4} {0}` runs them\n",
         volume.name, replica.state, replica.epoch, active ? "post-promote" : "post-demote",
@@ -81,7 +76,21 @@ std::string PromotionLine(const VolumeView& volume) {
         "bring it up to date again, `drctl volumes promote {0}` makes it the live copy as it is\n",
         volume.name);
   }
-  if (!active) return "";
+  return "";
+}
+
+// What to do about a replica that is no standby as it should be; empty: nothing. DR knows its own state best: what the
+// primary was last told of it may have ended meanwhile, and it isn't told of all.
+std::string PromotionLine(const VolumeView& volume) {
+  if (volume.replica) {
+    std::string unfinished = UnfinishedLine(volume, *volume.replica);
+    if (!unfinished.empty()) return unfinished;
+  }
+  if (volume.primary && volume.primary->state == kPromoted) {
+    return fmt::format("{}: {}\n", volume.name, Printable(volume.primary->error));
+  }
+  if (!volume.replica || volume.replica->state != "active") return "";
+  const DrReplica& replica = *volume.replica;
   return fmt::format(
       "{0} is promoted at DR (epoch {1}): the copy there is the live one, and nothing is replicated to it. `drctl "
       "volumes "

@@ -51,7 +51,8 @@ std::string DataText(const VolumeView& volume) {
     text += fmt::format(", as the primary had it at {} ({} ago)", TimeText(*replica.captured_at),
                         AgeText(*replica.captured_at));
   }
-  if (!replica.complete) text += "; NOT the whole volume: it was never across as a whole";
+  if (replica.demoted_whole) text += "; as it was when the volume was demoted";
+  if (!replica.complete && !replica.demoted_whole) text += "; NOT the whole volume: it was never across as a whole";
   text += "\n";
   if (!volume.primary) {
     return text + fmt::format("  primary: {}: what was written there since then is lost\n",

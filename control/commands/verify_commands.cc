@@ -83,7 +83,8 @@ class ProgressLine {
 
 std::string ResultOf(const VerifyResult& result) {
   if (!result.outcome.ok()) return "failed";
-  return result.outcome->counts.differences > 0 ? "different" : "same";
+  if (result.outcome->counts.differences > 0) return "different";
+  return result.outcome->counts.unchecked > 0 ? "partial" : "same";
 }
 
 Document ToDocument(const VerifyTask& task, const VerifyResult& result, model::VerifyDepth depth) {
@@ -138,6 +139,7 @@ ExitCode PrintResults(const Console& console, OutputFormat format, model::Verify
   Document volumes = Document::array();
   size_t failed = 0;
   bool different = false;
+  bool unchecked = false;
   absl::Status first_error;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const absl::StatusOr<VerifyOutcome>& outcome = results[i].outcome;
@@ -153,6 +155,7 @@ ExitCode PrintResults(const Console& console, OutputFormat format, model::Verify
       continue;
     }
     different |= counts.differences > 0;
+    unchecked |= counts.unchecked > 0;
     for (const model::Difference& difference : outcome->differences) {
       found.Add({tasks[i].volume, tasks[i].pair, std::string(model::ToString(difference.kind)),
                  difference.path.empty() ? "." : Printable(difference.path), Printable(difference.detail)});
@@ -163,7 +166,9 @@ ExitCode PrintResults(const Console& console, OutputFormat format, model::Verify
   Print(console, format, {{"volumes", std::move(volumes)}},
         differences.empty() ? table.Text() : table.Text() + "\n" + differences);
   if (different) return ExitCode::kDifference;
-  return failed > 0 && failed < tasks.size() ? ExitCode::kPartial : ExitCodeFor(first_error);
+  const bool some_failed = failed > 0 && failed < tasks.size();
+  // What wasn't looked at is no success, or nobody would look again.
+  return some_failed || (failed == 0 && unchecked) ? ExitCode::kPartial : ExitCodeFor(first_error);
 }
 
 }  // namespace

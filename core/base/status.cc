@@ -10,7 +10,7 @@
 namespace understudy {
 
 absl::Status ErrnoStatus(int error_number, std::string_view what) {
-  // Absl maps errno to codes the way gRPC does, but for three that mean something of their own to a replicator.
+  // Absl maps errno to codes the way gRPC does, but for some that mean something of their own to a replicator.
   const absl::Status mapped = absl::ErrnoToStatus(error_number, std::string(what));
   switch (error_number) {
     case ENOSPC:
@@ -19,6 +19,8 @@ absl::Status ErrnoStatus(int error_number, std::string_view what) {
     case ESTALE:
       return absl::NotFoundError(mapped.message());
     case EIO:
+    case EUCLEAN:  // what a filesystem says of its own damaged structures
+    case EBADMSG:  // likewise, of a wrong checksum
       return absl::DataLossError(mapped.message());
     default:
       return mapped;

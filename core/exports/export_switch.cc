@@ -164,6 +164,11 @@ absl::Status ExportSwitch::Set(const std::string& name, const std::string& path,
   return SetLocked(name, path, mode, /*forgotten=*/false, admit);
 }
 
+absl::Status ExportSwitch::Check(const std::string& name, const std::string& path) {
+  absl::MutexLock applying(&applying_);
+  return Planned(name, path).status();
+}
+
 absl::Status ExportSwitch::Forget(const std::string& name) {
   absl::MutexLock applying(&applying_);
   std::string path;

@@ -65,6 +65,8 @@ class ExportSwitch {
   // (for a name whose path changes: the earlier path's, and then the new one is to be asked for again).
   [[nodiscard]] absl::Status Set(const std::string& name, const std::string& path, model::ExportMode mode,
                                  const Admit& admit = nullptr);
+  // What Set would say of `path` before it changes anything. UNAVAILABLE also: the server can't be asked.
+  [[nodiscard]] absl::Status Check(const std::string& name, const std::string& path);
   // The name has no export any more, and is forgotten once the server has let go of it. A name that isn't known is
   // fine. Errors: the server couldn't be brought to it yet.
   [[nodiscard]] absl::Status Forget(const std::string& name);

@@ -206,6 +206,14 @@ FoundExport JudgeEtab(const WantedExport& wanted, std::span<const EtabEntry> eta
   }
   for (const EtabEntry* const entry : at_path) {
     if (entry->mode == wanted.mode) continue;
+    if (wanted.mode == ExportMode::kReadWrite && ours.wrong.empty()) {
+      found.problem = fmt::format(
+          "{} by somebody else: clients that are meant by that are refused writes. Take it out there, unless it's "
+          "meant "
+          "to be so",
+          Described(*entry));
+      return found;
+    }
     found.problem = fmt::format("{}, not {}: if somebody else's file says so, take it out there", Described(*entry),
                                 model::ToString(wanted.mode));
     // Some clients may less than they should.

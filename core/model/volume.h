@@ -41,6 +41,8 @@ struct ReplicaState {
   int64_t state_since_nanoseconds = 0;  // by DR's clock; 0: not known
   // Demoted: the next primary that commits is taken, whatever epoch it comes with.
   bool awaits_primary = false;
+  bool demoted_whole =
+      false;               // with awaits_primary: as the live copy that it was it is whole, and no commit came since
   bool hooks_due = false;  // those after the newest promotion or demotion haven't all succeeded
   // Taken back to an earlier state on purpose: no primary's session begins until that is ended.
   bool held = false;

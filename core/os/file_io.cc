@@ -63,11 +63,12 @@ absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset) {
   return DataRange{static_cast<uint64_t>(begin), static_cast<uint64_t>(end)};
 }
 
-absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size) {
+absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size, const GoOn& go_on) {
   delta::ContentDigest digest;
   std::string buffer(static_cast<size_t>(std::min(size, delta::kSegmentBytes)), '\0');
   uint64_t offset = 0;
   while (offset < size) {
+    if (go_on != nullptr) RETURN_IF_ERROR(go_on());
     ASSIGN_OR_RETURN(const std::optional<DataRange> data, NextData(fd, offset));
     if (!data.has_value() || data->begin >= size) break;
     const uint64_t number = std::max(data->begin, offset) / delta::kSegmentBytes;

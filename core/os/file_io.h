@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,8 +27,12 @@ struct DataRange {
 // tell (no SEEK_DATA), everything up to the end of the file is data.
 [[nodiscard]] absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset);
 
-// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing.
-[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size);
+// Asked again and again by what can take long; its error ends that. nullptr: nothing does.
+using GoOn = std::function<absl::Status()>;
+
+// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing. `go_on` is asked
+// before each segment.
+[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size, const GoOn& go_on = nullptr);
 
 // Everything written to the filesystem of `fd` before the call is durable when it returns OK.
 [[nodiscard]] absl::Status SyncFilesystem(int fd);

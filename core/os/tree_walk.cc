@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <utility>
 
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -58,21 +59,25 @@ absl::Status TreeWalk::Enter(const std::string& path, Fd folder) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<WalkEntry>> TreeWalk::Next() {
-  if (enter_ && folder_to_enter_.has_value()) {
-    const int fd = openat(levels_.back().folder.get(), folder_to_enter_->name.c_str(),
-                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0) {
-      Fd folder(fd);
-      ASSIGN_OR_RETURN(const EntryStat entered, StatAt(fd, ""));
-      torn_ |= entered.inode != folder_to_enter_->stat.inode || entered.filesystem != folder_to_enter_->stat.filesystem;
-      RETURN_IF_ERROR(Enter(folder_to_enter_->path, std::move(folder)));
-    } else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) {
-      return ErrnoStatus(errno, fmt::format("open folder '{}'", Printable(folder_to_enter_->path)));
-    }
+absl::Status TreeWalk::EnterFolder(const WalkEntry& entry) {
+  const int fd =
+      openat(levels_.back().folder.get(), entry.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd >= 0) {
+    Fd folder(fd);
+    ASSIGN_OR_RETURN(const EntryStat entered, StatAt(fd, ""));
+    torn_ |= entered.inode != entry.stat.inode || entered.filesystem != entry.stat.filesystem;
+    return Enter(entry.path, std::move(folder));
   }
-  folder_to_enter_.reset();
-  enter_ = false;
+  if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("open folder '{}'", Printable(entry.path)));
+}
+
+absl::StatusOr<std::optional<WalkEntry>> TreeWalk::Next() {
+  const std::optional<WalkEntry> folder = std::exchange(folder_to_enter_, std::nullopt);
+  if (std::exchange(enter_, false) && folder.has_value()) {
+    failed_path_ = folder->path;
+    RETURN_IF_ERROR(EnterFolder(*folder));
+  }
   while (!levels_.empty()) {
     Level& level = levels_.back();
     if (level.next == level.names.size()) {
@@ -82,7 +87,10 @@ absl::StatusOr<std::optional<WalkEntry>> TreeWalk::Next() {
     const std::string& name = level.names[level.next++];
     absl::StatusOr<EntryStat> stat = StatAt(level.folder.get(), name);
     if (absl::IsNotFound(stat.status())) continue;
-    RETURN_IF_ERROR(stat.status());
+    if (!stat.ok()) {
+      failed_path_ = model::Join(level.path, name);
+      return stat.status();
+    }
     WalkEntry entry{model::Join(level.path, name), *stat, level.folder.get(), name};
     if (stat->kind == model::FileKind::kDirectory) {
       folder_to_enter_ = entry;

@@ -31,13 +31,17 @@ class TreeWalk {
   [[nodiscard]] static absl::StatusOr<TreeWalk> Begin(const Root& root, const std::string& start,
                                                       std::string excluded_name = "");
 
-  // The next entry; nullopt at the end. A folder comes before what is in it.
+  // The next entry; nullopt at the end. A folder comes before what is in it. After an error the walk can go on: with
+  // what comes after the folder that can't be listed, or the entry that can't be looked at (failed_path).
   [[nodiscard]] absl::StatusOr<std::optional<WalkEntry>> Next();
 
   // The folder that it began at.
   [[nodiscard]] const EntryStat& start() const { return start_; }
   // A folder that was entered isn't the one that Next() gave: another one was renamed to its path in between.
   [[nodiscard]] bool torn() const { return torn_; }
+
+  // Of the newest error.
+  [[nodiscard]] const std::string& failed_path() const { return failed_path_; }
 
   // Don't go into the folder that Next() gave last.
   void SkipChildren() { enter_ = false; }
@@ -52,10 +56,12 @@ class TreeWalk {
 
   TreeWalk() = default;
   absl::Status Enter(const std::string& path, Fd folder);
+  absl::Status EnterFolder(const WalkEntry& entry);
 
   EntryStat start_;
   std::vector<Level> levels_;
   std::string excluded_name_;
+  std::string failed_path_;
   std::optional<WalkEntry> folder_to_enter_;
   bool enter_ = false;
   bool torn_ = false;

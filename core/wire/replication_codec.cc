@@ -107,6 +107,7 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
   state.captured_at_nanoseconds = message.captured_at_nanoseconds();
   state.state_since_nanoseconds = message.state_since_nanoseconds();
   state.awaits_primary = message.awaits_primary();
+  state.demoted_whole = message.awaits_primary() && message.demoted_whole();
   state.hooks_due = message.hooks_due();
   state.held = message.held();
   return state;
@@ -289,6 +290,7 @@ v1::ReplicaState ToProto(const model::ReplicaState& state) {
   message.set_captured_at_nanoseconds(state.captured_at_nanoseconds);
   message.set_state_since_nanoseconds(state.state_since_nanoseconds);
   message.set_awaits_primary(state.awaits_primary);
+  message.set_demoted_whole(state.demoted_whole);
   message.set_hooks_due(state.hooks_due);
   message.set_held(state.held);
   return message;

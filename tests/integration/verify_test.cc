@@ -293,7 +293,9 @@ TEST_F(VerifyPairTest, ABusyVolumeShowsNoDifference) {
   for (int i = 0; i < 2; ++i) {
     for (const char* const depth : {"exists", "metadata", "digests", "kept"}) {
       const Verified verified = Verify(depth);
-      EXPECT_EQ(verified.exit_code, 0) << depth << verified.err << verified.volume << Logs();
+      // What changed at each look may be left unchecked, and is told.
+      const int expected = verified.volume.at("unchecked").get<uint64_t>() > 0 ? 3 : 0;
+      EXPECT_EQ(verified.exit_code, expected) << depth << verified.err << verified.volume << Logs();
     }
   }
   writer = {};

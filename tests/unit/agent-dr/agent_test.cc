@@ -788,7 +788,13 @@ TEST_F(DrAgentTest, ReplicasAreThereAfterARestart) {
     context.TryCancel();
     (void)stream->Finish();
   }
+  agent_.reset();
+  const auto work = *std::filesystem::directory_iterator(folder_.File(".understudy"));
+  const std::filesystem::path left = work.path() / "removed/undo-1";
+  std::filesystem::create_directories(left / "d");
   Start();
+  EXPECT_TRUE(
+      tests::WaitFor("what was removed to go", absl::Seconds(30), [&] { return !std::filesystem::exists(left); }).ok());
   grpc::ClientContext context;
   v1::ListReplicasResponse replicas;
   ASSERT_TRUE(v1::Replica::NewStub(Channel(net::Role::kControl))->ListReplicas(&context, {}, &replicas).ok());

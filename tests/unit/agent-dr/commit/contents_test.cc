@@ -233,11 +233,35 @@ TEST(ContentTableTest, WhatTwoPassesDidNotMeetIsCollected) {
     const std::vector<dr::Identity> met = {{1, 1}};
     ASSERT_TRUE(table.SavePlace({.pass = pass, .under_way = true}, met).ok());
     ASSERT_TRUE(pass != 2 || table.Apply({.brought = {{{3, 3}, 1, digest}}}, 2).ok());
-    EXPECT_EQ(*table.Collect(pass), pass == 3 ? 1u : 0u);
+    const uint64_t before = *table.Count();
+    EXPECT_TRUE(table.Collect(pass, {})->at_end);
+    EXPECT_EQ(before - *table.Count(), pass == 3 ? 1u : 0u);
   }
   EXPECT_FALSE(table.Find({2, 2})->has_value());
   EXPECT_TRUE(table.Find({1, 1})->has_value());
   EXPECT_TRUE(table.Find({3, 3})->has_value());  // came when the pass before was under way
+}
+
+// Commits wait for each part.
+TEST(ContentTableTest, IsCollectedInParts) {
+  const TempDir folder;
+  auto database = store::Database::Open(folder.File("t.db"), {});
+  ASSERT_TRUE(database.ok() && database->Execute(dr::kContentSchema).ok());
+  // 25,000 rows, each second one met lately; inode numbers past 2^63 are negative there.
+  ASSERT_TRUE(
+      database
+          ->Execute("WITH RECURSIVE n(i) AS (SELECT -10 UNION ALL SELECT i + 1 FROM n WHERE i < 24989)"
+                    " INSERT INTO content SELECT i, 7, 1, NULL, 1, 0, CASE i % 2 WHEN 0 THEN 9 ELSE 1 END FROM n")
+          .ok());
+  dr::ContentTable table(*database);
+  size_t parts = 0;
+  for (dr::ContentTable::CollectPlace place; !place.at_end; ++parts) {
+    const auto next = table.Collect(9, place);
+    ASSERT_TRUE(next.ok()) << next.status();
+    place = *next;
+  }
+  EXPECT_EQ(parts, 3u);
+  EXPECT_EQ(*table.Count(), 12'500u);
 }
 
 TEST(ContentTableTest, DamageIsRememberedWithinABound) {

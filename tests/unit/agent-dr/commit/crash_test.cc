@@ -188,6 +188,7 @@ class CrashTest : public testing::Test {
       EXPECT_EQ(state->sequence, kChanged);
       EXPECT_EQ(shown, after_) << "crash at step " << at;
     }
+    EXPECT_TRUE(engine->DiscardRemoved({}).ok());
     EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
     EXPECT_EQ(host.KeptForUndo(), state->sequence == kBase ? std::vector<std::string>() : std::vector<std::string>{"2"})
         << "crash at step " << at;
@@ -234,6 +235,7 @@ class CrashTest : public testing::Test {
     EXPECT_EQ(Show(*engine, "vol"), expected) << "at " << state->sequence << ", crash at step " << at;
     EXPECT_EQ(state->complete, state->sequence != 6);
     EXPECT_EQ(engine->Points("vol")->size(), 2u);
+    EXPECT_TRUE(engine->DiscardRemoved({}).ok());
     EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
     ExpectPoint(*engine, kEmpty, "", at);
     ExpectPoint(*engine, kChanged, after_, at);
@@ -336,6 +338,7 @@ TEST_F(CrashTest, AtEachStepOfACommitThatDropsUndoRecords) {
     const bool committed = engine->State("vol")->sequence == 3;
     EXPECT_EQ(points->size(), committed ? 1u : 2u) << "crash at step " << at;
     EXPECT_EQ(host.KeptForUndo(), std::vector<std::string>{committed ? "3" : "2"}) << "crash at step " << at;
+    EXPECT_TRUE(engine->DiscardRemoved({}).ok());
     EXPECT_EQ(host.LeftInWorkFolder(), std::vector<std::string>()) << "crash at step " << at;
     if (committed) ExpectPoint(*engine, kChanged, after_, at);
     if (!committed) ExpectPoint(*engine, kBase, before_, at);

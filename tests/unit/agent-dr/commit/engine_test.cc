@@ -1,4 +1,5 @@
 // What the commit engine does beyond the contract of ReplicaSink: durable state, failures of the disk, places.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -344,6 +345,22 @@ TEST_F(EngineTest, PathsPastPathMaxWork) {
   EXPECT_NE(Show(*engine, "vol").find("/file"), std::string::npos);
   ASSERT_TRUE(SubmitAndPublish(session, {model::Remove{std::string(200, 'd'), FileKind::kDirectory}}).ok());
   EXPECT_EQ(Show(*engine, "vol"), "");
+  EXPECT_EQ(host_.LeftInWorkFolder(), std::vector<std::string>());
+}
+
+// The next commits, and a promotion, wait for a publish.
+TEST_F(EngineTest, TakingAMillionRemovedEntriesApartIsNoCommitsWork) {
+  constexpr size_t kFiles = 1500;
+  const auto engine = host_.Start(dr::FaultPoints::None(), {.max_bytes = 0});
+  dr::Session session = Open(*engine);
+  std::vector<model::Operation> operations = {model::MakeDirectory{"d", Meta(0755)}};
+  for (size_t i = 0; i < kFiles; ++i) operations.push_back(InlinePut(fmt::format("d/{:05}", i), "x"));
+  ASSERT_TRUE(SubmitAndPublish(session, std::move(operations)).ok());
+  ASSERT_TRUE(SubmitAndPublish(session, {model::Remove{"d", FileKind::kDirectory}}).ok());
+  const size_t left = host_.LeftInWorkFolder().size();
+  EXPECT_GT(left, 0u);
+  EXPECT_LT(left, kFiles);
+  EXPECT_TRUE(engine->DiscardRemoved({}).ok());
   EXPECT_EQ(host_.LeftInWorkFolder(), std::vector<std::string>());
 }
 

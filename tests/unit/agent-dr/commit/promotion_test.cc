@@ -7,9 +7,12 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "core/wire/status_fence.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
@@ -98,6 +101,7 @@ TEST_F(PromotionTest, ShowsWhatWasDurableEndsTheSessionAndGivesUndoRecordsUp) {
   EXPECT_EQ(host_.LeftInWorkFolder(), left);
   ASSERT_TRUE(engine->FinishPromotion("vol").ok());
   ASSERT_TRUE(engine->SetHooksRun("vol").ok());
+  EXPECT_TRUE(engine->DiscardRemoved({}).ok());
   EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
   for (const model::Epoch epoch : {0, 1, 2, 3}) {
     EXPECT_EQ(wire::FenceOf(engine->Open({"vol", host_.RootOf("vol"), epoch}).status()), 2u) << epoch;
@@ -150,7 +154,6 @@ TEST_F(PromotionTest, ADemotedReplicaTakesAnyPrimaryUntilOneHasCommitted) {
   EXPECT_EQ(state->sequence, 4u);
   EXPECT_EQ(state->commit_id, "");
   EXPECT_FALSE(state->complete);
-  EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status())) << "nobody knows what it is";
 
   // The old primary, twice: what it learned may have been lost.
   ASSERT_TRUE(engine->Open({"vol", host_.RootOf("vol"), 1}).ok());
@@ -169,6 +172,47 @@ TEST_F(PromotionTest, ADemotedReplicaTakesAnyPrimaryUntilOneHasCommitted) {
   EXPECT_EQ(Content("a"), "written at DR");
 }
 
+// What clients left is whole; half of it and half of a primary's capture isn't.
+TEST_F(PromotionTest, ADemotedReplicaIsPromotedAgainAsItIsUntilACommitCame) {
+  {
+    const auto engine = host_.Start();
+    ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+    ASSERT_TRUE(Promote(*engine));
+    std::ofstream(host_.RootOf("vol") + "/a") << "written at DR";
+    ASSERT_TRUE(Demote(*engine));
+  }
+  {
+    const auto engine = host_.Start();
+    EXPECT_TRUE(engine->NewestPoint("vol")->complete);
+    ASSERT_TRUE(Promote(*engine));
+    EXPECT_TRUE(engine->State("vol")->complete);
+    EXPECT_EQ(engine->State("vol")->epoch, 3u);
+    ASSERT_TRUE(Demote(*engine));
+    auto session = engine->Open({"vol", host_.RootOf("vol"), 1});
+    ASSERT_TRUE(session.ok());
+    model::Commit part = NextCommit(session->State(), {InlinePut("a", "the primary's")});
+    part.completes_capture = false;
+    ASSERT_TRUE(session->SubmitDurable(part).ok());
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status()));
+  }
+  const auto engine = host_.Start();
+  EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status()));
+  ASSERT_TRUE(engine->Rewind("vol", 6).ok());
+  EXPECT_EQ(Content("a"), "written at DR");
+  EXPECT_TRUE(engine->BeginPromotion("vol", false).ok());
+}
+
+TEST_F(PromotionTest, APartStaysAPartWhenItWasPromotedAllTheSame) {
+  const auto engine = host_.Start();
+  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  model::Commit part = NextCommit(session->State(), {InlinePut("a", "a")});
+  part.completes_capture = false;
+  ASSERT_TRUE(session->SubmitDurable(part).ok());
+  ASSERT_TRUE(engine->BeginPromotion("vol", true).ok() && engine->FinishPromotion("vol").ok());
+  ASSERT_TRUE(Demote(*engine));
+  EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status()));
+}
+
 TEST_F(PromotionTest, ThatBelongsToARestartIsFencedAsWell) {
   {
     const auto engine = host_.Start();
@@ -178,6 +222,190 @@ TEST_F(PromotionTest, ThatBelongsToARestartIsFencedAsWell) {
     ASSERT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("a", "x")})).ok());
   }
   EXPECT_EQ(wire::FenceOf(host_.Start()->Open({"vol", host_.RootOf("vol"), 1}).status()), 2u);
+}
+
+TEST_F(PromotionTest, NothingIsKnownOfContentsThatClientsWriteTo) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  const auto known = [&] {
+    uint64_t files = 0;
+    const absl::Status looked =
+        (*engine->FindReplica("vol"))->WithPublished([&](const dr::Replica::Published& published) -> absl::Status {
+          dr::ContentTable contents = published.contents;
+          ASSIGN_OR_RETURN(files, contents.Count());
+          ASSIGN_OR_RETURN(const auto damages, contents.ListDamage());
+          ASSIGN_OR_RETURN(const auto place, contents.LoadPlace());
+          return damages.empty() && !place.under_way ? absl::OkStatus() : absl::DataLossError("more is known");
+        });
+    EXPECT_TRUE(looked.ok()) << looked;
+    return files;
+  };
+  EXPECT_GT(known(), 0u);
+  ASSERT_TRUE((*engine->FindReplica("vol"))
+                  ->WithPublished([](const dr::Replica::Published& published) -> absl::Status {
+                    dr::ContentTable contents = published.contents;
+                    RETURN_IF_ERROR(contents.PutDamage({.file = {"a", 3, std::nullopt}}).status());
+                    return contents.SavePlace({.pass = 3, .under_way = true, .path = "a"}, {});
+                  })
+                  .ok());
+  ASSERT_TRUE(engine->BeginPromotion("vol", false).ok());
+  EXPECT_EQ(known(), 0u);
+}
+
+TEST_F(PromotionTest, NoTreeIsMadeOfWhatClientsWriteToAndNothingIsCalledOrHeld) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  ASSERT_TRUE(engine->BeginPromotion("vol", false).ok());
+  std::filesystem::create_directory(host_.File("clone"));
+  for (int state = 0; state < 2; ++state) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {})));
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->SetLabel("vol", {.point = 2, .label = "mine", .pinned = false})));
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->SetHeld("vol", true)));
+    ASSERT_TRUE(engine->FinishPromotion("vol").ok());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(host_.File("clone")));
+}
+
+// What undo records kept can be more than anybody waits for.
+TEST_F(PromotionTest, NeitherItNorAStartTakesApartWhatUndoRecordsKept) {
+  {
+    const auto engine = host_.Start();
+    ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+    ASSERT_TRUE(Promote(*engine));
+    ASSERT_TRUE(engine->SetHooksRun("vol").ok());
+    EXPECT_THAT(host_.LeftInWorkFolder(), testing::Contains(HasSubstr("removed/undo-2/")));
+  }
+  const auto engine = host_.Start();
+  ASSERT_TRUE(Demote(*engine));
+  EXPECT_THAT(host_.LeftInWorkFolder(), testing::Contains(HasSubstr("removed/undo-2/")));
+  std::stop_source stopped;
+  stopped.request_stop();
+  EXPECT_TRUE(absl::IsCancelled(engine->DiscardRemoved(stopped.get_token())));
+  EXPECT_TRUE(engine->DiscardRemoved({}).ok());
+  EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
+}
+
+// A promotion that is asked for while something else has the replica's lock.
+class WaitingPromotion {
+ public:
+  explicit WaitingPromotion(dr::CommitEngine& engine) : engine_(engine) {}
+  ~WaitingPromotion() { Join().status().IgnoreError(); }
+  // Returns once the promotion waits. For whoever holds the lock; begins once.
+  void Begin() {
+    if (thread_.joinable()) return;
+    thread_ = std::thread([this] {
+      result_ = engine_.BeginPromotion("vol", false, [this] {
+        const bool first = !waits_.HasBeenNotified();
+        if (first) waits_.Notify();
+        return !first && given_up_later;
+      });
+    });
+    waits_.WaitForNotification();
+  }
+  absl::StatusOr<model::ReplicaState> Join() {
+    if (thread_.joinable()) thread_.join();
+    return result_;
+  }
+  bool given_up_later = false;  // when it has the lock
+
+ private:
+  dr::CommitEngine& engine_;
+  absl::Notification waits_;
+  absl::StatusOr<model::ReplicaState> result_ = absl::UnknownError("not asked");
+  std::thread thread_;
+};
+
+TEST_F(PromotionTest, AnInventoryMakesWay) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  WaitingPromotion promotion(*engine);
+  size_t listed = 0;
+  const absl::Status ended = engine->Inventory("vol", /*with_digests=*/true, [&](const model::InventoryEntry&) {
+    ++listed;
+    promotion.Begin();
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+  EXPECT_THAT(std::string(ended.message()), HasSubstr("made way for a promotion"));
+  EXPECT_EQ(listed, 1u);
+  EXPECT_TRUE(promotion.Join().ok());
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kPromoting);
+  EXPECT_THAT(Show(*engine, "vol"), HasSubstr("a kind1")) << "the next one isn't in the way of anything";
+}
+
+TEST_F(PromotionTest, ACopyOfTheTreeMakesWay) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  ASSERT_TRUE(engine->Open({"vol", host_.RootOf("vol"), 0}).ok());
+  std::filesystem::create_directory(host_.File("clone"));
+  WaitingPromotion promotion(*engine);
+  const absl::Status ended = engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
+                                                  promotion.Begin();
+                                                  return false;
+                                                }});
+  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+  EXPECT_TRUE(promotion.Join().ok());
+}
+
+// On a filesystem without shared blocks, as here.
+TEST_F(PromotionTest, NobodyWaitsForALargeCopyWhoHasOtherVolumesToSeeTo) {
+  const auto engine = host_.Start(dr::FaultPoints::None(), {.copied_while_commits_wait = 0});
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  ASSERT_TRUE(session.ok());
+  std::filesystem::create_directory(host_.File("clone"));
+  const model::Commit next = NextCommit(session->State(), {InlinePut("d", "d")});
+  bool refused = false;
+  std::set<absl::StatusCode> codes;
+  const absl::Status cloned =
+      engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
+                           // Is asked first while what is to be copied is counted, which doesn't take long.
+                           if (refused || !std::filesystem::exists(host_.File("clone/tree"))) return false;
+                           refused = true;
+                           for (const absl::Status& status :
+                                {session->StageBegin(1, "e", 1, ""), session->SubmitDurable(next), session->Publish(),
+                                 engine->Open({"vol", host_.RootOf("vol"), 0}).status()}) {
+                             codes.insert(status.code());
+                           }
+                           EXPECT_TRUE(engine->Open({"other", host_.RootOf("other"), 0}).ok());
+                           return false;
+                         }});
+  ASSERT_TRUE(cloned.ok()) << cloned;
+  EXPECT_TRUE(refused);
+  EXPECT_THAT(codes, testing::ElementsAre(absl::StatusCode::kUnavailable));
+  EXPECT_TRUE(absl::IsFailedPrecondition(session->SubmitDurable(next))) << "its session is over";
+  session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_TRUE(session->SubmitDurable(next).ok());
+}
+
+TEST_F(PromotionTest, OneThatIsGivenUpWhileItWaitsChangesNothing) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  ASSERT_TRUE(session.ok());
+  WaitingPromotion promotion(*engine);
+  promotion.given_up_later = true;
+  engine
+      ->Inventory("vol", false,
+                  [&](const model::InventoryEntry&) {
+                    promotion.Begin();
+                    return absl::OkStatus();
+                  })
+      .IgnoreError();
+  EXPECT_TRUE(absl::IsCancelled(promotion.Join().status()));
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kStandby);
+  EXPECT_EQ(engine->State("vol")->epoch, 1u);
+  EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("d", "d")})).ok())
+      << "its session goes on";
+}
+
+TEST_F(PromotionTest, ADemotionThatIsGivenUpChangesNothing) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  ASSERT_TRUE(Promote(*engine));
+  EXPECT_TRUE(absl::IsCancelled(engine->BeginDemotion("vol", [] { return true; }).status()));
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kActive);
 }
 
 // Whatever step is cut, the replica is in one of the states, the epoch rose once, and the same request ends it.
@@ -221,6 +449,7 @@ void EndEachStep(bool fails, bool (*prepare)(dr::CommitEngine&), bool (*run)(dr:
       EXPECT_EQ(engine->State("vol")->epoch, 2u);
       EXPECT_THAT(Show(*engine, "vol"), HasSubstr("a kind1"));
       ASSERT_TRUE(engine->SetHooksRun("vol").ok());
+      EXPECT_TRUE(engine->DiscardRemoved({}).ok());
       EXPECT_THAT(host.LeftInWorkFolder(), IsEmpty());
     }
     if (result == 0 && (!fails || at > 40)) break;

@@ -71,7 +71,9 @@ TEST(StateChangeTest, ADemotedReplicaIsAStateThatNoPrimaryCanKnow) {
   EXPECT_EQ((*demoted)->published_sequence, 9u);
   EXPECT_EQ((*demoted)->commit_id, "");
   EXPECT_FALSE((*demoted)->complete);
+  EXPECT_TRUE((*demoted)->demoted_whole);
   EXPECT_EQ((*demoted)->epoch, 4u);
+  EXPECT_TRUE((*BeginPromotion(**demoted, false, 9))->complete);
 }
 
 TEST(CheckPrimaryTest, OnlyAStandbyIsReplicatedToAndByItsOwnEpochAlone) {

@@ -12,11 +12,13 @@ absl::Status Discard(dr::CommitEngine& engine, const std::string& volume, const 
 }
 
 std::unique_ptr<dr::CommitEngine> TrashTest::Start(dr::FaultPoints& faults) {
-  auto engine = dr::CommitEngine::Start({.state_dir = host_.State(),
-                                         .exports = {host_.Export()},
-                                         .faults = &faults,
-                                         .trash_retain = absl::Hours(24),
-                                         .clock = &clock_});
+  auto engine =
+      dr::CommitEngine::Start({.state_dir = host_.State(),
+                               .exports = {host_.Export()},
+                               .faults = &faults,
+                               .trash_retain = absl::Hours(24),
+                               .clock = &clock_,
+                               .before_trash = [this](const std::string& volume) { told_.push_back(volume); }});
   EXPECT_TRUE(engine.ok()) << engine.status();
   return *std::move(engine);
 }

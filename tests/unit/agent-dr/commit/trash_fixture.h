@@ -46,6 +46,7 @@ class TrashTest : public testing::Test {
 
   DrHost host_;
   SetClock clock_;
+  std::vector<std::string> told_;  // before each move, by engines of Start
 };
 
 }  // namespace understudy::tests

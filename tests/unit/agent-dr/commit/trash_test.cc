@@ -45,6 +45,26 @@ TEST_F(TrashTest, ADeletedVolumeLeavesItsPlaceAndComesBackAsTheSameReplica) {
   EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("more", "m")})).ok());
 }
 
+// Its export goes then, which mustn't happen to one that stays.
+TEST_F(TrashTest, OnlyWhenItIsCertainThatAVolumeGoesIsThatTold) {
+  model::ReplicaState state;
+  {
+    const auto engine = Start();
+    MakeVolume(*engine);
+    ASSERT_TRUE(engine->BeginPromotion("vol", true).ok());
+    EXPECT_TRUE(absl::IsFailedPrecondition(Discard(*engine, "vol", Root()))) << "it is no standby";
+    EXPECT_TRUE(told_.empty());
+    ASSERT_TRUE(engine->BeginDemotion("vol").ok() && engine->FinishDemotion("vol").ok());
+    fs::rename(Root(), Root() + ".away");
+    EXPECT_TRUE(absl::IsUnavailable(Discard(*engine, "vol", Root()))) << "its folder isn't in its place";
+    EXPECT_TRUE(told_.empty());
+    fs::rename(Root() + ".away", Root());
+  }
+  const auto engine = Start();
+  ASSERT_TRUE(Discard(*engine, "vol", Root()).ok());
+  EXPECT_EQ(told_, std::vector<std::string>{"vol"});
+}
+
 TEST_F(TrashTest, NothingIsUnsettledInTheTrash) {
   const auto engine = Start();
   auto session = engine->Open({"vol", Root(), 0});

@@ -196,6 +196,26 @@ TEST_F(HookRunnerTest, ALinkIsNotRunForWhoMayChangeItsTargetIsNotTold) {
   EXPECT_THAT(results_[0].problem, HasSubstr("symbolic link"));
 }
 
+// Who owns the link's folder could have it lead to other programs of root's, between the look and the run.
+TEST_F(HookRunnerTest, NoHookIsRunThroughALinkToItsFolder) {
+  Hook("10-a", "touch " + dir_.File("ran"));
+  const auto run_in = [&](const std::string& hooks_dir) {
+    return HookRunner({.dir = hooks_dir, .timeout = absl::Seconds(30)}).Run({.phase = HookPhase::kPrePromote});
+  };
+  std::filesystem::create_directory_symlink(dir_.File("hooks.d"), dir_.File("link"));
+  std::filesystem::create_directories(dir_.File("other"));
+  std::filesystem::create_directory_symlink(dir_.File("hooks.d/pre-promote"), dir_.File("other/pre-promote"));
+  std::filesystem::create_directory_symlink(dir_.File("nowhere"), dir_.File("dangling"));
+  for (const char* const dir : {"link", "other", "dangling"}) {
+    const absl::Status refused = run_in(dir_.File(dir));
+    EXPECT_TRUE(absl::IsPermissionDenied(refused)) << dir << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr("symbolic link"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir_.File("ran")));
+  EXPECT_TRUE(run_in(dir_.File("other/../hooks.d/")).ok());
+  EXPECT_TRUE(std::filesystem::exists(dir_.File("ran")));
+}
+
 TEST_F(HookRunnerTest, WhatIsNoHookIsPassedOver) {
   Hook("README", "exit 1", 0644);
   Hook(".hidden", "exit 1");

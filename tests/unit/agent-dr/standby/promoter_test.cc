@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -21,6 +22,7 @@ namespace understudy::tests {
 namespace {
 
 using model::VolumeState;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -29,11 +31,13 @@ using ::testing::IsEmpty;
 class NotedExports : public dr::ExportPort {
  public:
   explicit NotedExports(std::string file) : file_(std::move(file)) {}
+  absl::Status CheckExport(const model::VolumeName&, const std::string&) override { return check; }
   absl::Status SetExport(const model::VolumeName& volume, const std::string&, model::ExportMode mode) override {
     std::ofstream(file_, std::ios::app) << "export " << volume
                                         << (mode == model::ExportMode::kReadWrite ? " rw" : " ro") << "\n";
     return answer;
   }
+  absl::Status check;
   absl::Status answer;
 
  private:
@@ -111,6 +115,20 @@ TEST_F(PromoterTest, APrePromoteHookThatFailsChangesNothing) {
   EXPECT_THAT(TakeLog(), ElementsAre("pre-promote standby")) << "no other hook after it";
 }
 
+TEST_F(PromoterTest, WhatCantBeExportedIsntPromoted) {
+  exports_.check = absl::InvalidArgumentError("no export of the configuration holds it");
+  const auto refused = Promote();
+  EXPECT_TRUE(absl::IsInvalidArgument(refused.status())) << refused.status();
+  EXPECT_THAT(std::string(refused.status().message()),
+              AllOf(HasSubstr("volume 'vol' wasn't promoted"), HasSubstr("no export of the configuration holds it")));
+  EXPECT_EQ(StateNow(), VolumeState::kStandby);
+  EXPECT_THAT(TakeLog(), IsEmpty()) << "not even a hook ran";
+  exports_.check = absl::OkStatus();
+  ASSERT_TRUE(Promote().ok());
+  exports_.check = absl::InvalidArgumentError("no export of the configuration holds it");
+  EXPECT_TRUE(Promote().ok()) << "what is done already is fine";
+}
+
 TEST_F(PromoterTest, WhatAnExportThatFailsLeavesGoesOnAfterARestart) {
   exports_.answer = absl::UnavailableError("exportfs isn't there");
   EXPECT_TRUE(absl::IsUnavailable(Promote().status()));
@@ -186,6 +204,18 @@ TEST_F(PromoterTest, ACallerThatIsGoneEndsHooksButNoPromotionThatHasBegun) {
   EXPECT_EQ(StateNow(), VolumeState::kActive);
   caller_.gone = nullptr;
   EXPECT_TRUE(Promote().ok());
+}
+
+TEST_F(PromoterTest, ACallerThatGoesWhileThePromotionWaitsForTheVolumeLeavesAStandby) {
+  std::atomic<bool> gone = false;
+  caller_.on_step = [&](const std::string& step) { gone = gone || step.starts_with("epoch 2"); };
+  caller_.gone = [&] { return gone.load(); };
+  const auto promoted = Promote();
+  EXPECT_TRUE(absl::IsCancelled(promoted.status())) << promoted.status();
+  EXPECT_THAT(std::string(promoted.status().message()), HasSubstr("volume 'vol' wasn't promoted"));
+  EXPECT_EQ(StateNow(), VolumeState::kStandby);
+  EXPECT_EQ(engine_->State("vol")->epoch, 1u);
+  EXPECT_THAT(TakeLog(), ElementsAre("pre-promote standby"));
 }
 
 TEST_F(PromoterTest, HooksOfAPhaseByThemselvesGetTheFacts) {

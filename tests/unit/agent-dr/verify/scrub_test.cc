@@ -1,6 +1,9 @@
 // What a disk damages in a replica is found, told and remembered, and no commit is taken for damage.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/ioprio.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <filesystem>
 #include <fstream>
@@ -192,6 +195,118 @@ TEST_F(VerifyTest, NamesOfOneFileAreReadOnce) {
   FlipBit(File("a"), 1);
   Scrub();
   EXPECT_THAT(Damaged(), ElementsAre("a", "b", "c"));
+}
+
+TEST_F(VerifyTest, NamesOfOneFileThatWasSentAgainRaiseNoSecondAlarm) {
+  ASSERT_TRUE(Commit({InlinePut("b", "aaaa"), model::Link{"a", "b"}, model::Link{"c", "b"}}).ok());
+  FlipBit(File("a"), 1);
+  Scrub();
+  EXPECT_THAT(Damaged(), ElementsAre("a", "b", "c"));
+  TakeTold();
+  ASSERT_TRUE(Commit({LargePatch("b", "aaaa", 0, 4, 1)}).ok());
+  Tend();
+  EXPECT_THAT(Damaged(), IsEmpty());
+  EXPECT_THAT(TakeTold(), IsEmpty());
+}
+
+TEST_F(VerifyTest, ANameThatGoesLeavesNoAlarmAtAnotherOneThatIsRight) {
+  ASSERT_TRUE(Commit({InlinePut("b", "aaaa"), model::Link{"a", "b"}}).ok());
+  FlipBit(File("a"), 1);
+  Scrub();
+  ASSERT_TRUE(Commit({LargePatch("b", "aaaa", 0, 4, 1)}).ok());
+  ASSERT_TRUE(Commit({model::Remove{"b", FileKind::kRegular}}).ok());
+  TakeTold();
+  Tend();
+  EXPECT_THAT(Damaged(), IsEmpty());
+  EXPECT_THAT(TakeTold(), IsEmpty());
+}
+
+TEST_F(VerifyTest, WantOfDescriptorsIsNoDamage) {
+  ASSERT_TRUE(Commit({InlinePut("a", "aaaa")}).ok());
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto check = dr::CheckContent(replica(), "a", [](uint64_t) { return absl::OkStatus(); });
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(absl::IsResourceExhausted(check.status())) << check.status();
+  EXPECT_THAT(std::string(check.status().message()), HasSubstr("open 'a'"));
+}
+
+TEST_F(VerifyTest, WhatIsDamagedIsKnownWhenTheExportIsMountedLater) {
+  ASSERT_TRUE(Commit({InlinePut("a", "aaaa")}).ok());
+  FlipBit(File("a"), 1);
+  Scrub();
+  Stop();
+  std::filesystem::rename(host_.RootOf("vol"), host_.RootOf("vol") + ".away");
+  Start();
+  Tend();
+  EXPECT_THAT(Damaged(), IsEmpty()) << "nobody can say";
+  std::filesystem::rename(host_.RootOf("vol") + ".away", host_.RootOf("vol"));
+  auto session = engine_->Open({"vol", host_.RootOf("vol"), 0});
+  ASSERT_TRUE(session.ok()) << session.status();
+  Tend();
+  EXPECT_THAT(Damaged(), ElementsAre("a"));
+  EXPECT_TRUE(absl::IsDataLoss(damage_->Alert()));
+}
+
+// Commits wait for whoever has the lock.
+TEST_F(VerifyTest, NobodyHoldsCommitsUpAtIdlePriority) {
+  ASSERT_TRUE(Commit({InlinePut("a", "aaaa")}).ok());
+  const auto io_class = [] { return IOPRIO_PRIO_CLASS(syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0)); };
+  std::thread([&] {
+    ASSERT_EQ(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0)), 0);
+    auto inside = io_class();
+    EXPECT_TRUE(replica()
+                    .WithPublished([&](const dr::Replica::Published&) {
+                      inside = io_class();
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    EXPECT_NE(inside, IOPRIO_CLASS_IDLE);
+    EXPECT_EQ(io_class(), IOPRIO_CLASS_IDLE);
+  }).join();
+}
+
+TEST_F(VerifyTest, WithoutAScrubWhatIsGoneIsForgottenAllTheSame) {
+  settings_.interval = absl::ZeroDuration();
+  points_ = {.max_bytes = 0};
+  Stop();
+  Start();
+  ASSERT_TRUE(Commit({InlinePut("a", "aaaa"), InlinePut("b", "bbbb")}).ok());
+  ASSERT_TRUE(Commit({model::Remove{"a", FileKind::kRegular}}).ok());
+  FlipBit(File("b"), 1);
+  for (int pass = 0; pass < 3; ++pass) Scrub();
+  uint64_t known = 0;
+  ASSERT_TRUE(replica()
+                  .WithPublished([&](const dr::Replica::Published& published) -> absl::Status {
+                    dr::ContentTable contents = published.contents;
+                    ASSIGN_OR_RETURN(known, contents.Count());
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  EXPECT_EQ(known, 1u);
+  EXPECT_EQ(probe_.files, 0u) << "nothing was read";
+  EXPECT_EQ(probe_.passes, 0u);
+  EXPECT_THAT(Damaged(), IsEmpty());
+  settings_.interval = absl::Hours(7 * 24);
+  Stop();
+  Start();
+  EXPECT_TRUE(*scrubber_->ScrubNext({})) << "due at once";
+  EXPECT_THAT(Damaged(), ElementsAre("b"));
+}
+
+TEST_F(VerifyTest, SegmentsAreRememberedWhereTheyAreAskedForOnly) {
+  ASSERT_TRUE(Commit({LargePut("large", LargeContent(), 1)}).ok());
+  const os::Fd file(open(File("large").c_str(), O_RDONLY | O_CLOEXEC));
+  const dr::OnBytes on_bytes = [](uint64_t) { return absl::OkStatus(); };
+  const auto without = dr::ReadFromDisk(file.get(), on_bytes);
+  const auto with = dr::ReadFromDisk(file.get(), on_bytes, /*with_segments=*/true);
+  ASSERT_TRUE(without.ok() && with.ok());
+  EXPECT_FALSE(without->segments.has_value());
+  ASSERT_TRUE(with->segments.has_value());
+  EXPECT_EQ(with->segments->size(), 3u);
+  EXPECT_EQ(with->digest, without->digest);
 }
 
 TEST_F(VerifyTest, WhatOnlyAnUndoRecordKeepsStaysKnownThroughPasses) {

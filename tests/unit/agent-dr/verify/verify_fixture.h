@@ -63,7 +63,7 @@ class VerifyTest : public testing::Test {
   void TearDown() override { Stop(); }
 
   void Start() {
-    engine_ = host_.Start(dr::FaultPoints::None(), {absl::Hours(24), uint64_t{1} << 30});
+    engine_ = host_.Start(dr::FaultPoints::None(), points_);
     damage_.emplace(*engine_, clock_, probe_);
     damage_->Load();
     scrubber_.emplace(*engine_, *damage_, settings_, clock_, probe_);
@@ -150,6 +150,7 @@ class VerifyTest : public testing::Test {
 
   DrHost host_;
   TestClock clock_;
+  dr::PointBounds points_{absl::Hours(24), uint64_t{1} << 30};
   dr::ScrubProbe probe_;
   dr::ScrubSettings settings_{.interval = absl::Hours(7 * 24), .bytes_per_second = uint64_t{1} << 40};
   std::unique_ptr<dr::CommitEngine> engine_;

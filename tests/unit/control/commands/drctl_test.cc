@@ -157,7 +157,7 @@ class FakePrimary : public v1::Primary::Service {
     writer->Write(response);
     return grpc::Status::OK;
   }
-  // "broken" has two differences, of which one is listed.
+  // "broken" has two differences, of which one is listed; it and "busy" have entries that changed all the time.
   grpc::Status VerifyVolume(grpc::ServerContext*, const v1::VerifyVolumeRequest* request,
                             grpc::ServerWriter<v1::VerifyUpdate>* writer) override {
     if (request->volume() == "stuck") return {grpc::StatusCode::UNAVAILABLE, "can't reach DR"};
@@ -172,7 +172,7 @@ class FakePrimary : public v1::Primary::Service {
     writer->Write(update);
     update.clear_differences();
     update.mutable_counts()->set_differences(request->volume() == "broken" ? 2 : 0);
-    update.mutable_counts()->set_unchecked(3);
+    update.mutable_counts()->set_unchecked(request->volume() == "broken" || request->volume() == "busy" ? 3 : 0);
     update.set_done(request->volume() != "cut");
     writer->Write(update);
     return grpc::Status::OK;
@@ -988,6 +988,17 @@ TEST_F(DrctlTest, VerifyListsDifferencesAndEndsWithSix) {
   EXPECT_THAT(Drctl({"volumes", "verify", "web"}, true).err, HasSubstr("10 entries"));
 }
 
+TEST_F(DrctlTest, VerifyIsPartialWhereNotEverythingWasCompared) {
+  for (const char* const volume : {"busy", "web"}) primary_.Add(volume);
+  const Result busy = Drctl({"volumes", "verify", "busy", "-o", "json"});
+  EXPECT_EQ(busy.code, 3);
+  EXPECT_EQ(json::parse(busy.out).at("volumes").at(0).at("result"), "partial");
+  EXPECT_THAT(busy.err, HasSubstr("3 entries changed all the time"));
+  EXPECT_EQ(Drctl({"volumes", "verify", "--all"}).code, 3);
+  primary_.Add("stuck");
+  EXPECT_EQ(Drctl({"volumes", "verify", "stuck"}).code, 4) << "what failed counts more";
+}
+
 TEST_F(DrctlTest, VerifyAllIsPartialWhereSomeCannotBeVerified) {
   primary_.Add("web");
   primary_.Add("stuck");
@@ -1310,6 +1321,16 @@ TEST_F(DrctlTest, DemoteSaysWhatGoes) {
   EXPECT_EQ(standby_.TakeAsked(), "demote web");
 }
 
+TEST_F(DrctlTest, DemoteOfAPromotionThatIsUnderWayAsksToo) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.Set("web", "promoting", false);
+  EXPECT_EQ(Drctl({"volumes", "demote", "web"}).code, 5) << "clients may write already";
+  EXPECT_EQ(standby_.TakeAsked(), "");
+  EXPECT_EQ(Drctl({"volumes", "demote", "web", "--yes"}).code, 0);
+  EXPECT_EQ(standby_.TakeAsked(), "demote web");
+}
+
 TEST_F(DrctlTest, StatusOfAVolumeThatWasPromotedAtDr) {
   primary_.Add("web");
   replica_.Add("web");
@@ -1325,6 +1346,26 @@ TEST_F(DrctlTest, StatusOfAVolumeThatWasPromotedAtDr) {
   const json volume = json::parse(Drctl({"status", "-o", "json"}).out).at("volumes").at(0);
   EXPECT_TRUE(volume.at("lag_seconds").is_null());
   EXPECT_EQ(volume.at("replica").at("state_since"), "2023-11-14T22:14:20+00:00");
+}
+
+TEST_F(DrctlTest, WhatDrHasBegunIsToldWhateverThePrimaryThinks) {
+  primary_.Add("web");
+  primary_.Set("web", "promoted", "was promoted at DR (epoch 3): demote it");
+  replica_.Add("web");
+  const auto told = [&](const std::string& state, bool hooks_due) {
+    replica_.Set("web", state, hooks_due);
+    return Drctl({"status"}).out;
+  };
+  EXPECT_THAT(told("promoting", false),
+              AllOf(HasSubstr("`drctl volumes promote web` goes on"), Not(HasSubstr("demote it"))));
+  EXPECT_THAT(told("demoting", false),
+              AllOf(HasSubstr("`drctl volumes demote web` goes on"), Not(HasSubstr("demote it"))));
+  EXPECT_THAT(told("active", true), HasSubstr("not all post-promote hooks have run"));
+  EXPECT_THAT(told("standby", true), HasSubstr("not all post-demote hooks have run"));
+  EXPECT_THAT(told("standby", false), HasSubstr("web: was promoted at DR (epoch 3): demote it\n"))
+      << "another primary's, perhaps";
+  replica_.Hold("web");
+  EXPECT_THAT(told("standby", false), AllOf(HasSubstr("`drctl volumes resume web`"), Not(HasSubstr("demote it"))));
 }
 
 TEST_F(DrctlTest, PauseAndResume) {

@@ -188,9 +188,14 @@ TEST_F(ExportSwitchTest, WhatCantBeExportedIsRefusedAndChangesNothing) {
   Start();
   EXPECT_TRUE(absl::IsInvalidArgument(switch_->Set("web", Path("a\nb"), ExportMode::kReadOnly)));
   EXPECT_TRUE(absl::IsInvalidArgument(switch_->Set("web", "/elsewhere", ExportMode::kReadOnly)));
+  EXPECT_TRUE(absl::IsInvalidArgument(switch_->Check("web", Path("a\nb"))));
+  EXPECT_TRUE(absl::IsInvalidArgument(switch_->Check("web", "/elsewhere")));
   ASSERT_TRUE(switch_->Set("web", Path("a"), ExportMode::kReadOnly).ok());
   EXPECT_TRUE(absl::IsAlreadyExists(switch_->Set("other", Path("a"), ExportMode::kReadOnly)));
   EXPECT_TRUE(absl::IsAlreadyExists(switch_->Set("other", Path("a/below"), ExportMode::kReadOnly)));
+  EXPECT_TRUE(absl::IsAlreadyExists(switch_->Check("other", Path("a/below"))));
+  EXPECT_TRUE(switch_->Check("web", Path("a")).ok());
+  EXPECT_TRUE(switch_->Check("third", Path("c")).ok());
   EXPECT_EQ(switch_->List().size(), 1u);
 }
 

@@ -122,6 +122,17 @@ TEST(JudgeEtabTest, AStrangersExportOfThePathThatLetsClientsWriteIsNoReadOnly) {
   EXPECT_THAT(found.problem, HasSubstr("192.168.0.0/16"));
 }
 
+TEST(JudgeEtabTest, AStrangersNarrowerExportOfThePathIsToldAndNoFailure) {
+  const std::string etab = "/srv/a\t10.0.0.0/8(rw)\n/srv/a\t10.0.0.9(ro)\n";
+  const FoundExport found = Judge(Wanted("/srv/a", ExportMode::kReadWrite), etab);
+  EXPECT_TRUE(found.ours_settled);
+  EXPECT_EQ(found.actual, ExportMode::kReadWrite);
+  EXPECT_THAT(found.problem, HasSubstr("'/srv/a' is exported ro to 10.0.0.9 by somebody else"));
+  const FoundExport own = Judge(Wanted("/srv/a", ExportMode::kReadWrite), "/srv/a\t10.0.0.0/8(ro)\n");
+  EXPECT_FALSE(own.ours_settled) << "our own clients are another matter";
+  EXPECT_EQ(own.actual, ExportMode::kReadOnly);
+}
+
 TEST(JudgeEtabTest, AStrangersExportOfAFolderAboveLetsClientsWrite) {
   const std::string etab = "/srv/a/vol\t10.0.0.0/8(ro)\n/srv\t*(rw)\n";
   const FoundExport found = Judge(Wanted("/srv/a/vol", ExportMode::kReadOnly), etab);

@@ -137,12 +137,12 @@ TEST(ReplicaStateCodec, ComesBackAndIsChecked) {
   EXPECT_TRUE(parsed->complete);
   EXPECT_FALSE(parsed->awaits_primary);
   model::ReplicaState demoted = state;
-  demoted.awaits_primary = demoted.hooks_due = true;
+  demoted.awaits_primary = demoted.demoted_whole = demoted.hooks_due = true;
   demoted.captured_at_nanoseconds = 5;
   demoted.state_since_nanoseconds = 6;
   const auto demoted_parsed = Parse(ToProto(demoted));
   ASSERT_TRUE(demoted_parsed.ok());
-  EXPECT_TRUE(demoted_parsed->awaits_primary && demoted_parsed->hooks_due);
+  EXPECT_TRUE(demoted_parsed->awaits_primary && demoted_parsed->demoted_whole && demoted_parsed->hooks_due);
   EXPECT_EQ(demoted_parsed->captured_at_nanoseconds, 5);
   EXPECT_EQ(demoted_parsed->state_since_nanoseconds, 6);
   message.set_published_sequence(10);
