@@ -179,10 +179,17 @@ absl::Status KubeVirtPlayer::Serve() {
                               {"versionPriority", 15},
                               {"insecureSkipTLSVerify", true},
                               {"service", {{"namespace", kNamespace}, {"name", "virt-api"}, {"port", port}}}}}};
-  RETURN_IF_ERROR(client_.Create(kApiServices, "", api_service).status());
+  absl::Status made_known = client_.Create(kApiServices, "", api_service).status();
+  if (absl::IsAlreadyExists(made_known)) {
+    // Of a player before this one.
+    const json at_this_port = {{"spec", {{"service", {{"port", port}}}}}};
+    made_known =
+        client_.Patch(kApiServices, "", fmt::format("v1.{}", kGroup), kube::PatchType::kMerge, at_this_port).status();
+  }
+  RETURN_IF_ERROR(made_known);
   return WaitForOk("the subresources to be served", kServedTimeout, [this] {
     const absl::Status call = client_.Put(kube::kVirtualMachineActions, "nowhere", "nothing", "stop", json::object());
-    return absl::IsNotFound(call) && ApiReason(call) == "NotFound" ? absl::OkStatus() : call;
+    return absl::IsNotFound(call) && kube::ApiReason(call) == "NotFound" ? absl::OkStatus() : call;
   });
 }
 

@@ -274,11 +274,9 @@ void VeleroPlayer::RestoreItem(Restore& restore, const fs::path& file, const std
   if (absl::IsAlreadyExists(created)) {
     const absl::StatusOr<json> present = client_.Get(resource, target, name);
     if (present.ok() && Contains(*present, wanted)) return;
-    if (restore.spec.value("existingResourcePolicy", "none") != "update") {
-      ++restore.warnings;
-    } else if (!client_.Patch(resource, target, name, kube::PatchType::kMerge, labelled).ok()) {
-      ++restore.warnings;
-    }
+    const bool updated = restore.spec.value("existingResourcePolicy", "none") == "update" &&
+                         client_.Patch(resource, target, name, kube::PatchType::kMerge, labelled).ok();
+    if (!updated) ++restore.warnings;
     return;
   }
   if (!created.ok()) ++restore.errors;
