@@ -153,15 +153,21 @@ TEST_F(BackupArchiveTest, ATarThatEndsEarlyInsideWholeGzipIsNeverTaken) {
   EXPECT_TRUE(ReadBytes(Gzipped(tar)).ok());
 }
 
-TEST_F(BackupArchiveTest, AByteThatChangedIsAlwaysFound) {
+TEST_F(BackupArchiveTest, AByteThatChangedIsFoundOrChangesNothing) {
   const std::string whole = TwoShops().TarGz();
-  const std::string untouched = Read(TwoShops())->claims.at(0).dump();
+  const auto untouched = Read(TwoShops());
+  size_t harmless = 0;
   for (size_t at = 10; at < whole.size(); ++at) {  // what is before is gzip's own header, of which most says nothing
     std::string damaged = whole;
     damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
     const auto contents = ReadBytes(damaged);
-    EXPECT_FALSE(contents.ok()) << at;
+    if (!contents.ok()) continue;
+    // Bits that fill up the last byte of the compressed data.
+    ++harmless;
+    EXPECT_EQ(contents->claims, untouched->claims) << at;
+    EXPECT_EQ(contents->counts, untouched->counts) << at;
   }
+  EXPECT_LE(harmless, 1);
 }
 
 TEST_F(BackupArchiveTest, WhatFollowsTheEndIsRefused) {

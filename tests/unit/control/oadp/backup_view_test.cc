@@ -55,10 +55,12 @@ TEST(FindGaps, NamesWhatDoesntFit) {
 
 TEST(FindGaps, ShapesThatNoApiServerGaveAreBorne) {
   BackupContents contents;
-  contents.claims = {{{"spec", 7}, {"metadata", {{"name", 7}}}}};
-  contents.persistent_volumes = {{{"spec", {{"claimRef", "x"}}}, {"metadata", json::array()}}};
-  contents.virtual_machines = {{{"spec", {{"template", {{"spec", {{"volumes", {1, "x", {{"dataVolume", "y"}}}}}}}}}}}};
-  contents.snapshots = {{{"status", {{"readyToUse", "yes"}}}}};
+  contents.claims.push_back({{"spec", 7}, {"metadata", {{"name", 7}}}});
+  contents.persistent_volumes.push_back({{"spec", {{"claimRef", "x"}}}, {"metadata", json::array()}});
+  const json volumes = {1, "x", {{"dataVolume", "y"}}};
+  contents.virtual_machines.push_back({{"spec", {{"template", {{"spec", {{"volumes", volumes}}}}}}}});
+  contents.virtual_machines.push_back({{"spec", {{"template", {{"spec", {{"volumes", "none"}}}}}}}});
+  contents.snapshots.push_back({{"status", {{"readyToUse", "yes"}}}});
   EXPECT_FALSE(FindGaps(contents).empty());
   EXPECT_FALSE(StorageByClass(contents).empty());
 }
