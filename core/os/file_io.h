@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -30,9 +31,13 @@ struct DataRange {
 // Asked again and again by what can take long; its error ends that. nullptr: nothing does.
 using GoOn = std::function<absl::Status()>;
 
-// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing. `go_on` is asked
-// before each segment.
-[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size, const GoOn& go_on = nullptr);
+struct DigestOptions {
+  GoOn go_on = nullptr;                                 // asked before each segment
+  std::vector<model::SegmentDigest>* segments = nullptr;  // gets that of every segment that isn't all zeros, ascending
+};
+
+// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing.
+[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size, const DigestOptions& options = {});
 
 // Everything written to the filesystem of `fd` before the call is durable when it returns OK.
 [[nodiscard]] absl::Status SyncFilesystem(int fd);

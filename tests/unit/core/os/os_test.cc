@@ -153,7 +153,7 @@ TEST_F(OsTest, DigestOfAFileIgnoresWhereItsHolesAre) {
   EXPECT_TRUE(absl::IsAborted(DigestOfFile(dense.get(), content.size() + 1).status())) << "a file that was cut";
   size_t asked = 0;
   const auto ended = DigestOfFile(dense.get(), content.size(),
-                                  [&] { return ++asked == 2 ? absl::UnknownError("") : absl::OkStatus(); });
+                                  {.go_on = [&] { return ++asked == 2 ? absl::UnknownError("") : absl::OkStatus(); }});
   EXPECT_TRUE(absl::IsUnknown(ended.status())) << "asked again before the second segment";
 }
 
