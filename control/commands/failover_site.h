@@ -31,6 +31,10 @@ class FailoverSite {
   struct Clusters;
   FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode);
   [[nodiscard]] absl::Status ConnectClusters();
+  [[nodiscard]] absl::Status ConnectBackups();
+  // Of a reprotect: whether the pair's primary has the live copies, after a failback.
+  [[nodiscard]] bool LiveAtPrimary() const;
+  void UseClusters();
 
   const config::ControlConfig config_;
   const config::FailoverPlanConfig plan_;

@@ -9,6 +9,7 @@
 #include "control/commands/agents_client.h"
 #include "control/commands/exports_client.h"
 #include "control/commands/points_client.h"
+#include "control/commands/reprotect_client.h"
 #include "control/commands/standby_client.h"
 #include "control/commands/sync_watch.h"
 #include "control/commands/verify_client.h"
@@ -22,7 +23,8 @@ namespace {
 
 // One pair's connections. Every client is thread-safe but PointsClient, which is made for each call.
 struct PairConnections {
-  config::PairConfig pair;
+  config::PairConfig pair;        // with the agents that the failover goes between
+  config::PairConfig configured;  // as it stands in the configuration
   PrimaryClient primary;
   ReplicaClient replicas;
   StandbyClient standby;
@@ -50,6 +52,27 @@ SourceView ViewOf(const PrimaryVolume& volume) {
           .lag_seconds = volume.lag_seconds,
           .sequence = volume.sequence,
           .paused = volume.paused_since.has_value()};
+}
+
+absl::Status NoWayBack(const config::PairConfig& pair) {
+  return absl::InvalidArgumentError(
+      fmt::format("pair {}: the configuration doesn't say which agents carry replication the other way: add `reverse: "
+                  "{{primary: …, dr: …}}` with understudy-primary of DR's host and understudy-dr of the primary's",
+                  pair.name));
+}
+
+// Of the two sides' understudy-dr: what is promoted there.
+void AddLive(const std::vector<DrReplica>& replicas, bool at_primary, std::map<std::string, LiveView>& live) {
+  for (const DrReplica& replica : replicas) {
+    if (replica.state != "active") continue;
+    LiveView& known = live[replica.name];
+    if (!known.volume.empty() && known.epoch >= replica.epoch) continue;
+    known = {.volume = replica.name,
+             .at_primary = at_primary,
+             .epoch = replica.epoch,
+             .root = replica.root,
+             .turned = replica.reprotected};
+  }
 }
 
 class GrpcSiteAgents : public SiteAgents {
@@ -88,16 +111,7 @@ class GrpcSiteAgents : public SiteAgents {
   absl::StatusOr<model::Sequence> Sync(const std::string& pair, const std::string& volume, absl::Duration timeout,
                                        const std::function<void(const std::string&)>& on_progress,
                                        std::stop_token stop) override {
-    const Clock& clock = Clock::System();
-    SyncWatch watch;
-    const absl::StatusOr<PrimaryVolume> synced = Of(pair).primary.Sync(
-        volume, /*published=*/false, timeout,
-        [&](const PrimaryVolume& report) {
-          if (const auto trouble = watch.OnReport(report, clock.Monotonic())) on_progress(*trouble);
-        },
-        std::move(stop));
-    if (!synced.ok()) return watch.Explain(synced.status(), timeout, clock.Monotonic());
-    return synced->sequence;
+    return SyncAt(Of(pair).primary, volume, timeout, on_progress, std::move(stop));
   }
 
   absl::Status Pause(const std::string& pair, const std::string& volume) override {
@@ -144,6 +158,52 @@ class GrpcSiteAgents : public SiteAgents {
                                      {.on_step = watch.on_step, .on_hook = watch.on_hook});
   }
 
+  absl::StatusOr<std::vector<LiveView>> LiveVolumes(const std::string& pair) override {
+    const config::PairConfig& addresses = Of(pair).configured;
+    if (!addresses.reverse) return NoWayBack(addresses);
+    std::map<std::string, LiveView> live;
+    for (const bool at_primary : {false, true}) {
+      ASSIGN_OR_RETURN(const ReplicaClient replicas,
+                       ReplicaClient::Create(at_primary ? addresses.reverse->dr : addresses.dr, tls_));
+      ASSIGN_OR_RETURN(const std::vector<DrReplica> listed, replicas.ListReplicas());
+      AddLive(listed, at_primary, live);
+      ASSIGN_OR_RETURN(const PrimaryClient primary,
+                       PrimaryClient::Create(at_primary ? addresses.primary : addresses.reverse->primary, tls_));
+      RETURN_IF_ERROR(primary.ListVolumes().status());
+    }
+    std::vector<LiveView> views;
+    for (auto& [name, view] : live) views.push_back(std::move(view));
+    return views;
+  }
+
+  absl::Status Turn(const std::string& pair, const std::string& volume, const std::string& run,
+                    const PromotionWatch& watch) override {
+    ASSIGN_OR_RETURN(const LiveView live, LiveVolume(pair, volume));
+    ASSIGN_OR_RETURN(const ReprotectAgents agents, AgentsToTurn(Of(pair).configured, live.at_primary));
+    ASSIGN_OR_RETURN(const ReprotectClient client, ReprotectClient::Create(agents, tls_));
+    ASSIGN_OR_RETURN(const ReplicaClient other, ReplicaClient::Create(agents.other_dr, tls_));
+    ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, other.ListReplicas());
+    const auto known = std::find_if(replicas.begin(), replicas.end(),
+                                    [&](const DrReplica& replica) { return replica.name == volume; });
+    return client
+        .Reprotect({.volume = volume,
+                    .epoch = live.epoch,
+                    .live_path = live.root,
+                    .other_path = known == replicas.end() ? "" : known->root,
+                    .run = run},
+                   {.on_step = watch.on_step, .on_hook = watch.on_hook})
+        .status();
+  }
+
+  absl::StatusOr<model::Sequence> SyncTurned(const std::string& pair, const std::string& volume, absl::Duration timeout,
+                                             const std::function<void(const std::string&)>& on_progress,
+                                             std::stop_token stop) override {
+    ASSIGN_OR_RETURN(const LiveView live, LiveVolume(pair, volume));
+    ASSIGN_OR_RETURN(const ReprotectAgents agents, AgentsToTurn(Of(pair).configured, live.at_primary));
+    ASSIGN_OR_RETURN(const PrimaryClient primary, PrimaryClient::Create(agents.live_primary, tls_));
+    return SyncAt(primary, volume, timeout, on_progress, std::move(stop));
+  }
+
   absl::StatusOr<model::Sequence> LabelNewest(const std::string& pair, const std::string& volume,
                                               const std::string& label) override {
     ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
@@ -174,6 +234,30 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
  private:
+  static absl::StatusOr<model::Sequence> SyncAt(const PrimaryClient& primary, const std::string& volume,
+                                                absl::Duration timeout,
+                                                const std::function<void(const std::string&)>& on_progress,
+                                                std::stop_token stop) {
+    const Clock& clock = Clock::System();
+    SyncWatch watch;
+    const absl::StatusOr<PrimaryVolume> synced = primary.Sync(
+        volume, /*published=*/false, timeout,
+        [&](const PrimaryVolume& report) {
+          if (const auto trouble = watch.OnReport(report, clock.Monotonic())) on_progress(*trouble);
+        },
+        std::move(stop));
+    if (!synced.ok()) return watch.Explain(synced.status(), timeout, clock.Monotonic());
+    return synced->sequence;
+  }
+
+  absl::StatusOr<LiveView> LiveVolume(const std::string& pair, const std::string& volume) {
+    ASSIGN_OR_RETURN(const std::vector<LiveView> live, LiveVolumes(pair));
+    for (const LiveView& view : live) {
+      if (view.volume == volume) return view;
+    }
+    return absl::FailedPreconditionError(fmt::format("volume {} isn't promoted at either site", volume));
+  }
+
   [[nodiscard]] const PairConnections& Of(const std::string& pair) const {
     const auto found = pairs_.find(pair);
     UNDERSTUDY_CHECK(found != pairs_.end());
@@ -186,16 +270,23 @@ class GrpcSiteAgents : public SiteAgents {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config) {
+absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config, FailoverWay way) {
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   std::map<std::string, PairConnections> pairs;
-  for (const config::PairConfig& pair : config.pairs) {
+  for (const config::PairConfig& configured : config.pairs) {
+    config::PairConfig pair = configured;
+    if (way == FailoverWay::kBack) {
+      if (!pair.reverse) return NoWayBack(pair);
+      pair.primary = pair.reverse->primary;
+      pair.dr = pair.reverse->dr;
+    }
     ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, tls));
     ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
     ASSIGN_OR_RETURN(StandbyClient standby, StandbyClient::Create(pair.dr, tls));
     ASSIGN_OR_RETURN(ExportsClient exports, ExportsClient::Create(pair.primary, tls, net::Role::kPrimary));
-    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
+    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({configured.dr, tls, net::Role::kControl, net::Role::kDr}));
     pairs.emplace(pair.name, PairConnections{.pair = pair,
+                                             .configured = configured,
                                              .primary = std::move(primary),
                                              .replicas = std::move(replicas),
                                              .standby = std::move(standby),

@@ -61,8 +61,8 @@ struct LiveView {
   std::string volume{};
   bool at_primary = false;  // of the pair; else at its DR
   model::Epoch epoch = 0;
-  std::string root{};    // of the live copy; bytes
-  bool turned = false;   // it is replicated to the other host
+  std::string root{};   // of the live copy; bytes
+  bool turned = false;  // it is replicated to the other host
 };
 
 // A kept state that is to be a folder of its own.

@@ -91,7 +91,8 @@ absl::Status TurnStep::Confirm(const Item& item, ItemContext& context) {
   ASSIGN_OR_RETURN(const std::vector<LiveView> live, agents().LiveVolumes(volume.pair));
   for (const LiveView& view : live) {
     if (view.volume != volume.volume) continue;
-    if (!view.turned) return absl::AbortedError("it isn't replicated to the other host: somebody changed that meanwhile");
+    if (!view.turned)
+      return absl::AbortedError("it isn't replicated to the other host: somebody changed that meanwhile");
     Json facts = context.facts();
     facts["live_at"] = view.at_primary ? "primary" : "dr";
     facts["epoch"] = view.epoch;
