@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "control/commands/agents_client.h"
@@ -21,6 +23,12 @@
 namespace understudy::control {
 namespace {
 
+// understudy-dr at the host that the failover goes from: it exports what was promoted there in an earlier one.
+struct OtherSide {
+  ReplicaClient replicas;
+  ExportsClient exports;
+};
+
 // One pair's connections. Every client is thread-safe but PointsClient, which is made for each call.
 struct PairConnections {
   config::PairConfig pair;        // with the agents that the failover goes between
@@ -29,6 +37,7 @@ struct PairConnections {
   ReplicaClient replicas;
   StandbyClient standby;
   ExportsClient primary_exports;
+  std::optional<OtherSide> other_side;  // none: the pair has no `reverse` agents
   std::unique_ptr<wire::CatalogClient> catalog;
 };
 
@@ -89,15 +98,23 @@ class GrpcSiteAgents : public SiteAgents {
   absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) override {
     const PairConnections& agents = Of(pair);
     ASSIGN_OR_RETURN(const PrimaryVolumes volumes, agents.primary.ListVolumes());
-    ASSIGN_OR_RETURN(const std::vector<model::ExportState> exports, agents.primary_exports.List());
+    std::map<std::string, model::ExportState> exports;
+    ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_primary, agents.primary_exports.List());
+    for (const model::ExportState& state : by_primary) exports[state.name] = state;
+    const std::set<std::string> promoted = PromotedThere(agents);
+    if (!promoted.empty()) {
+      ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_dr, agents.other_side->exports.List());
+      for (const model::ExportState& state : by_dr) {
+        if (promoted.contains(state.name)) exports[state.name] = state;
+      }
+    }
     std::vector<SourceView> sources;
     for (const PrimaryVolume& volume : volumes.volumes) {
       SourceView source = ViewOf(volume);
-      const auto exported = std::find_if(exports.begin(), exports.end(),
-                                         [&](const model::ExportState& state) { return state.name == volume.name; });
-      if (exported != exports.end()) {
-        source.exported = exported->desired;
-        source.fenced = exported->actual.has_value() && *exported->actual != model::ExportMode::kReadWrite;
+      if (const auto found = exports.find(volume.name); found != exports.end()) {
+        const model::ExportState& state = found->second;
+        source.exported = state.desired;
+        source.fenced = state.actual.has_value() && *state.actual != model::ExportMode::kReadWrite;
       }
       sources.push_back(std::move(source));
     }
@@ -105,7 +122,9 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   absl::Status SetSourceExport(const std::string& pair, const std::string& volume, model::ExportMode mode) override {
-    return Of(pair).primary_exports.Set(volume, mode).status();
+    const PairConnections& agents = Of(pair);
+    if (PromotedThere(agents).contains(volume)) return agents.other_side->exports.Set(volume, mode).status();
+    return agents.primary_exports.Set(volume, mode).status();
   }
 
   absl::StatusOr<model::Sequence> Sync(const std::string& pair, const std::string& volume, absl::Duration timeout,
@@ -234,6 +253,18 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
  private:
+  // Where that agent isn't there, nothing was ever promoted at that host.
+  static std::set<std::string> PromotedThere(const PairConnections& agents) {
+    std::set<std::string> promoted;
+    if (!agents.other_side) return promoted;
+    const absl::StatusOr<std::vector<DrReplica>> replicas = agents.other_side->replicas.ListReplicas();
+    if (!replicas.ok()) return promoted;
+    for (const DrReplica& replica : *replicas) {
+      if (replica.state == "active") promoted.insert(replica.name);
+    }
+    return promoted;
+  }
+
   static absl::StatusOr<model::Sequence> SyncAt(const PrimaryClient& primary, const std::string& volume,
                                                 absl::Duration timeout,
                                                 const std::function<void(const std::string&)>& on_progress,
@@ -284,6 +315,13 @@ absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlCo
     ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
     ASSIGN_OR_RETURN(StandbyClient standby, StandbyClient::Create(pair.dr, tls));
     ASSIGN_OR_RETURN(ExportsClient exports, ExportsClient::Create(pair.primary, tls, net::Role::kPrimary));
+    std::optional<OtherSide> other_side;
+    if (configured.reverse) {
+      const std::string& address = way == FailoverWay::kBack ? configured.dr : configured.reverse->dr;
+      ASSIGN_OR_RETURN(ReplicaClient other, ReplicaClient::Create(address, tls));
+      ASSIGN_OR_RETURN(ExportsClient other_exports, ExportsClient::Create(address, tls, net::Role::kDr));
+      other_side.emplace(OtherSide{std::move(other), std::move(other_exports)});
+    }
     ASSIGN_OR_RETURN(auto channel, net::MakeChannel({configured.dr, tls, net::Role::kControl, net::Role::kDr}));
     pairs.emplace(pair.name, PairConnections{.pair = pair,
                                              .configured = configured,
@@ -291,6 +329,7 @@ absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlCo
                                              .replicas = std::move(replicas),
                                              .standby = std::move(standby),
                                              .primary_exports = std::move(exports),
+                                             .other_side = std::move(other_side),
                                              .catalog = std::make_unique<wire::CatalogClient>(std::move(channel))});
   }
   return std::make_unique<GrpcSiteAgents>(tls, std::move(pairs));
