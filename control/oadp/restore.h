@@ -50,11 +50,11 @@ struct RestoreSpec {
 };
 
 struct RestoreResult {
-  std::string phase;  // Velero's; empty: it hasn't looked yet
+  std::string phase = {};  // Velero's; empty: it hasn't looked yet
   uint64_t errors = 0;
   uint64_t warnings = 0;
-  std::string failure_reason{};
-  std::vector<std::string> validation_errors{};
+  std::string failure_reason = {};
+  std::vector<std::string> validation_errors = {};
   uint64_t items_restored = 0;
   uint64_t total_items = 0;
   absl::Time started_at = absl::InfinitePast();  // InfinitePast: not told

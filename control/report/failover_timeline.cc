@@ -23,7 +23,7 @@ constexpr double kRowsTop = 52;
 constexpr double kRowHeight = 22;
 constexpr double kBarHeight = 14;
 constexpr double kThinnestBar = 2;
-constexpr double kClosestTicks = 62;
+constexpr double kClosestTicks = 88;
 constexpr double kNarrowestLabelledGap = 40;
 
 constexpr std::string_view kRed = "#b00020";

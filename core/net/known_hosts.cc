@@ -87,8 +87,11 @@ void KnownHosts::Take(std::string_view line) {
     return;
   }
   if (line.empty() || line.starts_with('#') || line.starts_with('@')) return;
-  // A line that libssh2 can't read trusts nobody; the rest of the file still counts.
-  static_cast<void>(libssh2_knownhost_readline(hosts_.get(), line.data(), line.size(), LIBSSH2_KNOWNHOST_FILE_OPENSSH));
+  // libssh2 looks at the character after the line's end, too, so it gets a line that ends there. One that it can't read
+  // trusts nobody; the rest of the file still counts.
+  std::string own(line);
+  if (own.ends_with('\r')) own.pop_back();
+  static_cast<void>(libssh2_knownhost_readline(hosts_.get(), own.c_str(), own.size(), LIBSSH2_KNOWNHOST_FILE_OPENSSH));
 }
 
 HostKeyVerdict KnownHosts::Check(const std::vector<std::string>& names, uint16_t port, const HostKey& key) const {

@@ -42,7 +42,8 @@ class SshServer {
  private:
   SshServer() = default;
   [[nodiscard]] absl::Status MakeKeys() const;
-  [[nodiscard]] std::string Write(const std::string& name, const std::string& text) const;
+  // Its path.
+  std::string Write(const std::string& name, const std::string& text) const;
 
   TempDir folder_;
   std::string user_;

@@ -61,9 +61,9 @@ TEST(VmStatusTest, WhatIsOfAnotherKindCountsAsEmpty) {
   EXPECT_TRUE(status.has_instance);
   EXPECT_FALSE(status.ready);
   EXPECT_THAT(status.ip_addresses, IsEmpty());
-  StatusOfVm(json(), nullptr);
+  EXPECT_FALSE(StatusOfVm(json(), nullptr).wants_running);
   const json empty_list = json::array();
-  StatusOfVm(json::array(), &empty_list);
+  EXPECT_TRUE(StatusOfVm(json::array(), &empty_list).has_instance);
 }
 
 TEST(VmStatusTest, TheRunningFieldIsARunStrategy) {
@@ -112,8 +112,9 @@ TEST(VmStatusTest, EachStrategySaysWhetherAnInstanceIsToCome) {
 
 std::string ProblemOf(const json& machine_status, const json& instance_status) {
   const json machine = Machine(Strategy("Always"), machine_status);
+  if (instance_status.is_null()) return StatusOfVm(machine, nullptr).problem;
   const json instance = Instance("Running", instance_status);
-  return StatusOfVm(machine, instance_status.is_null() ? nullptr : &instance).problem;
+  return StatusOfVm(machine, &instance).problem;
 }
 
 TEST(VmStatusTest, KubeVirtsComplaintsAreTold) {

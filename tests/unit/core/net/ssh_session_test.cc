@@ -78,7 +78,7 @@ TEST_F(SshSessionTest, ACommandsOutputAndExitCodeComeBack) {
 TEST_F(SshSessionTest, ASessionRunsSeveralCommandsOneAfterTheOther) {
   auto session = SshSession::Connect(Target(), kPatience, {});
   ASSERT_TRUE(session.ok()) << session.status();
-  for (const std::string& word : {"one", "two", "three"}) {
+  for (const std::string word : {"one", "two", "three"}) {
     const auto run = (*session)->Run("echo " + word, kOutputLimit, kPatience, {});
     ASSERT_TRUE(run.ok()) << run.status();
     EXPECT_EQ(run->out, word + "\n");
