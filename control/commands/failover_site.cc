@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <set>
 
 #include "absl/strings/str_join.h"
 #include "control/apply/applier.h"
@@ -66,7 +66,10 @@ absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::C
 
 absl::Status FailoverSite::ConnectClusters() {
   const bool back = mode_ == RunMode::kFailback;
-  const bool other_is_dr = mode_ == RunMode::kReprotect && LiveAtPrimary();
+  source_is_dr_ = back;
+  if (mode_ == RunMode::kReprotect) {
+    ASSIGN_OR_RETURN(source_is_dr_, LiveAtPrimary());
+  }
   const auto access = [&](bool dr) {
     return dr ? AccessTo(config_.clusters.dr, "dr") : AccessTo(config_.clusters.primary, "primary");
   };
@@ -76,7 +79,7 @@ absl::Status FailoverSite::ConnectClusters() {
     clusters_->target = std::make_unique<TargetCluster>(std::move(target));
   }
   if (mode_ == RunMode::kPlanned || mode_ == RunMode::kReprotect || back) {
-    ASSIGN_OR_RETURN(kube::ClusterAccess source, access(back || other_is_dr));
+    ASSIGN_OR_RETURN(kube::ClusterAccess source, access(source_is_dr_));
     clusters_->source = std::make_unique<kube::Client>(std::move(source));
     clusters_->source_machines = std::make_unique<KubeVirtMachines>(*clusters_->source);
   }
@@ -97,12 +100,17 @@ absl::Status FailoverSite::ConnectBackups() {
   return absl::OkStatus();
 }
 
-// What can't be asked is told by the preflight.
-bool FailoverSite::LiveAtPrimary() const {
+absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
+  RunStorage storage(*agents_, nullptr, {});
+  const RunRecord run{.spec = {.namespaces = plan_.namespaces, .volumes = plan_.volumes}};
+  ASSIGN_OR_RETURN(const auto found, storage.Get(run, {}));
+  std::set<std::string> wanted(plan_.volumes.begin(), plan_.volumes.end());
+  for (const ClaimDefinition& claim : found->storage.claims) wanted.insert(claim.volume.Key());
   for (const std::string& pair : agents_->Pairs()) {
-    const absl::StatusOr<std::vector<LiveView>> live = agents_->LiveVolumes(pair);
-    if (!live.ok() || live->empty()) continue;
-    return std::all_of(live->begin(), live->end(), [](const LiveView& volume) { return volume.at_primary; });
+    ASSIGN_OR_RETURN(const std::vector<LiveView> live, agents_->LiveVolumes(pair));
+    for (const LiveView& volume : live) {
+      if (wanted.contains(pair + "/" + volume.volume)) return volume.at_primary;
+    }
   }
   return false;
 }
@@ -125,6 +133,7 @@ Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
 }
 
 void FailoverSite::UseClusters() {
+  parts_->source_is_dr = source_is_dr_;
   parts_->source_machines = clusters_->source_machines.get();
   parts_->restores = clusters_->restores.get();
   if (clusters_->source != nullptr) parts_->reach_source = [this] { return clusters_->source->Version(); };

@@ -101,7 +101,7 @@ class GrpcSiteAgents : public SiteAgents {
     std::map<std::string, model::ExportState> exports;
     ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_primary, agents.primary_exports.List());
     for (const model::ExportState& state : by_primary) exports[state.name] = state;
-    const std::set<std::string> promoted = PromotedThere(agents);
+    ASSIGN_OR_RETURN(const std::set<std::string> promoted, PromotedThere(agents));
     if (!promoted.empty()) {
       ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_dr, agents.other_side->exports.List());
       for (const model::ExportState& state : by_dr) {
@@ -123,7 +123,8 @@ class GrpcSiteAgents : public SiteAgents {
 
   absl::Status SetSourceExport(const std::string& pair, const std::string& volume, model::ExportMode mode) override {
     const PairConnections& agents = Of(pair);
-    if (PromotedThere(agents).contains(volume)) return agents.other_side->exports.Set(volume, mode).status();
+    ASSIGN_OR_RETURN(const std::set<std::string> promoted, PromotedThere(agents));
+    if (promoted.contains(volume)) return agents.other_side->exports.Set(volume, mode).status();
     return agents.primary_exports.Set(volume, mode).status();
   }
 
@@ -253,12 +254,14 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
  private:
-  // Where that agent isn't there, nothing was ever promoted at that host.
-  static std::set<std::string> PromotedThere(const PairConnections& agents) {
+  // Who exports a volume mustn't be guessed: a fence at the wrong agent is none.
+  static absl::StatusOr<std::set<std::string>> PromotedThere(const PairConnections& agents) {
     std::set<std::string> promoted;
     if (!agents.other_side) return promoted;
     const absl::StatusOr<std::vector<DrReplica>> replicas = agents.other_side->replicas.ListReplicas();
-    if (!replicas.ok()) return promoted;
+    if (!replicas.ok()) {
+      return Annotate(replicas.status(), "who exports the volumes can't be told");
+    }
     for (const DrReplica& replica : *replicas) {
       if (replica.state == "active") promoted.insert(replica.name);
     }

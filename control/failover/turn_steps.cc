@@ -41,7 +41,11 @@ absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
     ASSIGN_OR_RETURN(const auto found, storage_.Get(context.run, context.stop));
     for (const ClaimDefinition& claim : found->storage.claims) inventory.volumes.push_back(claim.volume);
   }
-  for (const std::string& listed : spec.volumes) inventory.volumes.push_back(Listed(listed));
+  for (const std::string& listed : spec.volumes) {
+    const bool known = std::any_of(inventory.volumes.begin(), inventory.volumes.end(),
+                                   [&](const RunVolume& volume) { return volume.Key() == listed; });
+    if (!known) inventory.volumes.push_back(Listed(listed));
+  }
   std::sort(inventory.volumes.begin(), inventory.volumes.end(),
             [](const RunVolume& a, const RunVolume& b) { return a.Key() < b.Key(); });
   if (inventory.volumes.empty()) {
@@ -52,6 +56,13 @@ absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
     if (known == live.end()) {
       return absl::FailedPreconditionError(
           fmt::format("volume {} isn't promoted, so there is nothing to turn round: fail over first", volume.Key()));
+    }
+    // What is live at the site that is to be stopped there must not be.
+    if (known->second.at_primary == !parts_.source_is_dr) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} is live at the {}, others of the plan aren't: turn it round by itself (`drctl volumes "
+                      "reprotect {} --pair {}`)",
+                      volume.Key(), known->second.at_primary ? "primary" : "DR site", volume.volume, volume.pair));
     }
     volume.replica_path = Printable(known->second.root);
   }
