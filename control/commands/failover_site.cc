@@ -60,16 +60,16 @@ absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::C
   std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode));
   ASSIGN_OR_RETURN(site->agents_,
                    ConnectSites(config, mode == RunMode::kFailback ? FailoverWay::kBack : FailoverWay::kToDr));
+  site->source_is_dr_ = mode == RunMode::kFailback;
+  if (mode == RunMode::kReprotect) {
+    ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
+  }
   if (!plan.namespaces.empty()) RETURN_IF_ERROR(site->ConnectClusters());
   return site;
 }
 
 absl::Status FailoverSite::ConnectClusters() {
   const bool back = mode_ == RunMode::kFailback;
-  source_is_dr_ = back;
-  if (mode_ == RunMode::kReprotect) {
-    ASSIGN_OR_RETURN(source_is_dr_, LiveAtPrimary());
-  }
   const auto access = [&](bool dr) {
     return dr ? AccessTo(config_.clusters.dr, "dr") : AccessTo(config_.clusters.primary, "primary");
   };
@@ -120,6 +120,7 @@ Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
   UNDERSTUDY_CHECK(parts_ == nullptr);
   parts_ = std::make_unique<FailoverParts>(FailoverParts{
       .agents = *agents_, .work_folder = work_folder, .remove_work_folder = std::move(remove_work_folder)});
+  parts_->source_is_dr = source_is_dr_;
   parts_->transform = [this](const std::string& name) {
     for (const config::PairConfig& pair : config_.pairs) {
       if (pair.name == name) return TransformOptionsOf(config_, pair);
@@ -133,7 +134,6 @@ Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
 }
 
 void FailoverSite::UseClusters() {
-  parts_->source_is_dr = source_is_dr_;
   parts_->source_machines = clusters_->source_machines.get();
   parts_->restores = clusters_->restores.get();
   if (clusters_->source != nullptr) parts_->reach_source = [this] { return clusters_->source->Version(); };
