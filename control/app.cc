@@ -18,6 +18,8 @@ int RunDrctl(std::vector<std::string> arguments, const Console& console) {
   AddEvents(line);
   AddSync(line);
   AddFailover(line);
+  AddReprotect(line);
+  AddFailback(line);
   AddApply(line);
   AddServe(line);
   AddPki(line);

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <map>
 
 #include "control/cli/command_line.h"
@@ -95,6 +97,32 @@ void AddFailover(CommandLine& line) {
   CLI::App* const list = line.Add(*failover, "list", "the runs, the newest first", "drctl failover list -o json");
   line.DoesWithConfig(list,
                       [&line](const auto& config) { return RunFailoverList(line.console(), line.format(), config); });
+}
+
+namespace {
+
+// A run of another mode, as a command of its own.
+void AddMode(CommandLine& line, RunMode mode, const std::string& name, const std::string& description) {
+  auto& options = line.Keep<FailoverOptions>();
+  options.mode = mode;
+  CLI::App* const command = line.Add(line.top(), name, description, fmt::format("drctl {} shop", name));
+  command->add_option("plan", options.plan, "the plan (the only one)");
+  command->add_flag("--dry-run", options.dry_run, "say what would be done; change nothing");
+  command->add_flag("-y,--yes", options.yes, "don't ask");
+  line.DoesWithConfig(command, [&line, &options](const auto& config) {
+    return RunFailover(line.console(), line.format(), config, options);
+  });
+}
+
+}  // namespace
+
+void AddReprotect(CommandLine& line) {
+  AddMode(line, RunMode::kReprotect, "reprotect",
+          "after a failover: replicate the live copies to the other site; only differences travel");
+}
+
+void AddFailback(CommandLine& line) {
+  AddMode(line, RunMode::kFailback, "failback", "a planned failover the other way, after a reprotect");
 }
 
 }  // namespace understudy::control

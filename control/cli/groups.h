@@ -19,6 +19,8 @@ void AddGuard(CommandLine& line);
 void AddEvents(CommandLine& line);
 void AddSync(CommandLine& line);
 void AddFailover(CommandLine& line);
+void AddReprotect(CommandLine& line);
+void AddFailback(CommandLine& line);
 void AddApply(CommandLine& line);
 void AddServe(CommandLine& line);
 void AddPki(CommandLine& line);

@@ -32,9 +32,14 @@ std::string ConsequencesOf(const RunSpec& spec) {
     case RunMode::kTest:
       return fmt::format("copies of {} run beside the real ones, and are removed afterwards", what);
     case RunMode::kPlanned:
-    case RunMode::kReprotect:
-    case RunMode::kFailback:
       return fmt::format("{} stop at the primary and go over to DR", what);
+    case RunMode::kFailback:
+      return fmt::format("{} stop at DR and go back to the primary", what);
+    case RunMode::kReprotect:
+      return fmt::format(
+          "the live copies of {} are replicated to the other site, whose own data becomes a replica; what "
+          "was written there and never got across stays a recovery point",
+          what);
   }
   AbortOnBrokenInvariant("known RunMode", __FILE__, __LINE__);
 }
@@ -42,7 +47,7 @@ std::string ConsequencesOf(const RunSpec& spec) {
 // A rehearsal changes nothing that is real, so nobody is asked.
 absl::Status Confirm(const Console& console, const RunSpec& spec) {
   if (spec.mode == RunMode::kTest) return absl::OkStatus();
-  console.err << fmt::format("Failover of plan {} ({}): {}.\n", spec.plan, ToString(spec.mode), ConsequencesOf(spec));
+  console.err << fmt::format("Plan {}, {}: {}.\n", spec.plan, ToString(spec.mode), ConsequencesOf(spec));
   if (console.in == nullptr) return absl::FailedPreconditionError("nothing was done; add --yes to do it");
   console.err << "Type the plan's name to go on: " << std::flush;
   std::string answer;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "absl/strings/str_join.h"
 #include "control/apply/applier.h"
 #include "control/commands/clusters.h"
@@ -15,16 +17,20 @@
 
 namespace understudy::control {
 
-// The two clusters; the source is nullptr when the run does without it.
-struct FailoverSite::Clusters {
-  explicit Clusters(kube::ClusterAccess target_access) : target(std::move(target_access)) {}
+struct TargetCluster {
+  explicit TargetCluster(kube::ClusterAccess access) : client(std::move(access)) {}
 
-  const kube::Client target;
+  const kube::Client client;
+  KubeApplier applier{client};
+  const KubeReader objects{client};
+  KubeScratch scratch{client};
+  KubeVirtMachines machines{client};
+};
+
+// Each is nullptr where the run does without it.
+struct FailoverSite::Clusters {
+  std::unique_ptr<TargetCluster> target;
   std::unique_ptr<kube::Client> source;
-  KubeApplier applier{target};
-  const KubeReader objects{target};
-  KubeScratch scratch{target};
-  KubeVirtMachines target_machines{target};
   std::unique_ptr<KubeVirtMachines> source_machines;
   std::unique_ptr<VeleroRestores> restores;
 };
@@ -52,26 +58,41 @@ FailoverSite::~FailoverSite() = default;
 absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::ControlConfig& config,
                                                                  const config::FailoverPlanConfig& plan, RunMode mode) {
   std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode));
-  ASSIGN_OR_RETURN(site->agents_, ConnectSites(config));
+  ASSIGN_OR_RETURN(site->agents_,
+                   ConnectSites(config, mode == RunMode::kFailback ? FailoverWay::kBack : FailoverWay::kToDr));
+  site->source_is_dr_ = mode == RunMode::kFailback;
+  if (mode == RunMode::kReprotect) {
+    ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
+  }
   if (!plan.namespaces.empty()) RETURN_IF_ERROR(site->ConnectClusters());
   return site;
 }
 
 absl::Status FailoverSite::ConnectClusters() {
-  ASSIGN_OR_RETURN(kube::ClusterAccess target, AccessTo(config_.clusters.dr, "dr"));
-  clusters_ = std::make_unique<Clusters>(std::move(target));
-  if (mode_ == RunMode::kPlanned) {
-    ASSIGN_OR_RETURN(kube::ClusterAccess source, AccessTo(config_.clusters.primary, "primary"));
+  const bool back = mode_ == RunMode::kFailback;
+  const auto access = [&](bool dr) {
+    return dr ? AccessTo(config_.clusters.dr, "dr") : AccessTo(config_.clusters.primary, "primary");
+  };
+  clusters_ = std::make_unique<Clusters>();
+  if (mode_ != RunMode::kReprotect) {
+    ASSIGN_OR_RETURN(kube::ClusterAccess target, access(!back));
+    clusters_->target = std::make_unique<TargetCluster>(std::move(target));
+  }
+  if (mode_ == RunMode::kPlanned || mode_ == RunMode::kReprotect || back) {
+    ASSIGN_OR_RETURN(kube::ClusterAccess source, access(source_is_dr_));
     clusters_->source = std::make_unique<kube::Client>(std::move(source));
     clusters_->source_machines = std::make_unique<KubeVirtMachines>(*clusters_->source);
   }
-  if (plan_.restore == config::RestoreFrom::kNothing) return absl::OkStatus();
+  const bool restores = mode_ != RunMode::kReprotect && !back && plan_.restore == config::RestoreFrom::kVelero;
+  return restores ? ConnectBackups() : absl::OkStatus();
+}
+
+absl::Status FailoverSite::ConnectBackups() {
   if (!config_.oadp) {
     return absl::InvalidArgumentError(
-        "the configuration has no `oadp`: say where backups are, or write `restore: nothing` "
-        "in the plan");
+        "the configuration has no `oadp`: say where backups are, or write `restore: nothing` in the plan");
   }
-  clusters_->restores = std::make_unique<VeleroRestores>(clusters_->target,
+  clusters_->restores = std::make_unique<VeleroRestores>(clusters_->target->client,
                                                          VeleroOptions{.namespace_name = config_.oadp->namespace_name});
   ASSIGN_OR_RETURN(std::unique_ptr<BackupStore> store, OpenBackupStore(*config_.oadp));
   backups_ = std::make_unique<StoredBackups>(std::move(store), config_.oadp->accept_partially_failed,
@@ -79,30 +100,50 @@ absl::Status FailoverSite::ConnectClusters() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
+  RunStorage storage(*agents_, nullptr, {});
+  const RunRecord run{.spec = {.namespaces = plan_.namespaces, .volumes = plan_.volumes}};
+  ASSIGN_OR_RETURN(const auto found, storage.Get(run, {}));
+  std::set<std::string> wanted(plan_.volumes.begin(), plan_.volumes.end());
+  for (const ClaimDefinition& claim : found->storage.claims) wanted.insert(claim.volume.Key());
+  for (const std::string& pair : agents_->Pairs()) {
+    ASSIGN_OR_RETURN(const std::vector<LiveView> live, agents_->LiveVolumes(pair));
+    for (const LiveView& volume : live) {
+      if (wanted.contains(pair + "/" + volume.volume)) return volume.at_primary;
+    }
+  }
+  return false;
+}
+
 Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
                                       std::function<absl::Status()> remove_work_folder) {
   UNDERSTUDY_CHECK(parts_ == nullptr);
   parts_ = std::make_unique<FailoverParts>(FailoverParts{
       .agents = *agents_, .work_folder = work_folder, .remove_work_folder = std::move(remove_work_folder)});
+  parts_->source_is_dr = source_is_dr_;
   parts_->transform = [this](const std::string& name) {
     for (const config::PairConfig& pair : config_.pairs) {
       if (pair.name == name) return TransformOptionsOf(config_, pair);
     }
     return TransformOptionsOf(config_, {});
   };
-  if (clusters_ != nullptr) {
-    parts_->target_machines = &clusters_->target_machines;
-    parts_->source_machines = clusters_->source_machines.get();
-    parts_->restores = clusters_->restores.get();
-    parts_->applier = &clusters_->applier;
-    parts_->target_objects = &clusters_->objects;
-    parts_->scratch = &clusters_->scratch;
-    parts_->reach_target = [this] { return clusters_->target.Version(); };
-    if (clusters_->source != nullptr) parts_->reach_source = [this] { return clusters_->source->Version(); };
-  }
+  if (clusters_ != nullptr) UseClusters();
   parts_->backups = backups_.get();
   storage_ = std::make_unique<RunStorage>(*agents_, backups_.get(), work_folder);
   return StepsOf(plan_, mode_, *parts_, *storage_);
+}
+
+void FailoverSite::UseClusters() {
+  parts_->source_machines = clusters_->source_machines.get();
+  parts_->restores = clusters_->restores.get();
+  if (clusters_->source != nullptr) parts_->reach_source = [this] { return clusters_->source->Version(); };
+  if (clusters_->target == nullptr) return;
+  TargetCluster& target = *clusters_->target;
+  parts_->target_machines = &target.machines;
+  parts_->applier = &target.applier;
+  parts_->target_objects = &target.objects;
+  parts_->scratch = &target.scratch;
+  parts_->reach_target = [&target] { return target.client.Version(); };
 }
 
 }  // namespace understudy::control

@@ -31,10 +31,15 @@ class FailoverSite {
   struct Clusters;
   FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode);
   [[nodiscard]] absl::Status ConnectClusters();
+  [[nodiscard]] absl::Status ConnectBackups();
+  // Of a reprotect: whether the primary site has the plan's live copies, after a failback.
+  [[nodiscard]] absl::StatusOr<bool> LiveAtPrimary() const;
+  void UseClusters();
 
   const config::ControlConfig config_;
   const config::FailoverPlanConfig plan_;
   const RunMode mode_;
+  bool source_is_dr_ = false;
   std::unique_ptr<SiteAgents> agents_;
   std::unique_ptr<Clusters> clusters_;  // nullptr: the plan has no namespaces
   std::unique_ptr<Backups> backups_;    // nullptr: nothing is restored

@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "control/commands/agents_client.h"
 #include "control/commands/exports_client.h"
 #include "control/commands/points_client.h"
+#include "control/commands/reprotect_client.h"
 #include "control/commands/standby_client.h"
 #include "control/commands/sync_watch.h"
 #include "control/commands/verify_client.h"
@@ -20,13 +23,21 @@
 namespace understudy::control {
 namespace {
 
+// understudy-dr at the host that the failover goes from: it exports what was promoted there in an earlier one.
+struct OtherSide {
+  ReplicaClient replicas;
+  ExportsClient exports;
+};
+
 // One pair's connections. Every client is thread-safe but PointsClient, which is made for each call.
 struct PairConnections {
-  config::PairConfig pair;
+  config::PairConfig pair;        // with the agents that the failover goes between
+  config::PairConfig configured;  // as it stands in the configuration
   PrimaryClient primary;
   ReplicaClient replicas;
   StandbyClient standby;
   ExportsClient primary_exports;
+  std::optional<OtherSide> other_side;  // none: the pair has no `reverse` agents
   std::unique_ptr<wire::CatalogClient> catalog;
 };
 
@@ -52,6 +63,27 @@ SourceView ViewOf(const PrimaryVolume& volume) {
           .paused = volume.paused_since.has_value()};
 }
 
+absl::Status NoWayBack(const config::PairConfig& pair) {
+  return absl::InvalidArgumentError(
+      fmt::format("pair {}: the configuration doesn't say which agents carry replication the other way: add `reverse: "
+                  "{{primary: …, dr: …}}` with understudy-primary of DR's host and understudy-dr of the primary's",
+                  pair.name));
+}
+
+// Of the two sides' understudy-dr: what is promoted there.
+void AddLive(const std::vector<DrReplica>& replicas, bool at_primary, std::map<std::string, LiveView>& live) {
+  for (const DrReplica& replica : replicas) {
+    if (replica.state != "active") continue;
+    LiveView& known = live[replica.name];
+    if (!known.volume.empty() && known.epoch >= replica.epoch) continue;
+    known = {.volume = replica.name,
+             .at_primary = at_primary,
+             .epoch = replica.epoch,
+             .root = replica.root,
+             .turned = replica.reprotected};
+  }
+}
+
 class GrpcSiteAgents : public SiteAgents {
  public:
   GrpcSiteAgents(net::TlsFiles tls, std::map<std::string, PairConnections> pairs)
@@ -66,15 +98,23 @@ class GrpcSiteAgents : public SiteAgents {
   absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) override {
     const PairConnections& agents = Of(pair);
     ASSIGN_OR_RETURN(const PrimaryVolumes volumes, agents.primary.ListVolumes());
-    ASSIGN_OR_RETURN(const std::vector<model::ExportState> exports, agents.primary_exports.List());
+    std::map<std::string, model::ExportState> exports;
+    ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_primary, agents.primary_exports.List());
+    for (const model::ExportState& state : by_primary) exports[state.name] = state;
+    ASSIGN_OR_RETURN(const std::set<std::string> promoted, PromotedThere(agents));
+    if (!promoted.empty()) {
+      ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_dr, agents.other_side->exports.List());
+      for (const model::ExportState& state : by_dr) {
+        if (promoted.contains(state.name)) exports[state.name] = state;
+      }
+    }
     std::vector<SourceView> sources;
     for (const PrimaryVolume& volume : volumes.volumes) {
       SourceView source = ViewOf(volume);
-      const auto exported = std::find_if(exports.begin(), exports.end(),
-                                         [&](const model::ExportState& state) { return state.name == volume.name; });
-      if (exported != exports.end()) {
-        source.exported = exported->desired;
-        source.fenced = exported->actual.has_value() && *exported->actual != model::ExportMode::kReadWrite;
+      if (const auto found = exports.find(volume.name); found != exports.end()) {
+        const model::ExportState& state = found->second;
+        source.exported = state.desired;
+        source.fenced = state.actual.has_value() && *state.actual != model::ExportMode::kReadWrite;
       }
       sources.push_back(std::move(source));
     }
@@ -82,22 +122,16 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   absl::Status SetSourceExport(const std::string& pair, const std::string& volume, model::ExportMode mode) override {
-    return Of(pair).primary_exports.Set(volume, mode).status();
+    const PairConnections& agents = Of(pair);
+    ASSIGN_OR_RETURN(const std::set<std::string> promoted, PromotedThere(agents));
+    if (promoted.contains(volume)) return agents.other_side->exports.Set(volume, mode).status();
+    return agents.primary_exports.Set(volume, mode).status();
   }
 
   absl::StatusOr<model::Sequence> Sync(const std::string& pair, const std::string& volume, absl::Duration timeout,
                                        const std::function<void(const std::string&)>& on_progress,
                                        std::stop_token stop) override {
-    const Clock& clock = Clock::System();
-    SyncWatch watch;
-    const absl::StatusOr<PrimaryVolume> synced = Of(pair).primary.Sync(
-        volume, /*published=*/false, timeout,
-        [&](const PrimaryVolume& report) {
-          if (const auto trouble = watch.OnReport(report, clock.Monotonic())) on_progress(*trouble);
-        },
-        std::move(stop));
-    if (!synced.ok()) return watch.Explain(synced.status(), timeout, clock.Monotonic());
-    return synced->sequence;
+    return SyncAt(Of(pair).primary, volume, timeout, on_progress, std::move(stop));
   }
 
   absl::Status Pause(const std::string& pair, const std::string& volume) override {
@@ -144,6 +178,52 @@ class GrpcSiteAgents : public SiteAgents {
                                      {.on_step = watch.on_step, .on_hook = watch.on_hook});
   }
 
+  absl::StatusOr<std::vector<LiveView>> LiveVolumes(const std::string& pair) override {
+    const config::PairConfig& addresses = Of(pair).configured;
+    if (!addresses.reverse) return NoWayBack(addresses);
+    std::map<std::string, LiveView> live;
+    for (const bool at_primary : {false, true}) {
+      ASSIGN_OR_RETURN(const ReplicaClient replicas,
+                       ReplicaClient::Create(at_primary ? addresses.reverse->dr : addresses.dr, tls_));
+      ASSIGN_OR_RETURN(const std::vector<DrReplica> listed, replicas.ListReplicas());
+      AddLive(listed, at_primary, live);
+      ASSIGN_OR_RETURN(const PrimaryClient primary,
+                       PrimaryClient::Create(at_primary ? addresses.primary : addresses.reverse->primary, tls_));
+      RETURN_IF_ERROR(primary.ListVolumes().status());
+    }
+    std::vector<LiveView> views;
+    for (auto& [name, view] : live) views.push_back(std::move(view));
+    return views;
+  }
+
+  absl::Status Turn(const std::string& pair, const std::string& volume, const std::string& run,
+                    const PromotionWatch& watch) override {
+    ASSIGN_OR_RETURN(const LiveView live, LiveVolume(pair, volume));
+    ASSIGN_OR_RETURN(const ReprotectAgents agents, AgentsToTurn(Of(pair).configured, live.at_primary));
+    ASSIGN_OR_RETURN(const ReprotectClient client, ReprotectClient::Create(agents, tls_));
+    ASSIGN_OR_RETURN(const ReplicaClient other, ReplicaClient::Create(agents.other_dr, tls_));
+    ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, other.ListReplicas());
+    const auto known = std::find_if(replicas.begin(), replicas.end(),
+                                    [&](const DrReplica& replica) { return replica.name == volume; });
+    return client
+        .Reprotect({.volume = volume,
+                    .epoch = live.epoch,
+                    .live_path = live.root,
+                    .other_path = known == replicas.end() ? "" : known->root,
+                    .run = run},
+                   {.on_step = watch.on_step, .on_hook = watch.on_hook})
+        .status();
+  }
+
+  absl::StatusOr<model::Sequence> SyncTurned(const std::string& pair, const std::string& volume, absl::Duration timeout,
+                                             const std::function<void(const std::string&)>& on_progress,
+                                             std::stop_token stop) override {
+    ASSIGN_OR_RETURN(const LiveView live, LiveVolume(pair, volume));
+    ASSIGN_OR_RETURN(const ReprotectAgents agents, AgentsToTurn(Of(pair).configured, live.at_primary));
+    ASSIGN_OR_RETURN(const PrimaryClient primary, PrimaryClient::Create(agents.live_primary, tls_));
+    return SyncAt(primary, volume, timeout, on_progress, std::move(stop));
+  }
+
   absl::StatusOr<model::Sequence> LabelNewest(const std::string& pair, const std::string& volume,
                                               const std::string& label) override {
     ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
@@ -174,6 +254,44 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
  private:
+  // Who exports a volume mustn't be guessed: a fence at the wrong agent is none.
+  static absl::StatusOr<std::set<std::string>> PromotedThere(const PairConnections& agents) {
+    std::set<std::string> promoted;
+    if (!agents.other_side) return promoted;
+    const absl::StatusOr<std::vector<DrReplica>> replicas = agents.other_side->replicas.ListReplicas();
+    if (!replicas.ok()) {
+      return Annotate(replicas.status(), "who exports the volumes can't be told");
+    }
+    for (const DrReplica& replica : *replicas) {
+      if (replica.state == "active") promoted.insert(replica.name);
+    }
+    return promoted;
+  }
+
+  static absl::StatusOr<model::Sequence> SyncAt(const PrimaryClient& primary, const std::string& volume,
+                                                absl::Duration timeout,
+                                                const std::function<void(const std::string&)>& on_progress,
+                                                std::stop_token stop) {
+    const Clock& clock = Clock::System();
+    SyncWatch watch;
+    const absl::StatusOr<PrimaryVolume> synced = primary.Sync(
+        volume, /*published=*/false, timeout,
+        [&](const PrimaryVolume& report) {
+          if (const auto trouble = watch.OnReport(report, clock.Monotonic())) on_progress(*trouble);
+        },
+        std::move(stop));
+    if (!synced.ok()) return watch.Explain(synced.status(), timeout, clock.Monotonic());
+    return synced->sequence;
+  }
+
+  absl::StatusOr<LiveView> LiveVolume(const std::string& pair, const std::string& volume) {
+    ASSIGN_OR_RETURN(const std::vector<LiveView> live, LiveVolumes(pair));
+    for (const LiveView& view : live) {
+      if (view.volume == volume) return view;
+    }
+    return absl::FailedPreconditionError(fmt::format("volume {} isn't promoted at either site", volume));
+  }
+
   [[nodiscard]] const PairConnections& Of(const std::string& pair) const {
     const auto found = pairs_.find(pair);
     UNDERSTUDY_CHECK(found != pairs_.end());
@@ -186,20 +304,35 @@ class GrpcSiteAgents : public SiteAgents {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config) {
+absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config, FailoverWay way) {
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   std::map<std::string, PairConnections> pairs;
-  for (const config::PairConfig& pair : config.pairs) {
+  for (const config::PairConfig& configured : config.pairs) {
+    config::PairConfig pair = configured;
+    if (way == FailoverWay::kBack) {
+      if (!pair.reverse) return NoWayBack(pair);
+      pair.primary = pair.reverse->primary;
+      pair.dr = pair.reverse->dr;
+    }
     ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, tls));
     ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
     ASSIGN_OR_RETURN(StandbyClient standby, StandbyClient::Create(pair.dr, tls));
     ASSIGN_OR_RETURN(ExportsClient exports, ExportsClient::Create(pair.primary, tls, net::Role::kPrimary));
-    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
+    std::optional<OtherSide> other_side;
+    if (configured.reverse) {
+      const std::string& address = way == FailoverWay::kBack ? configured.dr : configured.reverse->dr;
+      ASSIGN_OR_RETURN(ReplicaClient other, ReplicaClient::Create(address, tls));
+      ASSIGN_OR_RETURN(ExportsClient other_exports, ExportsClient::Create(address, tls, net::Role::kDr));
+      other_side.emplace(OtherSide{std::move(other), std::move(other_exports)});
+    }
+    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({configured.dr, tls, net::Role::kControl, net::Role::kDr}));
     pairs.emplace(pair.name, PairConnections{.pair = pair,
+                                             .configured = configured,
                                              .primary = std::move(primary),
                                              .replicas = std::move(replicas),
                                              .standby = std::move(standby),
                                              .primary_exports = std::move(exports),
+                                             .other_side = std::move(other_side),
                                              .catalog = std::make_unique<wire::CatalogClient>(std::move(channel))});
   }
   return std::make_unique<GrpcSiteAgents>(tls, std::move(pairs));

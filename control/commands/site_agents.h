@@ -8,7 +8,13 @@
 
 namespace understudy::control {
 
-// INVALID_ARGUMENT: the TLS files are unfit. That an agent can't be reached shows at each call.
-[[nodiscard]] absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config);
+// Which way a failover goes: to DR, or back, between the agents that a pair names as `reverse`. DR's catalog is what
+// both go by.
+enum class FailoverWay { kToDr, kBack };
+
+// INVALID_ARGUMENT: the TLS files are unfit, or there is no way back. That an agent can't be reached shows at each
+// call.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config,
+                                                                       FailoverWay way);
 
 }  // namespace understudy::control

@@ -292,12 +292,11 @@ absl::Status BootStep::Do(const Item& item, ItemContext& context) {
   }
   const absl::Time started = parts_.clock.Now();
   BootOrder alone{.groups = {}, .rest = GroupOf(item), .on_broken = OnBroken::kContinue};
-  ASSIGN_OR_RETURN(
-      const std::vector<VmBoot> boots,
-      Boot(
-          *parts_.target_machines, {{key, machine.run_strategy}}, alone, context.stop,
-          [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, parts_.vm_wait,
-                       parts_.clock));
+  ASSIGN_OR_RETURN(const std::vector<VmBoot> boots,
+                   Boot(
+                       *parts_.target_machines, {{key, machine.run_strategy}}, alone, context.stop,
+                       [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); },
+                       parts_.vm_wait, parts_.clock));
   const VmBoot& boot = boots.at(0);
   Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", TimeText(started)}};
   if (boot.outcome == BootOutcome::kWell) facts["well_at"] = TimeText(parts_.clock.Now());

@@ -23,6 +23,8 @@ bool NeedsSource(RunMode mode) {
   return mode == RunMode::kPlanned || mode == RunMode::kFailback;
 }
 
+constexpr char kAllAgents[] = "agents of both hosts of pair ";
+
 // Why a source can't be brought up to date; empty: it can.
 std::string WhyNotReady(const SourceView& source) {
   if (source.paused) {
@@ -39,9 +41,13 @@ std::string WhyNotReady(const SourceView& source) {
 absl::StatusOr<std::vector<Item>> PreflightStep::Items(const RunRecord&, std::stop_token) {
   std::vector<Item> items;
   const auto add = [&](const std::string& key) { items.push_back({key, fmt::format("ask the {}", key)}); };
-  if (parts_.reach_source && NeedsSource(mode_)) add(kSourceCluster);
+  if (parts_.reach_source) add(kSourceCluster);
   if (parts_.reach_target) add(kTargetCluster);
   for (const std::string& pair : parts_.agents.Pairs()) {
+    if (mode_ == RunMode::kReprotect) {
+      add(kAllAgents + pair);
+      continue;
+    }
     add(kDrAgent + pair);
     if (NeedsSource(mode_)) add(kPrimaryAgent + pair);
   }
@@ -54,6 +60,9 @@ absl::Status PreflightStep::Do(const Item& item, ItemContext&) {
   if (item.key == kSourceCluster) {
     const absl::Status reached = parts_.reach_source().status();
     return reached.ok() ? reached : absl::Status(reached.code(), fmt::format("{}{}", MessageOf(reached), advice));
+  }
+  if (item.key.starts_with(kAllAgents)) {
+    return parts_.agents.LiveVolumes(item.key.substr(std::string_view(kAllAgents).size())).status();
   }
   if (item.key.starts_with(kDrAgent)) {
     return parts_.agents.Replicas(item.key.substr(std::string_view(kDrAgent).size())).status();

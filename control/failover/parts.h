@@ -22,6 +22,7 @@ namespace understudy::control {
 // such part; all that is there outlives the run.
 struct FailoverParts {
   SiteAgents& agents;
+  bool source_is_dr = false;  // of the configuration: so in a failback, and in the reprotect after one
   VirtualMachines* source_machines = nullptr;
   VirtualMachines* target_machines = nullptr;
   Backups* backups = nullptr;

@@ -3,6 +3,7 @@
 #include "control/failover/cluster_steps.h"
 #include "control/failover/opening_steps.h"
 #include "control/failover/rehearsal_steps.h"
+#include "control/failover/turn_steps.h"
 #include "control/failover/volume_steps.h"
 #include "control/vm/vm_settings.h"
 
@@ -37,6 +38,10 @@ class Builder {
       : plan_(plan), mode_(mode), parts_(parts), storage_(storage) {}
 
   Engine::Steps Build() {
+    if (mode_ == RunMode::kReprotect) {
+      AddReprotect();
+      return std::move(steps_);
+    }
     AddOpening();
     if (mode_ == RunMode::kTest) {
       AddRehearsal();
@@ -69,9 +74,23 @@ class Builder {
     Add<VerifyStep>(parts_.agents, DepthOf(plan_, mode_));
     if (mode_ != RunMode::kUnplanned) Add<PauseStep>(parts_.agents);
     Add<PromoteStep>(parts_.agents, parts_.clock);
-    if (parts_.target_objects != nullptr) Add<StorageObjectsStep>(parts_, storage_, plan_.timeouts.bind);
+    if (parts_.target_objects != nullptr) {
+      if (mode_ == RunMode::kFailback) {
+        Add<ClaimsStep>(parts_);
+      } else {
+        Add<StorageObjectsStep>(parts_, storage_, plan_.timeouts.bind);
+      }
+    }
     AddWorkload({});
     Add<CleanUpStep>(parts_);
+  }
+
+  // The source is the site that isn't live.
+  void AddReprotect() {
+    Add<PreflightStep>(parts_, mode_);
+    Add<LiveInventoryStep>(parts_, storage_);
+    if (parts_.source_machines != nullptr) Add<StopMachinesStep>(parts_, plan_.timeouts.stop_vms);
+    Add<TurnStep>(parts_.agents, plan_.timeouts.final_sync);
   }
 
   void AddRehearsal() {

@@ -56,6 +56,15 @@ struct PromotionWatch {
   std::function<void(const model::HookResult&)> on_hook;
 };
 
+// A volume whose live copy is where it was promoted.
+struct LiveView {
+  std::string volume{};
+  bool at_primary = false;  // of the pair; else at its DR
+  model::Epoch epoch = 0;
+  std::string root{};   // of the live copy; bytes
+  bool turned = false;  // it is replicated to the other host
+};
+
 // A kept state that is to be a folder of its own.
 struct TreeWish {
   std::string volume{};
@@ -97,6 +106,16 @@ class SiteAgents {
   [[nodiscard]] virtual absl::Status RunHooks(const std::string& pair, model::HookPhase phase,
                                               const std::string& volume, const std::string& run,
                                               const PromotionWatch& watch) = 0;
+
+  // All four agents of the pair are asked. FAILED_PRECONDITION: the configuration names only two.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<LiveView>> LiveVolumes(const std::string& pair) = 0;
+  // From the live copy to the other host; begun before, it goes on. What differs is still to travel.
+  [[nodiscard]] virtual absl::Status Turn(const std::string& pair, const std::string& volume, const std::string& run,
+                                          const PromotionWatch& watch) = 0;
+  // As Sync, of a volume that was turned round: at the host of the live copy.
+  [[nodiscard]] virtual absl::StatusOr<model::Sequence> SyncTurned(
+      const std::string& pair, const std::string& volume, absl::Duration timeout,
+      const std::function<void(const std::string&)>& on_progress, std::stop_token stop) = 0;
 
   // Recovery points at DR.
   [[nodiscard]] virtual absl::StatusOr<model::Sequence> LabelNewest(const std::string& pair, const std::string& volume,

@@ -128,6 +128,32 @@ class MemorySites : public control::SiteAgents {
     return trouble_.Pass([] { return absl::OkStatus(); });
   }
 
+  absl::StatusOr<std::vector<control::LiveView>> LiveVolumes(const std::string&) override {
+    const absl::MutexLock lock(&mutex_);
+    if (!primary_error_.ok()) return primary_error_;
+    std::vector<control::LiveView> live;
+    for (const auto& [name, volume] : volumes_) {
+      if (volume.replica.state != model::VolumeState::kActive) continue;
+      live.push_back({.volume = name,
+                      .at_primary = false,
+                      .epoch = volume.replica.epoch,
+                      .root = volume.replica.root,
+                      .turned = volume.turns > 0});
+    }
+    return live;
+  }
+  absl::Status Turn(const std::string&, const std::string& volume, const std::string&,
+                    const control::PromotionWatch&) override {
+    return Change(volume, [](Volume& turned) { ++turned.turns; });
+  }
+  absl::StatusOr<model::Sequence> SyncTurned(const std::string&, const std::string& volume, absl::Duration,
+                                             const std::function<void(const std::string&)>&, std::stop_token) override {
+    return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
+      const absl::MutexLock lock(&mutex_);
+      return ++volumes_.at(volume).replica.sequence;
+    });
+  }
+
   absl::StatusOr<model::Sequence> LabelNewest(const std::string&, const std::string& volume,
                                               const std::string& label) override {
     return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
@@ -232,6 +258,7 @@ class MemorySites : public control::SiteAgents {
     std::map<std::string, model::Sequence> labels;
     uint64_t differences = 0;
     int promotions = 0;
+    int turns = 0;
   };
 
   absl::Status Change(const std::string& volume, const std::function<void(Volume&)>& change) {

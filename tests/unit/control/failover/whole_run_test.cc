@@ -413,6 +413,27 @@ TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
   EXPECT_THAT(world.restores.Specs(), IsEmpty());
 }
 
+TEST(WholeRun, AReprotectStopsWhatRunsAtTheOldSiteAndTurnsEveryVolume) {
+  World world;
+  for (const std::string volume : {"pv-a", "pv-b"}) {
+    world.sites.Edit(volume, [](ReplicaView& replica) { replica.state = model::VolumeState::kActive; });
+  }
+  Runner runner(world, Plan(), RunMode::kReprotect);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "inventory", "stop-vms", "turn"));
+  EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+  EXPECT_EQ(run.Find("turn")->Find("east/pv-b")->facts["live_at"], "dr");
+}
+
+TEST(WholeRun, WhatIsNotPromotedIsNotTurned) {
+  World world;
+  world.sites.Edit("pv-a", [](ReplicaView& replica) { replica.state = model::VolumeState::kActive; });
+  Runner runner(world, Plan(), RunMode::kReprotect);
+  EXPECT_THAT(runner.Go().error, HasSubstr("east/pv-b isn't promoted"));
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+}
+
 // Every call that changes something fails once: before its effect, and after it, when only the answer is lost.
 class EachCallFails : public ::testing::TestWithParam<std::tuple<RunMode, Trouble::When>> {};
 

@@ -1,0 +1,143 @@
+#include "control/failover/turn_steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_join.h"
+#include "core/base/log.h"
+
+namespace understudy::control {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// The live volumes of every pair, by "pair/volume".
+absl::StatusOr<std::map<std::string, LiveView>> AllLive(SiteAgents& agents) {
+  std::map<std::string, LiveView> live;
+  for (const std::string& pair : agents.Pairs()) {
+    ASSIGN_OR_RETURN(const std::vector<LiveView> volumes, agents.LiveVolumes(pair));
+    for (const LiveView& volume : volumes) live[pair + "/" + volume.volume] = volume;
+  }
+  return live;
+}
+
+RunVolume Listed(const std::string& key) {
+  return {.pair = key.substr(0, key.find('/')), .volume = key.substr(key.find('/') + 1)};
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Item>> LiveInventoryStep::Items(const RunRecord&, std::stop_token) {
+  return std::vector<Item>{{"", "find what is live"}};
+}
+
+absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
+  const RunSpec& spec = context.run.spec;
+  ASSIGN_OR_RETURN(const auto live, AllLive(parts_.agents));
+  Inventory inventory;
+  if (!spec.namespaces.empty()) {
+    ASSIGN_OR_RETURN(const auto found, storage_.Get(context.run, context.stop));
+    for (const ClaimDefinition& claim : found->storage.claims) inventory.volumes.push_back(claim.volume);
+  }
+  for (const std::string& listed : spec.volumes) {
+    const bool known = std::any_of(inventory.volumes.begin(), inventory.volumes.end(),
+                                   [&](const RunVolume& volume) { return volume.Key() == listed; });
+    if (!known) inventory.volumes.push_back(Listed(listed));
+  }
+  std::sort(inventory.volumes.begin(), inventory.volumes.end(),
+            [](const RunVolume& a, const RunVolume& b) { return a.Key() < b.Key(); });
+  if (inventory.volumes.empty()) {
+    return absl::FailedPreconditionError("there is nothing to turn round: DR has no volume of the plan");
+  }
+  for (RunVolume& volume : inventory.volumes) {
+    const auto known = live.find(volume.Key());
+    if (known == live.end()) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} isn't promoted, so there is nothing to turn round: fail over first", volume.Key()));
+    }
+    // What is live at the site that is to be stopped there must not be.
+    if (known->second.at_primary == !parts_.source_is_dr) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} is live at the {}, others of the plan aren't: turn it round by itself (`drctl volumes "
+                      "reprotect {} --pair {}`)",
+                      volume.Key(), known->second.at_primary ? "primary" : "DR site", volume.volume, volume.pair));
+    }
+    volume.replica_path = Printable(known->second.root);
+  }
+  if (parts_.source_machines != nullptr) {
+    for (const std::string& namespace_name : spec.namespaces) {
+      const auto listed = parts_.source_machines->List(namespace_name, context.stop);
+      if (absl::IsNotFound(listed.status())) continue;
+      RETURN_IF_ERROR(listed.status());
+      for (const VmStatus& status : *listed) {
+        inventory.machines.push_back({.namespace_name = status.key.namespace_name,
+                                      .name = status.key.name,
+                                      .run_strategy = status.run_strategy,
+                                      .at_source = true});
+      }
+    }
+  }
+  context.SetFacts(ToJson(inventory));
+  return absl::OkStatus();
+}
+
+absl::Status TurnStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  RETURN_IF_ERROR(agents().Turn(volume.pair, volume.volume, context.run.spec.id,
+                                {.on_step = [&](const std::string& step) { context.Progress(Printable(step)); },
+                                 .on_hook = [](const model::HookResult&) {}}));
+  context.Progress("sending what differs");
+  ASSIGN_OR_RETURN(const model::Sequence sequence,
+                   agents().SyncTurned(
+                       volume.pair, volume.volume, timeout_,
+                       [&](const std::string& progress) { context.Progress(progress); }, context.stop));
+  context.SetFacts({{"sequence", sequence}});
+  return absl::OkStatus();
+}
+
+absl::Status TurnStep::Confirm(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const std::vector<LiveView> live, agents().LiveVolumes(volume.pair));
+  for (const LiveView& view : live) {
+    if (view.volume != volume.volume) continue;
+    if (!view.turned)
+      return absl::AbortedError("it isn't replicated to the other host: somebody changed that meanwhile");
+    Json facts = context.facts();
+    facts["live_at"] = view.at_primary ? "primary" : "dr";
+    facts["epoch"] = view.epoch;
+    context.SetFacts(std::move(facts));
+    return absl::OkStatus();
+  }
+  return absl::AbortedError("it isn't live any more: somebody demoted it meanwhile");
+}
+
+absl::StatusOr<std::vector<Item>> ClaimsStep::Items(const RunRecord& run, std::stop_token) {
+  ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
+  std::vector<Item> items;
+  for (const RunVolume& volume : inventory.volumes) {
+    if (!volume.claim.empty()) items.push_back({volume.claim, fmt::format("see that claim {} is bound", volume.claim)});
+  }
+  std::sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.key < b.key; });
+  return items;
+}
+
+absl::StatusOr<bool> ClaimsStep::Check(const Item& item, ItemContext&) {
+  const size_t slash = item.key.find('/');
+  const auto claim = parts_.target_objects->Get(
+      {model::ObjectKind::kPersistentVolumeClaim, item.key.substr(0, slash), item.key.substr(slash + 1)});
+  if (absl::IsNotFound(claim.status())) return false;
+  RETURN_IF_ERROR(claim.status());
+  const auto status = claim->find("status");
+  return status != claim->end() && status->value("phase", "") == "Bound";
+}
+
+absl::Status ClaimsStep::Do(const Item& item, ItemContext&) {
+  return absl::FailedPreconditionError(fmt::format(
+      "claim {} isn't bound at the cluster that takes over, where it came from: make it and its PersistentVolume again "
+      "(DR's are `kubectl get pvc,pv -o yaml`), then resume",
+      Printable(item.key)));
+}
+
+}  // namespace understudy::control

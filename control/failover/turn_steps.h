@@ -1,0 +1,65 @@
+// turn_steps.h: the steps of a reprotect: the live copies are replicated to the other site, where nothing runs on the
+// volumes any more; and what a failback needs in place of applying storage objects.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "control/failover/parts.h"
+#include "control/failover/run_storage.h"
+#include "control/failover/volume_steps.h"
+
+namespace understudy::control {
+
+// Every agent that has a part in it answers, and what is turned round is live.
+class LiveInventoryStep : public Step {
+ public:
+  LiveInventoryStep(const FailoverParts& parts, RunStorage& storage) : parts_(parts), storage_(storage) {}
+  std::string_view name() const override { return kInventoryStep; }
+  std::string_view purpose() const override { return "find what is live, and whether it can be turned round"; }
+  absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
+  absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+  bool OnlyLooks() const override { return true; }
+
+ private:
+  const FailoverParts& parts_;
+  RunStorage& storage_;
+};
+
+// Each volume is replicated from its live copy to the other host, and what differed is across.
+class TurnStep : public VolumeStep {
+ public:
+  TurnStep(SiteAgents& agents, absl::Duration timeout) : VolumeStep(agents), timeout_(timeout) {}
+  std::string_view name() const override { return "turn"; }
+  std::string_view purpose() const override { return "turn the replication round, and send what differs"; }
+  // Never so before it was asked: that what differed is across takes a barrier.
+  absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item& item, ItemContext& context) override;
+
+ protected:
+  std::string_view Verb() const override { return "turn round"; }
+
+ private:
+  const absl::Duration timeout_;
+};
+
+// Each claim is there and bound at the cluster that takes over: after a failback that is where it came from.
+class ClaimsStep : public Step {
+ public:
+  explicit ClaimsStep(const FailoverParts& parts) : parts_(parts) {}
+  std::string_view name() const override { return "storage-objects"; }
+  std::string_view purpose() const override { return "see that each claim is still bound where it came from"; }
+  absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
+  absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+
+ private:
+  const FailoverParts& parts_;
+};
+
+}  // namespace understudy::control
