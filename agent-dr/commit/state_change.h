@@ -27,8 +27,8 @@ using StateChange = absl::StatusOr<std::optional<model::ReplicaState>>;
 // To `standby`. Nobody knows what clients made of the folder, so it becomes a state that no primary's index can hold: a
 // number is left out, as by a rewind, and no primary's commit has made it. The next primary compares; which one that is
 // was a person's decision, so its epoch doesn't count until it has committed. Until then it may be promoted again as it
-// is, if it was whole before. FAILED_PRECONDITION: it isn't being demoted. Of an adoption, the next primary is known: one
-// of an earlier epoch isn't taken; and what it has isn't the live copy's, so it isn't whole.
+// is, if it was whole before. FAILED_PRECONDITION: it isn't being demoted. Of an adoption, the next primary is known:
+// one of an earlier epoch isn't taken; and what it has isn't the live copy's, so it isn't whole.
 [[nodiscard]] StateChange FinishDemotion(const model::ReplicaState& state, int64_t now_nanoseconds);
 
 // An active volume belongs to the primary of its own host from now on, which replicates it to the other side.

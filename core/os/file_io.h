@@ -32,7 +32,7 @@ struct DataRange {
 using GoOn = std::function<absl::Status()>;
 
 struct DigestOptions {
-  GoOn go_on = nullptr;                                 // asked before each segment
+  GoOn go_on = nullptr;                                   // asked before each segment
   std::vector<model::SegmentDigest>* segments = nullptr;  // gets that of every segment that isn't all zeros, ascending
 };
 
