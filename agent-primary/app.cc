@@ -82,7 +82,10 @@ absl::StatusOr<std::unique_ptr<exports::ExportSwitch>> StartExports(const config
 std::vector<exports::ExportableVolume> ExportableVolumes(const DataPlane& plane) {
   std::vector<exports::ExportableVolume> volumes;
   for (const VolumeReport& report : plane.Report()) {
-    volumes.push_back({.name = report.name, .path = report.path, .why_never_written = ""});
+    const bool handed_over = report.status.state == ReplicationState::kHandedOver;
+    if (handed_over && report.path.empty()) continue;
+    volumes.push_back(
+        {.name = report.name, .path = report.path, .why_never_written = report.status.handed_over_reason});
   }
   return volumes;
 }
@@ -133,6 +136,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   for (const config::ListedVolume& volume : config.volumes) {
     RETURN_IF_ERROR(parts->plane->AddListed(volume.name, volume.path.string()));
   }
+  parts->plane->RegisterTakenUp();
   ASSIGN_OR_RETURN(parts->protected_volumes,
                    ProtectedVolumes::Open((config.state_dir / "protected.db").string(), *parts->plane));
   RETURN_IF_ERROR(parts->protected_volumes->RegisterAll());
@@ -144,6 +148,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
                                        .objects = parts->objects.get(),
                                        .events = parts->objects ? &parts->objects->events() : nullptr,
                                        .lister = *parts->lister,
+                                       .exports = *parts->exports,
                                        .peer_address = config.peer.address});
   parts->volume_exports = std::make_unique<exports::VolumeExports>(
       *parts->exports, [plane = parts->plane.get()] { return ExportableVolumes(*plane); });

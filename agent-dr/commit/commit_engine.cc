@@ -231,6 +231,10 @@ absl::Status CommitEngine::CheckOverlap(const model::VolumeSpec& spec) const {
   return absl::OkStatus();
 }
 
+absl::Status CommitEngine::MakeStateFolder(const model::VolumeName& volume) const {
+  return MakeDurableFolder(fmt::format("{}/{}", options_.state_dir, kVolumesFolder), volume);
+}
+
 absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model::VolumeSpec& spec) {
   // Making one syncs its filesystem; whoever asks for the list meanwhile doesn't wait for that.
   absl::MutexLock creating(&create_mutex_);
@@ -244,7 +248,7 @@ absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model:
         fmt::format("no export of understudy-dr holds '{}': add one to its exports:, or mend dr_path at the primary",
                     Printable(spec.replica_root)));
   }
-  RETURN_IF_ERROR(MakeDurableFolder(fmt::format("{}/{}", options_.state_dir, kVolumesFolder), spec.name));
+  RETURN_IF_ERROR(MakeStateFolder(spec.name));
   ASSIGN_OR_RETURN(std::shared_ptr<Replica> replica,
                    Replica::Create(spec, {FolderOf(spec.name), export_path}, {options_.points, options_.clock},
                                    *options_.faults, probe_));

@@ -98,6 +98,10 @@ class CommitEngine {
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 
+  // As ReplicaSink::SegmentSignature. NOT_FOUND also: no such replica here.
+  [[nodiscard]] absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                             uint64_t number);
+
   // As Replica::Stat. FAILED_PRECONDITION: no such replica here.
   [[nodiscard]] absl::StatusOr<Replica::Entry> Stat(const model::VolumeName& volume, const std::string& path);
 
@@ -137,6 +141,16 @@ class CommitEngine {
   [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion(const model::VolumeName& volume);
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion(const model::VolumeName& volume);
   [[nodiscard]] absl::Status SetHooksRun(const model::VolumeName& volume);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> LetGo(const model::VolumeName& volume, model::Epoch epoch);
+  // Of a volume that has a replica here; FinishDemotion ends it.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginAdoption(const model::VolumeSpec& spec);
+  // Of one that has none: the folder is its replica when this returns OK, as Replica::Adopt. One that has one already
+  // is fine. Errors as of CheckAdoption.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> AdoptFolder(const model::VolumeSpec& spec);
+  // Whether `spec` may be adopted; nothing is changed. FAILED_PRECONDITION: no (state_change.h), the folder overlaps
+  // another volume's, or no recovery points are kept; NOT_FOUND: no such folder; INVALID_ARGUMENT: in no export;
+  // UNAVAILABLE: the volume's replica can't be loaded.
+  [[nodiscard]] absl::Status CheckAdoption(const model::VolumeSpec& spec);
 
   // Ends the volume's session, publishes what is durable, and moves the replica to the trash, from where Restore brings
   // it back; a volume of that name that comes later is a new one. No such replica here (any more) is fine.
@@ -164,6 +178,8 @@ class CommitEngine {
   // Whether a replica of that name is loaded, or its durable state stands there; what a making that was cut short left
   // is removed.
   absl::StatusOr<bool> HasState(const model::VolumeName& volume) const;
+  [[nodiscard]] absl::Status MakeStateFolder(const model::VolumeName& volume) const;
+  absl::Status CheckAdoptionLocked(const model::VolumeSpec& spec) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_mutex_);
   absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
   // Whether that is the replica that the primary means, and one that may go.
   absl::Status CheckDiscard(const model::DiscardedVolume& discarded, const model::ReplicaState& state) const;
@@ -205,6 +221,8 @@ class LocalSink : public model::ReplicaSink {
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit) override;
+  [[nodiscard]] absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                             uint64_t number) override;
 
  private:
   absl::StatusOr<Session> Find(const model::VolumeName& volume) const;

@@ -12,6 +12,7 @@
 #include "core/os/describe_entry.h"
 #include "core/os/file_io.h"
 #include "core/os/tree_walk.h"
+#include "core/wire/limits.h"
 
 namespace understudy::dr {
 namespace {
@@ -25,11 +26,16 @@ absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool w
   if (!with_digests || entry.kind != FileKind::kRegular) return entry;
   const os::Fd file(openat(found.folder_fd, found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file.valid()) return ErrnoStatus(errno, "open");
-  const absl::StatusOr<model::Digest> digest = os::DigestOfFile(file.get(), entry.size);
+  const absl::StatusOr<model::Digest> digest = os::DigestOfFile(file.get(), entry.size, &entry.segments);
   // What the disk doesn't give back has no digest, so the primary sends it anew.
-  if (absl::IsDataLoss(digest.status())) return entry;
+  if (absl::IsDataLoss(digest.status())) {
+    entry.segments.clear();
+    return entry;
+  }
   RETURN_IF_ERROR(digest.status());
   entry.digest = *digest;
+  // What travels inside a commit has no segments for the primary.
+  if (entry.size <= wire::kMaxInlineBytes || entry.segments.size() > wire::kMaxInventorySegments) entry.segments = {};
   if (visit_content != nullptr) RETURN_IF_ERROR(visit_content(found.stat, *entry.digest));
   return entry;
 }

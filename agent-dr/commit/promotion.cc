@@ -34,15 +34,16 @@ absl::Status Replica::SettleForGood() {
   return folders_->work.DiscardStaging(0);
 }
 
-absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& point) {
+absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& point,
+                                 const std::optional<PointLabel>& label) {
   RETURN_IF_ERROR(faults_.Reach(Step::kState, 0));
   session_ = 0;
   must_recover_ = true;
-  RETURN_IF_ERROR(store_->ChangeState(next, point));
+  RETURN_IF_ERROR(store_->ChangeState(next, point, label));
   must_recover_ = false;
   view_.SetState(next);
   view_.SetPoints(point, {});
-  view_.SetLabels({});
+  view_.SetLabels(label.has_value() ? std::vector<PointLabel>{*label} : std::vector<PointLabel>());
   ran_ = 0;
   measured_.clear();
   spdlog::info("volume={} state={} epoch={}", next.volume, model::ToString(next.state), next.epoch);
@@ -96,7 +97,9 @@ absl::StatusOr<model::ReplicaState> Replica::FinishDemotion() {
   point.sequence = next->sequence;
   point.committed_at_nanoseconds = now;
   point.completes_capture = true;  // what clients wrote is a state like any other, to be found and labelled
-  RETURN_IF_ERROR(WriteState(*next, point));
+  std::optional<PointLabel> label;
+  if (IsAdopted(*next)) label = PointLabel{point.sequence, AdoptionLabel(next->epoch), /*pinned=*/true};
+  RETURN_IF_ERROR(WriteState(*next, point, label));
   return State();
 }
 

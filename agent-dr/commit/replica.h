@@ -56,6 +56,11 @@ class Replica {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Create(const model::VolumeSpec& spec, Place place,
                                                                        const Settings& settings, FaultPoints& faults,
                                                                        Probe& probe);
+  // One that begins with a folder that was none, as it is: for the live copy at the other side, whose epoch is
+  // `spec.epoch`. What the folder holds is its first state, labelled and pinned (state_change.h). NOT_FOUND: no folder.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Adopt(const model::VolumeSpec& spec, Place place,
+                                                                      const Settings& settings, FaultPoints& faults,
+                                                                      Probe& probe);
   // One that was created before: whatever a crash left is finished or discarded. An error of the folder itself is kept
   // and told by Open (its filesystem may not be mounted yet); one of the durable state is returned.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, const Settings& settings,
@@ -83,6 +88,9 @@ class Replica {
   [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginDemotion();
   // Makes what clients wrote durable first.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> FinishDemotion();
+  // As in state_change.h; an adoption is ended by FinishDemotion.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> LetGo(model::Epoch epoch);
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> BeginAdoption(const model::VolumeSpec& spec);
   // The hooks after the newest promotion or demotion have all run. What undo records kept goes now.
   [[nodiscard]] absl::Status SetHooksRun();
 
@@ -216,8 +224,10 @@ class Replica {
   absl::Status BeSure() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // With everything durable published and settled, and nothing staged or kept of what was.
   absl::Status SettleForGood() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  absl::Status WriteState(const model::ReplicaState& next, const Point& point)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status WriteState(const model::ReplicaState& next, const Point& point,
+                          const std::optional<PointLabel>& label = {}) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // adoption.cc:
+  absl::Status CreateAdopted(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
   absl::Status RunUndo(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);

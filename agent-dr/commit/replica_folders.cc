@@ -36,9 +36,20 @@ absl::Status MakeFolders(const os::Root& exported, std::string_view path) {
 
 absl::StatusOr<Identity> MakeReplicaFolder(const std::string& root, const std::string& export_path) {
   ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
-  const std::string_view below = BelowExport(root, export_path);
-  RETURN_IF_ERROR(MakeFolders(exported, below));
-  ASSIGN_OR_RETURN(const os::Fd folder, exported.OpenPath(below, O_RDONLY | O_DIRECTORY));
+  RETURN_IF_ERROR(MakeFolders(exported, BelowExport(root, export_path)));
+  return FindReplicaFolder(root, export_path);
+}
+
+absl::StatusOr<Identity> FindReplicaFolder(const std::string& root, const std::string& export_path) {
+  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
+  const auto opened = exported.OpenPath(BelowExport(root, export_path), O_RDONLY | O_DIRECTORY);
+  if (absl::IsNotFound(opened.status())) {
+    return absl::NotFoundError(
+        fmt::format("there is no folder '{}' here: mount its filesystem, or make it, if this host was set up anew",
+                    Printable(root)));
+  }
+  RETURN_IF_ERROR(opened.status());
+  const os::Fd& folder = *opened;
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder.get(), ""));
   RETURN_IF_ERROR(os::SyncFilesystem(folder.get()));
   return IdentityOf(stat);

@@ -42,4 +42,7 @@ struct ReplicaFolders {
 // when this returns OK.
 [[nodiscard]] absl::StatusOr<Identity> MakeReplicaFolder(const std::string& root, const std::string& export_path);
 
+// The folder `root` as it is; what it holds is durable when this returns OK. NOT_FOUND: there is none.
+[[nodiscard]] absl::StatusOr<Identity> FindReplicaFolder(const std::string& root, const std::string& export_path);
+
 }  // namespace understudy::dr

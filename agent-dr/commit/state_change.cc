@@ -16,8 +16,8 @@ std::optional<model::ReplicaState> Become(model::ReplicaState state, VolumeState
 }
 
 absl::Status Misplaced(const model::ReplicaState& state, std::string_view step) {
-  return absl::FailedPreconditionError(
-      fmt::format("volume '{}' is {} here, so {}", state.volume, model::ToString(state.state), step));
+  return absl::FailedPreconditionError(fmt::format("volume '{}' is {} here (epoch {}), {}", state.volume,
+                                                   model::ToString(state.state), state.epoch, step));
 }
 
 absl::Status Fenced(const model::ReplicaState& state, const std::string& message) {
@@ -31,12 +31,18 @@ absl::Status NoStandby(const model::ReplicaState& state) {
                                      "volumes demote {0}` goes on with it",
                                      state.volume, state.epoch));
   }
+  if (state.reprotected) {
+    return Fenced(state,
+                  fmt::format("volume '{0}' lives at DR (epoch {1}) and is replicated from there: this primary has "
+                              "to hand it over, which `drctl volumes reprotect {0}` sees to",
+                              state.volume, state.epoch));
+  }
   return Fenced(
       state,
       fmt::format("volume '{0}' was promoted at DR (epoch {1}): the copy there is the live one, and nothing is "
                   "replicated to it. To go on with this primary's data: `drctl volumes demote {0}` (what was written "
                   "at DR is replaced, and stays a recovery point for a while). To keep what was written at DR: leave "
-                  "it, stop the clients here, and turn replication round with `drctl reprotect`",
+                  "it, stop the clients here, and turn replication round with `drctl volumes reprotect {0}`",
                   state.volume, state.epoch));
 }
 
@@ -55,8 +61,8 @@ absl::Status EarlierEpoch(const model::ReplicaState& state, model::Epoch epoch) 
 StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomplete, int64_t now_nanoseconds) {
   if (state.state == VolumeState::kPromoting || state.state == VolumeState::kActive) return std::nullopt;
   if (state.state == VolumeState::kDemoting) {
-    return Misplaced(state,
-                     fmt::format("it can't be promoted: `drctl volumes demote {}` finishes that first", state.volume));
+    return Misplaced(
+        state, fmt::format("so it can't be promoted: `drctl volumes demote {}` finishes that first", state.volume));
   }
   if (!state.complete && !allow_incomplete) {
     return absl::FailedPreconditionError(
@@ -74,7 +80,7 @@ StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomple
 
 StateChange FinishPromotion(const model::ReplicaState& state, int64_t now_nanoseconds) {
   if (state.state == VolumeState::kActive) return std::nullopt;
-  if (state.state != VolumeState::kPromoting) return Misplaced(state, "there is no promotion to finish");
+  if (state.state != VolumeState::kPromoting) return Misplaced(state, "so there is no promotion to finish");
   std::optional<model::ReplicaState> next = Become(state, VolumeState::kActive, now_nanoseconds);
   next->hooks_due = true;
   return next;
@@ -82,6 +88,12 @@ StateChange FinishPromotion(const model::ReplicaState& state, int64_t now_nanose
 
 StateChange BeginDemotion(const model::ReplicaState& state, int64_t now_nanoseconds) {
   if (state.state == VolumeState::kDemoting || state.state == VolumeState::kStandby) return std::nullopt;
+  if (state.reprotected) {
+    return Misplaced(state,
+                     fmt::format("and replicated to the other side: it isn't demoted. To make the copy there the "
+                                 "live one, promote it there, and then `drctl volumes reprotect {}`",
+                                 state.volume));
+  }
   std::optional<model::ReplicaState> next = Become(state, VolumeState::kDemoting, now_nanoseconds);
   next->hooks_due = false;
   return next;
@@ -89,16 +101,65 @@ StateChange BeginDemotion(const model::ReplicaState& state, int64_t now_nanoseco
 
 StateChange FinishDemotion(const model::ReplicaState& state, int64_t now_nanoseconds) {
   if (state.state == VolumeState::kStandby) return std::nullopt;
-  if (state.state != VolumeState::kDemoting) return Misplaced(state, "there is no demotion to finish");
+  if (state.state != VolumeState::kDemoting) return Misplaced(state, "so there is no demotion to finish");
   std::optional<model::ReplicaState> next = Become(state, VolumeState::kStandby, now_nanoseconds);
   next->sequence += 2;
   next->published_sequence = next->sequence;
   next->commit_id.clear();
   next->complete = false;
   next->captured_at_nanoseconds = 0;
-  next->awaits_primary = true;
+  next->awaits_primary = !IsAdopted(state);
   next->hooks_due = true;
   return next;
+}
+
+StateChange LetGo(const model::ReplicaState& state, model::Epoch epoch) {
+  if (state.state != VolumeState::kActive || state.epoch != epoch) {
+    return Misplaced(state,
+                     fmt::format("so it isn't let go for epoch {}: that is for what is active at that epoch", epoch));
+  }
+  if (state.reprotected) return std::nullopt;
+  std::optional<model::ReplicaState> next = state;
+  next->reprotected = true;
+  return next;
+}
+
+StateChange BeginAdoption(const model::ReplicaState& state, model::Epoch epoch, int64_t now_nanoseconds) {
+  const bool resumed = state.adopted_epoch == epoch && state.epoch == epoch;
+  if (resumed && (state.state == VolumeState::kDemoting || state.state == VolumeState::kStandby)) return std::nullopt;
+  if (state.state == VolumeState::kStandby) {
+    return Misplaced(state, "so it is a replica already, and stays as it is");
+  }
+  if (state.state == VolumeState::kDemoting) {
+    return Misplaced(state, fmt::format("which `drctl volumes demote {}` has to finish first", state.volume));
+  }
+  if (epoch <= state.epoch) {
+    return Misplaced(state, fmt::format("so it doesn't become a replica of a live copy of epoch {}", epoch));
+  }
+  std::optional<model::ReplicaState> next = Become(state, VolumeState::kDemoting, now_nanoseconds);
+  next->epoch = epoch;
+  next->adopted_epoch = epoch;
+  next->hooks_due = false;
+  next->reprotected = false;
+  return next;
+}
+
+model::ReplicaState Adopted(const model::VolumeSpec& spec, int64_t now_nanoseconds) {
+  model::ReplicaState state;
+  state.volume = spec.name;
+  state.root = spec.replica_root;
+  state.epoch = state.adopted_epoch = spec.epoch;
+  state.sequence = state.published_sequence = 2;  // as after a demotion of a replica that had nothing
+  state.state_since_nanoseconds = now_nanoseconds;
+  return state;
+}
+
+bool IsAdopted(const model::ReplicaState& state) {
+  return state.adopted_epoch != 0 && state.adopted_epoch == state.epoch;
+}
+
+std::string AdoptionLabel(model::Epoch epoch) {
+  return fmt::format("before-reprotect-{}", epoch);
 }
 
 absl::Status CheckPrimary(const model::ReplicaState& state, model::Epoch epoch) {

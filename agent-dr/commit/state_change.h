@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "core/base/status.h"
 #include "core/model/volume.h"
@@ -21,13 +22,26 @@ using StateChange = absl::StatusOr<std::optional<model::ReplicaState>>;
                                          int64_t now_nanoseconds);
 // To `active`. FAILED_PRECONDITION: it isn't being promoted.
 [[nodiscard]] StateChange FinishPromotion(const model::ReplicaState& state, int64_t now_nanoseconds);
-// To `demoting`. A standby is fine.
+// To `demoting`. A standby is fine. FAILED_PRECONDITION: it was let go.
 [[nodiscard]] StateChange BeginDemotion(const model::ReplicaState& state, int64_t now_nanoseconds);
 // To `standby`. Nobody knows what clients made of the folder, so it becomes a state that no primary's index can hold: a
 // number is left out, as by a rewind, and no primary's commit has made it. The next primary compares; which one that is
 // was a person's decision, so its epoch doesn't count until it has committed. FAILED_PRECONDITION: it isn't being
-// demoted.
+// demoted. Of an adoption, the next primary is known: one of an earlier epoch isn't taken.
 [[nodiscard]] StateChange FinishDemotion(const model::ReplicaState& state, int64_t now_nanoseconds);
+
+// An active volume belongs to the primary of its own host from now on, which replicates it to the other side.
+// FAILED_PRECONDITION: it isn't active at `epoch`.
+[[nodiscard]] StateChange LetGo(const model::ReplicaState& state, model::Epoch epoch);
+// What is here becomes a replica of the live copy at the other side, which has the epoch `epoch`: to `demoting`, at
+// that epoch; FinishDemotion ends it. FAILED_PRECONDITION: what is here is as new as that, a standby or being changed.
+[[nodiscard]] StateChange BeginAdoption(const model::ReplicaState& state, model::Epoch epoch, int64_t now_nanoseconds);
+// A replica that begins with a folder that was none.
+[[nodiscard]] model::ReplicaState Adopted(const model::VolumeSpec& spec, int64_t now_nanoseconds);
+// Whether it is, or was last made, a replica by an adoption.
+[[nodiscard]] bool IsAdopted(const model::ReplicaState& state);
+// The label of what was there before an adoption for that epoch.
+[[nodiscard]] std::string AdoptionLabel(model::Epoch epoch);
 
 // Whether a primary that claims `epoch` (0: whatever there is) may open the volume. FAILED_PRECONDITION with a fence
 // (core/wire/status_fence.h) and what to do: DR was promoted.

@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 7> kSchema = {
+constexpr std::array<std::string_view, 8> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -62,6 +62,8 @@ constexpr std::array<std::string_view, 7> kSchema = {
     "ALTER TABLE replica ADD COLUMN state_since_nanoseconds INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE replica ADD COLUMN awaits_primary INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE replica ADD COLUMN hooks_due INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE replica ADD COLUMN reprotected INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE replica ADD COLUMN adopted_epoch INTEGER NOT NULL DEFAULT 0;",
 };
 
 std::string BytesOf(const model::Digest& digest) {
@@ -133,7 +135,7 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
       database_.Prepare("SELECT volume, replica_id, root, root_inode, root_btime_nanoseconds, epoch, state,"
                         " sequence, published_sequence, complete, point, point_committed_nanoseconds,"
                         " point_captured_nanoseconds, point_completes_capture, commit_id, state_since_nanoseconds,"
-                        " awaits_primary, hooks_due, held FROM replica"));
+                        " awaits_primary, hooks_due, held, reprotected, adopted_epoch FROM replica"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   StoredReplica replica;
@@ -151,22 +153,30 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   replica.state.awaits_primary = query.Integer(16) != 0;
   replica.state.hooks_due = query.Integer(17) != 0;
   replica.state.held = query.Integer(18) != 0;
+  replica.state.reprotected = query.Integer(19) != 0;
+  replica.state.adopted_epoch = query.Unsigned(20);
   replica.point = {query.Unsigned(10), query.Integer(11), query.Integer(12), query.Integer(13) != 0,
                    replica.state.complete};
   return replica;
 }
 
-absl::Status VolumeStore::Create(const StoredReplica& replica) {
+absl::Status VolumeStore::Create(const StoredReplica& replica, const std::optional<PointLabel>& label) {
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   ASSIGN_OR_RETURN(store::Statement insert,
                    database_.Prepare("INSERT INTO replica(one, volume, replica_id, root, root_inode,"
-                                     " root_btime_nanoseconds, epoch, state, sequence, published_sequence, complete)"
-                                     " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                                     " root_btime_nanoseconds, epoch, state, sequence, published_sequence, complete,"
+                                     " state_since_nanoseconds, adopted_epoch)"
+                                     " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   const model::ReplicaState& state = replica.state;
   insert.BindText(1, state.volume).BindText(2, state.replica_id).BindBlob(3, state.root);
   insert.BindUnsigned(4, replica.root_folder.inode).BindInteger(5, replica.root_folder.btime_nanoseconds);
   insert.BindUnsigned(6, state.epoch).BindText(7, model::ToString(state.state));
   insert.BindUnsigned(8, state.sequence).BindUnsigned(9, state.published_sequence).BindInteger(10, state.complete);
-  return insert.Run();
+  insert.BindInteger(11, state.state_since_nanoseconds).BindUnsigned(12, state.adopted_epoch);
+  RETURN_IF_ERROR(insert.Run());
+  RETURN_IF_ERROR(WritePoint(replica.point));
+  if (label.has_value()) RETURN_IF_ERROR(SetLabel(*label));
+  return transaction.Commit();
 }
 
 absl::StatusOr<std::optional<CommitRecord>> VolumeStore::LoadRecord() {
@@ -287,15 +297,20 @@ absl::Status VolumeStore::SetEpoch(model::Epoch epoch) {
   return update.BindUnsigned(1, epoch).Run();
 }
 
-absl::Status VolumeStore::ChangeState(const model::ReplicaState& state, const Point& point) {
+absl::Status VolumeStore::SetReprotected() {
+  return database_.Execute("UPDATE replica SET reprotected = 1");
+}
+
+absl::Status VolumeStore::ChangeState(const model::ReplicaState& state, const Point& point,
+                                      const std::optional<PointLabel>& label) {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   ASSIGN_OR_RETURN(
       store::Statement update,
       database_.Prepare("UPDATE replica SET state = ?, state_since_nanoseconds = ?, epoch = ?, awaits_primary = ?,"
-                        " hooks_due = ?, held = ?"));
+                        " hooks_due = ?, held = ?, reprotected = ?, adopted_epoch = ?"));
   update.BindText(1, model::ToString(state.state)).BindInteger(2, state.state_since_nanoseconds);
   update.BindUnsigned(3, state.epoch).BindInteger(4, state.awaits_primary).BindInteger(5, state.hooks_due);
-  update.BindInteger(6, state.held);
+  update.BindInteger(6, state.held).BindInteger(7, state.reprotected).BindUnsigned(8, state.adopted_epoch);
   RETURN_IF_ERROR(update.Run());
   RETURN_IF_ERROR(WriteSequences(state));
   RETURN_IF_ERROR(WritePoint(point));
@@ -305,6 +320,7 @@ absl::Status VolumeStore::ChangeState(const model::ReplicaState& state, const Po
   RETURN_IF_ERROR(DeleteUndo(sequences));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM undo_move"));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM point_label"));
+  if (label.has_value()) RETURN_IF_ERROR(SetLabel(*label));
   // What files should hold is only known while nobody but the primary's commits change them.
   RETURN_IF_ERROR(database_.Execute("DELETE FROM content"));
   RETURN_IF_ERROR(database_.Execute("DELETE FROM content_damage"));

@@ -82,7 +82,8 @@ class VolumeStore {
 
   // nullopt: nothing was created yet.
   [[nodiscard]] absl::StatusOr<std::optional<StoredReplica>> Load();
-  [[nodiscard]] absl::Status Create(const StoredReplica& replica);
+  // In one transaction, with a label for its first state where there is one.
+  [[nodiscard]] absl::Status Create(const StoredReplica& replica, const std::optional<PointLabel>& label = {});
   // DATA_LOSS: the record isn't what was written.
   [[nodiscard]] absl::StatusOr<std::optional<CommitRecord>> LoadRecord();
 
@@ -95,9 +96,12 @@ class VolumeStore {
   // Takes the record away: its effects are published and durable.
   [[nodiscard]] absl::Status Settle(const model::ReplicaState& state);
   [[nodiscard]] absl::Status SetEpoch(model::Epoch epoch);
-  // In one transaction: `state` and `point` become the replica's, and every undo record goes. No record is unsettled.
-  // An error leaves open whether it happened.
-  [[nodiscard]] absl::Status ChangeState(const model::ReplicaState& state, const Point& point);
+  // In one transaction: `state` and `point` become the replica's, and every undo record and label but `label` goes. No
+  // record is unsettled. An error leaves open whether it happened.
+  [[nodiscard]] absl::Status ChangeState(const model::ReplicaState& state, const Point& point,
+                                         const std::optional<PointLabel>& label = {});
+  // ReplicaState::reprotected, until ChangeState.
+  [[nodiscard]] absl::Status SetReprotected();
   // The hooks that were due have run.
   [[nodiscard]] absl::Status SetHooksRun();
 

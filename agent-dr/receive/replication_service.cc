@@ -108,6 +108,16 @@ class ReplicationService final : public v1::Replication::Service {
     return net::ToGrpcStatus(status);
   }
 
+  grpc::Status SegmentSignature(grpc::ServerContext*, const v1::SegmentSignatureRequest* request,
+                                v1::SegmentSignatureResponse* response) override {
+    const absl::StatusOr<wire::SegmentPlace> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    absl::StatusOr<std::string> signature = engine_.SegmentSignature(parsed->volume, parsed->path, parsed->number);
+    if (!signature.ok()) return net::ToGrpcStatus(signature.status());
+    response->set_signature(*std::move(signature));
+    return grpc::Status::OK;
+  }
+
   grpc::Status DiscardVolume(grpc::ServerContext* context, const v1::DiscardVolumeRequest* request,
                              v1::DiscardVolumeResponse*) override {
     const absl::StatusOr<model::DiscardedVolume> parsed = wire::Parse(*request);

@@ -6,6 +6,7 @@
 
 #include "core/base/log.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/replication_codec.h"
 #include "core/wire/standby_codec.h"
 #include "understudy/v1/standby.grpc.pb.h"
 
@@ -30,6 +31,23 @@ class StandbyService final : public v1::Standby::Service {
     if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
     spdlog::info("volume={} is to be demoted peer={}", parsed->volume, context->peer());
     return End(promoter_.Demote(*parsed, CallerOf(*context, *writer)), *writer);
+  }
+
+  grpc::Status Adopt(grpc::ServerContext* context, const v1::AdoptRequest* request, Writer* writer) override {
+    const absl::StatusOr<wire::AdoptRequest> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    spdlog::info("volume={} is to become a replica of epoch {} peer={}", parsed->volume.name, parsed->volume.epoch,
+                 context->peer());
+    return End(promoter_.Adopt(*parsed, CallerOf(*context, *writer)), *writer);
+  }
+
+  grpc::Status LetGo(grpc::ServerContext*, const v1::LetGoRequest* request, v1::LetGoResponse* response) override {
+    const absl::StatusOr<wire::LetGoRequest> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    const absl::StatusOr<model::ReplicaState> state = promoter_.LetGo(*parsed);
+    if (!state.ok()) return net::ToGrpcStatus(state.status());
+    *response->mutable_replica() = wire::ToProto(*state);
+    return grpc::Status::OK;
   }
 
   grpc::Status RunHooks(grpc::ServerContext* context, const v1::RunHooksRequest* request, Writer* writer) override {

@@ -112,6 +112,8 @@ absl::StatusOr<model::ReplicaState> Promoter::DemoteInTurn(const wire::DemoteReq
                                                            const StandbyCaller& caller) {
   ASSIGN_OR_RETURN(model::ReplicaState state, engine_.State(request.volume));
   if (state.state == VolumeState::kStandby) return FinishHooks(HookPhase::kPostDemote, state, request.run, caller);
+  // Before any hook runs.
+  RETURN_IF_ERROR(BeginDemotion(state, 0).status());
   if (state.state != VolumeState::kDemoting) {
     const absl::Status ran = RunPhase(HookPhase::kPreDemote, state, request.run, caller);
     if (!ran.ok()) return Annotate(ran, fmt::format("volume '{}' wasn't demoted", request.volume));
@@ -124,6 +126,47 @@ absl::StatusOr<model::ReplicaState> Promoter::DemoteInTurn(const wire::DemoteReq
   Tell(caller, "what was written is made durable");
   ASSIGN_OR_RETURN(state, engine_.FinishDemotion(request.volume));
   return FinishHooks(HookPhase::kPostDemote, state, request.run, caller);
+}
+
+absl::StatusOr<model::ReplicaState> Promoter::Adopt(const wire::AdoptRequest& request, const StandbyCaller& caller) {
+  ASSIGN_OR_RETURN(const Turn turn, Turn::Take(*this, request.volume.name));
+  return AdoptInTurn(request, caller);
+}
+
+absl::Status Promoter::ExportReadOnly(const model::VolumeSpec& volume, const StandbyCaller& caller) {
+  Tell(caller, "export read-only");
+  return Annotate(exports_.SetExport(volume.name, volume.replica_root, model::ExportMode::kReadOnly),
+                  fmt::format("export volume '{}' read-only", volume.name));
+}
+
+absl::StatusOr<model::ReplicaState> Promoter::AdoptInTurn(const wire::AdoptRequest& request,
+                                                          const StandbyCaller& caller) {
+  const model::VolumeSpec& volume = request.volume;
+  RETURN_IF_ERROR(engine_.CheckAdoption(volume));
+  absl::StatusOr<model::ReplicaState> state = engine_.State(volume.name);
+  if (absl::IsNotFound(state.status())) {
+    RETURN_IF_ERROR(ExportReadOnly(volume, caller));
+    Tell(caller, "what is there becomes a recovery point");
+    return engine_.AdoptFolder(volume);
+  }
+  RETURN_IF_ERROR(state.status());
+  if (state->state == VolumeState::kActive || state->state == VolumeState::kPromoting) {
+    const absl::Status ran = RunPhase(HookPhase::kPreDemote, *state, request.run, caller);
+    if (!ran.ok()) return Annotate(ran, fmt::format("volume '{}' stays as it is", volume.name));
+  }
+  // First, as nobody can have it exported read-write from here on.
+  ASSIGN_OR_RETURN(state, engine_.BeginAdoption(volume));
+  RETURN_IF_ERROR(ExportReadOnly(volume, caller));
+  if (state->state == VolumeState::kDemoting) {
+    Tell(caller, "what was written becomes a recovery point");
+    ASSIGN_OR_RETURN(state, engine_.FinishDemotion(volume.name));
+  }
+  return FinishHooks(HookPhase::kPostDemote, *state, request.run, caller);
+}
+
+absl::StatusOr<model::ReplicaState> Promoter::LetGo(const wire::LetGoRequest& request) {
+  ASSIGN_OR_RETURN(const Turn turn, Turn::Take(*this, request.volume));
+  return engine_.LetGo(request.volume, request.epoch);
 }
 
 absl::Status Promoter::RunHooks(const wire::RunHooksRequest& request, const StandbyCaller& caller) {

@@ -1,4 +1,4 @@
-// promoter.h: promotion and demotion of volumes as a whole: hooks, the durable state, the export.
+// promoter.h: promotion, demotion and adoption of volumes as a whole: hooks, the durable state, the export.
 //
 // Every step is durable or may be done twice, so whatever ends a run (a crash, a hook, the caller), the same request
 // made again goes on from there, and one for what is done already is fine. Nothing goes on by itself after a restart:
@@ -44,6 +44,13 @@ class Promoter {
   // pre-demote hooks, export read-only, `demoting`, `standby`, post-demote hooks. Errors likewise.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Demote(const wire::DemoteRequest& request,
                                                            const StandbyCaller& caller);
+  // The folder becomes a replica of the live copy at the other side (docs/promotion.md): export read-only, a standby
+  // whose first state is what the folder holds. Where it was the live copy before, as Demote does it. Errors as of
+  // CommitEngine::CheckAdoption and Demote.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> Adopt(const wire::AdoptRequest& request,
+                                                          const StandbyCaller& caller);
+  // As CommitEngine::LetGo.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> LetGo(const wire::LetGoRequest& request);
   // The hooks of one phase, for a failover's other steps. NOT_FOUND: the volume is named, and there is none.
   [[nodiscard]] absl::Status RunHooks(const wire::RunHooksRequest& request, const StandbyCaller& caller);
 
@@ -51,6 +58,8 @@ class Promoter {
   class Turn;
   absl::StatusOr<model::ReplicaState> PromoteInTurn(const wire::PromoteRequest& request, const StandbyCaller& caller);
   absl::StatusOr<model::ReplicaState> DemoteInTurn(const wire::DemoteRequest& request, const StandbyCaller& caller);
+  absl::StatusOr<model::ReplicaState> AdoptInTurn(const wire::AdoptRequest& request, const StandbyCaller& caller);
+  absl::Status ExportReadOnly(const model::VolumeSpec& volume, const StandbyCaller& caller);
   absl::Status RunPhase(model::HookPhase phase, const model::ReplicaState& state, const std::string& run,
                         const StandbyCaller& caller) const;
   // The hooks that come last, once.

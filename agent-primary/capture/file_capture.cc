@@ -134,7 +134,10 @@ class LargeCapture {
     digest_.AddSegmentDigest(number, digest);
     const std::optional<model::Digest> held = Held(number);
     if (known.has_value() && known->digest == digest) {
-      return held.has_value() && held != digest ? SendDelta(offset, bytes, digest, *known) : absl::OkStatus();
+      if (!held.has_value() || held == digest) return absl::OkStatus();
+      RETURN_IF_ERROR(FindSignature(*known));
+      return known->signature.empty() ? SendRaw(offset, bytes, /*onto_zeros=*/false)
+                                      : SendDelta(offset, bytes, digest, *known);
     }
     ASSIGN_OR_RETURN(std::string signature, delta::MakeSignature(bytes));
     file_.segment_changes.push_back(PutSegment{inode(), {number, digest, std::move(signature)}});
@@ -144,9 +147,21 @@ class LargeCapture {
       file_.bytes_resumed += length;
       return absl::OkStatus();
     }
-    // What DR has of a doubtful segment (VolumeIndex::Doubt) has no signature.
+    if (known.has_value()) RETURN_IF_ERROR(FindSignature(*known));
     if (known.has_value() && !known->signature.empty()) return SendDelta(offset, bytes, digest, *known);
     return SendRaw(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value());
+  }
+
+  // Of a segment that only DR's inventory told of, DR is asked. What DR has of a doubtful one (VolumeIndex::Doubt: it
+  // has no digest) is no base for anything.
+  absl::Status FindSignature(SegmentRecord& known) {
+    if (!known.signature.empty() || known.digest == model::Digest{}) return absl::OkStatus();
+    absl::StatusOr<std::string> signature =
+        request_.sink.SegmentSignature(request_.volume, request_.base->path, known.number);
+    if (absl::IsNotFound(signature.status()) || absl::IsUnimplemented(signature.status())) return absl::OkStatus();
+    RETURN_IF_ERROR(signature.status());
+    known.signature = *std::move(signature);
+    return absl::OkStatus();
   }
 
   absl::Status SendDelta(uint64_t offset, std::string_view bytes, const model::Digest& digest,

@@ -13,7 +13,7 @@ namespace understudy::primary {
 
 struct IndexRow {
   model::FileKind kind = model::FileKind::kRegular;
-  uint64_t inode = 0;  // at the primary; 0: not known (a row made from DR's inventory)
+  uint64_t inode = 0;  // at the primary; 0, or IsInventoried: not known (a row made from DR's inventory)
   uint64_t size = 0;
   int64_t mtime_nanoseconds = 0;
   int64_t ctime_nanoseconds = 0;  // kUnsettledCtime: look again, whatever statx says
@@ -37,6 +37,12 @@ inline constexpr int64_t kUnsettledCtime = INT64_MIN;
 // No file has it either: a row with it has no metadata that an entry could have.
 inline constexpr int64_t kUnknownMtime = INT64_MIN;
 
+// No file has an inode number from here on: a row of DR's inventory has one by which its segment records are found.
+inline constexpr uint64_t kFirstInventoriedInode = uint64_t{1} << 62;
+[[nodiscard]] inline bool IsInventoried(const IndexRow& row) {
+  return row.inode >= kFirstInventoriedInode;
+}
+
 // Whether nothing can have changed since the row was made, as far as statx tells.
 [[nodiscard]] bool IsUnchanged(const IndexRow& row, const os::EntryStat& stat);
 
@@ -56,7 +62,7 @@ inline constexpr int64_t kUnknownMtime = INT64_MIN;
 struct SegmentRecord {
   uint64_t number = 0;
   model::Digest digest{};
-  std::string signature;  // librsync's
+  std::string signature;  // librsync's; empty: not known here
 };
 
 // How a commit changes the index, in the order of the commit's operations (core/model/commit.h).

@@ -295,11 +295,20 @@ absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<a
   RETURN_IF_ERROR(ClearStaged(database_));
   RETURN_IF_ERROR(rows_->Clear());
   RETURN_IF_ERROR(segments_->Clear());
+  next_inventoried_ = kFirstInventoriedInode;
   RETURN_IF_ERROR(fill(*this));
   return transaction.Commit(WithoutStaged(state));
 }
 
-absl::Status VolumeIndex::PutRebuilt(const std::string& path, const IndexRow& row) {
+absl::Status VolumeIndex::PutRebuilt(const std::string& path, IndexRow row,
+                                     std::span<const model::SegmentDigest> segments) {
+  // Names of one file at DR may be several files here by now: which of them has the records couldn't be told.
+  if (!segments.empty() && row.file == 0) {
+    row.inode = next_inventoried_++;
+    for (const model::SegmentDigest& segment : segments) {
+      RETURN_IF_ERROR(segments_->Put(row.inode, {segment.number, segment.digest, {}}));
+    }
+  }
   return Apply(PutRow{path, row});
 }
 

@@ -106,8 +106,10 @@ class VolumeIndex {
 
   // Forgets everything and describes another replica from now on; `fill` puts the rows that it has.
   [[nodiscard]] absl::Status Rebuild(const IndexState& state, const std::function<absl::Status(VolumeIndex&)>& fill);
-  // Only inside Rebuild's `fill`.
-  [[nodiscard]] absl::Status PutRebuilt(const std::string& path, const IndexRow& row);
+  // Only inside Rebuild's `fill`. `segments` of a file that has this name alone are kept, so that only those that
+  // differ travel; they may be none.
+  [[nodiscard]] absl::Status PutRebuilt(const std::string& path, IndexRow row,
+                                        std::span<const model::SegmentDigest> segments = {});
 
   // The volume's folder is another one now: inode numbers tell nothing any more, so each entry is compared by path and
   // content once.
@@ -134,6 +136,7 @@ class VolumeIndex {
   std::optional<SegmentTable> segments_;  // likewise
   IndexState state_;
   GuardRecord guard_;
+  uint64_t next_inventoried_ = kFirstInventoriedInode;  // of the newest Rebuild
 };
 
 }  // namespace understudy::primary

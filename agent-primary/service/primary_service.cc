@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/model/path.h"
 #include "core/net/grpc_status.h"
+#include "core/wire/handover_codec.h"
 #include "core/wire/limits.h"
 #include "core/wire/verify_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
@@ -31,7 +32,7 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   message.set_name(report.name);
   message.set_path(report.path);
   message.set_replica_path(report.replica_root);
-  message.set_origin(report.origin == VolumeOrigin::kConfig ? "config" : "kubernetes");
+  message.set_origin(std::string(ToString(report.origin)));
   const ReplicatorStatus& status = report.status;
   message.set_state(std::string(ToString(status.state)));
   message.set_error(status.error);
@@ -48,6 +49,7 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   message.set_complete(status.complete);
   message.set_paused_reason(status.paused_reason);
   message.set_paused_since_nanoseconds(status.paused_since_nanoseconds);
+  message.set_handed_over_reason(status.handed_over_reason);
   if (status.guard.has_value()) {
     v1::Guard& guard = *message.mutable_guard();
     guard.set_kind(status.guard->kind);
@@ -131,6 +133,7 @@ class PrimaryService : public v1::Primary::Service {
         objects_(parts.objects),
         events_(parts.events),
         lister_(parts.lister),
+        exports_(parts.exports),
         peer_address_(std::move(parts.peer_address)) {}
 
   grpc::Status ListVolumes(grpc::ServerContext*, const v1::ListVolumesRequest* request,
@@ -240,6 +243,32 @@ class PrimaryService : public v1::Primary::Service {
     return Answer(*request, *response, &DataPlane::ResumeByOperator);
   }
 
+  grpc::Status HandOverVolume(grpc::ServerContext*, const v1::HandOverVolumeRequest* request,
+                              v1::HandOverVolumeResponse* response) override {
+    const absl::StatusOr<wire::HandOverRequest> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    const absl::StatusOr<VolumeReport> report = plane_.HandOver(parsed->volume, parsed->epoch);
+    if (!report.ok()) return net::ToGrpcStatus(report.status());
+    // Whoever may write to what is a replica from here on is understudy-dr's to say.
+    const absl::Status forgotten = exports_.Forget(parsed->volume);
+    if (!forgotten.ok()) {
+      return net::ToGrpcStatus(Annotate(forgotten, fmt::format("end the export of volume '{}'", parsed->volume)));
+    }
+    *response->mutable_volume() = ToProto(*report);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status TakeUpVolume(grpc::ServerContext*, const v1::TakeUpVolumeRequest* request,
+                            v1::TakeUpVolumeResponse* response) override {
+    const absl::StatusOr<wire::TakeUpRequest> parsed = wire::Parse(*request);
+    if (!parsed.ok()) return net::ToGrpcStatus(parsed.status());
+    const absl::StatusOr<VolumeReport> report =
+        plane_.TakeUp(parsed->volume, parsed->path, parsed->replica_path, parsed->epoch);
+    if (!report.ok()) return net::ToGrpcStatus(report.status());
+    *response->mutable_volume() = ToProto(*report);
+    return grpc::Status::OK;
+  }
+
  private:
   template <class Request, class Response>
   grpc::Status Answer(const Request& request, Response& response,
@@ -342,6 +371,7 @@ class PrimaryService : public v1::Primary::Service {
   ObjectControl* const objects_;
   EventLog* const events_;
   const ReplicaLister& lister_;
+  exports::ExportSwitch& exports_;
   const std::string peer_address_;
   std::atomic<int> followers_{0};
   std::atomic<int> verifications_{0};

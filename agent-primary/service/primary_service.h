@@ -9,6 +9,7 @@
 #include "agent-primary/service/object_control.h"
 #include "agent-primary/ship/data_plane.h"
 #include "agent-primary/ship/replica_lister.h"
+#include "core/exports/export_switch.h"
 
 namespace grpc {
 class Service;
@@ -27,6 +28,7 @@ struct PrimaryServiceParts {
   ObjectControl* objects = nullptr;     // nullptr: this agent takes in no storage objects
   EventLog* events = nullptr;           // likewise
   const ReplicaLister& lister;          // of the peer's replicas
+  exports::ExportSwitch& exports;       // of plane's volumes
   std::string peer_address;             // for messages
 };
 

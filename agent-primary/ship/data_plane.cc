@@ -12,6 +12,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/handover.h"
 #include "agent-primary/watch/inotify_source.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
@@ -65,7 +66,21 @@ SinkConnector TellingTrouble(SinkConnector connect) {
   };
 }
 
-absl::Status CheckFolder(const model::VolumeName& name, const std::string& path) {
+}  // namespace
+
+std::string_view ToString(VolumeOrigin origin) {
+  switch (origin) {
+    case VolumeOrigin::kConfig:
+      return "config";
+    case VolumeOrigin::kKubernetes:
+      return "kubernetes";
+    case VolumeOrigin::kReprotect:
+      return "reprotect";
+  }
+  AbortOnBrokenInvariant("known VolumeOrigin", __FILE__, __LINE__);
+}
+
+absl::Status CheckVolumeFolder(const model::VolumeName& name, const std::string& path) {
   struct stat raw {};
   if (::stat(path.c_str(), &raw) != 0) {
     return ErrnoStatus(errno, fmt::format("volume '{}': its folder '{}'", name, Printable(path)));
@@ -76,8 +91,6 @@ absl::Status CheckFolder(const model::VolumeName& name, const std::string& path)
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptions& options,
                                                             const SinkConnector& connect, const Clock& clock) {
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/index"));
@@ -85,6 +98,7 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
   plane->options_.replicator.rewatch = [raw = plane.get()](const model::VolumeName& name) { raw->Rewatch(name); };
   ASSIGN_OR_RETURN(plane->paused_, PausedVolumes::Open(options.state_dir + "/paused.db"));
+  ASSIGN_OR_RETURN(plane->roles_, VolumeRoles::Open(options.state_dir + "/roles.db"));
   ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
   const SinkConnector telling = TellingTrouble(connect);
   for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
@@ -116,7 +130,7 @@ std::optional<VolumePlace> DataPlane::Locate(const std::string& server, const st
   return VolumePlace{wanted, JoinAbsolute(best->replica_path, *Within(wanted, best->path))};
 }
 
-absl::Status DataPlane::AddListed(const model::VolumeName& name, const std::string& path) {
+absl::StatusOr<VolumePlace> DataPlane::PlaceOfPath(const model::VolumeName& name, const std::string& path) const {
   const std::string wanted = WithoutTrailingSlashes(path);
   const ExportPlace* best = nullptr;
   for (const ExportPlace& candidate : options_.exports) {
@@ -129,7 +143,12 @@ absl::Status DataPlane::AddListed(const model::VolumeName& name, const std::stri
                     "`exports` in the configuration",
                     name, Printable(path)));
   }
-  return Add(name, {wanted, JoinAbsolute(best->replica_path, *Within(wanted, best->path))}, VolumeOrigin::kConfig);
+  return VolumePlace{wanted, JoinAbsolute(best->replica_path, *Within(wanted, best->path))};
+}
+
+absl::Status DataPlane::AddListed(const model::VolumeName& name, const std::string& path) {
+  ASSIGN_OR_RETURN(const VolumePlace place, PlaceOfPath(name, path));
+  return Add(name, place, VolumeOrigin::kConfig);
 }
 
 absl::Status DataPlane::Register(const std::string& name, const VolumePlace& place) {
@@ -165,19 +184,39 @@ std::string DataPlane::IndexFile(const model::VolumeName& name) const {
 absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused) {
   RETURN_IF_ERROR(model::ValidateVolumeName(name));
   absl::MutexLock registering(&registering_);
+  return AddLocked(name, place, origin, paused);
+}
+
+absl::Status DataPlane::AddLocked(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin,
+                                  bool paused) {
+  const VolumeRole role = roles_->Find(name).value_or(VolumeRole{.live = true, .path = place.path});
+  if (role.live && role.path != place.path) {
+    return absl::FailedPreconditionError(
+        fmt::format("volume '{}' has its live copy in '{}' since epoch {}, not in '{}': mend what says so", name,
+                    Printable(role.path), role.epoch, Printable(place.path)));
+  }
   {
     absl::MutexLock lock(&mutex_);
+    if (!role.live) {
+      handed_over_[name] = {origin, place};
+      return absl::OkStatus();
+    }
     bool already = false;
     RETURN_IF_ERROR(CheckFree(name, place, &already));
-    if (already) return absl::OkStatus();
+    if (already) {
+      VolumeOrigin& known = volumes_.at(name).origin;
+      if (known == VolumeOrigin::kReprotect) known = origin;
+      return absl::OkStatus();
+    }
   }
   const std::string index_file = IndexFile(name);
-  const absl::Status folder = CheckFolder(name, place.path);
+  const absl::Status folder = CheckVolumeFolder(name, place.path);
   // A mistake in the configuration, unless the volume was replicated before: then a guard waits for its folder.
   if (!folder.ok() && ::access(index_file.c_str(), F_OK) != 0) return folder;
-  ASSIGN_OR_RETURN(
-      std::shared_ptr<VolumeReplicator> replicator,
-      VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options_.replicator, clock_));
+  ReplicatorOptions options = options_.replicator;
+  options.least_epoch = role.epoch;
+  ASSIGN_OR_RETURN(std::shared_ptr<VolumeReplicator> replicator,
+                   VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options, clock_));
   if (paused) replicator->Pause(PauseReason::kReclaim);
   if (const int64_t since = paused_->PausedSince(name); since != 0) {
     replicator->Pause(PauseReason::kOperator, since, /*restored=*/true);
@@ -205,11 +244,27 @@ absl::Status DataPlane::Add(const model::VolumeName& name, const VolumePlace& pl
 
 absl::Status DataPlane::Unregister(const std::string& name) {
   absl::MutexLock registering(&registering_);
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto handed_over = handed_over_.find(name);
+    if (handed_over != handed_over_.end() && handed_over->second.origin != VolumeOrigin::kConfig) {
+      handed_over_.erase(handed_over);
+    }
+    const auto found = volumes_.find(name);
+    if (found == volumes_.end() || found->second.origin == VolumeOrigin::kConfig) return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(roles_->ForgetLive(name));
+  Take(name);
+  spdlog::info("volume={} not replicated any more", name);
+  return absl::OkStatus();
+}
+
+void DataPlane::Take(const model::VolumeName& name) {
   std::optional<Volume> volume;
   {
     absl::MutexLock lock(&mutex_);
     const auto found = volumes_.find(name);
-    if (found == volumes_.end() || found->second.origin != VolumeOrigin::kKubernetes) return absl::OkStatus();
+    if (found == volumes_.end()) return;
     volume = found->second;
     volumes_.erase(found);
   }
@@ -219,8 +274,6 @@ absl::Status DataPlane::Unregister(const std::string& name) {
   }
   volume->replicator->Pause(PauseReason::kReclaim);  // else what is under way would have to end first
   volume->lane->Remove(name);
-  spdlog::info("volume={} not replicated any more", name);
-  return absl::OkStatus();
 }
 
 bool DataPlane::PauseRegistered(const model::VolumeName& name) {
@@ -272,10 +325,17 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
     return volumes_.contains(name);
   };
   if (replicated() || options_.discard == nullptr) return absl::OkStatus();
+  if (const auto role = roles_->Find(name); role.has_value() && !role->live) {
+    return absl::FailedPreconditionError(HandedOverText(name, *role));
+  }
   RETURN_IF_ERROR(TellDiscarded(name, place));
   absl::MutexLock registering(&registering_);
   if (replicated()) return absl::OkStatus();
   RETURN_IF_ERROR(paused_->Resume(name));  // a volume of that name that comes later is another one
+  return RemoveIndex(name);
+}
+
+absl::Status DataPlane::RemoveIndex(const model::VolumeName& name) const {
   for (const char* const suffix : {"", "-wal", "-shm"}) {
     const std::string file = IndexFile(name) + suffix;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));
@@ -319,6 +379,10 @@ std::vector<VolumeReport> DataPlane::Report() const {
   absl::MutexLock lock(&mutex_);
   std::vector<VolumeReport> report;
   for (const auto& [name, volume] : volumes_) report.push_back(ReportOf(volume));
+  for (const auto& [name, role] : roles_->List()) {
+    if (!role.live) report.push_back(HandedOverReport(name, role));
+  }
+  std::sort(report.begin(), report.end(), [](const VolumeReport& a, const VolumeReport& b) { return a.name < b.name; });
   return report;
 }
 
@@ -331,6 +395,9 @@ absl::StatusOr<DataPlane::Volume> DataPlane::Find(const model::VolumeName& name)
   absl::MutexLock lock(&mutex_);
   const auto found = volumes_.find(name);
   if (found != volumes_.end()) return found->second;
+  if (const auto role = roles_->Find(name); role.has_value() && !role->live) {
+    return absl::FailedPreconditionError(HandedOverText(name, *role));
+  }
   return absl::NotFoundError(fmt::format("there is no volume '{}' on this host", Printable(name)));
 }
 

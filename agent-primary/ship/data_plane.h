@@ -13,6 +13,7 @@
 #include "agent-primary/ship/lane.h"
 #include "agent-primary/ship/paused_volumes.h"
 #include "agent-primary/ship/volume_replicator.h"
+#include "agent-primary/ship/volume_roles.h"
 #include "agent-primary/watch/change_source.h"
 #include "core/model/trash.h"
 
@@ -37,7 +38,8 @@ struct DataPlaneOptions {
   absl::Duration barrier_patience = absl::Seconds(10);
 };
 
-enum class VolumeOrigin { kConfig, kKubernetes };
+enum class VolumeOrigin { kConfig, kKubernetes, kReprotect };
+[[nodiscard]] std::string_view ToString(VolumeOrigin origin);
 
 struct VolumeReport {
   model::VolumeName name;
@@ -80,6 +82,21 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] absl::StatusOr<VolumeReport> PauseByOperator(const model::VolumeName& name);
   [[nodiscard]] absl::StatusOr<VolumeReport> ResumeByOperator(const model::VolumeName& name);
 
+  // The volume's live copy is at DR, at `epoch` (docs/promotion.md): nothing of it is captured or sent any more,
+  // whatever registers it, until TakeUp; also after a restart. On disk, and nothing is under way, when it returns OK;
+  // what the index knew is gone. Once more is fine, and so is a volume that isn't known here. FAILED_PRECONDITION: its
+  // replica has that epoch, so nothing was promoted; or the live copy came here at that epoch.
+  [[nodiscard]] absl::StatusOr<VolumeReport> HandOver(const model::VolumeName& name, model::Epoch epoch);
+  // Its live copy is the folder `path` here, at `epoch`: replicated from now on, also after a restart, with at least
+  // that epoch. `path` "": where it was when it was handed over. `replica_path` "": wherever the configuration says.
+  // Once more is fine. INVALID_ARGUMENT: `path` lies within no export. NOT_FOUND: there is no such folder.
+  // FAILED_PRECONDITION: a later epoch is known of it, or its replica's path is another one. Other errors as of
+  // Register.
+  [[nodiscard]] absl::StatusOr<VolumeReport> TakeUp(const model::VolumeName& name, const std::string& path,
+                                                    const std::string& replica_path, model::Epoch epoch);
+  // At the start: what was taken up and isn't registered. What can't be is logged, and stays remembered.
+  void RegisterTakenUp();
+
   [[nodiscard]] std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const override;
   [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
   [[nodiscard]] absl::Status Unregister(const std::string& name) override;
@@ -102,6 +119,26 @@ class DataPlane : public HintSink, public VolumeActions {
   };
 
   DataPlane(const DataPlaneOptions& options, const Clock& clock) : options_(options), clock_(clock) {}
+  // What was asked for of a volume that is handed over.
+  struct HandedOver {
+    VolumeOrigin origin = VolumeOrigin::kReprotect;
+    VolumePlace place;
+  };
+
+  // handover.cc:
+  [[nodiscard]] absl::Status CheckHandOver(const model::VolumeName& name, model::Epoch epoch) const;
+  absl::StatusOr<VolumeReport> TakeUpAt(const model::VolumeName& name, const VolumePlace& place, model::Epoch epoch)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(registering_) ABSL_LOCKS_EXCLUDED(mutex_);
+  [[nodiscard]] VolumeReport HandedOverReport(const model::VolumeName& name, const VolumeRole& role) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // INVALID_ARGUMENT: no export holds it.
+  [[nodiscard]] absl::StatusOr<VolumePlace> PlaceOfPath(const model::VolumeName& name, const std::string& path) const;
+  // Nothing of it is watched, captured or under way any more. One that isn't registered is fine.
+  void Take(const model::VolumeName& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(registering_) ABSL_LOCKS_EXCLUDED(mutex_);
+  [[nodiscard]] absl::Status RemoveIndex(const model::VolumeName& name) const;
+  absl::Status AddLocked(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(registering_) ABSL_LOCKS_EXCLUDED(mutex_);
+
   [[nodiscard]] std::string IndexFile(const model::VolumeName& name) const;
   absl::Status TellDiscarded(const model::VolumeName& name, const VolumePlace& place);
   absl::Status Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused = false);
@@ -120,9 +157,11 @@ class DataPlane : public HintSink, public VolumeActions {
   DataPlaneOptions options_;  // as they are after Start
   const Clock& clock_;
   std::unique_ptr<PausedVolumes> paused_;  // written by Start only
+  std::unique_ptr<VolumeRoles> roles_;     // likewise
   absl::Mutex registering_;                // one registration at a time; taken before mutex_
   mutable absl::Mutex mutex_;
   std::map<model::VolumeName, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::VolumeName, HandedOver> handed_over_ ABSL_GUARDED_BY(mutex_);  // none of them is in volumes_
   std::vector<std::unique_ptr<Lane>> lanes_;
   // Lanes watch a volume anew while others may stop watching it; taken before mutex_.
   absl::Mutex rewatching_;

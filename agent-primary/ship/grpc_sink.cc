@@ -20,6 +20,7 @@ namespace understudy::primary {
 namespace {
 
 constexpr std::chrono::seconds kHandshakeTimeout(10);
+constexpr std::chrono::seconds kSignatureTimeout(60);
 
 wire::Handshake OurHandshake() {
   char host[256] = {};
@@ -316,6 +317,20 @@ absl::Status GrpcReplicaSink::Inventory(const model::VolumeName& volume, bool wi
   const grpc::Status finished = reader->Finish();
   if (!status.ok()) return status;
   return finished.ok() ? absl::OkStatus() : net::CallError(finished, "understudy-dr", address_);
+}
+
+absl::StatusOr<std::string> GrpcReplicaSink::SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                              uint64_t number) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kSignatureTimeout);
+  v1::SegmentSignatureResponse response;
+  const grpc::Status status =
+      stream_->stub->SegmentSignature(&context, wire::ToProto(wire::SegmentPlace{volume, path, number}), &response);
+  // An earlier understudy-dr refuses what its table of methods doesn't have.
+  if (status.error_code() == grpc::StatusCode::PERMISSION_DENIED)
+    return absl::UnimplementedError("no signatures there");
+  if (!status.ok()) return net::CallError(status, "understudy-dr", address_);
+  return wire::Parse(response);
 }
 
 }  // namespace understudy::primary

@@ -63,6 +63,8 @@ class GrpcReplicaSink : public model::ReplicaSink {
   void ListenToDamage(const DamageListener& listener) override;
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit) override;
+  [[nodiscard]] absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                             uint64_t number) override;
 
  private:
   struct Stream;

@@ -140,7 +140,8 @@ class PlanShipper {
 
   // The content reaches the file that DR has already, whatever names that has.
   static bool CanPatch(const PlannedEntry& entry, const CapturedFile& file) {
-    return file.extends_base && entry.base->row.inode == file.stat.inode;
+    if (!file.extends_base) return false;
+    return entry.base->row.inode == file.stat.inode || IsInventoried(entry.base->row);
   }
 
   absl::Status AddFile(const PlannedEntry& entry) {

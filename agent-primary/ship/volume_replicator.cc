@@ -74,6 +74,8 @@ std::string_view ToString(ReplicationState state) {
       return "paused";
     case ReplicationState::kPromoted:
       return "promoted";
+    case ReplicationState::kHandedOver:
+      return "handed-over";
     case ReplicationState::kError:
       return "error";
   }
@@ -235,7 +237,8 @@ void VolumeReplicator::SetPublished(model::Sequence sequence) {
 }
 
 absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
-  ASSIGN_OR_RETURN(const model::ReplicaState replica, sink.Open({name_, replica_root_, index_->state().epoch}));
+  ASSIGN_OR_RETURN(const model::ReplicaState replica,
+                   sink.Open({name_, replica_root_, std::max(index_->state().epoch, options_.least_epoch)}));
   {
     absl::MutexLock lock(&mutex_);
     if (promoted_.has_value()) spdlog::info("volume={} is a standby at DR again", name_);
@@ -278,7 +281,7 @@ absl::Status VolumeReplicator::Reconcile(model::ReplicaSink& sink, const model::
   next.complete = replica.complete;
   return index_->Rebuild(next, [&](VolumeIndex& index) {
     return sink.Inventory(name_, /*with_digests=*/true, [&](const model::InventoryEntry& entry) {
-      return index.PutRebuilt(entry.path, RowOf(entry));
+      return index.PutRebuilt(entry.path, RowOf(entry), entry.segments);
     });
   });
 }

@@ -22,7 +22,17 @@
 
 namespace understudy::primary {
 
-enum class ReplicationState { kConnecting, kScanning, kReplicating, kIdle, kGuarded, kPaused, kPromoted, kError };
+enum class ReplicationState {
+  kConnecting,
+  kScanning,
+  kReplicating,
+  kIdle,
+  kGuarded,
+  kPaused,
+  kPromoted,
+  kHandedOver,
+  kError
+};
 [[nodiscard]] std::string_view ToString(ReplicationState state);
 
 // Why nothing of a volume is captured. Each reason is given and taken back by itself; a volume goes on when none is
@@ -38,6 +48,7 @@ struct ReplicatorOptions {
   Strategy strategy = Strategy::kAuto;
   os::Labels labels = os::Labels::kOmit;
   GuardLimits guard{};
+  model::Epoch least_epoch = 0;  // that the volume is opened with, whatever its index knows
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
 };
@@ -48,6 +59,7 @@ struct ReplicatorStatus {
   std::optional<GuardFinding> guard;     // set while a guard holds it back
   std::string paused_reason;             // while it is paused: why, and what to do
   int64_t paused_since_nanoseconds = 0;  // Unix time, by PauseReason::kOperator; 0: it isn't
+  std::string handed_over_reason;        // of a volume that the data plane has handed over: no replicator has it
   double lag_seconds = 0;
   model::Sequence sequence = 0;
   model::Sequence published_sequence = 0;

@@ -16,6 +16,7 @@ struct VolumesOptions {
   VolumeSelection resume;
   PromotionOptions promote;
   PromotionOptions demote;
+  ReprotectOptions reprotect;
 };
 
 void AddVolumesSync(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
@@ -104,12 +105,28 @@ void AddVolumesDemote(CommandLine& line, CLI::App& volumes, VolumesOptions& opti
   });
 }
 
+void AddVolumesReprotect(CommandLine& line, CLI::App& volumes, VolumesOptions& options) {
+  CLI::App* const reprotect =
+      line.Add(volumes, "reprotect",
+               "turn replication round after a promotion: from the live copy to the host where the volume was before",
+               "drctl volumes reprotect web\n  drctl volumes reprotect web --pair local --yes --no-wait -o json");
+  reprotect->add_option("NAME", options.reprotect.selection.name, "the volume's name")->required();
+  reprotect->add_option("--pair", options.reprotect.selection.pair, "only in this pair");
+  reprotect->add_flag("--yes", options.reprotect.yes,
+                      "don't ask; without this and without a terminal, nothing is done");
+  reprotect->add_flag("!--no-wait", options.reprotect.wait, "don't wait until what differs is across");
+  line.DoesWithConfig(reprotect, [&line, &options](const auto& config) {
+    return RunVolumesReprotect(line.console(), line.format(), config, options.reprotect);
+  });
+}
+
 }  // namespace
 
 void AddVolumes(CommandLine& line) {
   auto& options = line.Keep<VolumesOptions>();
-  CLI::App* const volumes = line.Add(
-      line.top(), "volumes", "list, show, sync, verify, pause, promote or demote volumes", "drctl volumes list");
+  CLI::App* const volumes =
+      line.Add(line.top(), "volumes", "list, show, sync, verify, pause, promote, demote or reprotect volumes",
+               "drctl volumes list");
   volumes->require_subcommand(1);
 
   CLI::App* const list = line.Add(*volumes, "list", "list the volumes of all pairs", "drctl volumes list -o yaml");
@@ -127,6 +144,7 @@ void AddVolumes(CommandLine& line) {
   AddVolumesPause(line, *volumes, options);
   AddVolumesPromote(line, *volumes, options);
   AddVolumesDemote(line, *volumes, options);
+  AddVolumesReprotect(line, *volumes, options);
 }
 
 }  // namespace understudy::control

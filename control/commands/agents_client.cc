@@ -42,6 +42,7 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   volume.complete = wire.complete();
   if (wire.has_guard()) volume.guard = FromWire(wire.guard());
   volume.paused_reason = wire.paused_reason();
+  volume.handed_over_reason = wire.handed_over_reason();
   if (wire.paused_since_nanoseconds() > 0) volume.paused_since = absl::FromUnixNanos(wire.paused_since_nanoseconds());
   return volume;
 }
@@ -88,7 +89,9 @@ DrReplica FromWire(const v1::ReplicaState& wire) {
           .captured_at = TimeOf(wire.captured_at_nanoseconds()),
           .state_since = TimeOf(wire.state_since_nanoseconds()),
           .held = wire.held(),
-          .hooks_due = wire.hooks_due()};
+          .hooks_due = wire.hooks_due(),
+          .reprotected = wire.reprotected(),
+          .adopted_epoch = wire.adopted_epoch()};
 }
 
 void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
@@ -106,6 +109,10 @@ constexpr char kDrProgram[] = "understudy-dr";
 
 }  // namespace
 
+PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status) {
+  return FromWire(status);
+}
+
 DrReplica ToDrReplica(const model::ReplicaState& state) {
   return {.name = state.volume,
           .state = std::string(model::ToString(state.state)),
@@ -117,7 +124,9 @@ DrReplica ToDrReplica(const model::ReplicaState& state) {
           .captured_at = TimeOf(state.captured_at_nanoseconds),
           .state_since = TimeOf(state.state_since_nanoseconds),
           .held = state.held,
-          .hooks_due = state.hooks_due};
+          .hooks_due = state.hooks_due,
+          .reprotected = state.reprotected,
+          .adopted_epoch = state.adopted_epoch};
 }
 
 struct PrimaryClient::Stub {

@@ -15,6 +15,10 @@
 #include "core/model/volume.h"
 #include "core/net/tls_files.h"
 
+namespace understudy::v1 {
+class VolumeStatus;
+}  // namespace understudy::v1
+
 namespace understudy::control {
 
 inline constexpr absl::Duration kQueryTimeout = absl::Seconds(10);
@@ -33,7 +37,7 @@ struct PrimaryVolume {
   std::string name;
   std::string path;
   std::string replica_path;
-  std::string state;  // connecting, scanning, replicating, idle, guarded, paused, promoted or error
+  std::string state;  // connecting, scanning, replicating, idle, guarded, paused, promoted, handed-over or error
   std::string error;
   double lag_seconds = 0;
   uint64_t sequence = 0;
@@ -50,6 +54,7 @@ struct PrimaryVolume {
   std::optional<GuardView> guard;
   std::string paused_reason;  // while it is paused
   std::optional<absl::Time> paused_since;
+  std::string handed_over_reason;  // while it is handed over
 };
 
 // A storage object that isn't yet as it should be.
@@ -105,10 +110,13 @@ struct DrReplica {
   bool complete = false;
   std::optional<absl::Time> captured_at;  // of the newest commit, by the primary's clock
   std::optional<absl::Time> state_since;
-  bool held = false;       // taken back to an earlier state, and refused to its primary
-  bool hooks_due = false;  // those after the newest promotion or demotion haven't all run
+  bool held = false;           // taken back to an earlier state, and refused to its primary
+  bool hooks_due = false;      // those after the newest promotion or demotion haven't all run
+  bool reprotected = false;    // active, and replicated to the other side from there
+  uint64_t adopted_epoch = 0;  // for which its folder last became a replica; 0: never
 };
 [[nodiscard]] DrReplica ToDrReplica(const model::ReplicaState& state);
+[[nodiscard]] PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status);
 
 // One agent each; thread-safe. Errors are the agent's; UNAVAILABLE and DEADLINE_EXCEEDED say which agent, and what to
 // check.

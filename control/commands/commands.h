@@ -123,6 +123,17 @@ struct PromotionOptions {
 [[nodiscard]] ExitCode RunVolumesDemote(const Console& console, OutputFormat format,
                                         const config::ControlConfig& config, const PromotionOptions& options);
 
+struct ReprotectOptions {
+  VolumeSelection selection;
+  bool yes = false;  // without asking
+  bool wait = true;  // until what differs is across
+};
+// Turns the replication of a promoted volume round, from the live copy to the host where it was before; says on stderr
+// how far it is. The volume's name has to be typed first, as for a promotion. kRefused also: the pair has no `reverse`
+// agents.
+[[nodiscard]] ExitCode RunVolumesReprotect(const Console& console, OutputFormat format,
+                                           const config::ControlConfig& config, const ReprotectOptions& options);
+
 // Nothing of the volume is replicated between the two, whatever restarts. The second also ends the hold of a replica
 // that was taken back; kPartial when that was done, and the primary couldn't be told to go on.
 [[nodiscard]] ExitCode RunVolumesPause(const Console& console, OutputFormat format, const config::ControlConfig& config,

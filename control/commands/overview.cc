@@ -13,6 +13,7 @@ namespace {
 
 constexpr char kNothing[] = "-";
 constexpr char kPromoted[] = "promoted";
+constexpr char kHandedOver[] = "handed-over";
 
 net::TlsFiles TlsOf(const config::ControlConfig& config) {
   return {config.tls.ca, config.tls.cert, config.tls.key};
@@ -40,6 +41,7 @@ Document ToDocument(const DrReplica& replica) {
           {"captured_at", TimeOrNull(replica.captured_at)},
           {"state_since", TimeOrNull(replica.state_since)},
           {"hooks_due", replica.hooks_due},
+          {"reprotected", replica.reprotected},
           {"held", replica.held}};
 }
 
@@ -49,7 +51,7 @@ std::string ErrorOf(const absl::Status& status) {
 
 // A volume that was promoted at DR has no replica to lag behind.
 bool HasLag(const PrimaryVolume& volume) {
-  return volume.state != kPromoted;
+  return volume.state != kPromoted && volume.state != kHandedOver;
 }
 
 std::string LagText(const VolumeView& volume) {
@@ -81,12 +83,53 @@ std::string PromotionLine(const VolumeView& volume) {
         "bring it up to date again, `drctl volumes promote {0}` makes it the live copy as it is\n",
         volume.name);
   }
+  if (replica.reprotected) {
+    return fmt::format(
+        "{0} lives at DR (epoch {1}), and is replicated from there to the other side: `drctl volumes reprotect {0}` "
+        "goes on "
+        "with what isn't finished, and turns it round once the other side is promoted\n",
+        volume.name, replica.epoch);
+  }
   if (!active) return "";
   return fmt::format(
       "{0} is promoted at DR (epoch {1}): the copy there is the live one, and nothing is replicated to it. `drctl "
       "volumes "
-      "demote {0}` makes it a replica again, with the primary's data; `drctl reprotect` turns replication round\n",
+      "demote {0}` makes it a replica again, with the primary's data; `drctl volumes reprotect {0}` turns replication "
+      "round\n",
       volume.name, replica.epoch);
+}
+
+const DrReplica* FindByName(const absl::StatusOr<std::vector<DrReplica>>& replicas, const std::string& name) {
+  if (!replicas.ok()) return nullptr;
+  const auto found =
+      std::find_if(replicas->begin(), replicas->end(), [&](const DrReplica& replica) { return replica.name == name; });
+  return found == replicas->end() ? nullptr : &*found;
+}
+
+const PrimaryVolume* FindByName(const absl::StatusOr<PrimaryVolumes>& volumes, const std::string& name) {
+  if (!volumes.ok()) return nullptr;
+  const auto found = std::find_if(volumes->volumes.begin(), volumes->volumes.end(),
+                                  [&](const PrimaryVolume& volume) { return volume.name == name; });
+  return found == volumes->volumes.end() ? nullptr : &*found;
+}
+
+// Turned round is what DR let go, unless the other side was promoted and let go since.
+void LookAtDirection(const PairView& pair, VolumeView& volume) {
+  const DrReplica* const there = FindByName(pair.reverse_dr, volume.name);
+  const bool turned_back =
+      there != nullptr && there->reprotected && volume.replica && there->epoch > volume.replica->epoch;
+  volume.turned = !pair.reverse_dr_address.empty() && volume.replica && volume.replica->reprotected && !turned_back;
+  if (volume.turned) {
+    const PrimaryVolume* const primary = FindByName(pair.reverse_primary, volume.name);
+    volume.primary = primary != nullptr ? std::optional(*primary) : std::nullopt;
+    volume.replica = there != nullptr ? std::optional(*there) : std::nullopt;
+    volume.primary_reachable = pair.reverse_primary.ok();
+  }
+  const bool to_a_replica = !volume.replica || volume.replica->state == "standby";
+  const bool handed_over = volume.primary && volume.primary->state == kHandedOver;
+  volume.direction = !to_a_replica || handed_over ? Direction::kNone
+                     : volume.turned              ? Direction::kToPrimary
+                                                  : Direction::kToDr;
 }
 
 std::string OrNothing(const std::string& text) {
@@ -94,6 +137,25 @@ std::string OrNothing(const std::string& text) {
 }
 
 }  // namespace
+
+std::string_view ToString(Direction direction) {
+  switch (direction) {
+    case Direction::kToDr:
+      return "to-dr";
+    case Direction::kToPrimary:
+      return "to-primary";
+    case Direction::kNone:
+      return "none";
+  }
+  AbortOnBrokenInvariant("known Direction", __FILE__, __LINE__);
+}
+
+config::PairConfig AgentsOf(config::PairConfig pair, const VolumeView& volume) {
+  if (!volume.turned || !pair.reverse) return pair;
+  std::swap(pair.primary, pair.reverse->primary);
+  std::swap(pair.dr, pair.reverse->dr);
+  return pair;
+}
 
 std::string VolumeView::State() const {
   if (primary) return primary->state;
@@ -105,17 +167,32 @@ absl::StatusOr<Overview> GatherOverview(const config::ControlConfig& config) {
     std::future<absl::StatusOr<PrimaryVolumes>> primary;
     std::future<absl::StatusOr<std::vector<DrReplica>>> dr;
   };
+  const auto ask = [&](const std::string& primary_address, const std::string& dr_address) -> absl::StatusOr<Asked> {
+    ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(primary_address, TlsOf(config)));
+    ASSIGN_OR_RETURN(ReplicaClient dr, ReplicaClient::Create(dr_address, TlsOf(config)));
+    return Asked{std::async(std::launch::async, [client = std::move(primary)] { return client.ListVolumes(); }),
+                 std::async(std::launch::async, [client = std::move(dr)] { return client.ListReplicas(); })};
+  };
   std::vector<Asked> asked;
-  for (const config::PairConfig& pair : config.pairs) {
-    ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, TlsOf(config)));
-    ASSIGN_OR_RETURN(ReplicaClient dr, ReplicaClient::Create(pair.dr, TlsOf(config)));
-    asked.push_back({std::async(std::launch::async, [client = std::move(primary)] { return client.ListVolumes(); }),
-                     std::async(std::launch::async, [client = std::move(dr)] { return client.ListReplicas(); })});
+  std::map<size_t, Asked> asked_in_reverse;  // by the pair's place
+  for (size_t i = 0; i < config.pairs.size(); ++i) {
+    const config::PairConfig& pair = config.pairs[i];
+    ASSIGN_OR_RETURN(Asked agents, ask(pair.primary, pair.dr));
+    asked.push_back(std::move(agents));
+    if (!pair.reverse) continue;
+    ASSIGN_OR_RETURN(asked_in_reverse[i], ask(pair.reverse->primary, pair.reverse->dr));
   }
   Overview overview;
   for (size_t i = 0; i < asked.size(); ++i) {
     const config::PairConfig& pair = config.pairs[i];
     overview.pairs.push_back({pair.name, pair.primary, pair.dr, asked[i].primary.get(), asked[i].dr.get()});
+    const auto reverse = asked_in_reverse.find(i);
+    if (reverse == asked_in_reverse.end()) continue;
+    PairView& view = overview.pairs.back();
+    view.reverse_primary_address = pair.reverse->primary;
+    view.reverse_dr_address = pair.reverse->dr;
+    view.reverse_primary = reverse->second.primary.get();
+    view.reverse_dr = reverse->second.dr.get();
   }
   overview.volumes = MergeVolumes(overview.pairs);
   return overview;
@@ -135,6 +212,7 @@ std::vector<VolumeView> MergeVolumes(const std::vector<PairView>& pairs) {
       volume.name = name;
       volume.pair = pair.name;
       volume.primary_reachable = pair.primary.ok();
+      LookAtDirection(pair, volume);
       volumes.push_back(std::move(volume));
     }
   }
@@ -145,6 +223,8 @@ absl::Status FirstUnreachable(const Overview& overview) {
   for (const PairView& pair : overview.pairs) {
     if (!pair.primary.ok()) return pair.primary.status();
     if (!pair.dr.ok()) return pair.dr.status();
+    RETURN_IF_ERROR(pair.reverse_primary.status());
+    RETURN_IF_ERROR(pair.reverse_dr.status());
   }
   return absl::OkStatus();
 }
@@ -173,7 +253,8 @@ absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, con
 
 void PrintUnreachable(const Console& console, const Overview& overview) {
   for (const PairView& pair : overview.pairs) {
-    for (const absl::Status& status : {pair.primary.status(), pair.dr.status()}) {
+    for (const absl::Status& status :
+         {pair.primary.status(), pair.dr.status(), pair.reverse_primary.status(), pair.reverse_dr.status()}) {
       if (!status.ok()) PrintError(console, Annotate(status, fmt::format("pair {}", pair.name)));
     }
   }
@@ -223,11 +304,13 @@ Document ToDocument(const PrimaryVolume& volume) {
           {"complete", volume.complete},
           {"guard", volume.guard ? ToDocument(*volume.guard) : Document(nullptr)},
           {"paused_reason", TextOrNull(volume.paused_reason)},
-          {"paused_since", TimeOrNull(volume.paused_since)}};
+          {"paused_since", TimeOrNull(volume.paused_since)},
+          {"handed_over_reason", TextOrNull(volume.handed_over_reason)}};
 }
 
 Document ToDocument(const VolumeView& volume) {
   Document document = {{"name", volume.name}, {"pair", volume.pair}, {"state", volume.State()}};
+  document["direction"] = std::string(ToString(volume.direction));
   if (volume.primary) {
     document.update(ToDocument(*volume.primary));
   } else {
@@ -262,18 +345,26 @@ Document ToDocument(const PairView& pair) {
   }
   Document dr = {
       {"address", pair.dr_address}, {"reachable", pair.dr.ok()}, {"error", TextOrNull(ErrorOf(pair.dr.status()))}};
-  return {{"name", pair.name}, {"primary", std::move(primary)}, {"dr", std::move(dr)}};
+  Document reverse = nullptr;
+  if (!pair.reverse_dr_address.empty()) {
+    const auto agent = [](const std::string& address, const absl::Status& status) -> Document {
+      return {{"address", address}, {"reachable", status.ok()}, {"error", TextOrNull(ErrorOf(status))}};
+    };
+    reverse = {{"primary", agent(pair.reverse_primary_address, pair.reverse_primary.status())},
+               {"dr", agent(pair.reverse_dr_address, pair.reverse_dr.status())}};
+  }
+  return {{"name", pair.name}, {"primary", std::move(primary)}, {"dr", std::move(dr)}, {"reverse", std::move(reverse)}};
 }
 
 std::string VolumesTable(const std::vector<VolumeView>& volumes) {
-  Table table({"VOLUME", "PAIR", "STATE", "LAG", "SEQUENCE", "EPOCH", "STRATEGY", "REPLICA"});
+  Table table({"VOLUME", "PAIR", "STATE", "LAG", "SEQUENCE", "EPOCH", "STRATEGY", "REPLICA", "DIRECTION"});
   for (const VolumeView& volume : volumes) {
     const bool known = volume.primary || volume.replica;
     const uint64_t sequence = volume.primary ? volume.primary->sequence : known ? volume.replica->sequence : 0;
     const uint64_t epoch = volume.primary ? volume.primary->epoch : known ? volume.replica->epoch : 0;
     table.Add({volume.name, volume.pair, volume.State(), LagText(volume), fmt::format("{}", sequence),
                fmt::format("{}", epoch), OrNothing(volume.primary ? volume.primary->strategy : ""),
-               OrNothing(volume.replica ? volume.replica->state : "")});
+               OrNothing(volume.replica ? volume.replica->state : ""), std::string(ToString(volume.direction))});
   }
   return table.Text();
 }
@@ -293,6 +384,7 @@ std::string HeldBackLines(const Overview& overview) {
   for (const VolumeView& volume : overview.volumes) {
     text += PromotionLine(volume);
     if (!volume.primary) continue;
+    if (!volume.primary->handed_over_reason.empty()) text += Printable(volume.primary->handed_over_reason) + "\n";
     if (!volume.primary->paused_reason.empty()) text += Printable(volume.primary->paused_reason) + "\n";
     if (!volume.primary->guard) continue;
     text += fmt::format("{} is held back: {}\n", volume.name, Printable(volume.primary->guard->reason));
@@ -309,6 +401,10 @@ std::string PairsTable(const std::vector<PairView>& pairs) {
     }
     table.Add({pair.name, "primary", pair.primary_address, primary_state});
     table.Add({pair.name, "dr", pair.dr_address, pair.dr.ok() ? "reachable" : "unreachable"});
+    if (pair.reverse_dr_address.empty()) continue;
+    table.Add({pair.name, "primary (reverse)", pair.reverse_primary_address,
+               pair.reverse_primary.ok() ? "reachable" : "unreachable"});
+    table.Add({pair.name, "dr (reverse)", pair.reverse_dr_address, pair.reverse_dr.ok() ? "reachable" : "unreachable"});
   }
   return table.Text();
 }

@@ -17,15 +17,27 @@ struct PairView {
   std::string dr_address;
   absl::StatusOr<PrimaryVolumes> primary;
   absl::StatusOr<std::vector<DrReplica>> dr;
+  // Of the agents that carry the replication the other way; empty without any.
+  std::string reverse_primary_address{};
+  std::string reverse_dr_address{};
+  absl::StatusOr<PrimaryVolumes> reverse_primary = PrimaryVolumes();
+  absl::StatusOr<std::vector<DrReplica>> reverse_dr = std::vector<DrReplica>();
 };
 
-// One volume of one pair: known to its primary, to its DR, or to both.
+// Which way a volume's data goes.
+enum class Direction { kToDr, kToPrimary, kNone };
+[[nodiscard]] std::string_view ToString(Direction direction);  // "to-dr", "to-primary", "none"
+
+// One volume of one pair: known to its primary, to its DR, or to both. Of a volume that was turned round (drctl volumes
+// reprotect), `primary` and `replica` are what the reverse agents say.
 struct VolumeView {
   std::string name;
   std::string pair;
   bool primary_reachable = false;
   std::optional<PrimaryVolume> primary;
   std::optional<DrReplica> replica;
+  bool turned = false;
+  Direction direction = Direction::kToDr;
 
   // The primary's state of it; "unreachable" when the primary can't be asked, "unknown" when it doesn't know the
   // volume.
@@ -47,6 +59,8 @@ struct Overview {
 // when one that might have it can't be asked; INVALID_ARGUMENT when several pairs have one of that name.
 [[nodiscard]] absl::StatusOr<VolumeView> FindVolume(const Overview& overview, const std::string& name,
                                                     const std::string& pair);
+// The pair as its agents stand to the volume: with those of `reverse` in the place of its own where it is turned round.
+[[nodiscard]] config::PairConfig AgentsOf(config::PairConfig pair, const VolumeView& volume);
 // The configuration with that pair alone, or whole when `name` is empty. NOT_FOUND: there is no such pair.
 [[nodiscard]] absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, const std::string& name);
 

@@ -31,8 +31,9 @@ absl::StatusOr<Chosen> Choose(const config::ControlConfig& config, const VolumeS
   ASSIGN_OR_RETURN(chosen.volume, FindVolume(overview, selection.name, selection.pair));
   for (size_t i = 0; i < overview.pairs.size(); ++i) {
     if (overview.pairs[i].name != chosen.volume.pair) continue;
-    chosen.pair = narrowed.pairs[i];
-    chosen.primary = overview.pairs[i].primary.status();
+    chosen.pair = AgentsOf(narrowed.pairs[i], chosen.volume);
+    const PairView& view = overview.pairs[i];
+    chosen.primary = chosen.volume.turned ? view.reverse_primary.status() : view.primary.status();
   }
   chosen.tls = {config.tls.ca, config.tls.cert, config.tls.key};
   return chosen;

@@ -47,7 +47,8 @@ absl::StatusOr<VolumeView> FindVolumeOf(const config::ControlConfig& config, con
 }
 
 absl::StatusOr<VolumePoints> PointsOf(const config::ControlConfig& config, const VolumeView& volume) {
-  ASSIGN_OR_RETURN(PointsClient client, PointsClient::Create(PairOf(config, volume.pair).dr, TlsOf(config)));
+  ASSIGN_OR_RETURN(PointsClient client,
+                   PointsClient::Create(AgentsOf(PairOf(config, volume.pair), volume).dr, TlsOf(config)));
   ASSIGN_OR_RETURN(model::RecoveryPoints points, client.List(volume.name));
   SortByTime(points.points);
   return VolumePoints{volume.name, volume.pair, std::move(client), std::move(points)};
@@ -83,7 +84,8 @@ absl::Status SyncFirst(const Console& console, const config::ControlConfig& conf
   }
   ProgressLine progress(console);
   const absl::Status synced =
-      SyncOne({volume.name, &PairOf(config, volume.pair)}, TlsOf(config), false, timeout, progress).status();
+      SyncOne({volume.name, AgentsOf(PairOf(config, volume.pair), volume)}, TlsOf(config), false, timeout, progress)
+          .status();
   if (synced.ok()) return synced;
   return Annotate(synced, fmt::format("volume {} can't be synced first (--no-sync labels what DR has)", volume.name));
 }

@@ -39,7 +39,10 @@ absl::StatusOr<VolumeView> FindReplica(const Overview& overview, const VolumeSel
                                                   Printable(selection.name), found.size()));
   }
   if (found.size() == 1) return found[0];
-  for (const PairView& pair : overview.pairs) RETURN_IF_ERROR(pair.dr.status());
+  for (const PairView& pair : overview.pairs) {
+    RETURN_IF_ERROR(pair.dr.status());
+    RETURN_IF_ERROR(pair.reverse_dr.status());
+  }
   return absl::NotFoundError(fmt::format("no replica of a volume {} at DR: drctl volumes list shows what there is",
                                          Printable(selection.name)));
 }
@@ -144,7 +147,8 @@ ExitCode RunChange(const Console& console, OutputFormat format, const config::Co
   }
   const auto pair = std::find_if(narrowed->pairs.begin(), narrowed->pairs.end(),
                                  [&](const config::PairConfig& candidate) { return candidate.name == volume->pair; });
-  const auto client = StandbyClient::Create(pair->dr, {config.tls.ca, config.tls.cert, config.tls.key});
+  const auto client =
+      StandbyClient::Create(AgentsOf(*pair, *volume).dr, {config.tls.ca, config.tls.cert, config.tls.key});
   if (!client.ok()) return Fail(console, client.status());
   Document hooks = Document::array();
   const StandbyWatch watch{.on_step = [&](const std::string& step) { console.err << Printable(step) << std::endl; },

@@ -73,6 +73,12 @@ absl::StatusOr<DrReplica> StandbyClient::Demote(const wire::DemoteRequest& reque
   return ReplicaOf(Follow(*reader, context, stub_->address, watch));
 }
 
+absl::StatusOr<DrReplica> StandbyClient::Adopt(const wire::AdoptRequest& request, const StandbyWatch& watch) const {
+  grpc::ClientContext context;
+  const auto reader = stub_->rpc->Adopt(&context, wire::ToProto(request));
+  return ReplicaOf(Follow(*reader, context, stub_->address, watch));
+}
+
 absl::Status StandbyClient::RunHooks(const wire::RunHooksRequest& request, const StandbyWatch& watch) const {
   grpc::ClientContext context;
   const auto reader = stub_->rpc->RunHooks(&context, wire::ToProto(request));

@@ -31,6 +31,7 @@ class StandbyClient {
 
   [[nodiscard]] absl::StatusOr<DrReplica> Promote(const wire::PromoteRequest& request, const StandbyWatch& watch) const;
   [[nodiscard]] absl::StatusOr<DrReplica> Demote(const wire::DemoteRequest& request, const StandbyWatch& watch) const;
+  [[nodiscard]] absl::StatusOr<DrReplica> Adopt(const wire::AdoptRequest& request, const StandbyWatch& watch) const;
   [[nodiscard]] absl::Status RunHooks(const wire::RunHooksRequest& request, const StandbyWatch& watch) const;
 
  private:

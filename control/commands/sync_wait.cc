@@ -38,7 +38,7 @@ void ProgressLine::Clear() {
 
 absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls, bool published,
                                       absl::Duration timeout, ProgressLine& progress) {
-  ASSIGN_OR_RETURN(const PrimaryClient client, PrimaryClient::Create(task.pair->primary, tls));
+  ASSIGN_OR_RETURN(const PrimaryClient client, PrimaryClient::Create(task.pair.primary, tls));
   const Clock& clock = Clock::System();
   SyncWatch watch;
   absl::StatusOr<PrimaryVolume> outcome =

@@ -35,7 +35,7 @@ class ProgressLine {
 
 struct SyncTask {
   std::string volume;
-  const config::PairConfig* pair;  // outlives the task
+  config::PairConfig pair;  // as its agents stand to the volume (AgentsOf)
 };
 
 // As PrimaryClient::Sync, without an end before the barrier unless there is a `timeout`; when that is over and the

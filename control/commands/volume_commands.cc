@@ -45,7 +45,7 @@ std::vector<SyncResult> SyncAll(const Console& console, const config::ControlCon
 
 Document ToDocument(const SyncTask& task, const SyncResult& result) {
   Document document = {{"name", task.volume},
-                       {"pair", task.pair->name},
+                       {"pair", task.pair.name},
                        {"result", result.outcome.ok() ? "synced" : "failed"},
                        {"error", nullptr},
                        {"seconds", absl::ToDoubleSeconds(result.took)},
@@ -69,7 +69,7 @@ ExitCode PrintSyncResults(const Console& console, OutputFormat format, const std
   for (size_t i = 0; i < tasks.size(); ++i) {
     const absl::StatusOr<PrimaryVolume>& outcome = results[i].outcome;
     volumes.push_back(ToDocument(tasks[i], results[i]));
-    table.Add({tasks[i].volume, tasks[i].pair->name, outcome.ok() ? "synced" : "failed",
+    table.Add({tasks[i].volume, tasks[i].pair.name, outcome.ok() ? "synced" : "failed",
                outcome.ok() ? fmt::format("{}", outcome->sequence) : "-",
                fmt::format("{:.3f}", absl::ToDoubleSeconds(results[i].took))});
     if (outcome.ok()) continue;
@@ -91,7 +91,7 @@ absl::StatusOr<std::vector<SyncTask>> TasksFor(const Overview& overview, const c
   std::vector<SyncTask> tasks;
   if (options.all) {
     for (const VolumeView& volume : overview.volumes) {
-      if (volume.primary) tasks.push_back({volume.name, pair_of(volume.pair)});
+      if (volume.primary) tasks.push_back({volume.name, AgentsOf(*pair_of(volume.pair), volume)});
     }
     return tasks;
   }
@@ -105,7 +105,7 @@ absl::StatusOr<std::vector<SyncTask>> TasksFor(const Overview& overview, const c
         fmt::format("volume {}: pair {} has a replica of it, but its primary doesn't know it (any more)", volume.name,
                     volume.pair));
   }
-  tasks.push_back({volume.name, pair_of(volume.pair)});
+  tasks.push_back({volume.name, AgentsOf(*pair_of(volume.pair), volume)});
   return tasks;
 }
 

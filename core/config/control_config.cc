@@ -17,6 +17,12 @@ std::string HostOf(const std::string& address) {
 
 }  // namespace
 
+void ReverseAgents::Describe(Visitor& v) {
+  v.Text({.key = "primary", .doc = "host:port of understudy-primary at DR's host", .required = true}, primary,
+         CheckAddress);
+  v.Text({.key = "dr", .doc = "host:port of understudy-dr at the primary's host", .required = true}, dr, CheckAddress);
+}
+
 void PairConfig::Describe(Visitor& v) {
   v.Text({.key = "name", .doc = "the pair's name, unique here", .required = true}, name, CheckNotEmpty);
   v.Text({.key = "primary", .doc = "host:port of understudy-primary", .required = true}, primary, CheckAddress);
@@ -29,6 +35,8 @@ void PairConfig::Describe(Visitor& v) {
           .doc = "NFS server that PersistentVolumes at the DR cluster name",
           .default_text = "the host of `dr`"},
          dr_server, CheckNotEmpty);
+  v.Section({.key = "reverse", .doc = "the agents that carry the replication of volumes that were turned round"},
+            reverse);
 }
 
 void ControlClusters::Describe(Visitor& v) {

@@ -11,6 +11,13 @@
 
 namespace understudy::config {
 
+// The agents that carry a pair's replication the other way.
+struct ReverseAgents {
+  std::string primary;  // host:port of understudy-primary at DR's host
+  std::string dr;       // host:port of understudy-dr at the primary's host
+  void Describe(Visitor& v);
+};
+
 struct PairConfig {
   std::string name;
   std::string primary;  // host:port of understudy-primary
@@ -18,6 +25,7 @@ struct PairConfig {
   std::vector<std::string>
       server_names;       // NFS servers of the primary cluster whose volumes this pair holds; empty: any
   std::string dr_server;  // NFS server that PersistentVolumes at DR name; never empty once loaded
+  std::optional<ReverseAgents> reverse;
   void Describe(Visitor& v);
 };
 

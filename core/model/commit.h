@@ -151,6 +151,7 @@ struct InventoryEntry {
   std::string symlink_target;
   Metadata metadata;
   std::optional<Digest> digest;
+  std::vector<SegmentDigest> segments{};  // that `digest` is made of, ascending; empty: not told
   uint64_t link_id = 0;  // of all names of one file with several names within the replica; 0: it has one name
 };
 

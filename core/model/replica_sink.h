@@ -58,6 +58,14 @@ class ReplicaSink {
   // The newest sequence that the replica's folder is known to show.
   [[nodiscard]] virtual Sequence Published(const VolumeName& volume) = 0;
 
+  // librsync's signature of one segment (core/delta/content_digest.h) of the replica's file at `path`, as the folder
+  // shows it: for a delta against what only an inventory told of. The session goes on whatever it says. NOT_FOUND,
+  // UNIMPLEMENTED: there is none to be had; the segment has to travel whole.
+  [[nodiscard]] virtual absl::StatusOr<std::string> SegmentSignature(const VolumeName& /*volume*/,
+                                                                     const std::string& /*path*/, uint64_t /*number*/) {
+    return absl::UnimplementedError("no signatures here");
+  }
+
   // `listener` is told, from any thread, of files that DR finds damaged, while their volume is open. An implementation
   // that finds nothing has nobody to tell. Before the first Open.
   virtual void ListenToDamage(const DamageListener& /*listener*/) {}

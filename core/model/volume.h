@@ -44,6 +44,10 @@ struct ReplicaState {
   bool hooks_due = false;  // those after the newest promotion or demotion haven't all succeeded
   // Taken back to an earlier state on purpose: no primary's session begins until that is ended.
   bool held = false;
+  // Active, and replicated to the other side by this host's primary: it is no replica before it is adopted as one.
+  bool reprotected = false;
+  // The epoch at whose live copy's side it was last adopted as a replica; 0: never.
+  Epoch adopted_epoch = 0;
   // Paths of contents that an earlier session staged in part and never committed (ReplicaSink::StageResume). Told by an
   // opening only.
   std::vector<std::string> leftovers{};

@@ -63,7 +63,7 @@ absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset) {
   return DataRange{static_cast<uint64_t>(begin), static_cast<uint64_t>(end)};
 }
 
-absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size) {
+absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size, std::vector<model::SegmentDigest>* segments) {
   delta::ContentDigest digest;
   std::string buffer(static_cast<size_t>(std::min(size, delta::kSegmentBytes)), '\0');
   uint64_t offset = 0;
@@ -75,8 +75,12 @@ absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size) {
     const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, size - begin));
     ASSIGN_OR_RETURN(const size_t got, ReadInto(fd, begin, std::span(buffer).first(length)));
     if (got < length) return absl::AbortedError("the file was cut while it was read");
-    digest.AddSegment(number, std::string_view(buffer).substr(0, length));
     offset = begin + length;
+    const std::string_view bytes = std::string_view(buffer).substr(0, length);
+    if (delta::IsAllZeros(bytes)) continue;
+    const model::Digest of_segment = delta::DigestOf(bytes);
+    digest.AddSegmentDigest(number, of_segment);
+    if (segments != nullptr) segments->push_back({number, of_segment});
   }
   return digest.Finish(size);
 }

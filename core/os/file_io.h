@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -26,8 +27,10 @@ struct DataRange {
 // tell (no SEEK_DATA), everything up to the end of the file is data.
 [[nodiscard]] absl::StatusOr<std::optional<DataRange>> NextData(int fd, uint64_t offset);
 
-// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing.
-[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size);
+// The content digest (docs/formats/content-digest.md) of the first `size` bytes; holes cost nothing. `segments`, where
+// it isn't nullptr, gets the digest of every segment that isn't all zeros, ascending.
+[[nodiscard]] absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size,
+                                                         std::vector<model::SegmentDigest>* segments = nullptr);
 
 // Everything written to the filesystem of `fd` before the call is durable when it returns OK.
 [[nodiscard]] absl::Status SyncFilesystem(int fd);

@@ -25,6 +25,10 @@ inline constexpr uint64_t kMaxFileBytes = std::numeric_limits<int64_t>::max();
 inline constexpr size_t kMaxResumedSegments = 256 * 1024;
 inline constexpr size_t kMaxLeftovers = 64;  // of one volume
 
+// Of one file of an inventory; of a file with more (512 GiB) none is told, and if it differs it is sent whole.
+inline constexpr size_t kMaxInventorySegments = 128 * 1024;
+inline constexpr size_t kMaxSignatureBytes = 256 * 1024;  // of one segment
+
 // Commits.
 inline constexpr size_t kMaxCommitOperations = 4096;
 // Slots are below this; so many at most are staged or detached at a time.

@@ -82,6 +82,12 @@ struct InventoryRequest {
   bool with_digests = false;
 };
 
+struct SegmentPlace {
+  model::VolumeName volume;
+  std::string path;
+  uint64_t number = 0;
+};
+
 struct CatalogListRequest {
   std::string kind;  // empty: all; else a valid ObjectKind
   bool include_deleted = false;

@@ -109,6 +109,8 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
   state.awaits_primary = message.awaits_primary();
   state.hooks_due = message.hooks_due();
   state.held = message.held();
+  state.reprotected = message.reprotected();
+  state.adopted_epoch = message.adopted_epoch();
   return state;
 }
 
@@ -222,8 +224,33 @@ absl::StatusOr<model::InventoryEntry> Parse(const v1::InventoryEntry& message) {
   if (!message.digest().empty()) {
     ASSIGN_OR_RETURN(entry.digest, DigestFrom(message.digest()));
   }
+  if (static_cast<size_t>(message.segments_size()) > kMaxInventorySegments) {
+    return absl::InvalidArgumentError(fmt::format("{} segments of a file in an inventory", message.segments_size()));
+  }
+  entry.segments.reserve(static_cast<size_t>(message.segments_size()));
+  for (const v1::SegmentDigest& segment : message.segments()) {
+    ASSIGN_OR_RETURN(const model::Digest digest, DigestFrom(segment.digest()));
+    entry.segments.push_back({segment.number(), digest});
+  }
   RETURN_IF_ERROR(ValidateInventoryEntry(entry));
   return entry;
+}
+
+absl::StatusOr<SegmentPlace> Parse(const v1::SegmentSignatureRequest& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  if (message.path().empty()) return absl::InvalidArgumentError("a segment of the volume's root");
+  RETURN_IF_ERROR(model::ValidatePath(message.path()));
+  if (message.number() > kMaxFileBytes / kMaxDeltaRangeBytes) {
+    return absl::InvalidArgumentError(fmt::format("segment {} lies past the largest file", message.number()));
+  }
+  return SegmentPlace{message.volume(), message.path(), message.number()};
+}
+
+absl::StatusOr<std::string> Parse(const v1::SegmentSignatureResponse& message) {
+  if (message.signature().empty() || message.signature().size() > kMaxSignatureBytes) {
+    return absl::InvalidArgumentError(fmt::format("a signature of {} bytes", message.signature().size()));
+  }
+  return message.signature();
 }
 
 absl::StatusOr<std::vector<model::InventoryEntry>> Parse(const v1::InventoryResponse& message) {
@@ -291,6 +318,8 @@ v1::ReplicaState ToProto(const model::ReplicaState& state) {
   message.set_awaits_primary(state.awaits_primary);
   message.set_hooks_due(state.hooks_due);
   message.set_held(state.held);
+  message.set_reprotected(state.reprotected);
+  message.set_adopted_epoch(state.adopted_epoch);
   return message;
 }
 
@@ -398,6 +427,19 @@ v1::InventoryEntry ToProto(const model::InventoryEntry& entry) {
   *message.mutable_metadata() = ToProto(entry.metadata);
   if (entry.digest.has_value()) message.set_digest(entry.digest->data(), entry.digest->size());
   message.set_link_id(entry.link_id);
+  for (const model::SegmentDigest& segment : entry.segments) {
+    v1::SegmentDigest& added = *message.add_segments();
+    added.set_number(segment.number);
+    added.set_digest(segment.digest.data(), segment.digest.size());
+  }
+  return message;
+}
+
+v1::SegmentSignatureRequest ToProto(const SegmentPlace& place) {
+  v1::SegmentSignatureRequest message;
+  message.set_volume(place.volume);
+  message.set_path(place.path);
+  message.set_number(place.number);
   return message;
 }
 

@@ -30,6 +30,8 @@ class Published;
 class Refusal;
 class ReplicaState;
 class ReplicateRequest;
+class SegmentSignatureRequest;
+class SegmentSignatureResponse;
 class StageBegin;
 class StageData;
 class StageDelta;
@@ -63,6 +65,8 @@ namespace understudy::wire {
 [[nodiscard]] absl::StatusOr<InventoryRequest> Parse(const v1::InventoryRequest& message);
 [[nodiscard]] absl::StatusOr<model::InventoryEntry> Parse(const v1::InventoryEntry& message);
 [[nodiscard]] absl::StatusOr<std::vector<model::InventoryEntry>> Parse(const v1::InventoryResponse& message);
+[[nodiscard]] absl::StatusOr<SegmentPlace> Parse(const v1::SegmentSignatureRequest& message);
+[[nodiscard]] absl::StatusOr<std::string> Parse(const v1::SegmentSignatureResponse& message);
 [[nodiscard]] absl::StatusOr<std::string> Parse(const v1::ListReplicasRequest& message);  // the volume; empty: all
 [[nodiscard]] absl::StatusOr<std::vector<model::ReplicaState>> Parse(const v1::ListReplicasResponse& message);
 [[nodiscard]] absl::StatusOr<EntryPlace> Parse(const v1::StatEntryRequest& message);
@@ -85,6 +89,7 @@ namespace understudy::wire {
 [[nodiscard]] v1::Published ToProto(const Published& published);
 [[nodiscard]] v1::Refusal ToProto(const Refusal& refusal);  // cuts an overlong message
 [[nodiscard]] v1::InventoryEntry ToProto(const model::InventoryEntry& entry);
+[[nodiscard]] v1::SegmentSignatureRequest ToProto(const SegmentPlace& place);
 
 // OK when both sides speak the same protocol version; else FAILED_PRECONDITION that says which side to upgrade. `ours`
 // is this program's, `self` and `peer` are names for the message ("understudy-dr on host b").

@@ -34,6 +34,20 @@ absl::StatusOr<DemoteRequest> Parse(const v1::DemoteRequest& message) {
   return DemoteRequest{message.volume(), message.run()};
 }
 
+absl::StatusOr<AdoptRequest> Parse(const v1::AdoptRequest& message) {
+  AdoptRequest request{.volume = {message.volume(), message.root(), message.epoch()}, .run = message.run()};
+  RETURN_IF_ERROR(ValidateVolumeSpec(request.volume));
+  RETURN_IF_ERROR(ValidateLiveEpoch(message.epoch()));
+  RETURN_IF_ERROR(ValidateRun(message.run()));
+  return request;
+}
+
+absl::StatusOr<LetGoRequest> Parse(const v1::LetGoRequest& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  RETURN_IF_ERROR(ValidateLiveEpoch(message.epoch()));
+  return LetGoRequest{message.volume(), message.epoch()};
+}
+
 absl::StatusOr<RunHooksRequest> Parse(const v1::RunHooksRequest& message) {
   RunHooksRequest request;
   ASSIGN_OR_RETURN(request.phase, model::ParseHookPhase(message.phase()));
@@ -97,6 +111,22 @@ v1::DemoteRequest ToProto(const DemoteRequest& request) {
   v1::DemoteRequest message;
   message.set_volume(request.volume);
   message.set_run(request.run);
+  return message;
+}
+
+v1::AdoptRequest ToProto(const AdoptRequest& request) {
+  v1::AdoptRequest message;
+  message.set_volume(request.volume.name);
+  message.set_root(request.volume.replica_root);
+  message.set_epoch(request.volume.epoch);
+  message.set_run(request.run);
+  return message;
+}
+
+v1::LetGoRequest ToProto(const LetGoRequest& request) {
+  v1::LetGoRequest message;
+  message.set_volume(request.volume);
+  message.set_epoch(request.epoch);
   return message;
 }
 

@@ -10,8 +10,10 @@
 #include "core/model/volume.h"
 
 namespace understudy::v1 {
+class AdoptRequest;
 class DemoteRequest;
 class HookResult;
+class LetGoRequest;
 class PromoteRequest;
 class RunHooksRequest;
 class StandbyProgress;
@@ -30,6 +32,16 @@ struct DemoteRequest {
   std::string run{};
 };
 
+struct AdoptRequest {
+  model::VolumeSpec volume{};  // the epoch is the live copy's, not 0
+  std::string run{};
+};
+
+struct LetGoRequest {
+  model::VolumeName volume{};
+  model::Epoch epoch = 0;  // the volume's, not 0
+};
+
 struct RunHooksRequest {
   model::HookPhase phase = model::HookPhase::kPreFence;
   model::VolumeName volume{};  // empty: of none
@@ -46,12 +58,16 @@ struct StandbyProgress {
 
 [[nodiscard]] absl::StatusOr<PromoteRequest> Parse(const v1::PromoteRequest& message);
 [[nodiscard]] absl::StatusOr<DemoteRequest> Parse(const v1::DemoteRequest& message);
+[[nodiscard]] absl::StatusOr<AdoptRequest> Parse(const v1::AdoptRequest& message);
+[[nodiscard]] absl::StatusOr<LetGoRequest> Parse(const v1::LetGoRequest& message);
 [[nodiscard]] absl::StatusOr<RunHooksRequest> Parse(const v1::RunHooksRequest& message);
 [[nodiscard]] absl::StatusOr<model::HookResult> Parse(const v1::HookResult& message);
 [[nodiscard]] absl::StatusOr<StandbyProgress> Parse(const v1::StandbyProgress& message);
 
 [[nodiscard]] v1::PromoteRequest ToProto(const PromoteRequest& request);
 [[nodiscard]] v1::DemoteRequest ToProto(const DemoteRequest& request);
+[[nodiscard]] v1::AdoptRequest ToProto(const AdoptRequest& request);
+[[nodiscard]] v1::LetGoRequest ToProto(const LetGoRequest& request);
 [[nodiscard]] v1::RunHooksRequest ToProto(const RunHooksRequest& request);
 [[nodiscard]] v1::HookResult ToProto(const model::HookResult& result);  // cuts overlong texts
 [[nodiscard]] v1::StandbyProgress ToProto(const StandbyProgress& progress);

@@ -220,6 +220,10 @@ absl::Status ValidateVolumeSpec(const model::VolumeSpec& spec) {
   return ValidateReplicaRoot(spec.replica_root);
 }
 
+absl::Status ValidateLiveEpoch(model::Epoch epoch) {
+  return epoch >= 1 && epoch <= kMaxEpoch ? absl::OkStatus() : Invalid("epoch {} is no live copy's", epoch);
+}
+
 absl::Status ValidateStageBegin(model::Slot slot, std::string_view path, uint64_t size, std::string_view base_path) {
   RETURN_IF_ERROR(ValidateSlot(slot));
   RETURN_IF_ERROR(ValidateEntryPath(path));
@@ -292,6 +296,15 @@ absl::Status ValidateInventoryEntry(const model::InventoryEntry& entry) {
   }
   if (entry.digest.has_value() && entry.kind != model::FileKind::kRegular) {
     return Invalid("a content digest for '{}', no regular file", Printable(entry.path));
+  }
+  if (!entry.segments.empty() && !entry.digest.has_value()) {
+    return Invalid("segments of '{}' without its digest", Printable(entry.path));
+  }
+  for (size_t i = 0; i < entry.segments.size(); ++i) {
+    const uint64_t number = entry.segments[i].number;
+    const bool inside = number < (entry.size + kMaxDeltaRangeBytes - 1) / kMaxDeltaRangeBytes;
+    if (inside && (i == 0 || number > entry.segments[i - 1].number)) continue;
+    return Invalid("segment {} of '{}' stands in the wrong order, or lies past its end", number, Printable(entry.path));
   }
   return ValidateMetadata(entry.metadata);
 }

@@ -32,6 +32,9 @@ namespace understudy::wire {
 
 [[nodiscard]] absl::Status ValidateVolumeSpec(const model::VolumeSpec& spec);
 
+// Of a live copy: 1 to kMaxEpoch.
+[[nodiscard]] absl::Status ValidateLiveEpoch(model::Epoch epoch);
+
 // `base_path` may be empty. Also of StageResume.
 [[nodiscard]] absl::Status ValidateStageBegin(model::Slot slot, std::string_view path, uint64_t size,
                                               std::string_view base_path);

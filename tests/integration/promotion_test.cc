@@ -122,7 +122,7 @@ TEST_F(PromotionTest, SplitBrainLeavesDrAsItIsAndTheStatusSaysWhatToDo) {
   const ProcessResult status = site_->Drctl({"status"});
   EXPECT_EQ(status.exit_code, 0) << status.err;
   EXPECT_THAT(status.out, AllOf(HasSubstr("web: volume 'web' was promoted at DR (epoch 2)"),
-                                HasSubstr("`drctl volumes demote web`"), HasSubstr("`drctl reprotect`")));
+                                HasSubstr("`drctl volumes demote web`"), HasSubstr("`drctl volumes reprotect web`")));
   const nlohmann::json volume = VolumeStatus();
   EXPECT_EQ(volume.at("state"), "promoted");
   EXPECT_TRUE(volume.at("lag_seconds").is_null());

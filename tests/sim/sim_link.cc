@@ -200,4 +200,14 @@ absl::Status SimLink::Inventory(const model::VolumeName& volume, bool with_diges
   });
 }
 
+absl::StatusOr<std::string> SimLink::SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                      uint64_t number) {
+  absl::StatusOr<std::string> signature;
+  RETURN_IF_ERROR(Carry("a signature", [&](dr::LocalSink& session) {
+    signature = session.SegmentSignature(volume, path, number);
+    return absl::IsNotFound(signature.status()) ? absl::OkStatus() : signature.status();
+  }));
+  return signature;
+}
+
 }  // namespace understudy::sim

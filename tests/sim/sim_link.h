@@ -62,6 +62,8 @@ class SimLink : public model::ReplicaSink {
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit) override;
+  [[nodiscard]] absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                             uint64_t number) override;
 
  private:
   using Session = std::shared_ptr<dr::LocalSink>;

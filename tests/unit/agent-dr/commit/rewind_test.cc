@@ -227,15 +227,26 @@ TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
   {
     auto database = store::Database::Open(host_->State() + "/volumes/vol/replica.db", {});
     ASSERT_TRUE(database.ok());
-    for (const char* sql :
-         {"DROP TABLE undo", "DROP TABLE undo_several_names", "DROP TABLE undo_move", "DROP TABLE point_label",
-          "ALTER TABLE replica DROP COLUMN held", "DROP TABLE undo_operations", "DROP TABLE undo_content",
-          "ALTER TABLE record DROP COLUMN keeps", "ALTER TABLE record DROP COLUMN runs",
-          "ALTER TABLE replica DROP COLUMN point", "ALTER TABLE replica DROP COLUMN point_committed_nanoseconds",
-          "ALTER TABLE replica DROP COLUMN point_captured_nanoseconds",
-          "ALTER TABLE replica DROP COLUMN point_completes_capture", "ALTER TABLE replica DROP COLUMN commit_id",
-          "ALTER TABLE replica DROP COLUMN state_since_nanoseconds", "ALTER TABLE replica DROP COLUMN awaits_primary",
-          "ALTER TABLE replica DROP COLUMN hooks_due", "PRAGMA user_version = 2"}) {
+    for (const char* sql : {"DROP TABLE undo",
+                            "DROP TABLE undo_several_names",
+                            "DROP TABLE undo_move",
+                            "DROP TABLE point_label",
+                            "ALTER TABLE replica DROP COLUMN held",
+                            "DROP TABLE undo_operations",
+                            "DROP TABLE undo_content",
+                            "ALTER TABLE record DROP COLUMN keeps",
+                            "ALTER TABLE record DROP COLUMN runs",
+                            "ALTER TABLE replica DROP COLUMN point",
+                            "ALTER TABLE replica DROP COLUMN point_committed_nanoseconds",
+                            "ALTER TABLE replica DROP COLUMN point_captured_nanoseconds",
+                            "ALTER TABLE replica DROP COLUMN point_completes_capture",
+                            "ALTER TABLE replica DROP COLUMN commit_id",
+                            "ALTER TABLE replica DROP COLUMN state_since_nanoseconds",
+                            "ALTER TABLE replica DROP COLUMN awaits_primary",
+                            "ALTER TABLE replica DROP COLUMN hooks_due",
+                            "ALTER TABLE replica DROP COLUMN reprotected",
+                            "ALTER TABLE replica DROP COLUMN adopted_epoch",
+                            "PRAGMA user_version = 2"}) {
       ASSERT_TRUE(database->Execute(sql).ok()) << sql;
     }
   }

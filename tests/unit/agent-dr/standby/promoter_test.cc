@@ -208,5 +208,44 @@ TEST_F(PromoterTest, HooksOfAPhaseByThemselvesGetTheFacts) {
   EXPECT_TRUE(absl::IsNotFound(promoter_->RunHooks({.volume = "other"}, caller_)));
 }
 
+TEST_F(PromoterTest, AFolderIsFencedBeforeItIsAReplica) {
+  const wire::AdoptRequest adopt{.volume = {"new", host_.RootOf("new"), 2}, .run = ""};
+  EXPECT_TRUE(absl::IsNotFound(promoter_->Adopt(adopt, caller_).status()));
+  EXPECT_THAT(TakeLog(), IsEmpty()) << "what can't be adopted isn't exported";
+  std::filesystem::create_directories(host_.RootOf("new"));
+  exports_.answer = absl::FailedPreconditionError("clients may write by /etc/exports");
+  EXPECT_TRUE(absl::IsFailedPrecondition(promoter_->Adopt(adopt, caller_).status()));
+  EXPECT_TRUE(absl::IsNotFound(engine_->State("new").status()));
+  exports_.answer = absl::OkStatus();
+  TakeLog();
+  for (const char* const time : {"once", "once more"}) {
+    const auto adopted = promoter_->Adopt(adopt, caller_);
+    ASSERT_TRUE(adopted.ok()) << time << adopted.status();
+    EXPECT_EQ(adopted->state, VolumeState::kStandby);
+    EXPECT_THAT(TakeLog(), ElementsAre("export new ro"));
+  }
+}
+
+TEST_F(PromoterTest, WhatWasLetGoIsAdoptedAsADemotionAndGoesOnAfterAFailure) {
+  ASSERT_TRUE(Promote().ok());
+  ASSERT_TRUE(promoter_->LetGo({.volume = "vol", .epoch = 2}).ok());
+  TakeLog();
+  EXPECT_TRUE(absl::IsFailedPrecondition(Demote().status()));
+  EXPECT_EQ(StateNow(), VolumeState::kActive);
+  EXPECT_THAT(TakeLog(), IsEmpty()) << "refused before any hook";
+  const wire::AdoptRequest adopt{.volume = {"vol", host_.RootOf("vol"), 3}, .run = ""};
+  exports_.answer = absl::UnavailableError("exportfs isn't there");
+  EXPECT_FALSE(promoter_->Adopt(adopt, caller_).ok());
+  EXPECT_EQ(StateNow(), VolumeState::kDemoting) << "no replica while clients may write";
+  EXPECT_THAT(TakeLog(), ElementsAre("pre-demote active", "export vol ro"));
+  exports_.answer = absl::OkStatus();
+  Start();
+  ASSERT_TRUE(promoter_->Adopt(adopt, caller_).ok());
+  EXPECT_THAT(TakeLog(), ElementsAre("export vol ro", "post-demote standby"));
+  EXPECT_EQ(engine_->State("vol")->epoch, 3u);
+  ASSERT_TRUE(promoter_->Adopt(adopt, caller_).ok());
+  EXPECT_THAT(TakeLog(), ElementsAre("export vol ro")) << "hooks run once";
+}
+
 }  // namespace
 }  // namespace understudy::tests

@@ -224,5 +224,34 @@ TEST_F(VolumeIndexTest, ForgottenIdentitiesKeepWhatTheReplicaHolds) {
   EXPECT_EQ(index_->entries(), 1u);
 }
 
+TEST_F(VolumeIndexTest, SegmentsOfAnInventoryAreFoundByTheirRowUntilTheFileIsCaptured) {
+  IndexState state;
+  state.replica_id = "r";
+  const std::vector<model::SegmentDigest> segments = {{0, {1}}, {2, {2}}};
+  IndexRow with_names = Row(0);
+  with_names.file = 5;
+  ASSERT_TRUE(index_
+                  ->Rebuild(state,
+                            [&](VolumeIndex& index) -> absl::Status {
+                              RETURN_IF_ERROR(index.PutRebuilt("a", Row(0), segments));
+                              RETURN_IF_ERROR(index.PutRebuilt("b", Row(0), segments));
+                              RETURN_IF_ERROR(index.PutRebuilt("linked", with_names, segments));
+                              return index.PutRebuilt("small", Row(0), {});
+                            })
+                  .ok());
+  const IndexRow a = index_->Find("a").value().value();
+  const IndexRow b = index_->Find("b").value().value();
+  EXPECT_TRUE(IsInventoried(a) && IsInventoried(b));
+  EXPECT_NE(a.inode, b.inode);
+  EXPECT_EQ(index_->ListSegmentDigests(a.inode).value(), segments);
+  EXPECT_EQ(index_->FindSegment(a.inode, 2).value()->signature, "");
+  EXPECT_EQ(index_->Find("linked").value()->inode, 0u) << "which of its names would have them isn't known";
+  EXPECT_EQ(index_->Find("small").value()->inode, 0u);
+  Commit({CopySegments{a.inode, 7}, PutRow{"a", Row(7)}});
+  EXPECT_EQ(index_->ListSegmentDigests(7).value(), segments);
+  EXPECT_FALSE(HasSegment(a.inode, 0));
+  EXPECT_TRUE(HasSegment(b.inode, 0));
+}
+
 }  // namespace
 }  // namespace understudy::primary

@@ -53,6 +53,8 @@ TEST(RolesTest, WhatIsNotListedIsRefused) {
 
 TEST(RolesTest, OnlyThePrimaryWritesDataToDr) {
   EXPECT_TRUE(MayCall(Role::kPrimary, "/understudy.v1.Replication/Replicate"));
+  EXPECT_TRUE(MayCall(Role::kPrimary, "/understudy.v1.Replication/SegmentSignature"));
+  EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Replication/SegmentSignature"));
   EXPECT_FALSE(MayCall(Role::kControl, "/understudy.v1.Replication/Replicate"));
   EXPECT_FALSE(MayCall(Role::kDr, "/understudy.v1.Replication/Replicate"));
   // The scheduled sync brings the catalog up to date; DR has nobody else to take objects from.
@@ -102,7 +104,8 @@ TEST(RolesTest, OnlyTheControlPlaneSeesAndUsesRecoveryPoints) {
 
 TEST(RolesTest, OnlyTheControlPlanePromotesAndPauses) {
   for (const char* const method :
-       {"Standby/Promote", "Standby/Demote", "Standby/RunHooks", "Primary/PauseVolume", "Primary/ResumeVolume"}) {
+       {"Standby/Promote", "Standby/Demote", "Standby/RunHooks", "Standby/Adopt", "Standby/LetGo",
+        "Primary/PauseVolume", "Primary/ResumeVolume", "Primary/HandOverVolume", "Primary/TakeUpVolume"}) {
     EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.") + method));
     EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.") + method));
     EXPECT_FALSE(MayCall(Role::kDr, std::string("/understudy.v1.") + method));

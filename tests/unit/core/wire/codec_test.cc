@@ -137,12 +137,14 @@ TEST(ReplicaStateCodec, ComesBackAndIsChecked) {
   EXPECT_TRUE(parsed->complete);
   EXPECT_FALSE(parsed->awaits_primary);
   model::ReplicaState demoted = state;
-  demoted.awaits_primary = demoted.hooks_due = true;
+  demoted.awaits_primary = demoted.hooks_due = demoted.reprotected = true;
+  demoted.adopted_epoch = 7;
   demoted.captured_at_nanoseconds = 5;
   demoted.state_since_nanoseconds = 6;
   const auto demoted_parsed = Parse(ToProto(demoted));
   ASSERT_TRUE(demoted_parsed.ok());
-  EXPECT_TRUE(demoted_parsed->awaits_primary && demoted_parsed->hooks_due);
+  EXPECT_TRUE(demoted_parsed->awaits_primary && demoted_parsed->hooks_due && demoted_parsed->reprotected);
+  EXPECT_EQ(demoted_parsed->adopted_epoch, 7u);
   EXPECT_EQ(demoted_parsed->captured_at_nanoseconds, 5);
   EXPECT_EQ(demoted_parsed->state_since_nanoseconds, 6);
   message.set_published_sequence(10);
@@ -288,6 +290,47 @@ TEST(OtherMessages, AreChecked) {
   EXPECT_EQ(Parse(all).value(), "");
   all.set_volume("a/b");
   EXPECT_FALSE(Parse(all).ok());
+}
+
+TEST(InventoryCodec, SegmentsComeBackAndAreChecked) {
+  model::InventoryEntry entry;
+  entry.path = "image";
+  entry.size = 3 * kMaxDeltaRangeBytes + 1;
+  entry.digest = model::Digest{9};
+  entry.segments = {{0, {1}}, {3, {2}}};
+  const auto parsed = Parse(ToProto(entry));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->segments, entry.segments);
+  model::InventoryEntry past_the_end = entry;
+  past_the_end.segments.push_back({4, {3}});
+  EXPECT_FALSE(Parse(ToProto(past_the_end)).ok());
+  model::InventoryEntry disordered = entry;
+  disordered.segments = {{3, {2}}, {0, {1}}};
+  EXPECT_FALSE(Parse(ToProto(disordered)).ok());
+  model::InventoryEntry unvouched = entry;
+  unvouched.digest.reset();
+  EXPECT_FALSE(Parse(ToProto(unvouched)).ok());
+  v1::InventoryEntry many = ToProto(entry);
+  many.mutable_segments()->Reserve(kMaxInventorySegments + 1);
+  for (size_t i = 0; i <= kMaxInventorySegments; ++i) *many.add_segments() = many.segments(0);
+  EXPECT_FALSE(Parse(many).ok());
+}
+
+TEST(SignatureCodec, RequestsAndAnswersAreChecked) {
+  const v1::SegmentSignatureRequest request = ToProto(SegmentPlace{"vol", "a/image", 7});
+  ASSERT_TRUE(Parse(request).ok());
+  EXPECT_EQ(Parse(request)->path, "a/image");
+  EXPECT_EQ(Parse(request)->number, 7u);
+  EXPECT_FALSE(Parse(ToProto(SegmentPlace{"../vol", "image", 0})).ok());
+  EXPECT_FALSE(Parse(ToProto(SegmentPlace{"vol", "../image", 0})).ok());
+  EXPECT_FALSE(Parse(ToProto(SegmentPlace{"vol", "", 0})).ok());
+  EXPECT_FALSE(Parse(ToProto(SegmentPlace{"vol", "image", UINT64_MAX})).ok());
+  v1::SegmentSignatureResponse response;
+  EXPECT_FALSE(Parse(response).ok());
+  response.set_signature(std::string(kMaxSignatureBytes, 's'));
+  EXPECT_EQ(Parse(response)->size(), kMaxSignatureBytes);
+  response.set_signature(std::string(kMaxSignatureBytes + 1, 's'));
+  EXPECT_FALSE(Parse(response).ok());
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 
 #include <string>
 
+#include "core/wire/handover_codec.h"
 #include "core/wire/limits.h"
+#include "understudy/v1/primary.pb.h"
 #include "understudy/v1/standby.pb.h"
 
 namespace understudy::wire {
@@ -59,6 +61,35 @@ TEST(StandbyCodec, ProgressComesBackAndOutputIsBounded) {
   const auto done = Parse(ToProto(StandbyProgress{.step = "", .done = true, .replica = state}));
   ASSERT_TRUE(done.ok()) << done.status();
   EXPECT_EQ(done->replica->state, model::VolumeState::kActive);
+}
+
+TEST(StandbyCodec, WhatTurnsReplicationRoundNeedsAnEpoch) {
+  const AdoptRequest adopt{.volume = {"vol", "/srv/a/vol", 3}, .run = "r"};
+  ASSERT_TRUE(Parse(ToProto(adopt)).ok());
+  EXPECT_EQ(Parse(ToProto(adopt))->volume.replica_root, "/srv/a/vol");
+  EXPECT_EQ(Parse(ToProto(adopt))->volume.epoch, 3u);
+  EXPECT_EQ(Parse(ToProto(adopt))->run, "r");
+  for (const AdoptRequest& wrong :
+       {AdoptRequest{.volume = {"../vol", "/srv/a/vol", 3}}, AdoptRequest{.volume = {"vol", "srv", 3}},
+        AdoptRequest{.volume = {"vol", "/", 3}}, AdoptRequest{.volume = {"vol", "/srv/a/vol", 0}},
+        AdoptRequest{.volume = {"vol", "/srv/a/vol", kMaxEpoch + 1}},
+        AdoptRequest{.volume = {"vol", "/srv/a/vol", 3}, .run = "a\nb"}}) {
+    EXPECT_FALSE(Parse(ToProto(wrong)).ok());
+  }
+  EXPECT_EQ(Parse(ToProto(LetGoRequest{"vol", 4}))->epoch, 4u);
+  EXPECT_FALSE(Parse(ToProto(LetGoRequest{"vol", 0})).ok());
+  EXPECT_FALSE(Parse(ToProto(LetGoRequest{"", 4})).ok());
+  EXPECT_EQ(Parse(ToProto(HandOverRequest{"vol", 4}))->epoch, 4u);
+  EXPECT_FALSE(Parse(ToProto(HandOverRequest{"vol", 0})).ok());
+  EXPECT_FALSE(Parse(ToProto(HandOverRequest{"a/b", 4})).ok());
+  const auto taken = Parse(ToProto(TakeUpRequest{"vol", "/srv/b/vol", "/srv/a/vol", 4}));
+  ASSERT_TRUE(taken.ok()) << taken.status();
+  EXPECT_EQ(taken->path, "/srv/b/vol");
+  EXPECT_EQ(taken->replica_path, "/srv/a/vol");
+  EXPECT_TRUE(Parse(ToProto(TakeUpRequest{"vol", "", "", 4})).ok());
+  EXPECT_FALSE(Parse(ToProto(TakeUpRequest{"vol", "srv", "", 4})).ok());
+  EXPECT_FALSE(Parse(ToProto(TakeUpRequest{"vol", "", "/srv/../a", 4})).ok());
+  EXPECT_FALSE(Parse(ToProto(TakeUpRequest{"vol", "", "", 0})).ok());
 }
 
 }  // namespace
