@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
 #include <thread>
 
 namespace understudy::control {
 namespace {
 
 constexpr char kStopped[] = "the run was stopped";
+constexpr char kNotListed[] = "isn't part of the step any more";
+constexpr char kNotListedButBegun[] =
+    "isn't part of the step any more; it was begun before, and may have had any part of its effect";
 
 size_t CountEnded(const StepRecord& step) {
   return static_cast<size_t>(
@@ -28,6 +32,16 @@ void AddPending(StepRecord& step, const std::string& key) {
   const auto after =
       std::find_if(step.items.begin(), step.items.end(), [&](const ItemRecord& item) { return item.key > key; });
   step.items.insert(after, ItemRecord{.key = key});
+}
+
+// The records are found by key, so that two items with one key would be made on top of each other.
+absl::Status CheckKeys(const std::vector<Item>& items) {
+  std::set<std::string_view> keys;
+  for (const Item& item : items) {
+    if (keys.insert(item.key).second) continue;
+    return absl::InternalError(fmt::format("two of its items are called '{}': nothing of it was begun", item.key));
+  }
+  return absl::OkStatus();
 }
 
 std::map<int, std::vector<const Item*>> Waves(const std::vector<Item>& items, const StepRecord& record) {
@@ -91,8 +105,8 @@ bool Engine::RemovesNow(const RunRecord& run, std::stop_token stop) const {
 absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, std::stop_token stop) {
   const absl::Time now = clock_.Now();
   const absl::StatusOr<std::vector<Item>> items = step.Items(run, stop);
-  if (!items.ok()) {
-    run.error = fmt::format("{}: {}", record.name, MessageOf(items.status()));
+  if (const absl::Status usable = items.ok() ? CheckKeys(*items) : items.status(); !usable.ok()) {
+    run.error = fmt::format("{}: {}", record.name, MessageOf(usable));
     return absl::OkStatus();
   }
   std::vector<std::string> keys;
@@ -104,6 +118,7 @@ absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, st
         .step = record.name,
         .text = std::string(step.purpose()),
         .total = items->size()});
+  RETURN_IF_ERROR(LeaveOut(*items, run.spec.id, record));
   bool failed = false;
   for (const auto& [wave, wave_items] : Waves(*items, record)) {
     if (stop.stop_requested() || failed) break;
@@ -132,6 +147,24 @@ absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, st
                                     : ItemState::kDone,
         .ended = CountEnded(record),
         .total = record.items.size()});
+  return absl::OkStatus();
+}
+
+absl::Status Engine::LeaveOut(const std::vector<Item>& listed, const std::string& run, StepRecord& step) {
+  for (ItemRecord& item : step.items) {
+    const bool is_listed =
+        std::any_of(listed.begin(), listed.end(), [&](const Item& each) { return each.key == item.key; });
+    if (is_listed || HasEnded(item.state)) continue;
+    item.state = ItemState::kLeftOut;
+    item.message = item.attempts > 0 ? kNotListedButBegun : kNotListed;
+    item.ended_at = clock_.Now();
+    RETURN_IF_ERROR(journal_.WriteItem(run, step.name, item));
+    Tell({.kind = RunEvent::Kind::kItemEnded,
+          .step = step.name,
+          .item = item.key,
+          .text = item.message,
+          .state = item.state});
+  }
   return absl::OkStatus();
 }
 

@@ -56,6 +56,8 @@ class Engine {
 
   // OK with the step ended, or with a failure in its record.
   [[nodiscard]] absl::Status MakeStep(Step& step, RunRecord& run, StepRecord& record, std::stop_token stop);
+  // What was begun or waited in `step`, and isn't among its items any more, mustn't keep the step from ever ending.
+  [[nodiscard]] absl::Status LeaveOut(const std::vector<Item>& listed, const std::string& run, StepRecord& step);
   [[nodiscard]] absl::Status MakeWave(Step& step, const RunRecord& run, const std::vector<const Item*>& items,
                                       std::vector<ItemRecord>& records, std::stop_token stop);
   // Brings `record` to its end. An error: it couldn't be recorded.

@@ -69,7 +69,8 @@ class Step {
   // One line, for people: "stop the virtual machines at the primary".
   [[nodiscard]] virtual std::string_view purpose() const = 0;
 
-  // The pieces, from what the steps before left in `run`. The same ones whenever it is asked for the same run.
+  // The pieces, from what the steps before left in `run`; each key once. A piece that isn't listed any more when the run
+  // goes on, because the configuration lost it, is left out.
   [[nodiscard]] virtual absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) = 0;
   // Whether what the item is for is so already, whoever brought it about. Changes nothing.
   [[nodiscard]] virtual absl::StatusOr<bool> Check(const Item& item, ItemContext& context) = 0;

@@ -318,6 +318,46 @@ TEST_F(EngineTest, AStopLeavesARunThatCanBeResumed) {
   EXPECT_THAT(world_.Effects(), SizeIs(5));
 }
 
+// A probe or a pair that the configuration lost while the run was open.
+TEST_F(EngineTest, AnItemThatIsNotListedAnyMoreIsLeftOutAndTheStepEnds) {
+  const auto two_steps = [&](const std::vector<Item>& items, StepOptions options = {}) {
+    Engine::Steps steps;
+    steps.push_back(std::make_unique<FileStep>("move", items, world_, unhurt_, std::move(options)));
+    steps.push_back(std::make_unique<FileStep>("end", std::vector<Item>{{"", "end", 0}}, world_, unhurt_));
+    return steps;
+  };
+  const std::vector<Item> three = {{"a", "move a", 0}, {"b", "move b", 0}, {"c", "move c", 1}};
+  Begin(two_steps(three));
+  auto run = Go(two_steps(three, {.broken = {"a"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  run = Go(two_steps({{"b", "move b", 0}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone) << run->error;
+  run = store_->Read("r1");
+  ASSERT_TRUE(run.ok()) << run.status();
+  const StepRecord& move = *run->Find("move");
+  EXPECT_EQ(move.Find("a")->state, ItemState::kLeftOut);
+  EXPECT_THAT(move.Find("a")->message, HasSubstr("it was begun before"));
+  EXPECT_EQ(move.Find("b")->state, ItemState::kDone);
+  EXPECT_EQ(move.Find("c")->state, ItemState::kLeftOut);
+  EXPECT_EQ(move.Find("c")->message, "isn't part of the step any more");
+  EXPECT_THAT(world_.Effects(), ElementsAre("move b", "end "));
+}
+
+TEST_F(EngineTest, AKeyThatIsListedTwiceIsAnErrorAndNothingOfTheStepIsBegun) {
+  Engine::Steps steps;
+  steps.push_back(std::make_unique<FileStep>(
+      "move", std::vector<Item>{{"a", "move a", 0}, {"b", "move b", 0}, {"a", "move a", 1}}, world_, unhurt_));
+  Begin(steps);
+  const auto run = Go(steps);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(run->over);
+  EXPECT_THAT(run->error, HasSubstr("move: two of its items are called 'a'"));
+  EXPECT_THAT(world_.Effects(), IsEmpty());
+}
+
 class RehearsalTest : public EngineTest {
  protected:
   Engine::Steps WithRemoval(StepOptions second, StepOptions removal = {.removes = true}) {
