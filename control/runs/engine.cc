@@ -8,6 +8,8 @@
 #include <set>
 #include <thread>
 
+#include "control/runs/guards.h"
+
 namespace understudy::control {
 namespace {
 
@@ -52,6 +54,13 @@ std::map<int, std::vector<const Item*>> Waves(const std::vector<Item>& items, co
   return waves;
 }
 
+bool RemovalHasBegun(const RunRecord& run, const Engine::Steps& steps) {
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i]->RunsAfterFailure() && run.steps[i].begun_at) return true;
+  }
+  return false;
+}
+
 absl::Status StepFailure(const StepRecord& step) {
   for (const ItemRecord& item : step.items) {
     if (item.state != ItemState::kFailed) continue;
@@ -83,13 +92,17 @@ void Engine::Tell(const RunEvent& event) {
 absl::StatusOr<RunRecord> Engine::Run(RunRecord run, const Steps& steps, std::stop_token stop) {
   UNDERSTUDY_CHECK(run.steps.size() == steps.size());
   run.error.clear();
-  bool failed = false;
+  const bool only_removal = options_.only_removal || RemovalHasBegun(run, steps);
+  if (!only_removal) RETURN_IF_ERROR(LookBack(run, steps, stop));
+  bool failed = !run.error.empty();
+  // What can't be told now may be told later: then the rehearsal goes on with what it made.
+  const bool removes = !failed && (only_removal || !run.spec.keep);
   for (size_t i = 0; i < steps.size(); ++i) {
     Step& step = *steps[i];
     StepRecord& record = run.steps[i];
     UNDERSTUDY_CHECK(record.name == step.name());
     if (record.ended_at) continue;
-    if (step.RunsAfterFailure() ? !RemovesNow(run, stop) : failed || options_.only_removal) continue;
+    if (step.RunsAfterFailure() ? !removes || stop.stop_requested() : failed || only_removal) continue;
     RETURN_IF_ERROR(MakeStep(step, run, record, stop));
     if (!record.ended_at) failed = true;
   }
@@ -97,9 +110,23 @@ absl::StatusOr<RunRecord> Engine::Run(RunRecord run, const Steps& steps, std::st
   return run;
 }
 
-bool Engine::RemovesNow(const RunRecord& run, std::stop_token stop) const {
-  if (stop.stop_requested()) return false;
-  return options_.only_removal || !run.spec.keep;
+absl::Status Engine::LookBack(RunRecord& run, const Steps& steps, std::stop_token stop) {
+  const absl::StatusOr<std::optional<size_t>> lapsed = FindLapsed(run, steps, std::move(stop));
+  if (!lapsed.ok()) {
+    run.error = MessageOf(lapsed.status());
+    return absl::OkStatus();
+  }
+  if (!*lapsed) return absl::OkStatus();
+  const std::vector<std::string> reopened = StepsToReopen(run, steps, **lapsed);
+  const std::string why =
+      fmt::format("made again: what step {} had brought about didn't hold when the run went on", run.steps[**lapsed].name);
+  RETURN_IF_ERROR(journal_.Reopen(run.spec.id, reopened, why));
+  for (StepRecord& step : run.steps) {
+    if (std::find(reopened.begin(), reopened.end(), step.name) == reopened.end()) continue;
+    Reopen(step, why);
+    Tell({.kind = RunEvent::Kind::kStepReopened, .step = step.name, .text = why, .state = ItemState::kPending});
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, std::stop_token stop) {
@@ -239,7 +266,10 @@ absl::Status Engine::MakeItem(Step& step, const RunRecord& run, const Item& item
 }
 
 absl::Status Engine::End(RunRecord& run, const Steps& steps, bool stopped) {
-  RunEnd end{.state = RunState::kDone, .over = true, .error = run.error, .at = clock_.Now()};
+  RunEnd end{.state = run.error.empty() ? RunState::kDone : RunState::kFailed,
+             .over = true,
+             .error = run.error,
+             .at = clock_.Now()};
   bool removes = false;
   for (size_t i = 0; i < steps.size(); ++i) {
     const StepRecord& record = run.steps[i];

@@ -80,6 +80,14 @@ class Step {
   // facts.
   [[nodiscard]] virtual absl::Status Confirm(const Item& item, ItemContext& context) = 0;
 
+  // Asked of a step that has ended, when its run is taken up again: whether what later steps go by is so still. If not, it
+  // is made again, and what was made after it. An error: it can't be told, and the run doesn't go on. Changes nothing.
+  [[nodiscard]] virtual absl::StatusOr<bool> StillSo(const RunRecord& /*run*/, std::stop_token /*stop*/) {
+    return true;
+  }
+  // Whether it can't be taken back: once it was begun, the run goes on whatever became of what was made before it.
+  [[nodiscard]] virtual bool IsPointOfNoReturn() const { return false; }
+
   // Whether the run goes on without an item that failed like that, and ends as partial.
   [[nodiscard]] virtual bool Tolerates(const absl::Status& /*failure*/) const { return false; }
   // Whether it is made also when the run failed before it: what takes away what a rehearsal made.

@@ -232,6 +232,26 @@ absl::Status RunStore::EndStep(const std::string& run, const std::string& step, 
   return end.BindInteger(1, absl::ToUnixNanos(at)).BindText(2, run).BindText(3, step).Run();
 }
 
+absl::Status RunStore::Reopen(const std::string& run, const std::vector<std::string>& steps, const std::string& why) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  {
+    ASSIGN_OR_RETURN(store::Statement reopen,
+                     database_.Prepare("UPDATE step SET ended_at_nanoseconds = NULL WHERE run = ? AND name = ?"));
+    ASSIGN_OR_RETURN(store::Statement reset,
+                     database_.Prepare("UPDATE item SET state = ?, ended_at_nanoseconds = NULL, message = '',"
+                                       " warnings = json_insert(warnings, '$[#]', ?)"
+                                       " WHERE run = ? AND step = ? AND state <> ?"));
+    const std::string_view pending = ToString(ItemState::kPending);
+    for (const std::string& step : steps) {
+      RETURN_IF_ERROR(reopen.BindText(1, run).BindText(2, step).Run());
+      reset.BindText(1, pending).BindText(2, why).BindText(3, run).BindText(4, step);
+      RETURN_IF_ERROR(reset.BindText(5, pending).Run());
+    }
+  }
+  return transaction.Commit();
+}
+
 absl::Status RunStore::EndRun(const std::string& run, const RunEnd& end) {
   const absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE run SET state = ?, over = ?, error = ?,"

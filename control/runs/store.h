@@ -36,6 +36,10 @@ class RunJournal {
   [[nodiscard]] virtual absl::Status WriteItem(const std::string& run, const std::string& step,
                                                const ItemRecord& item) = 0;
   [[nodiscard]] virtual absl::Status EndStep(const std::string& run, const std::string& step, absl::Time at) = 0;
+  // Steps that have to be made again: they haven't ended any more, and their items are pending. Attempts, facts and
+  // warnings stay; `why` becomes one more warning of each item that wasn't pending. All of that or nothing.
+  [[nodiscard]] virtual absl::Status Reopen(const std::string& run, const std::vector<std::string>& steps,
+                                            const std::string& why) = 0;
   [[nodiscard]] virtual absl::Status EndRun(const std::string& run, const RunEnd& end) = 0;
 };
 
@@ -49,6 +53,9 @@ class NoJournal : public RunJournal {
     return absl::OkStatus();
   }
   absl::Status EndStep(const std::string&, const std::string&, absl::Time) override { return absl::OkStatus(); }
+  absl::Status Reopen(const std::string&, const std::vector<std::string>&, const std::string&) override {
+    return absl::OkStatus();
+  }
   absl::Status EndRun(const std::string&, const RunEnd&) override { return absl::OkStatus(); }
 };
 
@@ -81,6 +88,7 @@ class RunStore : public RunJournal {
                          const std::vector<std::string>& keys) override;
   absl::Status WriteItem(const std::string& run, const std::string& step, const ItemRecord& item) override;
   absl::Status EndStep(const std::string& run, const std::string& step, absl::Time at) override;
+  absl::Status Reopen(const std::string& run, const std::vector<std::string>& steps, const std::string& why) override;
   absl::Status EndRun(const std::string& run, const RunEnd& end) override;
 
   // NOT_FOUND: there is no such run. An empty `run` is the newest one.

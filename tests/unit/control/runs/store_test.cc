@@ -71,6 +71,41 @@ TEST_F(RunStoreTest, WhatWasWrittenIsReadAgain) {
   EXPECT_EQ(run->notes[0].text, "begun");
 }
 
+TEST_F(RunStoreTest, StepsThatAreReopenedKeepTheirAttemptsFactsAndWarnings) {
+  ASSERT_EQ(store_->Begin(SpecOf("r1"), {"look", "fence", "pause"}), absl::OkStatus());
+  const absl::Time now = absl::FromUnixSeconds(1'800'000'000);
+  for (const std::string step : {"look", "fence", "pause"}) {
+    ASSERT_EQ(store_->BeginStep("r1", step, now, {"east/db", "east/web"}), absl::OkStatus());
+    const ItemRecord item{.key = "east/web",
+                          .state = ItemState::kBroken,
+                          .begun_at = now,
+                          .ended_at = now,
+                          .attempts = 2,
+                          .message = "m",
+                          .warnings = {"w"},
+                          .facts = {{"epoch", 3}}};
+    ASSERT_EQ(store_->WriteItem("r1", step, item), absl::OkStatus());
+    ASSERT_EQ(store_->EndStep("r1", step, now), absl::OkStatus());
+  }
+  ASSERT_EQ(store_->Reopen("r1", {"fence", "pause"}, "it's \"so\""), absl::OkStatus());
+  const auto run = store_->Read("r1");
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->steps[0].ended_at.has_value());
+  EXPECT_EQ(run->steps[0].Find("east/web")->state, ItemState::kBroken);
+  for (const size_t i : {1, 2}) {
+    EXPECT_FALSE(run->steps[i].ended_at.has_value());
+    EXPECT_EQ(run->steps[i].begun_at, now);
+    const ItemRecord& item = *run->steps[i].Find("east/web");
+    EXPECT_EQ(item.state, ItemState::kPending);
+    EXPECT_FALSE(item.ended_at.has_value());
+    EXPECT_EQ(item.attempts, 2U);
+    EXPECT_EQ(item.message, "");
+    EXPECT_EQ(item.facts["epoch"], 3);
+    EXPECT_THAT(item.warnings, ElementsAre("w", "it's \"so\""));
+    EXPECT_THAT(run->steps[i].Find("east/db")->warnings, SizeIs(0));
+  }
+}
+
 TEST_F(RunStoreTest, WhileARunIsOpenNoOtherOfItsPlanBegins) {
   ASSERT_EQ(store_->Begin(SpecOf("r1"), {"fence"}), absl::OkStatus());
   const absl::Status refused = store_->Begin(SpecOf("r2"), {"fence"});
