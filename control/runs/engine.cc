@@ -241,20 +241,17 @@ absl::Status Engine::MakeItem(Step& step, const RunRecord& run, const Item& item
         record.facts = facts;
         return journal_.WriteItem(run.spec.id, step_name, record);
       });
-  const absl::StatusOr<bool> is_so = step.Check(item, context);
-  absl::Status made = is_so.status();
-  if (made.ok() && !*is_so) made = step.Do(item, context);
-  if (made.ok()) made = step.Confirm(item, context);
+  const auto [made, was_so] = MakeAttempt(step, item, context, options_.patience, clock_);
   record.ended_at = clock_.Now();
   record.warnings.insert(record.warnings.end(), context.warnings().begin(), context.warnings().end());
   record.facts = context.facts();
   if (made.ok()) {
-    record.state = *is_so && before.attempts == 0 ? ItemState::kAlready : ItemState::kDone;
+    record.state = was_so && before.attempts == 0 ? ItemState::kAlready : ItemState::kDone;
   } else if (stop.stop_requested()) {
     record.state = ItemState::kFailed;
     record.message = kStopped;
   } else {
-    record.state = step.Tolerates(made) ? ItemState::kBroken : ItemState::kFailed;
+    record.state = IsVerdict(made) && step.Tolerates(made) ? ItemState::kBroken : ItemState::kFailed;
     record.message = MessageOf(made);
   }
   RETURN_IF_ERROR(journal_.WriteItem(run.spec.id, step_name, record));

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "control/runs/attempt.h"
 #include "control/runs/run.h"
 #include "control/runs/step.h"
 #include "control/runs/store.h"
@@ -36,6 +37,7 @@ struct EngineOptions {
   int parallelism = 8;
   // Only what is made also after a failure: takes away what a rehearsal made.
   bool only_removal = false;
+  Patience patience{};
 };
 
 // One run at a time. `journal` and `clock` must outlive it.

@@ -60,7 +60,8 @@ class ItemContext {
   nlohmann::ordered_json facts_;
 };
 
-// Steps are called by several threads, each with another item. A call that waits ends with CANCELLED after a stop.
+// Steps are called by several threads, each with another item. A call that waits ends with CANCELLED after a stop. Check
+// and Confirm are called again, for a while, when they end with UNAVAILABLE or DEADLINE_EXCEEDED; Do isn't.
 class Step {
  public:
   virtual ~Step() = default;
@@ -88,7 +89,8 @@ class Step {
   // Whether it can't be taken back: once it was begun, the run goes on whatever became of what was made before it.
   [[nodiscard]] virtual bool IsPointOfNoReturn() const { return false; }
 
-  // Whether the run goes on without an item that failed like that, and ends as partial.
+  // Whether the run goes on without an item that failed like that, and ends as partial. Asked only about verdicts
+  // (attempt.h): where nobody answered, or not to us, the run stops and can be resumed.
   [[nodiscard]] virtual bool Tolerates(const absl::Status& /*failure*/) const { return false; }
   // Whether it is made also when the run failed before it: what takes away what a rehearsal made.
   [[nodiscard]] virtual bool RunsAfterFailure() const { return false; }

@@ -73,6 +73,7 @@ struct StepOptions {
   bool tolerates = false;
   bool removes = false;
   std::vector<std::string> broken = {};  // items that can't be done
+  absl::Status failure = absl::AbortedError("is broken");  // what they fail with
   bool no_return = false;
   absl::Status cannot_tell{};  // what it answers when it is asked whether it still holds
 };
@@ -95,7 +96,7 @@ class FileStep : public Step {
   absl::Status Do(const Item& item, ItemContext& context) override {
     fate_.Pass();
     if (std::find(options_.broken.begin(), options_.broken.end(), item.key) != options_.broken.end()) {
-      return absl::UnavailableError("is broken");
+      return options_.failure;
     }
     context.Progress("leaves it");
     world_.Add(Effect(item));
@@ -306,6 +307,26 @@ TEST_F(EngineTest, AStepThatToleratesFailuresMakesTheRunPartial) {
   EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kBroken);
   EXPECT_EQ(run->Find("move")->Find("b")->message, "is broken");
   EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move c", "end "));
+}
+
+// Whether the item is broken can't be known: passing over it would leave behind what is perhaps quite well.
+TEST_F(EngineTest, AFailureThatIsNoVerdictIsNeverTolerated) {
+  for (const absl::StatusCode code : {absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded,
+                                      absl::StatusCode::kUnauthenticated, absl::StatusCode::kPermissionDenied}) {
+    SCOPED_TRACE(absl::StatusCodeToString(code));
+    std::filesystem::remove(folder_.Path() + "/world");
+    std::filesystem::remove_all(folder_.Path() + "/state");
+    store_ = Open();
+    Begin(ThreeSteps(unhurt_));
+    auto run = Go(ThreeSteps(unhurt_, {.tolerates = true, .broken = {"b"}, .failure = absl::Status(code, "no answer")}));
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(run->state, RunState::kFailed);
+    EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kFailed);
+    EXPECT_FALSE(world_.Has("end "));
+    run = Go(ThreeSteps(unhurt_));
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(run->state, RunState::kDone);
+  }
 }
 
 TEST_F(EngineTest, WhatWasSoBeforeIsSaidToHaveBeen) {
