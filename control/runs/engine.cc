@@ -54,11 +54,24 @@ std::map<int, std::vector<const Item*>> Waves(const std::vector<Item>& items, co
   return waves;
 }
 
+StepRecord& RecordOf(const Step& step, RunRecord& run) {
+  const auto found = std::find_if(run.steps.begin(), run.steps.end(),
+                                  [&](const StepRecord& record) { return record.name == step.name(); });
+  UNDERSTUDY_CHECK(found != run.steps.end());
+  return *found;
+}
+
 bool RemovalHasBegun(const RunRecord& run, const Engine::Steps& steps) {
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (steps[i]->RunsAfterFailure() && run.steps[i].begun_at) return true;
-  }
-  return false;
+  return std::any_of(steps.begin(), steps.end(), [&](const std::unique_ptr<Step>& step) {
+    const StepRecord* const record = run.Find(step->name());
+    return step->RunsAfterFailure() && record != nullptr && record->begun_at;
+  });
+}
+
+bool IsRemoval(const StepRecord& record, const Engine::Steps& steps) {
+  return std::any_of(steps.begin(), steps.end(), [&](const std::unique_ptr<Step>& step) {
+    return step->RunsAfterFailure() && step->name() == record.name;
+  });
 }
 
 absl::Status StepFailure(const StepRecord& step) {
@@ -90,20 +103,20 @@ void Engine::Tell(const RunEvent& event) {
 }
 
 absl::StatusOr<RunRecord> Engine::Run(RunRecord run, const Steps& steps, std::stop_token stop) {
-  UNDERSTUDY_CHECK(run.steps.size() == steps.size());
   run.error.clear();
   const bool only_removal = options_.only_removal || RemovalHasBegun(run, steps);
-  if (!only_removal) RETURN_IF_ERROR(LookBack(run, steps, stop));
+  if (!only_removal) {
+    UNDERSTUDY_CHECK(run.steps.size() == steps.size());
+    RETURN_IF_ERROR(LookBack(run, steps, stop));
+  }
   bool failed = !run.error.empty();
   // What can't be told now may be told later: then the rehearsal goes on with what it made.
   const bool removes = !failed && (only_removal || !run.spec.keep);
-  for (size_t i = 0; i < steps.size(); ++i) {
-    Step& step = *steps[i];
-    StepRecord& record = run.steps[i];
-    UNDERSTUDY_CHECK(record.name == step.name());
+  for (const std::unique_ptr<Step>& step : steps) {
+    StepRecord& record = RecordOf(*step, run);
     if (record.ended_at) continue;
-    if (step.RunsAfterFailure() ? !removes || stop.stop_requested() : failed || only_removal) continue;
-    RETURN_IF_ERROR(MakeStep(step, run, record, stop));
+    if (step->RunsAfterFailure() ? !removes || stop.stop_requested() : failed || only_removal) continue;
+    RETURN_IF_ERROR(MakeStep(*step, run, record, stop));
     if (!record.ended_at) failed = true;
   }
   RETURN_IF_ERROR(End(run, steps, stop.stop_requested()));
@@ -268,9 +281,8 @@ absl::Status Engine::End(RunRecord& run, const Steps& steps, bool stopped) {
              .error = run.error,
              .at = clock_.Now()};
   bool removes = false;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const StepRecord& record = run.steps[i];
-    const bool removal = steps[i]->RunsAfterFailure();
+  for (const StepRecord& record : run.steps) {
+    const bool removal = IsRemoval(record, steps);
     removes = removes || removal;
     if (!record.ended_at && removal) {
       end.over = false;  // what was made is still there

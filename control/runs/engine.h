@@ -35,7 +35,7 @@ struct RunEvent {
 
 struct EngineOptions {
   int parallelism = 8;
-  // Only what is made also after a failure: takes away what a rehearsal made.
+  // Only what is made also after a failure: takes away what a rehearsal made. The other steps needn't be there.
   bool only_removal = false;
   Patience patience{};
 };

@@ -589,6 +589,20 @@ TEST_F(RehearsalTest, WhatIsToBeKeptStaysUntilItIsAskedToGo) {
   EXPECT_TRUE(world_.Has("remove "));
 }
 
+// The plan has changed since, so that nobody could say what its other steps were.
+TEST_F(RehearsalTest, ItsRemovalNeedsNoneOfItsOtherSteps) {
+  Begin(WithRemoval({}), {.id = "r1", .plan = "shop", .mode = RunMode::kTest, .keep = true, .started_at = absl::Now()});
+  auto run = Go(WithRemoval({.broken = {"a"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  Engine::Steps only_removal = WithRemoval({});
+  only_removal.erase(only_removal.begin(), only_removal.end() - 1);
+  run = Go(only_removal, {.only_removal = true});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->over);
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_TRUE(world_.Has("remove "));
+}
+
 TEST_F(RehearsalTest, OnceItsRemovalHasBegunItIsOnlyRemoved) {
   Begin(WithRemoval({}));
   auto run = Go(WithRemoval({.broken = {"a"}}, {.removes = true, .broken = {""}}));
