@@ -57,8 +57,8 @@ absl::StatusOr<Leased> Lease(RunStore& store, const std::string& id) {
 absl::Status CheckRehearsal(const RunRecord& run) {
   if (run.spec.mode == RunMode::kTest) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      fmt::format("run {} is no rehearsal: nothing of it is removed. `drctl failover abort {}` gives it up", run.spec.id,
-                  run.spec.id));
+      fmt::format("run {} is no rehearsal: nothing of it is removed. `drctl failover abort {}` gives it up",
+                  run.spec.id, run.spec.id));
 }
 
 absl::StatusOr<config::FailoverPlanConfig> PlanAsBegun(const config::ControlConfig& config, const RunSpec& spec) {
@@ -68,8 +68,8 @@ absl::StatusOr<config::FailoverPlanConfig> PlanAsBegun(const config::ControlConf
   return plan;
 }
 
-// What a rehearsal made is found by what its record says, whether or not the plan is there still and whatever it says by
-// now. Backups are needed only where something was restored: there are Restores to be deleted then.
+// What a rehearsal made is found by what its record says, whether or not the plan is there still and whatever it says
+// by now. Backups are needed only where something was restored: there are Restores to be deleted then.
 config::FailoverPlanConfig PlanForRemoval(const config::ControlConfig& config, const RunRecord& run) {
   config::FailoverPlanConfig plan = FindPlan(config, run.spec.plan).value_or(config::FailoverPlanConfig{});
   plan.name = run.spec.plan;
@@ -91,13 +91,12 @@ absl::Status CheckSteps(const RunRecord& run, const Engine::Steps& steps) {
   std::vector<std::string> recorded;
   for (const StepRecord& step : run.steps) recorded.push_back(step.name);
   if (recorded == NamesOf(steps)) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      fmt::format("run {} was begun with other steps ({}) than the plan has now: undo what was changed in the plan's "
-                  "`restore` and in `clusters`{}",
-                  run.spec.id, absl::StrJoin(recorded, ", "),
-                  run.spec.mode == RunMode::kTest
-                      ? fmt::format(", or remove it with `drctl failover clean {}`", run.spec.id)
-                      : ""));
+  return absl::FailedPreconditionError(fmt::format(
+      "run {} was begun with other steps ({}) than the plan has now: undo what was changed in the plan's "
+      "`restore` and in `clusters`{}",
+      run.spec.id, absl::StrJoin(recorded, ", "),
+      run.spec.mode == RunMode::kTest ? fmt::format(", or remove it with `drctl failover clean {}`", run.spec.id)
+                                      : ""));
 }
 
 absl::StatusOr<TakenUp> TakeUp(const config::ControlConfig& config, RunStore& store, Leased leased, bool only_removal) {

@@ -1,7 +1,7 @@
 // attempt.h: one attempt at one item of a step: a look, the deed unless it is so already, and another look.
 //
-// Looks are repeated while nobody answers: an agent that restarts, an API server that is voted anew. Deeds aren't: whether
-// one had an effect is for the next look to find out.
+// Looks are repeated while nobody answers: an agent that restarts, an API server that is voted anew. Deeds aren't:
+// whether one had an effect is for the next look to find out.
 #pragma once
 
 #include "absl/time/time.h"
@@ -27,8 +27,8 @@ struct Attempt {
 [[nodiscard]] Attempt MakeAttempt(Step& step, const Item& item, ItemContext& context, const Patience& patience,
                                   const Clock& clock);
 
-// Whether the failure says something of the item itself, rather than that it couldn't be got at: nobody answered, or not
-// to us. Only the former may be passed over (Step::Tolerates). Pure.
+// Whether the failure says something of the item itself, rather than that it couldn't be got at: nobody answered, or
+// not to us. Only the former may be passed over (Step::Tolerates). Pure.
 [[nodiscard]] bool IsVerdict(const absl::Status& failure);
 
 }  // namespace understudy::control

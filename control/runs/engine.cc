@@ -131,8 +131,8 @@ absl::Status Engine::LookBack(RunRecord& run, const Steps& steps, std::stop_toke
   }
   if (!*lapsed) return absl::OkStatus();
   const std::vector<std::string> reopened = StepsToReopen(run, steps, **lapsed);
-  const std::string why =
-      fmt::format("made again: what step {} had brought about didn't hold when the run went on", run.steps[**lapsed].name);
+  const std::string why = fmt::format("made again: what step {} had brought about didn't hold when the run went on",
+                                      run.steps[**lapsed].name);
   RETURN_IF_ERROR(journal_.Reopen(run.spec.id, reopened, why));
   for (StepRecord& step : run.steps) {
     if (std::find(reopened.begin(), reopened.end(), step.name) == reopened.end()) continue;

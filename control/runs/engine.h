@@ -49,8 +49,9 @@ class Engine {
   Engine(RunJournal& journal, EngineOptions options, Clock& clock, OnEvent on_event)
       : journal_(journal), options_(options), clock_(clock), on_event_(std::move(on_event)) {}
 
-  // Goes on with `run`, whose steps are called as `steps` are. A run whose removal has begun is only removed. The run as it is afterwards: over, or failed, which a
-  // stop is, too. An error: something couldn't be recorded; nothing was begun that isn't.
+  // Goes on with `run`, whose steps are called as `steps` are. A run whose removal has begun is only removed. The run
+  // as it is afterwards: over, or failed, which a stop is, too. An error: something couldn't be recorded; nothing was
+  // begun that isn't.
   [[nodiscard]] absl::StatusOr<RunRecord> Run(RunRecord run, const Steps& steps, std::stop_token stop);
 
  private:

@@ -78,8 +78,8 @@ class RunStore : public RunJournal {
   [[nodiscard]] absl::Status RemoveWorkFolder(const std::string& run) const;
 
   // With the plan's lease held. `steps` in their order. FAILED_PRECONDITION: an earlier run of the plan isn't over;
-  // names it; a rehearsal holds up only rehearsals. Forgets the oldest runs that are over, all but kKeptFailoverRuns, with
-  // their folders; one whose folder can't be removed stays until the next time.
+  // names it; a rehearsal holds up only rehearsals. Forgets the oldest runs that are over, all but kKeptFailoverRuns,
+  // with their folders; one whose folder can't be removed stays until the next time.
   [[nodiscard]] absl::Status Begin(const RunSpec& spec, const std::vector<std::string>& steps);
   // With the plan's lease held: this process has the run now.
   [[nodiscard]] absl::Status TakeUp(const std::string& run);

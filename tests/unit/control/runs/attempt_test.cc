@@ -76,9 +76,8 @@ class AttemptTest : public testing::Test {
 
   absl::Duration now_;
   ForgetfulStep step_{now_};
-  Patience patience_{.bound = absl::Seconds(10),
-                     .first_pause = absl::Microseconds(1),
-                     .longest_pause = absl::Microseconds(10)};
+  Patience patience_{
+      .bound = absl::Seconds(10), .first_pause = absl::Microseconds(1), .longest_pause = absl::Microseconds(10)};
   std::vector<std::string> told_;
   std::function<void()> on_third_ = [] {};
 };

@@ -72,7 +72,7 @@ class Fate {
 struct StepOptions {
   bool tolerates = false;
   bool removes = false;
-  std::vector<std::string> broken = {};  // items that can't be done
+  std::vector<std::string> broken = {};                    // items that can't be done
   absl::Status failure = absl::AbortedError("is broken");  // what they fail with
   bool no_return = false;
   absl::Status cannot_tell{};  // what it answers when it is asked whether it still holds
@@ -318,7 +318,8 @@ TEST_F(EngineTest, AFailureThatIsNoVerdictIsNeverTolerated) {
     std::filesystem::remove_all(folder_.Path() + "/state");
     store_ = Open();
     Begin(ThreeSteps(unhurt_));
-    auto run = Go(ThreeSteps(unhurt_, {.tolerates = true, .broken = {"b"}, .failure = absl::Status(code, "no answer")}));
+    auto run =
+        Go(ThreeSteps(unhurt_, {.tolerates = true, .broken = {"b"}, .failure = absl::Status(code, "no answer")}));
     ASSERT_TRUE(run.ok()) << run.status();
     EXPECT_EQ(run->state, RunState::kFailed);
     EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kFailed);
@@ -414,9 +415,8 @@ class GuardTest : public EngineTest {
     steps.push_back(std::make_unique<FileStep>("fence", std::vector<Item>{{"a", "fence a", 0}, {"b", "fence b", 0}},
                                                world_, fate, options.fence));
     steps.push_back(std::make_unique<FileStep>("pause", std::vector<Item>{{"a", "pause a", 0}}, world_, fate));
-    steps.push_back(
-        std::make_unique<FileStep>("promote", std::vector<Item>{{"a", "promote a", 0}, {"b", "promote b", 1}}, world_,
-                                   fate, options.promote));
+    steps.push_back(std::make_unique<FileStep>(
+        "promote", std::vector<Item>{{"a", "promote a", 0}, {"b", "promote b", 1}}, world_, fate, options.promote));
     steps.push_back(std::make_unique<FileStep>("end", std::vector<Item>{{"", "end", 0}}, world_, fate, options.end));
     return steps;
   }
@@ -436,9 +436,7 @@ class GuardTest : public EngineTest {
     ASSERT_FALSE(run->over);
     ASSERT_THAT(world_.Effects(), UnorderedElementsAre("fence a", "fence b", "pause a"));
   }
-  static std::vector<std::string> All() {
-    return {"fence a", "fence b", "pause a", "promote a", "promote b", "end "};
-  }
+  static std::vector<std::string> All() { return {"fence a", "fence b", "pause a", "promote a", "promote b", "end "}; }
 };
 
 TEST_F(GuardTest, WhatDoesNotHoldAnyMoreIsMadeAgainWithAllThatCameAfterIt) {
