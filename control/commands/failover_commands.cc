@@ -103,9 +103,12 @@ ExitCode RunFailover(const Console& console, OutputFormat format, const config::
   const absl::StatusOr<std::filesystem::path> folder = (*store)->WorkFolder(spec.id);
   if (!folder.ok()) return Fail(console, folder.status());
   const Engine::Steps steps = StepsFor(**site, **store, spec.id, *folder);
-  absl::Status begun = (*store)->Begin(spec, NamesOf(steps));
-  if (begun.ok()) begun = (*store)->Note(spec.id, spec.started_at, fmt::format("begun by {}", spec.started_by));
-  if (!begun.ok()) return Fail(console, begun);
+  if (const absl::Status begun = (*store)->Begin(spec, NamesOf(steps)); !begun.ok()) {
+    if (const absl::Status removed = (*store)->RemoveWorkFolder(spec.id); !removed.ok()) PrintError(console, removed);
+    return Fail(console, begun);
+  }
+  const absl::Status noted = (*store)->Note(spec.id, spec.started_at, fmt::format("begun by {}", spec.started_by));
+  if (!noted.ok()) return Fail(console, noted);
   console.err << fmt::format("run {} of plan {}, {}", spec.id, spec.plan, ToString(spec.mode)) << std::endl;
   return Drive(console, format, config, **store, spec.id, steps, /*only_removal=*/false, stop.Token());
 }

@@ -77,7 +77,11 @@ ExitCode Drive(const Console& console, OutputFormat format, const config::Contro
                Annotate(ended.status(), fmt::format("run {} can't be recorded, so it isn't going on", run_id)));
     return ExitCodeFor(ended.status());
   }
+  // What was fetched holds secrets, and nothing needs it any more.
+  const absl::Status removed = ended->over ? store.RemoveWorkFolder(run_id) : absl::OkStatus();
+  if (!removed.ok()) PrintError(console, removed);
   Conclude(console, format, config, *ended, std::move(stop));
+  if (only_removal) return ended->over ? ExitCode::kDone : ExitCode::kFailed;
   return ExitCodeOf(*ended);
 }
 

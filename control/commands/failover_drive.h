@@ -25,7 +25,7 @@ namespace understudy::control {
                                      const std::filesystem::path& folder);
 
 // Goes on with the run, which this process has the lease of, says on stderr how far it is, prints its report, and sends
-// it to who is to hear of it.
+// it to who is to hear of it. With `only_removal` it is done when the run is over, however the run had gone.
 [[nodiscard]] ExitCode Drive(const Console& console, OutputFormat format, const config::ControlConfig& config,
                              RunStore& store, const std::string& run, const Engine::Steps& steps, bool only_removal,
                              std::stop_token stop);

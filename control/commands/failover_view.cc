@@ -45,6 +45,9 @@ void RunProgressPrinter::ShowNow(const RunEvent& event) {
 
 void RunProgressPrinter::operator()(const RunEvent& event) {
   switch (event.kind) {
+    case RunEvent::Kind::kStepReopened:
+      Line(fmt::format("{}: {}", event.step, Printable(event.text)));
+      break;
     case RunEvent::Kind::kStepBegun:
       Line(fmt::format("{}: {}{}", event.step, event.text,
                        event.total > 1 ? fmt::format(" ({})", event.total) : std::string()));

@@ -26,9 +26,9 @@ bool NeedsSource(RunMode mode) {
 constexpr char kAllAgents[] = "agents of both hosts of pair ";
 
 // Why a source can't be brought up to date; empty: it can.
-std::string WhyNotReady(const SourceView& source) {
+std::string WhyNotReady(const std::string& pair, const SourceView& source) {
   if (source.paused) {
-    return fmt::format("its replication is paused: `drctl volumes resume {}`", source.volume);
+    return fmt::format("its replication is paused: `drctl volumes resume {} --pair {}`", source.volume, pair);
   }
   if (source.state == "guarded" || source.state == "error" || source.state == "promoted") {
     return fmt::format("it is {}: {}", source.state, source.problem);
@@ -222,8 +222,9 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
     const ReplicaView& replica = replicas[volume.Key()];
     const bool standby = replica.state == model::VolumeState::kStandby;
     if (replica.state == model::VolumeState::kDemoting) {
-      return absl::FailedPreconditionError(fmt::format(
-          "volume {} is being demoted: `drctl volumes demote {}` finishes that", volume.Key(), volume.volume));
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} is being demoted: `drctl volumes demote {} --pair {}` finishes that", volume.Key(),
+                      volume.volume, volume.pair));
     }
     if (rehearsal && !standby) {
       return absl::FailedPreconditionError(fmt::format("volume {} is {}: it is rehearsed with replicas only",
@@ -231,9 +232,9 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
     }
     if (standby && !replica.complete && !context.run.spec.allow_incomplete) {
       return absl::FailedPreconditionError(fmt::format(
-          "volume {} was never at DR as a whole: wait for its first sync (`drctl volumes sync {}`), or take "
+          "volume {} was never at DR as a whole: wait for its first sync (`drctl volumes sync {} --pair {}`), or take "
           "what there is with --incomplete",
-          volume.Key(), volume.volume));
+          volume.Key(), volume.volume, volume.pair));
     }
     if (replica.held) {
       context.Warn(
@@ -250,7 +251,7 @@ absl::Status InventoryStep::CheckSources(const Inventory& inventory) const {
     ASSIGN_OR_RETURN(const std::vector<SourceView> sources, parts_.agents.Sources(pair));
     for (const SourceView& source : sources) {
       if (wanted.erase(pair + "/" + source.volume) == 0) continue;
-      const std::string why_not = WhyNotReady(source);
+      const std::string why_not = WhyNotReady(pair, source);
       if (why_not.empty()) continue;
       return absl::FailedPreconditionError(
           fmt::format("volume {}/{} can't be brought up to date: {}", pair, source.volume, why_not));

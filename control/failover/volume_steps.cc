@@ -190,10 +190,10 @@ absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
                                 ? ""
                                 : fmt::format(", the first at {} ({})", Printable(findings.differences[0].path),
                                               model::ToString(findings.differences[0].kind));
-  return absl::DataLossError(
-      fmt::format("{} differences{}: see `drctl volumes verify {} --depth {}`. Nothing was promoted yet: go back to a "
-                  "recovery point (`drctl points list {}`), or choose another depth in the plan",
-                  counts.differences, first, volume.volume, model::ToString(depth_), volume.volume));
+  return absl::DataLossError(fmt::format(
+      "{} differences{}: see `drctl volumes verify {} --pair {} --depth {}`. Nothing was promoted yet: go "
+      "back to a recovery point (`drctl points list {} --pair {}`), or choose another depth in the plan",
+      counts.differences, first, volume.volume, volume.pair, model::ToString(depth_), volume.volume, volume.pair));
 }
 
 absl::StatusOr<bool> PromoteStep::Check(const Item& item, ItemContext&) {

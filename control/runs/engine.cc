@@ -5,12 +5,18 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
 #include <thread>
+
+#include "control/runs/guards.h"
 
 namespace understudy::control {
 namespace {
 
 constexpr char kStopped[] = "the run was stopped";
+constexpr char kNotListed[] = "isn't part of the step any more";
+constexpr char kNotListedButBegun[] =
+    "isn't part of the step any more; it was begun before, and may have had any part of its effect";
 
 size_t CountEnded(const StepRecord& step) {
   return static_cast<size_t>(
@@ -30,12 +36,42 @@ void AddPending(StepRecord& step, const std::string& key) {
   step.items.insert(after, ItemRecord{.key = key});
 }
 
+// The records are found by key, so that two items with one key would be made on top of each other.
+absl::Status CheckKeys(const std::vector<Item>& items) {
+  std::set<std::string_view> keys;
+  for (const Item& item : items) {
+    if (keys.insert(item.key).second) continue;
+    return absl::InternalError(fmt::format("two of its items are called '{}': nothing of it was begun", item.key));
+  }
+  return absl::OkStatus();
+}
+
 std::map<int, std::vector<const Item*>> Waves(const std::vector<Item>& items, const StepRecord& record) {
   std::map<int, std::vector<const Item*>> waves;
   for (const Item& item : items) {
     if (!HasEnded(record.Find(item.key)->state)) waves[item.wave].push_back(&item);
   }
   return waves;
+}
+
+StepRecord& RecordOf(const Step& step, RunRecord& run) {
+  const auto found = std::find_if(run.steps.begin(), run.steps.end(),
+                                  [&](const StepRecord& record) { return record.name == step.name(); });
+  UNDERSTUDY_CHECK(found != run.steps.end());
+  return *found;
+}
+
+bool RemovalHasBegun(const RunRecord& run, const Engine::Steps& steps) {
+  return std::any_of(steps.begin(), steps.end(), [&](const std::unique_ptr<Step>& step) {
+    const StepRecord* const record = run.Find(step->name());
+    return step->RunsAfterFailure() && record != nullptr && record->begun_at;
+  });
+}
+
+bool IsRemoval(const StepRecord& record, const Engine::Steps& steps) {
+  return std::any_of(steps.begin(), steps.end(), [&](const std::unique_ptr<Step>& step) {
+    return step->RunsAfterFailure() && step->name() == record.name;
+  });
 }
 
 absl::Status StepFailure(const StepRecord& step) {
@@ -67,32 +103,50 @@ void Engine::Tell(const RunEvent& event) {
 }
 
 absl::StatusOr<RunRecord> Engine::Run(RunRecord run, const Steps& steps, std::stop_token stop) {
-  UNDERSTUDY_CHECK(run.steps.size() == steps.size());
   run.error.clear();
-  bool failed = false;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    Step& step = *steps[i];
-    StepRecord& record = run.steps[i];
-    UNDERSTUDY_CHECK(record.name == step.name());
+  const bool only_removal = options_.only_removal || RemovalHasBegun(run, steps);
+  if (!only_removal) {
+    UNDERSTUDY_CHECK(run.steps.size() == steps.size());
+    RETURN_IF_ERROR(LookBack(run, steps, stop));
+  }
+  bool failed = !run.error.empty();
+  // What can't be told now may be told later: then the rehearsal goes on with what it made.
+  const bool removes = !failed && (only_removal || !run.spec.keep);
+  for (const std::unique_ptr<Step>& step : steps) {
+    StepRecord& record = RecordOf(*step, run);
     if (record.ended_at) continue;
-    if (step.RunsAfterFailure() ? !RemovesNow(run, stop) : failed || options_.only_removal) continue;
-    RETURN_IF_ERROR(MakeStep(step, run, record, stop));
+    if (step->RunsAfterFailure() ? !removes || stop.stop_requested() : failed || only_removal) continue;
+    RETURN_IF_ERROR(MakeStep(*step, run, record, stop));
     if (!record.ended_at) failed = true;
   }
   RETURN_IF_ERROR(End(run, steps, stop.stop_requested()));
   return run;
 }
 
-bool Engine::RemovesNow(const RunRecord& run, std::stop_token stop) const {
-  if (stop.stop_requested()) return false;
-  return options_.only_removal || !run.spec.keep;
+absl::Status Engine::LookBack(RunRecord& run, const Steps& steps, std::stop_token stop) {
+  const absl::StatusOr<std::optional<size_t>> lapsed = FindLapsed(run, steps, std::move(stop));
+  if (!lapsed.ok()) {
+    run.error = MessageOf(lapsed.status());
+    return absl::OkStatus();
+  }
+  if (!*lapsed) return absl::OkStatus();
+  const std::vector<std::string> reopened = StepsToReopen(run, steps, **lapsed);
+  const std::string why = fmt::format("made again: what step {} had brought about didn't hold when the run went on",
+                                      run.steps[**lapsed].name);
+  RETURN_IF_ERROR(journal_.Reopen(run.spec.id, reopened, why));
+  for (StepRecord& step : run.steps) {
+    if (std::find(reopened.begin(), reopened.end(), step.name) == reopened.end()) continue;
+    Reopen(step, why);
+    Tell({.kind = RunEvent::Kind::kStepReopened, .step = step.name, .text = why, .state = ItemState::kPending});
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, std::stop_token stop) {
   const absl::Time now = clock_.Now();
   const absl::StatusOr<std::vector<Item>> items = step.Items(run, stop);
-  if (!items.ok()) {
-    run.error = fmt::format("{}: {}", record.name, MessageOf(items.status()));
+  if (const absl::Status usable = items.ok() ? CheckKeys(*items) : items.status(); !usable.ok()) {
+    run.error = fmt::format("{}: {}", record.name, MessageOf(usable));
     return absl::OkStatus();
   }
   std::vector<std::string> keys;
@@ -104,6 +158,7 @@ absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, st
         .step = record.name,
         .text = std::string(step.purpose()),
         .total = items->size()});
+  RETURN_IF_ERROR(LeaveOut(*items, run.spec.id, record));
   bool failed = false;
   for (const auto& [wave, wave_items] : Waves(*items, record)) {
     if (stop.stop_requested() || failed) break;
@@ -132,6 +187,24 @@ absl::Status Engine::MakeStep(Step& step, RunRecord& run, StepRecord& record, st
                                     : ItemState::kDone,
         .ended = CountEnded(record),
         .total = record.items.size()});
+  return absl::OkStatus();
+}
+
+absl::Status Engine::LeaveOut(const std::vector<Item>& listed, const std::string& run, StepRecord& step) {
+  for (ItemRecord& item : step.items) {
+    const bool is_listed =
+        std::any_of(listed.begin(), listed.end(), [&](const Item& each) { return each.key == item.key; });
+    if (is_listed || HasEnded(item.state)) continue;
+    item.state = ItemState::kLeftOut;
+    item.message = item.attempts > 0 ? kNotListedButBegun : kNotListed;
+    item.ended_at = clock_.Now();
+    RETURN_IF_ERROR(journal_.WriteItem(run, step.name, item));
+    Tell({.kind = RunEvent::Kind::kItemEnded,
+          .step = step.name,
+          .item = item.key,
+          .text = item.message,
+          .state = item.state});
+  }
   return absl::OkStatus();
 }
 
@@ -181,20 +254,17 @@ absl::Status Engine::MakeItem(Step& step, const RunRecord& run, const Item& item
         record.facts = facts;
         return journal_.WriteItem(run.spec.id, step_name, record);
       });
-  const absl::StatusOr<bool> is_so = step.Check(item, context);
-  absl::Status made = is_so.status();
-  if (made.ok() && !*is_so) made = step.Do(item, context);
-  if (made.ok()) made = step.Confirm(item, context);
+  const auto [made, was_so] = MakeAttempt(step, item, context, options_.patience, clock_);
   record.ended_at = clock_.Now();
   record.warnings.insert(record.warnings.end(), context.warnings().begin(), context.warnings().end());
   record.facts = context.facts();
   if (made.ok()) {
-    record.state = *is_so && before.attempts == 0 ? ItemState::kAlready : ItemState::kDone;
+    record.state = was_so && before.attempts == 0 ? ItemState::kAlready : ItemState::kDone;
   } else if (stop.stop_requested()) {
     record.state = ItemState::kFailed;
     record.message = kStopped;
   } else {
-    record.state = step.Tolerates(made) ? ItemState::kBroken : ItemState::kFailed;
+    record.state = IsVerdict(made) && step.Tolerates(made) ? ItemState::kBroken : ItemState::kFailed;
     record.message = MessageOf(made);
   }
   RETURN_IF_ERROR(journal_.WriteItem(run.spec.id, step_name, record));
@@ -206,11 +276,13 @@ absl::Status Engine::MakeItem(Step& step, const RunRecord& run, const Item& item
 }
 
 absl::Status Engine::End(RunRecord& run, const Steps& steps, bool stopped) {
-  RunEnd end{.state = RunState::kDone, .over = true, .error = run.error, .at = clock_.Now()};
+  RunEnd end{.state = run.error.empty() ? RunState::kDone : RunState::kFailed,
+             .over = true,
+             .error = run.error,
+             .at = clock_.Now()};
   bool removes = false;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const StepRecord& record = run.steps[i];
-    const bool removal = steps[i]->RunsAfterFailure();
+  for (const StepRecord& record : run.steps) {
+    const bool removal = IsRemoval(record, steps);
     removes = removes || removal;
     if (!record.ended_at && removal) {
       end.over = false;  // what was made is still there

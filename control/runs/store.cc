@@ -139,10 +139,35 @@ absl::Status RunStore::CheckNoneIsOpen(const std::string& plan, bool rehearsal) 
                    database_.Prepare("SELECT id FROM run WHERE plan = ? AND rehearsal = ? AND over = 0"));
   ASSIGN_OR_RETURN(const bool found, query.BindText(1, plan).BindInteger(2, rehearsal ? 1 : 0).Step());
   if (!found) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      fmt::format("run {} of plan {} isn't over: go on with `drctl failover resume {}`, or give it up with `drctl "
-                  "failover abort {}`",
-                  query.Bytes(0), plan, query.Bytes(0), query.Bytes(0)));
+  const std::string run = query.String(0);
+  const std::string ending = rehearsal ? fmt::format("remove what it made with `drctl failover clean {}`", run)
+                                       : fmt::format("give it up with `drctl failover abort {}`", run);
+  return absl::FailedPreconditionError(fmt::format(
+      "run {} of plan {} isn't over: go on with `drctl failover resume {}`, or {}", run, plan, run, ending));
+}
+
+absl::Status RunStore::ForgetOldRuns() {
+  std::vector<std::string> old;
+  {
+    ASSIGN_OR_RETURN(store::Statement query, database_.Prepare("SELECT id FROM run WHERE over = 1"
+                                                               " ORDER BY started_at_nanoseconds DESC, id DESC"
+                                                               " LIMIT -1 OFFSET ?"));
+    query.BindUnsigned(1, kKeptFailoverRuns);
+    while (true) {
+      ASSIGN_OR_RETURN(const bool found, query.Step());
+      if (!found) break;
+      old.push_back(query.String(0));
+    }
+  }
+  for (const std::string& run : old) {
+    // What was fetched for it holds secrets: nobody would find the folder any more once the run is forgotten.
+    if (!RemoveWorkFolder(run).ok()) continue;
+    for (const char* const table : {"item WHERE run", "step WHERE run", "note WHERE run", "run WHERE id"}) {
+      ASSIGN_OR_RETURN(store::Statement forget, database_.Prepare(fmt::format("DELETE FROM {} = ?", table)));
+      RETURN_IF_ERROR(forget.BindText(1, run).Run());
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RunStore::Begin(const RunSpec& spec, const std::vector<std::string>& steps) {
@@ -162,12 +187,7 @@ absl::Status RunStore::Begin(const RunSpec& spec, const std::vector<std::string>
       RETURN_IF_ERROR(step.BindText(1, spec.id).BindUnsigned(2, i).BindText(3, steps[i]).Run());
     }
   }
-  constexpr char kOld[] =
-      "(SELECT id FROM run WHERE over = 1 ORDER BY started_at_nanoseconds DESC, id DESC LIMIT -1 OFFSET ?)";
-  for (const char* const table : {"item WHERE run", "step WHERE run", "note WHERE run", "run WHERE id"}) {
-    ASSIGN_OR_RETURN(store::Statement forget, database_.Prepare(fmt::format("DELETE FROM {} IN {}", table, kOld)));
-    RETURN_IF_ERROR(forget.BindUnsigned(1, kKeptFailoverRuns).Run());
-  }
+  RETURN_IF_ERROR(ForgetOldRuns());
   return transaction.Commit();
 }
 
@@ -232,12 +252,34 @@ absl::Status RunStore::EndStep(const std::string& run, const std::string& step, 
   return end.BindInteger(1, absl::ToUnixNanos(at)).BindText(2, run).BindText(3, step).Run();
 }
 
+absl::Status RunStore::Reopen(const std::string& run, const std::vector<std::string>& steps, const std::string& why) {
+  const absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
+  {
+    ASSIGN_OR_RETURN(store::Statement reopen,
+                     database_.Prepare("UPDATE step SET ended_at_nanoseconds = NULL WHERE run = ? AND name = ?"));
+    ASSIGN_OR_RETURN(store::Statement reset,
+                     database_.Prepare("UPDATE item SET state = ?, ended_at_nanoseconds = NULL, message = '',"
+                                       " warnings = json_insert(warnings, '$[#]', ?)"
+                                       " WHERE run = ? AND step = ? AND state <> ?"));
+    const std::string_view pending = ToString(ItemState::kPending);
+    for (const std::string& step : steps) {
+      RETURN_IF_ERROR(reopen.BindText(1, run).BindText(2, step).Run());
+      reset.BindText(1, pending).BindText(2, why).BindText(3, run).BindText(4, step);
+      RETURN_IF_ERROR(reset.BindText(5, pending).Run());
+    }
+  }
+  return transaction.Commit();
+}
+
 absl::Status RunStore::EndRun(const std::string& run, const RunEnd& end) {
   const absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(store::Statement update, database_.Prepare("UPDATE run SET state = ?, over = ?, error = ?,"
-                                                              " ended_at_nanoseconds = ? WHERE id = ?"));
+                                                              " ended_at_nanoseconds = ? WHERE id = ? AND over = 0"));
   update.BindText(1, ToString(end.state)).BindInteger(2, end.over ? 1 : 0).BindText(3, end.error);
-  return update.BindInteger(4, absl::ToUnixNanos(end.at)).BindText(5, run).Run();
+  RETURN_IF_ERROR(update.BindInteger(4, absl::ToUnixNanos(end.at)).BindText(5, run).Run());
+  if (database_.ChangedRows() == 1) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format("run {} is over already: it ends only once", Printable(run)));
 }
 
 absl::StatusOr<RunRecord> RunStore::Read(const std::string& run) {

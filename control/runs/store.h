@@ -1,4 +1,4 @@
-// store.h: the runs of failover plans, durable: state_dir/failover.db (docs/formats/failover.md).
+// store.h: the runs of failover plans, durable: state_dir/failover.db (docs/failover.md, "On disk").
 #pragma once
 
 #include <filesystem>
@@ -36,6 +36,10 @@ class RunJournal {
   [[nodiscard]] virtual absl::Status WriteItem(const std::string& run, const std::string& step,
                                                const ItemRecord& item) = 0;
   [[nodiscard]] virtual absl::Status EndStep(const std::string& run, const std::string& step, absl::Time at) = 0;
+  // Steps that have to be made again: they haven't ended any more, and their items are pending. Attempts, facts and
+  // warnings stay; `why` becomes one more warning of each item that wasn't pending. All of that or nothing.
+  [[nodiscard]] virtual absl::Status Reopen(const std::string& run, const std::vector<std::string>& steps,
+                                            const std::string& why) = 0;
   [[nodiscard]] virtual absl::Status EndRun(const std::string& run, const RunEnd& end) = 0;
 };
 
@@ -49,6 +53,9 @@ class NoJournal : public RunJournal {
     return absl::OkStatus();
   }
   absl::Status EndStep(const std::string&, const std::string&, absl::Time) override { return absl::OkStatus(); }
+  absl::Status Reopen(const std::string&, const std::vector<std::string>&, const std::string&) override {
+    return absl::OkStatus();
+  }
   absl::Status EndRun(const std::string&, const RunEnd&) override { return absl::OkStatus(); }
 };
 
@@ -71,7 +78,8 @@ class RunStore : public RunJournal {
   [[nodiscard]] absl::Status RemoveWorkFolder(const std::string& run) const;
 
   // With the plan's lease held. `steps` in their order. FAILED_PRECONDITION: an earlier run of the plan isn't over;
-  // names it; a rehearsal holds up only rehearsals. Forgets the oldest runs that are over, all but kKeptFailoverRuns.
+  // names it; a rehearsal holds up only rehearsals. Forgets the oldest runs that are over, all but kKeptFailoverRuns,
+  // with their folders; one whose folder can't be removed stays until the next time.
   [[nodiscard]] absl::Status Begin(const RunSpec& spec, const std::vector<std::string>& steps);
   // With the plan's lease held: this process has the run now.
   [[nodiscard]] absl::Status TakeUp(const std::string& run);
@@ -81,6 +89,8 @@ class RunStore : public RunJournal {
                          const std::vector<std::string>& keys) override;
   absl::Status WriteItem(const std::string& run, const std::string& step, const ItemRecord& item) override;
   absl::Status EndStep(const std::string& run, const std::string& step, absl::Time at) override;
+  absl::Status Reopen(const std::string& run, const std::vector<std::string>& steps, const std::string& why) override;
+  // FAILED_PRECONDITION: it is over already, or there is no such run.
   absl::Status EndRun(const std::string& run, const RunEnd& end) override;
 
   // NOT_FOUND: there is no such run. An empty `run` is the newest one.
@@ -94,6 +104,7 @@ class RunStore : public RunJournal {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<RunStore>> OpenFile(const std::filesystem::path& state_dir);
   [[nodiscard]] absl::Status CheckNoneIsOpen(const std::string& plan, bool rehearsal)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  [[nodiscard]] absl::Status ForgetOldRuns() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::Status ReadSteps(RunRecord& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::Status ReadItems(const std::string& run, StepRecord& step) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] absl::Status ReadNotes(RunRecord& run) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -94,9 +94,11 @@ std::optional<Problem> FindProblem(const ControlConfig& config) {
   if (config.oadp) {
     if (auto problem = FindOadpProblem(*config.oadp)) return problem;
   }
-  if (auto problem = FindFailoverProblem(config.failover, !config.namespaces.empty(), config.oadp.has_value())) {
-    return problem;
-  }
+  FailoverSurroundings surroundings{.namespaces = config.namespaces,
+                                    .has_oadp = config.oadp.has_value(),
+                                    .has_dr_cluster = config.clusters.dr.has_value()};
+  for (const PairConfig& pair : config.pairs) surroundings.pairs.push_back(pair.name);
+  if (auto problem = FindFailoverProblem(config.failover, surroundings)) return problem;
   return FindNotifyProblem(config.notify);
 }
 

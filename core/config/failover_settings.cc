@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/base/log.h"
 
@@ -43,20 +44,85 @@ absl::Status CheckSuffix(const std::string& text) {
       fmt::format("'{}': write what follows a namespace's name, as in -drtest", Printable(text)));
 }
 
-std::optional<Problem> FindPlanProblem(const FailoverPlanConfig& plan, const std::string& key, bool has_namespaces,
-                                       bool has_oadp) {
-  if (plan.namespaces.empty() && plan.volumes.empty() && !has_namespaces) {
+// What the plan is about once the configuration is loaded.
+const std::vector<std::string>& NamespacesOf(const FailoverPlanConfig& plan, const FailoverSurroundings& surroundings) {
+  return plan.namespaces.empty() && plan.volumes.empty() ? surroundings.namespaces : plan.namespaces;
+}
+
+bool Has(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::optional<Problem> FindRepetition(const std::vector<std::string>& names, const std::string& key) {
+  std::set<std::string_view> seen;
+  for (const std::string& name : names) {
+    if (!seen.insert(name).second) return Problem{key, fmt::format("'{}' is listed twice", Printable(name))};
+  }
+  return std::nullopt;
+}
+
+std::optional<Problem> FindNamespaceProblem(const FailoverPlanConfig& plan, const std::string& key,
+                                            const FailoverSurroundings& surroundings) {
+  const std::vector<std::string>& namespaces = NamespacesOf(plan, surroundings);
+  if (namespaces.empty()) {
+    if (!plan.volumes.empty()) return std::nullopt;
     return Problem{key + ".namespaces", "the plan is about nothing: write namespaces, or volumes"};
   }
-  const bool has_objects = !plan.namespaces.empty() || (has_namespaces && plan.volumes.empty());
-  if (has_objects && plan.restore == RestoreFrom::kVelero && !has_oadp) {
+  if (auto problem = FindRepetition(plan.namespaces, key + ".namespaces")) return problem;
+  if (!surroundings.has_dr_cluster) {
+    return Problem{key + ".namespaces", "there is no `clusters.dr`: say where the namespaces go, or list only volumes"};
+  }
+  if (plan.restore == RestoreFrom::kVelero && !surroundings.has_oadp) {
     return Problem{key + ".restore", "there is no `oadp`: say where backups are, or write `nothing`"};
   }
+  for (const std::string& name : namespaces) {
+    if (name.size() + plan.test_namespace_suffix.size() <= kMaxNamespaceBytes) continue;
+    return Problem{key + ".test_namespace_suffix",
+                   fmt::format("'{}{}', where a rehearsal would run, is longer than {} characters", Printable(name),
+                               plan.test_namespace_suffix, kMaxNamespaceBytes)};
+  }
+  return std::nullopt;
+}
+
+std::optional<Problem> FindVolumeProblem(const FailoverPlanConfig& plan, const std::string& key,
+                                         const FailoverSurroundings& surroundings) {
+  if (auto problem = FindRepetition(plan.volumes, key + ".volumes")) return problem;
+  for (const std::string& volume : plan.volumes) {
+    if (Has(surroundings.pairs, volume.substr(0, volume.find('/')))) continue;
+    return Problem{key + ".volumes", fmt::format("'{}': there is no such pair in `pairs`", Printable(volume))};
+  }
+  return std::nullopt;
+}
+
+std::optional<Problem> FindPlanProblem(const FailoverPlanConfig& plan, const std::string& key,
+                                       const FailoverSurroundings& surroundings) {
+  if (auto problem = FindNamespaceProblem(plan, key, surroundings)) return problem;
+  if (auto problem = FindVolumeProblem(plan, key, surroundings)) return problem;
   for (size_t i = 0; i < plan.boot.size(); ++i) {
     if (auto problem = FindBootGroupProblem(plan.boot[i], fmt::format("{}.boot[{}]", key, i))) return problem;
   }
   for (size_t i = 0; i < plan.probes.size(); ++i) {
     if (auto problem = FindProbeProblem(plan.probes[i], fmt::format("{}.probes[{}]", key, i))) return problem;
+  }
+  return std::nullopt;
+}
+
+// What two plans must not have in common. `first` is the number of the earlier one.
+std::optional<Problem> FindClash(const FailoverPlanConfig& plan, const std::string& key,
+                                 const FailoverPlanConfig& earlier, size_t first,
+                                 const FailoverSurroundings& surroundings) {
+  if (plan.name == earlier.name) {
+    return Problem{key + ".name", fmt::format("'{}' is plans[{}], too: names must differ", plan.name, first)};
+  }
+  for (const std::string& name : NamespacesOf(plan, surroundings)) {
+    if (!Has(NamespacesOf(earlier, surroundings), name)) continue;
+    return Problem{key + ".namespaces",
+                   fmt::format("'{}' goes over with plans[{}] ({}) already", Printable(name), first, earlier.name)};
+  }
+  for (const std::string& volume : plan.volumes) {
+    if (!Has(earlier.volumes, volume)) continue;
+    return Problem{key + ".volumes",
+                   fmt::format("'{}' goes over with plans[{}] ({}) already", Printable(volume), first, earlier.name)};
   }
   return std::nullopt;
 }
@@ -78,10 +144,11 @@ void FailoverTimeouts::Describe(Visitor& v) {
 void FailoverPlanConfig::Describe(Visitor& v) {
   v.Text({.key = "name", .doc = "the plan's name, unique here", .required = true}, name, CheckPlanName);
   v.TextList({.key = "namespaces",
-              .doc = "whose virtual machines and claims go over",
+              .doc = "whose virtual machines and claims go over; each in one plan only",
               .default_text = "`namespaces` of the configuration, unless the plan has `volumes`"},
              namespaces, CheckNotEmpty);
-  v.TextList({.key = "volumes", .doc = "volumes that go over besides, as `pair/volume`: those without Kubernetes"},
+  v.TextList({.key = "volumes",
+              .doc = "volumes that go over besides, as `pair/volume`: those without Kubernetes; each in one plan only"},
              volumes, CheckVolume);
   v.Choice({.key = "verify", .doc = "how deep each replica is verified before a planned failover promotes any"},
            verify);
@@ -103,7 +170,8 @@ void FailoverPlanConfig::Describe(Visitor& v) {
   v.Choice({.key = "on_broken_vm", .doc = "whether the next group is started when a machine doesn't get well"},
            on_broken_vm);
   v.List({.key = "probes", .doc = "looks inside the machines once they run"}, probes);
-  v.Text({.key = "test_namespace_suffix", .doc = "what a rehearsal adds to the names of the namespaces"},
+  v.Text({.key = "test_namespace_suffix",
+          .doc = "what a rehearsal adds to the names of the namespaces; 63 characters with those"},
          test_namespace_suffix, CheckSuffix);
   v.Section({.key = "timeouts", .doc = "how long steps wait"}, timeouts);
 }
@@ -114,15 +182,13 @@ void FailoverConfig::Describe(Visitor& v) {
   v.List({.key = "plans", .doc = "the failover plans"}, plans);
 }
 
-std::optional<Problem> FindFailoverProblem(const FailoverConfig& failover, bool has_namespaces, bool has_oadp) {
+std::optional<Problem> FindFailoverProblem(const FailoverConfig& failover, const FailoverSurroundings& surroundings) {
   for (size_t i = 0; i < failover.plans.size(); ++i) {
     const std::string key = fmt::format("failover.plans[{}]", i);
     for (size_t j = 0; j < i; ++j) {
-      if (failover.plans[i].name != failover.plans[j].name) continue;
-      return Problem{key + ".name",
-                     fmt::format("'{}' is plans[{}], too: names must differ", failover.plans[i].name, j)};
+      if (auto clash = FindClash(failover.plans[i], key, failover.plans[j], j, surroundings)) return clash;
     }
-    if (auto problem = FindPlanProblem(failover.plans[i], key, has_namespaces, has_oadp)) return problem;
+    if (auto problem = FindPlanProblem(failover.plans[i], key, surroundings)) return problem;
   }
   return std::nullopt;
 }

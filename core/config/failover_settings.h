@@ -82,9 +82,17 @@ struct FailoverConfig {
   void Describe(Visitor& v);
 };
 
-// Pure. Keys are full ones ("failover.plans[0].volumes"). `has_namespaces`: the configuration names some for all plans;
-// `has_oadp`: it says where backups are.
-[[nodiscard]] std::optional<Problem> FindFailoverProblem(const FailoverConfig& failover, bool has_namespaces,
-                                                         bool has_oadp);
+// What the rest of the configuration has that plans go by.
+struct FailoverSurroundings {
+  std::vector<std::string> namespaces{};  // of all plans that list neither namespaces nor volumes
+  std::vector<std::string> pairs{};       // their names
+  bool has_oadp = false;                  // it is said where backups are
+  bool has_dr_cluster = false;
+};
+
+// Pure. Keys are full ones ("failover.plans[0].volumes"). Two plans have no namespace and no volume in common: each has
+// its own lease, so that both could bring the same thing over at once.
+[[nodiscard]] std::optional<Problem> FindFailoverProblem(const FailoverConfig& failover,
+                                                         const FailoverSurroundings& surroundings);
 
 }  // namespace understudy::config

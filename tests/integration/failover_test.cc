@@ -19,13 +19,13 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-constexpr char kPlan[] =
-    "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n";
+constexpr char kPlan[] = "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n";
 
 void Write(const std::string& path, const std::string& content) {
   std::ofstream(path) << content;
@@ -78,6 +78,13 @@ class FailoverTest : public ::testing::Test {
     ASSERT_TRUE(differences.ok()) << differences.status();
     EXPECT_THAT(*differences, IsEmpty());
   }
+  std::vector<std::string> WorkFolders() {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(site_->File("state-control/failover/runs"))) {
+      names.push_back(entry.path().filename());
+    }
+    return names;
+  }
   // Back to how it was: a standby that its primary keeps up to date.
   void Undo() {
     Drctl({"volumes", "demote", "web", "--yes"});
@@ -117,7 +124,15 @@ TEST_F(FailoverTest, AnUnplannedOneDoesWithoutThePrimary) {
   const ProcessResult refused = site_->Drctl({"failover", "run", "--unplanned", "--yes"});
   EXPECT_EQ(refused.exit_code, 5) << refused.err;
   EXPECT_THAT(refused.err, AllOf(HasSubstr(failed), HasSubstr("abort")));
+  // Each run has a folder for what it fetches, which holds secrets: of the one that was refused nothing is left.
+  EXPECT_THAT(WorkFolders(), ElementsAre(failed));
+  const ProcessResult no_rehearsal = site_->Drctl({"failover", "clean", failed});
+  EXPECT_EQ(no_rehearsal.exit_code, 5) << no_rehearsal.err;
+  EXPECT_THAT(no_rehearsal.err, HasSubstr("is no rehearsal"));
+  EXPECT_EQ(Drctl({"failover", "list"})["runs"][0]["state"], "failed");
   EXPECT_THAT(Drctl({"failover", "abort", failed, "--yes"})["stays"], IsEmpty());
+  EXPECT_THAT(WorkFolders(), IsEmpty());
+  EXPECT_EQ(site_->Drctl({"failover", "abort", failed, "--yes"}).exit_code, 5);
   EXPECT_EQ(Drctl({"failover", "run", "--unplanned", "--yes"})["result"], "done");
   EXPECT_EQ(site_->Drctl({"volumes", "show", "web"}).exit_code, 4);
   ExpectEqualTrees();
@@ -129,8 +144,8 @@ TEST_F(FailoverTest, ADryRunSaysWhatWouldBeDoneAndChangesNothing) {
   const nlohmann::json plan = Drctl({"failover", "run", "--dry-run"});
   std::vector<std::string> names;
   for (const auto& step : plan["steps"]) names.push_back(step["step"]);
-  EXPECT_THAT(names, ::testing::ElementsAre("preflight", "inventory", "fence", "final-sync", "verify", "pause",
-                                            "promote", "clean-up"));
+  EXPECT_THAT(names,
+              ElementsAre("preflight", "inventory", "fence", "final-sync", "verify", "pause", "promote", "clean-up"));
   EXPECT_EQ(plan["steps"][6]["items"][0]["what"], "promote volume web of pair local");
   EXPECT_EQ(Replica(), before);
   EXPECT_EQ(SourceExport(), "none");
@@ -185,6 +200,22 @@ TEST_F(FailoverTest, ARehearsalRunsOnCopiesWhileReplicationGoesOnAndLeavesNothin
   EXPECT_EQ(whole["result"], "done");
   EXPECT_EQ(whole["over"], true);
   EXPECT_THAT(Drctl({"points", "list"})["trees"], IsEmpty());
+}
+
+TEST_F(FailoverTest, ARehearsalWhosePlanIsGoneIsStillRemoved) {
+  Start();
+  EXPECT_EQ(Drctl({"failover", "test", "--keep"})["result"], "done");
+  ASSERT_THAT(Drctl({"points", "list"})["trees"], SizeIs(1));
+  std::string control = Read(site_->File("control.yaml"));
+  const size_t plan = control.find("failover: {plans:");
+  ASSERT_NE(plan, std::string::npos);
+  control.erase(plan, control.find('\n', plan) - plan);
+  Write(site_->File("control.yaml"), control);
+  const ProcessResult resumed = site_->Drctl({"failover", "resume"});
+  EXPECT_EQ(resumed.exit_code, 2) << resumed.err;
+  EXPECT_EQ(Drctl({"failover", "clean"})["over"], true);
+  EXPECT_THAT(Drctl({"points", "list"})["trees"], IsEmpty());
+  EXPECT_THAT(WorkFolders(), IsEmpty());
 }
 
 // drctl is killed by SIGKILL at the nth call of one kind: of those that make a record durable, of those that talk to an

@@ -45,6 +45,12 @@ class World {
     EXPECT_EQ(write(fd, line.data(), line.size()), static_cast<ssize_t>(line.size()));
     close(fd);
   }
+  void Remove(const std::string& effect) const {
+    std::vector<std::string> effects = Effects();
+    std::erase(effects, effect);
+    std::filesystem::remove(file_);
+    for (const std::string& left : effects) Add(left);
+  }
 
  private:
   const std::string file_;
@@ -66,7 +72,10 @@ class Fate {
 struct StepOptions {
   bool tolerates = false;
   bool removes = false;
-  std::vector<std::string> broken = {};  // items that can't be done
+  std::vector<std::string> broken = {};                    // items that can't be done
+  absl::Status failure = absl::AbortedError("is broken");  // what they fail with
+  bool no_return = false;
+  absl::Status cannot_tell{};  // what it answers when it is asked whether it still holds
 };
 
 class FileStep : public Step {
@@ -87,7 +96,7 @@ class FileStep : public Step {
   absl::Status Do(const Item& item, ItemContext& context) override {
     fate_.Pass();
     if (std::find(options_.broken.begin(), options_.broken.end(), item.key) != options_.broken.end()) {
-      return absl::UnavailableError("is broken");
+      return options_.failure;
     }
     context.Progress("leaves it");
     world_.Add(Effect(item));
@@ -99,6 +108,12 @@ class FileStep : public Step {
     context.SetFacts({{"left", Effect(item)}});
     return world_.Has(Effect(item)) ? absl::OkStatus() : absl::InternalError("it isn't there");
   }
+  absl::StatusOr<bool> StillSo(const RunRecord&, std::stop_token) override {
+    fate_.Pass();
+    RETURN_IF_ERROR(options_.cannot_tell);
+    return std::all_of(items_.begin(), items_.end(), [&](const Item& item) { return world_.Has(Effect(item)); });
+  }
+  bool IsPointOfNoReturn() const override { return options_.no_return; }
   bool Tolerates(const absl::Status&) const override { return options_.tolerates; }
   bool RunsAfterFailure() const override { return options_.removes; }
 
@@ -125,6 +140,9 @@ class FatefulJournal : public RunJournal {
   }
   absl::Status EndStep(const std::string& run, const std::string& step, absl::Time at) override {
     return Pass([&] { return journal_.EndStep(run, step, at); });
+  }
+  absl::Status Reopen(const std::string& run, const std::vector<std::string>& steps, const std::string& why) override {
+    return Pass([&] { return journal_.Reopen(run, steps, why); });
   }
   absl::Status EndRun(const std::string& run, const RunEnd& end) override {
     return Pass([&] { return journal_.EndRun(run, end); });
@@ -177,14 +195,17 @@ class EngineTest : public testing::Test {
     return Go(*store_, *store_, steps, options, stop);
   }
 
-  // In a process of its own that dies at `dies_at`; whether it came to its end.
+  // In a process of its own that dies at `dies_at`; whether it came to its end. The steps are those of `make`.
   bool RunsToItsEnd(int dies_at, int parallelism) {
+    return RunsToItsEnd(dies_at, parallelism, [&](Fate& fate) { return ThreeSteps(fate); });
+  }
+  bool RunsToItsEnd(int dies_at, int parallelism, const std::function<Engine::Steps(Fate&)>& make) {
     const pid_t child = fork();
     if (child == 0) {
       Fate fate(dies_at);
       const std::unique_ptr<RunStore> store = Open();
       FatefulJournal journal(*store, fate);
-      const bool done = Go(*store, journal, ThreeSteps(fate), {.parallelism = parallelism}).ok();
+      const bool done = Go(*store, journal, make(fate), {.parallelism = parallelism}).ok();
       _exit(done ? 0 : 1);
     }
     int status = 0;
@@ -288,6 +309,27 @@ TEST_F(EngineTest, AStepThatToleratesFailuresMakesTheRunPartial) {
   EXPECT_THAT(world_.Effects(), UnorderedElementsAre("look ", "move a", "move c", "end "));
 }
 
+// Whether the item is broken can't be known: passing over it would leave behind what is perhaps quite well.
+TEST_F(EngineTest, AFailureThatIsNoVerdictIsNeverTolerated) {
+  for (const absl::StatusCode code : {absl::StatusCode::kUnavailable, absl::StatusCode::kDeadlineExceeded,
+                                      absl::StatusCode::kUnauthenticated, absl::StatusCode::kPermissionDenied}) {
+    SCOPED_TRACE(absl::StatusCodeToString(code));
+    std::filesystem::remove(folder_.Path() + "/world");
+    std::filesystem::remove_all(folder_.Path() + "/state");
+    store_ = Open();
+    Begin(ThreeSteps(unhurt_));
+    auto run =
+        Go(ThreeSteps(unhurt_, {.tolerates = true, .broken = {"b"}, .failure = absl::Status(code, "no answer")}));
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(run->state, RunState::kFailed);
+    EXPECT_EQ(run->Find("move")->Find("b")->state, ItemState::kFailed);
+    EXPECT_FALSE(world_.Has("end "));
+    run = Go(ThreeSteps(unhurt_));
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(run->state, RunState::kDone);
+  }
+}
+
 TEST_F(EngineTest, WhatWasSoBeforeIsSaidToHaveBeen) {
   world_.Add("move b");
   Begin(ThreeSteps(unhurt_));
@@ -316,6 +358,187 @@ TEST_F(EngineTest, AStopLeavesARunThatCanBeResumed) {
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_EQ(run->state, RunState::kDone);
   EXPECT_THAT(world_.Effects(), SizeIs(5));
+}
+
+// A probe or a pair that the configuration lost while the run was open.
+TEST_F(EngineTest, AnItemThatIsNotListedAnyMoreIsLeftOutAndTheStepEnds) {
+  const auto two_steps = [&](const std::vector<Item>& items, StepOptions options = {}) {
+    Engine::Steps steps;
+    steps.push_back(std::make_unique<FileStep>("move", items, world_, unhurt_, std::move(options)));
+    steps.push_back(std::make_unique<FileStep>("end", std::vector<Item>{{"", "end", 0}}, world_, unhurt_));
+    return steps;
+  };
+  const std::vector<Item> three = {{"a", "move a", 0}, {"b", "move b", 0}, {"c", "move c", 1}};
+  Begin(two_steps(three));
+  auto run = Go(two_steps(three, {.broken = {"a"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  run = Go(two_steps({{"b", "move b", 0}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone) << run->error;
+  run = store_->Read("r1");
+  ASSERT_TRUE(run.ok()) << run.status();
+  const StepRecord& move = *run->Find("move");
+  EXPECT_EQ(move.Find("a")->state, ItemState::kLeftOut);
+  EXPECT_THAT(move.Find("a")->message, HasSubstr("it was begun before"));
+  EXPECT_EQ(move.Find("b")->state, ItemState::kDone);
+  EXPECT_EQ(move.Find("c")->state, ItemState::kLeftOut);
+  EXPECT_EQ(move.Find("c")->message, "isn't part of the step any more");
+  EXPECT_THAT(world_.Effects(), ElementsAre("move b", "end "));
+}
+
+TEST_F(EngineTest, AKeyThatIsListedTwiceIsAnErrorAndNothingOfTheStepIsBegun) {
+  Engine::Steps steps;
+  steps.push_back(std::make_unique<FileStep>(
+      "move", std::vector<Item>{{"a", "move a", 0}, {"b", "move b", 0}, {"a", "move a", 1}}, world_, unhurt_));
+  Begin(steps);
+  const auto run = Go(steps);
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(run->over);
+  EXPECT_THAT(run->error, HasSubstr("move: two of its items are called 'a'"));
+  EXPECT_THAT(world_.Effects(), IsEmpty());
+}
+
+// Steps fence, pause, promote and end; promote can't be taken back. Each asks the world whether it still holds.
+struct GuardOptions {
+  StepOptions fence = {};
+  StepOptions promote = {};
+  StepOptions end = {};
+};
+
+class GuardTest : public EngineTest {
+ protected:
+  Engine::Steps FourSteps(Fate& fate, GuardOptions options) const {
+    options.promote.no_return = true;
+    Engine::Steps steps;
+    steps.push_back(std::make_unique<FileStep>("fence", std::vector<Item>{{"a", "fence a", 0}, {"b", "fence b", 0}},
+                                               world_, fate, options.fence));
+    steps.push_back(std::make_unique<FileStep>("pause", std::vector<Item>{{"a", "pause a", 0}}, world_, fate));
+    steps.push_back(std::make_unique<FileStep>(
+        "promote", std::vector<Item>{{"a", "promote a", 0}, {"b", "promote b", 1}}, world_, fate, options.promote));
+    steps.push_back(std::make_unique<FileStep>("end", std::vector<Item>{{"", "end", 0}}, world_, fate, options.end));
+    return steps;
+  }
+  Engine::Steps FourSteps(const GuardOptions& options = {}) { return FourSteps(unhurt_, options); }
+
+  // Stopped after the pause, before anything was promoted.
+  void RunUpToThePromotion() {
+    std::stop_source source;
+    const Engine::Steps steps = FourSteps();
+    Begin(steps);
+    ASSERT_EQ(store_->TakeUp("r1"), absl::OkStatus());
+    Engine engine(*store_, {}, Clock::System(), [&](const RunEvent& event) {
+      if (event.kind == RunEvent::Kind::kStepEnded && event.step == "pause") source.request_stop();
+    });
+    const auto run = engine.Run(*store_->Read("r1"), steps, source.get_token());
+    ASSERT_TRUE(run.ok()) << run.status();
+    ASSERT_FALSE(run->over);
+    ASSERT_THAT(world_.Effects(), UnorderedElementsAre("fence a", "fence b", "pause a"));
+  }
+  static std::vector<std::string> All() { return {"fence a", "fence b", "pause a", "promote a", "promote b", "end "}; }
+};
+
+TEST_F(GuardTest, WhatDoesNotHoldAnyMoreIsMadeAgainWithAllThatCameAfterIt) {
+  RunUpToThePromotion();
+  world_.Remove("fence b");
+  std::vector<std::string> reopened;
+  ASSERT_EQ(store_->TakeUp("r1"), absl::OkStatus());
+  const Engine::Steps steps = FourSteps();
+  Engine engine(*store_, {}, Clock::System(), [&](const RunEvent& event) {
+    if (event.kind == RunEvent::Kind::kStepReopened) reopened.push_back(event.step);
+  });
+  ASSERT_TRUE(engine.Run(*store_->Read("r1"), steps, {}).ok());
+  EXPECT_THAT(reopened, ElementsAre("fence", "pause"));
+  EXPECT_THAT(world_.Effects(), ::testing::UnorderedElementsAreArray(All()));
+  const auto run = store_->Read("r1");
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  const std::vector<std::pair<std::string, std::string>> again = {{"fence", "a"}, {"fence", "b"}, {"pause", "a"}};
+  for (const auto& [step, key] : again) {
+    const ItemRecord& item = *run->Find(step)->Find(key);
+    EXPECT_EQ(item.state, ItemState::kDone) << step << key;
+    EXPECT_EQ(item.attempts, 2U) << step << key;
+    EXPECT_THAT(item.warnings, ElementsAre(HasSubstr("step fence"))) << step << key;
+  }
+  EXPECT_THAT(run->Find("promote")->Find("a")->warnings, IsEmpty());
+}
+
+TEST_F(GuardTest, WhatStillHoldsIsNotMadeAgain) {
+  RunUpToThePromotion();
+  const auto run = Go(FourSteps());
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  EXPECT_EQ(run->Find("fence")->Find("a")->attempts, 1U);
+}
+
+TEST_F(GuardTest, WhatCannotBeToldStopsTheRunBeforeAnythingIsDone) {
+  RunUpToThePromotion();
+  auto run = Go(FourSteps({.fence = {.cannot_tell = absl::InternalError("no answer")}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(run->over);
+  EXPECT_EQ(run->error, "fence: whether it still holds can't be told: no answer");
+  EXPECT_FALSE(world_.Has("promote a"));
+  run = Go(FourSteps());
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone);
+  EXPECT_EQ(run->error, "");
+}
+
+// The other side is the live one for some volume: there is no way back, whatever became of the fence.
+TEST_F(GuardTest, AfterWhatCannotBeTakenBackNobodyAsksAboutWhatCameBefore) {
+  Begin(FourSteps());
+  auto run = Go(FourSteps({.promote = {.broken = {"a"}}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  ASSERT_EQ(run->state, RunState::kFailed);
+  world_.Remove("fence b");
+  run = Go(FourSteps({.fence = {.cannot_tell = absl::InternalError("no answer")}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone) << run->error;
+  EXPECT_FALSE(world_.Has("fence b"));
+}
+
+// What comes after it, however, is asked.
+TEST_F(GuardTest, WhatLapsedAfterThePointOfNoReturnIsMadeAgainAlone) {
+  Begin(FourSteps());
+  auto run = Go(FourSteps({.end = {.broken = {""}}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  world_.Remove("promote b");
+  world_.Remove("fence a");
+  run = Go(FourSteps());
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kDone) << run->error;
+  EXPECT_EQ(run->Find("promote")->Find("b")->attempts, 2U);
+  EXPECT_EQ(run->Find("fence")->Find("a")->attempts, 1U);
+  EXPECT_FALSE(world_.Has("fence a"));
+}
+
+TEST_F(GuardTest, KilledWhereverItMayBeWhileItLooksBackItComesToTheSameEnd) {
+  const auto make = [&](Fate& fate) { return FourSteps(fate, {}); };
+  int deaths = 0;
+  for (int dies_at = 0;; ++dies_at) {
+    SCOPED_TRACE(testing::Message() << "killed at " << dies_at);
+    std::filesystem::remove(folder_.Path() + "/world");
+    std::filesystem::remove_all(folder_.Path() + "/state");
+    store_ = Open();
+    ASSERT_NO_FATAL_FAILURE(RunUpToThePromotion());
+    world_.Remove("fence b");
+    const bool ended = RunsToItsEnd(dies_at, 1, make);
+    if (!ended) {
+      ++deaths;
+      if (!store_->Read("r1")->over) {
+        RunsToItsEnd(-1, 1, make);
+      }
+    }
+    EXPECT_THAT(world_.Effects(), ::testing::UnorderedElementsAreArray(All()));
+    const auto run = store_->Read("r1");
+    ASSERT_TRUE(run.ok()) << run.status();
+    EXPECT_EQ(run->state, RunState::kDone) << run->error;
+    EXPECT_GE(run->Find("pause")->Find("a")->attempts, 2U);
+    if (ended || HasFailure()) break;
+  }
+  EXPECT_GT(deaths, 40);
 }
 
 class RehearsalTest : public EngineTest {
@@ -362,6 +585,49 @@ TEST_F(RehearsalTest, WhatIsToBeKeptStaysUntilItIsAskedToGo) {
   ASSERT_TRUE(run.ok()) << run.status();
   EXPECT_TRUE(run->over);
   EXPECT_TRUE(world_.Has("remove "));
+}
+
+// The plan has changed since, so that nobody could say what its other steps were.
+TEST_F(RehearsalTest, ItsRemovalNeedsNoneOfItsOtherSteps) {
+  Begin(WithRemoval({}), {.id = "r1", .plan = "shop", .mode = RunMode::kTest, .keep = true, .started_at = absl::Now()});
+  auto run = Go(WithRemoval({.broken = {"a"}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  Engine::Steps only_removal = WithRemoval({});
+  only_removal.erase(only_removal.begin(), only_removal.end() - 1);
+  run = Go(only_removal, {.only_removal = true});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->over);
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_TRUE(world_.Has("remove "));
+}
+
+TEST_F(RehearsalTest, OnceItsRemovalHasBegunItIsOnlyRemoved) {
+  Begin(WithRemoval({}));
+  auto run = Go(WithRemoval({.broken = {"a"}}, {.removes = true, .broken = {""}}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_FALSE(run->over);
+  run = Go(WithRemoval({}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->over);
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(world_.Has("move a"));
+  EXPECT_TRUE(world_.Has("remove "));
+}
+
+TEST_F(RehearsalTest, WhatItMadeStaysWhenItCannotBeToldWhetherItStillHolds) {
+  Begin(WithRemoval({}), {.id = "r1", .plan = "shop", .mode = RunMode::kTest, .started_at = absl::Now()});
+  std::stop_source source;
+  ASSERT_EQ(store_->TakeUp("r1"), absl::OkStatus());
+  const Engine::Steps steps = WithRemoval({});
+  Engine engine(*store_, {}, Clock::System(), [&](const RunEvent& event) {
+    if (event.kind == RunEvent::Kind::kStepEnded && event.step == "move") source.request_stop();
+  });
+  ASSERT_TRUE(engine.Run(*store_->Read("r1"), steps, source.get_token()).ok());
+  const auto run = Go(WithRemoval({.cannot_tell = absl::InternalError("no answer")}));
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->state, RunState::kFailed);
+  EXPECT_FALSE(run->over);
+  EXPECT_FALSE(world_.Has("remove "));
 }
 
 // Nothing is begun whose beginning can't be recorded.

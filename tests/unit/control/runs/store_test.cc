@@ -10,6 +10,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 RunSpec SpecOf(const std::string& id, const std::string& plan = "shop", RunMode mode = RunMode::kPlanned) {
@@ -71,6 +72,41 @@ TEST_F(RunStoreTest, WhatWasWrittenIsReadAgain) {
   EXPECT_EQ(run->notes[0].text, "begun");
 }
 
+TEST_F(RunStoreTest, StepsThatAreReopenedKeepTheirAttemptsFactsAndWarnings) {
+  ASSERT_EQ(store_->Begin(SpecOf("r1"), {"look", "fence", "pause"}), absl::OkStatus());
+  const absl::Time now = absl::FromUnixSeconds(1'800'000'000);
+  for (const std::string step : {"look", "fence", "pause"}) {
+    ASSERT_EQ(store_->BeginStep("r1", step, now, {"east/db", "east/web"}), absl::OkStatus());
+    const ItemRecord item{.key = "east/web",
+                          .state = ItemState::kBroken,
+                          .begun_at = now,
+                          .ended_at = now,
+                          .attempts = 2,
+                          .message = "m",
+                          .warnings = {"w"},
+                          .facts = {{"epoch", 3}}};
+    ASSERT_EQ(store_->WriteItem("r1", step, item), absl::OkStatus());
+    ASSERT_EQ(store_->EndStep("r1", step, now), absl::OkStatus());
+  }
+  ASSERT_EQ(store_->Reopen("r1", {"fence", "pause"}, "it's \"so\""), absl::OkStatus());
+  const auto run = store_->Read("r1");
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_TRUE(run->steps[0].ended_at.has_value());
+  EXPECT_EQ(run->steps[0].Find("east/web")->state, ItemState::kBroken);
+  for (const size_t i : {1, 2}) {
+    EXPECT_FALSE(run->steps[i].ended_at.has_value());
+    EXPECT_EQ(run->steps[i].begun_at, now);
+    const ItemRecord& item = *run->steps[i].Find("east/web");
+    EXPECT_EQ(item.state, ItemState::kPending);
+    EXPECT_FALSE(item.ended_at.has_value());
+    EXPECT_EQ(item.attempts, 2U);
+    EXPECT_EQ(item.message, "");
+    EXPECT_EQ(item.facts["epoch"], 3);
+    EXPECT_THAT(item.warnings, ElementsAre("w", "it's \"so\""));
+    EXPECT_THAT(run->steps[i].Find("east/db")->warnings, SizeIs(0));
+  }
+}
+
 TEST_F(RunStoreTest, WhileARunIsOpenNoOtherOfItsPlanBegins) {
   ASSERT_EQ(store_->Begin(SpecOf("r1"), {"fence"}), absl::OkStatus());
   const absl::Status refused = store_->Begin(SpecOf("r2"), {"fence"});
@@ -87,7 +123,10 @@ TEST_F(RunStoreTest, WhileARunIsOpenNoOtherOfItsPlanBegins) {
 // A disaster doesn't wait for a rehearsal whose copies are still there.
 TEST_F(RunStoreTest, ARehearsalThatIsOpenHoldsNoRealRunUp) {
   ASSERT_EQ(store_->Begin(SpecOf("t1", "shop", RunMode::kTest), {"points"}), absl::OkStatus());
-  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Begin(SpecOf("t2", "shop", RunMode::kTest), {"points"})));
+  const absl::Status refused = store_->Begin(SpecOf("t2", "shop", RunMode::kTest), {"points"});
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("drctl failover clean t1"));
+  EXPECT_THAT(std::string(refused.message()), Not(HasSubstr("abort")));
   EXPECT_EQ(store_->Begin(SpecOf("r1"), {"fence"}), absl::OkStatus());
 }
 
@@ -105,6 +144,7 @@ TEST_F(RunStoreTest, TheOldestRunsThatAreOverAreForgotten) {
     RunSpec spec = SpecOf("r" + std::to_string(i));
     spec.started_at += absl::Seconds(i + 1);
     ASSERT_EQ(store_->Begin(spec, {"fence"}), absl::OkStatus());
+    ASSERT_TRUE(store_->WorkFolder(spec.id).ok());
     ASSERT_EQ(store_->EndRun(spec.id, {.state = RunState::kDone, .error = "", .at = absl::Now()}), absl::OkStatus());
   }
   const auto runs = store_->List();
@@ -112,6 +152,21 @@ TEST_F(RunStoreTest, TheOldestRunsThatAreOverAreForgotten) {
   EXPECT_EQ(runs->back().spec.id, "open");
   EXPECT_TRUE(absl::IsNotFound(store_->Read("r0").status()));
   EXPECT_TRUE(store_->Read("r104").ok());
+  // A run that is forgotten leaves no backup archive behind.
+  const std::string folders = folder_.Path() + "/state/failover/runs/";
+  EXPECT_FALSE(std::filesystem::exists(folders + "r0"));
+  EXPECT_TRUE(std::filesystem::exists(folders + "r104"));
+}
+
+// A process that is late must not make something else of a run that somebody gave up.
+TEST_F(RunStoreTest, ARunThatIsOverStaysAsItEnded) {
+  ASSERT_EQ(store_->Begin(SpecOf("r1"), {"fence"}), absl::OkStatus());
+  ASSERT_EQ(store_->EndRun("r1", {.state = RunState::kAborted, .error = "given up", .at = absl::Now()}),
+            absl::OkStatus());
+  const absl::Status late = store_->EndRun("r1", {.state = RunState::kDone, .error = "", .at = absl::Now()});
+  EXPECT_TRUE(absl::IsFailedPrecondition(late)) << late;
+  EXPECT_EQ(store_->Read("r1")->state, RunState::kAborted);
+  EXPECT_EQ(store_->Read("r1")->error, "given up");
 }
 
 TEST_F(RunStoreTest, OneProcessHasAPlan) {

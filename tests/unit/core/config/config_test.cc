@@ -1,4 +1,5 @@
 // Configuration files: what is read, and that each mistake names file, line, key and remedy.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,6 +14,7 @@
 namespace understudy::config {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -323,6 +325,33 @@ keep_annotations: []
 }
 
 constexpr char kSmallestControl[] = "tls: {ca: a, cert: b, key: c}\npairs: [{name: x, primary: p:1, dr: d:1}]\n";
+
+TEST_F(ConfigTest, FailoverPlansFitTheRestOfTheConfiguration) {
+  const auto error = [&](const std::string& plans, const std::string& more = "clusters: {dr: {kubeconfig: k}}\n") {
+    const auto config =
+        LoadControlConfig(Write(fmt::format("{}{}failover: {{plans: [{}]}}\n", kSmallestControl, more, plans)));
+    return config.ok() ? "" : std::string(MessageOf(config.status()));
+  };
+  EXPECT_EQ(error("{name: a, namespaces: [n], restore: nothing}, {name: b, volumes: [x/v]}"), "");
+  EXPECT_THAT(error("{name: a, volumes: [x/v]}, {name: a, volumes: [x/w]}"), HasSubstr("names must differ"));
+  // Two runs could bring the same thing over at once.
+  EXPECT_THAT(error("{name: a, namespaces: [n, m], restore: nothing}, {name: b, namespaces: [m], restore: nothing}"),
+              AllOf(HasSubstr("failover.plans[1].namespaces"), HasSubstr("'m' goes over with plans[0] (a)")));
+  EXPECT_THAT(error("{name: a, volumes: [x/v]}, {name: b, volumes: [x/w, x/v]}"),
+              AllOf(HasSubstr("failover.plans[1].volumes"), HasSubstr("'x/v' goes over with plans[0] (a)")));
+  EXPECT_THAT(error("{name: a, restore: nothing}, {name: b, namespaces: [n], restore: nothing}",
+                    "namespaces: [n]\nclusters: {dr: {kubeconfig: k}}\n"),
+              HasSubstr("'n' goes over with plans[0] (a)"));
+  EXPECT_THAT(error("{name: a, volumes: [x/v, x/v]}"), HasSubstr("'x/v' is listed twice"));
+  EXPECT_THAT(error("{name: a, volumes: [y/v]}"), HasSubstr("'y/v': there is no such pair"));
+  EXPECT_THAT(error("{name: a, namespaces: [n], restore: nothing}", ""), HasSubstr("clusters.dr"));
+  EXPECT_THAT(error("{name: a, restore: nothing}", "namespaces: [n]\n"), HasSubstr("clusters.dr"));
+  EXPECT_EQ(error("{name: a, volumes: [x/v]}", "namespaces: [n]\n"), "");
+  EXPECT_THAT(error("{name: a, namespaces: [n]}"), HasSubstr("oadp"));
+  const std::string longest(56, 'n');
+  EXPECT_EQ(error("{name: a, namespaces: [" + longest + "], restore: nothing}"), "");
+  EXPECT_THAT(error("{name: a, namespaces: [" + longest + "n], restore: nothing}"), HasSubstr("test_namespace_suffix"));
+}
 
 TEST_F(ConfigTest, TheScheduledSyncIsRead) {
   const auto plain = LoadControlConfig(Write(kSmallestControl));
