@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "control/apply/transform.h"
@@ -97,6 +98,26 @@ absl::StatusOr<bool> StopMachinesStep::Check(const Item& item, ItemContext&) {
   if (absl::IsNotFound(status.status())) return true;  // gone
   RETURN_IF_ERROR(status.status());
   return Judge(*status, {}).state == Wellbeing::kStopped;
+}
+
+absl::StatusOr<bool> StopMachinesStep::StillSo(const RunRecord& run, std::stop_token stop) {
+  ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
+  std::set<std::string> namespaces;
+  std::set<std::string> stopped;
+  for (const RunMachine& machine : inventory.machines) {
+    if (!machine.at_source) continue;
+    namespaces.insert(machine.namespace_name);
+    stopped.insert(machine.Key());
+  }
+  for (const std::string& namespace_name : namespaces) {
+    const absl::StatusOr<std::vector<VmStatus>> listed = parts_.source_machines->List(namespace_name, stop);
+    if (absl::IsNotFound(listed.status())) continue;
+    RETURN_IF_ERROR(listed.status());
+    for (const VmStatus& status : *listed) {
+      if (stopped.contains(ToString(status.key)) && Judge(status, {}).state != Wellbeing::kStopped) return false;
+    }
+  }
+  return true;
 }
 
 absl::Status StopMachinesStep::Do(const Item& item, ItemContext& context) {

@@ -32,6 +32,7 @@ class StopMachinesStep : public Step {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  private:
   const FailoverParts& parts_;

@@ -88,6 +88,24 @@ absl::StatusOr<ReplicaView> VolumeStep::Replica(const RunVolume& volume) const {
   return absl::NotFoundError(fmt::format("DR of pair {} has no replica of the volume", volume.pair));
 }
 
+absl::StatusOr<bool> VolumeStep::HoldsForAll(
+    const RunRecord& run, const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const {
+  const StepRecord* const step = run.Find(name());
+  if (step == nullptr) return false;
+  for (const ItemRecord& item : step->items) {
+    ASSIGN_OR_RETURN(const bool still, holds(item, VolumeOf({.key = item.key, .what = ""})));
+    if (!still) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<bool> FenceStep::StillSo(const RunRecord& run, std::stop_token) {
+  return HoldsForAll(run, [this](const ItemRecord&, const RunVolume& volume) -> absl::StatusOr<bool> {
+    ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+    return source.exported == model::ExportMode::kReadOnly;
+  });
+}
+
 absl::StatusOr<bool> FenceStep::Check(const Item& item, ItemContext&) {
   ASSIGN_OR_RETURN(const SourceView source, Source(VolumeOf(item)));
   return source.fenced && source.exported == model::ExportMode::kReadOnly;
@@ -124,6 +142,9 @@ absl::Status FenceStep::Confirm(const Item& item, ItemContext& context) {
 
 absl::Status FinalSyncStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  // A volume that is paused wasn't taken in by the inventory: it is this run's own pause, and the run had to come back.
+  ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+  if (source.paused && context.before.attempts > 0) RETURN_IF_ERROR(agents().Resume(volume.pair, volume.volume));
   ASSIGN_OR_RETURN(const model::Sequence sequence,
                    agents().Sync(
                        volume.pair, volume.volume, timeout_,
@@ -138,6 +159,23 @@ absl::Status FinalSyncStep::Confirm(const Item& item, ItemContext& context) {
   if (replica.sequence >= acknowledged) return absl::OkStatus();
   return absl::InternalError(
       fmt::format("DR is at commit {}, though the primary had commit {} acknowledged", replica.sequence, acknowledged));
+}
+
+absl::StatusOr<bool> FinalSyncStep::StillSo(const RunRecord& run, std::stop_token) {
+  return HoldsForAll(run, [this](const ItemRecord& item, const RunVolume& volume) -> absl::StatusOr<bool> {
+    if (!item.facts.is_object() || !item.facts.contains("sequence")) return false;
+    const auto acknowledged = item.facts["sequence"].get<model::Sequence>();
+    ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+    ASSIGN_OR_RETURN(const ReplicaView replica, Replica(volume));
+    return source.sequence == acknowledged && replica.sequence == acknowledged;
+  });
+}
+
+absl::StatusOr<bool> PauseStep::StillSo(const RunRecord& run, std::stop_token) {
+  return HoldsForAll(run, [this](const ItemRecord&, const RunVolume& volume) -> absl::StatusOr<bool> {
+    ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+    return source.paused;
+  });
 }
 
 absl::StatusOr<bool> PauseStep::Check(const Item& item, ItemContext&) {

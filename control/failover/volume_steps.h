@@ -1,6 +1,7 @@
 // volume_steps.h: the steps of a run that are made for each volume: fence, final sync, pause, verification, promotion.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +29,9 @@ class VolumeStep : public Step {
   [[nodiscard]] static RunVolume VolumeOf(const Item& item);
   [[nodiscard]] absl::StatusOr<SourceView> Source(const RunVolume& volume) const;
   [[nodiscard]] absl::StatusOr<ReplicaView> Replica(const RunVolume& volume) const;
+  // Whether `holds` for what the step left of each of its volumes.
+  [[nodiscard]] absl::StatusOr<bool> HoldsForAll(
+      const RunRecord& run, const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const;
 
  private:
   SiteAgents& agents_;
@@ -43,6 +47,7 @@ class FenceStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  protected:
   std::string_view Verb() const override { return "fence"; }
@@ -58,6 +63,7 @@ class FinalSyncStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  protected:
   std::string_view Verb() const override { return "sync"; }
@@ -75,6 +81,7 @@ class PauseStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  protected:
   std::string_view Verb() const override { return "pause"; }
@@ -106,6 +113,7 @@ class PromoteStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  bool IsPointOfNoReturn() const override { return true; }
 
  protected:
   std::string_view Verb() const override { return "promote"; }

@@ -61,6 +61,7 @@ class ItemContext {
 };
 
 // Steps are called by several threads, each with another item. A call that waits ends with CANCELLED after a stop.
+// Check and Confirm are called again, for a while, when they end with UNAVAILABLE or DEADLINE_EXCEEDED; Do isn't.
 class Step {
  public:
   virtual ~Step() = default;
@@ -69,7 +70,8 @@ class Step {
   // One line, for people: "stop the virtual machines at the primary".
   [[nodiscard]] virtual std::string_view purpose() const = 0;
 
-  // The pieces, from what the steps before left in `run`. The same ones whenever it is asked for the same run.
+  // The pieces, from what the steps before left in `run`; each key once. A piece that isn't listed any more when the
+  // run goes on, because the configuration lost it, is left out.
   [[nodiscard]] virtual absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) = 0;
   // Whether what the item is for is so already, whoever brought it about. Changes nothing.
   [[nodiscard]] virtual absl::StatusOr<bool> Check(const Item& item, ItemContext& context) = 0;
@@ -79,7 +81,17 @@ class Step {
   // facts.
   [[nodiscard]] virtual absl::Status Confirm(const Item& item, ItemContext& context) = 0;
 
-  // Whether the run goes on without an item that failed like that, and ends as partial.
+  // Asked of a step that has ended, when its run is taken up again: whether what later steps go by is so still. If not,
+  // it is made again, and what was made after it. An error: it can't be told, and the run doesn't go on. Changes
+  // nothing.
+  [[nodiscard]] virtual absl::StatusOr<bool> StillSo(const RunRecord& /*run*/, std::stop_token /*stop*/) {
+    return true;
+  }
+  // Whether it can't be taken back: once it was begun, the run goes on whatever became of what was made before it.
+  [[nodiscard]] virtual bool IsPointOfNoReturn() const { return false; }
+
+  // Whether the run goes on without an item that failed like that, and ends as partial. Asked only about verdicts
+  // (attempt.h): where nobody answered, or not to us, the run stops and can be resumed.
   [[nodiscard]] virtual bool Tolerates(const absl::Status& /*failure*/) const { return false; }
   // Whether it is made also when the run failed before it: what takes away what a rehearsal made.
   [[nodiscard]] virtual bool RunsAfterFailure() const { return false; }

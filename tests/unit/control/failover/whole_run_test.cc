@@ -224,6 +224,26 @@ class Runner {
     const Attempt attempt(*this);
     return DryRun(record_, attempt.steps, {});
   }
+  // What the step says when the run is taken up.
+  bool StillSo(std::string_view step) {
+    const Attempt attempt(*this);
+    for (const std::unique_ptr<Step>& each : attempt.steps) {
+      if (each->name() != step) continue;
+      const absl::StatusOr<bool> still = each->StillSo(record_, {});
+      EXPECT_TRUE(still.ok()) << still.status();
+      return still.ok() && *still;
+    }
+    ADD_FAILURE() << "no step " << step;
+    return false;
+  }
+  [[nodiscard]] std::vector<std::string> PointsOfNoReturn() {
+    const Attempt attempt(*this);
+    std::vector<std::string> names;
+    for (const std::unique_ptr<Step>& each : attempt.steps) {
+      if (each->IsPointOfNoReturn()) names.emplace_back(each->name());
+    }
+    return names;
+  }
   RunRecord& record() { return record_; }
 
  private:
@@ -324,6 +344,30 @@ TEST(WholeRun, ADifferenceStopsItBeforeAnythingIsPromoted) {
   EXPECT_THAT(run.error, HasSubstr("2 differences"));
   EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
   EXPECT_EQ(world.restored, 0);
+}
+
+TEST(WholeRun, ARunThatFailedSaysWhatIsNotSoAnyMore) {
+  World world;
+  world.sites.SetDifferences("pv-b", 2);
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  runner.Go();
+  EXPECT_THAT(runner.PointsOfNoReturn(), ElementsAre("promote"));
+  for (const std::string step : {"stop-vms", "fence", "final-sync"}) EXPECT_TRUE(runner.StillSo(step)) << step;
+  ASSERT_TRUE(world.sites.SetSourceExport("east", "pv-a", model::ExportMode::kReadWrite).ok());
+  EXPECT_FALSE(runner.StillSo("fence"));
+  ASSERT_TRUE(world.sites.Sync("east", "pv-a", {}, {}, {}).ok());
+  EXPECT_FALSE(runner.StillSo("final-sync"));
+  ASSERT_TRUE(world.source.Start({"shop", "m3"}, kRunAlways).ok());
+  EXPECT_FALSE(runner.StillSo("stop-vms"));
+}
+
+TEST(WholeRun, APauseThatWasTakenAwayIsNotSoAnyMore) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  runner.Go();
+  EXPECT_TRUE(runner.StillSo("pause"));
+  ASSERT_TRUE(world.sites.Resume("east", "pv-b").ok());
+  EXPECT_FALSE(runner.StillSo("pause"));
 }
 
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
