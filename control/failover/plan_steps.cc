@@ -54,6 +54,12 @@ class Builder {
 
   [[nodiscard]] bool Restores() const { return parts_.restores != nullptr && parts_.backups != nullptr; }
 
+  // A rehearsal's namespaces hold nothing that a backup may be newer than.
+  [[nodiscard]] ExistingResources Existing() const {
+    const bool updates = plan_.existing_at_dr == config::ExistingAtDr::kUpdate && mode_ != RunMode::kTest;
+    return updates ? ExistingResources::kUpdate : ExistingResources::kNone;
+  }
+
   void AddOpening() {
     Add<PreflightStep>(parts_, mode_);
     if (Restores()) Add<BackupStep>(storage_, plan_.warn_backup_age, parts_.clock);
@@ -76,20 +82,19 @@ class Builder {
 
   void AddRehearsal() {
     const Placement placement{plan_.test_namespace_suffix};
+    if (parts_.scratch != nullptr) Add<NamespacesStep>(parts_, placement);
     Add<PointsStep>(parts_.agents);
     Add<MaterialiseStep>(parts_.agents);
     if (parts_.target_objects != nullptr) Add<TestObjectsStep>(parts_, storage_, placement, plan_.timeouts.bind);
     AddWorkload(placement);
-    Add<RemoveStep>(parts_, plan_.timeouts.stop_vms);
+    Add<RemoveStep>(parts_, plan_.timeouts.restore);
   }
 
   // What runs on the storage.
   void AddWorkload(const Placement& placement) {
     if (Restores()) {
       Add<RestoreStep>(parts_, RestoreStepOptions{.excluded_resources = plan_.excluded_resources,
-                                                  .existing = plan_.existing_at_dr == config::ExistingAtDr::kUpdate
-                                                                  ? ExistingResources::kUpdate
-                                                                  : ExistingResources::kNone,
+                                                  .existing = Existing(),
                                                   .backup_timeout = plan_.timeouts.backup,
                                                   .timeout = plan_.timeouts.restore,
                                                   .placement = placement,

@@ -3,7 +3,7 @@
 // planned, failback: preflight, backup, inventory, stop-vms, fence, final-sync, verify, pause, promote,
 // storage-objects,
 //   restore, boot, probe, clean-up. unplanned: without stop-vms, fence, final-sync and pause. test: preflight, backup,
-//   inventory, points, materialise, test-objects, restore, boot, probe, remove. What the plan has no part for is left
+//   inventory, namespaces, points, materialise, test-objects, restore, boot, probe, remove. What the plan has no part for is left
 // out: without clusters there are neither machines nor objects.
 //
 // The backup is fetched and read before anything is stopped: one that can't be used costs nothing then. Verification

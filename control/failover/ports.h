@@ -150,6 +150,11 @@ class Backups {
 class ScratchObjects {
  public:
   virtual ~ScratchObjects() = default;
+  // The namespace is there and is the run's. FAILED_PRECONDITION: one of that name is there that isn't the run's, or is
+  // being deleted; nothing was changed.
+  [[nodiscard]] virtual absl::Status EnsureNamespace(const std::string& run, const std::string& name) = 0;
+  // Whosever it is.
+  [[nodiscard]] virtual absl::StatusOr<bool> HasNamespace(const std::string& name) = 0;
   // The namespace and the object are made, or brought to `manifest`. FAILED_PRECONDITION: one of that name is there
   // that isn't the run's.
   [[nodiscard]] virtual absl::Status Put(const std::string& run, const nlohmann::json& manifest) = 0;

@@ -46,6 +46,17 @@ class BindingCluster : public tests::MemoryCluster {
 class MemoryScratch : public ScratchObjects {
  public:
   explicit MemoryScratch(BindingCluster& cluster, Trouble& trouble) : cluster_(cluster), trouble_(trouble) {}
+  absl::Status EnsureNamespace(const std::string& run, const std::string& name) override {
+    return trouble_.Pass([&]() -> absl::Status {
+      const absl::MutexLock lock(&mutex_);
+      const auto [found, is_new] = namespaces_.emplace(name, run);
+      return is_new || found->second == run ? absl::OkStatus() : absl::FailedPreconditionError(name + " is foreign");
+    });
+  }
+  absl::StatusOr<bool> HasNamespace(const std::string& name) override {
+    const absl::MutexLock lock(&mutex_);
+    return namespaces_.contains(name);
+  }
   absl::Status Put(const std::string&, const json& manifest) override {
     return trouble_.Pass([&] {
       const absl::MutexLock lock(&mutex_);
@@ -55,23 +66,34 @@ class MemoryScratch : public ScratchObjects {
       return cluster_.tests::MemoryCluster::Apply(manifest);
     });
   }
-  absl::StatusOr<size_t> Remove(const std::string&, std::stop_token) override {
+  absl::StatusOr<size_t> Remove(const std::string& run, std::stop_token) override {
     return trouble_.Pass([&]() -> absl::StatusOr<size_t> {
       const absl::MutexLock lock(&mutex_);
       for (const model::ObjectKey& key : keys_) cluster_.Remove(key);
       keys_.clear();
+      std::erase_if(namespaces_, [&](const auto& each) { return each.second == run; });
       return 0;
     });
   }
+  // Whoever else makes one; empty: somebody without a label.
+  void AddNamespace(const std::string& name, const std::string& run) {
+    const absl::MutexLock lock(&mutex_);
+    namespaces_[name] = run;
+  }
+  void RemoveNamespace(const std::string& name) {
+    const absl::MutexLock lock(&mutex_);
+    namespaces_.erase(name);
+  }
   [[nodiscard]] size_t Count() const {
     const absl::MutexLock lock(&mutex_);
-    return keys_.size();
+    return keys_.size() + namespaces_.size();
   }
 
  private:
   BindingCluster& cluster_;
   Trouble& trouble_;
   mutable absl::Mutex mutex_;
+  std::map<std::string, std::string> namespaces_ ABSL_GUARDED_BY(mutex_);  // and whose run's
   std::set<model::ObjectKey> keys_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -455,6 +477,62 @@ TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
   EXPECT_EQ(world.sites.Labels(), 0U);
   EXPECT_EQ(world.scratch.Count(), 0U);
   EXPECT_THAT(world.restores.Specs(), IsEmpty());
+}
+
+TEST(WholeRun, ARehearsalWhoseNamespaceIsTakenMakesNothing) {
+  World world;
+  world.scratch.AddNamespace("shop-drtest", "");
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  const RunRecord& run = runner.Go();
+  EXPECT_THAT(run.error, HasSubstr("namespaces shop-drtest: shop-drtest is foreign"));
+  EXPECT_EQ(world.sites.Labels(), 0U);
+  EXPECT_THAT(*world.sites.Trees("east"), IsEmpty());
+  EXPECT_THAT(world.restores.Specs(), IsEmpty());
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over) << "what isn't the run's doesn't hold it up";
+  EXPECT_EQ(world.scratch.Count(), 1U);
+}
+
+TEST(WholeRun, ANamespaceWithoutClaimsIsTheRehearsalsToo) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.namespaces.emplace_back("shop-front");
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_TRUE(*world.scratch.HasNamespace("shop-front-drtest"));
+}
+
+TEST(WholeRun, ARehearsalNeverBringsWhatIsThereToTheBackup) {
+  World world;
+  config::FailoverPlanConfig plan = Plan();
+  plan.existing_at_dr = config::ExistingAtDr::kUpdate;
+  Runner runner(world, plan, RunMode::kTest);
+  runner.record().spec.keep = true;
+  runner.Go();
+  EXPECT_EQ(world.restores.Specs().at("understudy-r1").existing_resources, ExistingResources::kNone);
+}
+
+TEST(WholeRun, ARemovalLetsTheRestoreEndFirst) {
+  World world;
+  world.restores.SetStory({{.phase = "InProgress"}});
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kFailed) << "the restore doesn't end in its time";
+  world.restores.SetStory({{.phase = "InProgress"}, {.phase = "InProgress"}, {.phase = "Completed"}});
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_THAT(world.restores.DeletedUnderWay(), IsEmpty());
+}
+
+TEST(WholeRun, ANamespaceThatCameBackDuringTheRemovalIsNamed) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  runner.Go();
+  world.scratch.AddNamespace("shop-drtest", "");
+  EXPECT_FALSE(runner.Go({.only_removal = true}).over);
+  EXPECT_THAT(runner.record().error, HasSubstr("shop-drtest is there again"));
+  world.scratch.RemoveNamespace("shop-drtest");
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
 }
 
 // Every call that changes something fails once: before its effect, and after it, when only the answer is lost.
