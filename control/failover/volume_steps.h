@@ -38,7 +38,8 @@ class VolumeStep : public Step {
 };
 
 // The primary's export of each volume is read-only: no client writes any more. Hooks pre-fence and post-fence run at
-// the pair's DR host around it.
+// the pair's DR host around it. Its fact `fenced` says whether anything enforces that: the NFS server, or the hooks
+// where the export has `backend: none`.
 class FenceStep : public VolumeStep {
  public:
   using VolumeStep::VolumeStep;

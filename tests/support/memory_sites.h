@@ -72,7 +72,7 @@ class MemorySites : public control::SiteAgents {
   absl::Status SetSourceExport(const std::string&, const std::string& volume, model::ExportMode mode) override {
     return Change(volume, [mode](Volume& changed) {
       changed.source.exported = mode;
-      changed.source.fenced = mode != model::ExportMode::kReadWrite;
+      changed.source.fenced = changed.has_server && mode != model::ExportMode::kReadWrite;
     });
   }
   absl::StatusOr<model::Sequence> Sync(const std::string&, const std::string& volume, absl::Duration,
@@ -109,6 +109,7 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     control::Findings findings;
     findings.counts.differences = volumes_.at(volume).differences;
+    findings.counts.unchecked = volumes_.at(volume).unchecked;
     if (findings.counts.differences > 0) findings.differences.push_back({"disk", model::DifferenceKind::kContent, ""});
     return findings;
   }
@@ -123,9 +124,23 @@ class MemorySites : public control::SiteAgents {
       return promoted.replica;
     });
   }
-  absl::Status RunHooks(const std::string&, model::HookPhase, const std::string&, const std::string&,
-                        const control::PromotionWatch&) override {
-    return trouble_.Pass([] { return absl::OkStatus(); });
+  absl::Status RunHooks(const std::string&, model::HookPhase phase, const std::string& volume, const std::string&,
+                        const control::PromotionWatch& watch) override {
+    return trouble_.Pass([&] {
+      model::HookResult hook;
+      {
+        const absl::MutexLock lock(&mutex_);
+        hooks_.emplace_back(phase, volume);
+        if (const auto error = hook_errors_.find(phase); error != hook_errors_.end()) {
+          if (!error->second.ok()) return error->second;
+        }
+        if (!has_hooks_) return absl::OkStatus();
+      }
+      hook.phase = phase;
+      hook.name = "10-switch";
+      watch.on_hook(hook);
+      return absl::OkStatus();
+    });
   }
 
   absl::StatusOr<model::Sequence> LabelNewest(const std::string&, const std::string& volume,
@@ -202,6 +217,29 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     volumes_.at(volume).differences = differences;
   }
+  void SetUnchecked(const std::string& volume, uint64_t unchecked) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).unchecked = unchecked;
+  }
+  // Its export has `backend: none`: no server is told to be read-only.
+  void TakeServerAway(const std::string& volume) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).has_server = false;
+  }
+  // Every phase has a hook, which goes well.
+  void AddHooks() {
+    const absl::MutexLock lock(&mutex_);
+    has_hooks_ = true;
+  }
+  void OnHook(model::HookPhase phase, const absl::Status& result) {
+    const absl::MutexLock lock(&mutex_);
+    hook_errors_[phase] = result;
+  }
+  // How often the hooks of the phase were run for the volume.
+  [[nodiscard]] size_t HookRuns(model::HookPhase phase, const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return static_cast<size_t>(std::count(hooks_.begin(), hooks_.end(), std::pair(phase, volume)));
+  }
   void Edit(const std::string& volume, const std::function<void(control::ReplicaView&)>& edit) {
     const absl::MutexLock lock(&mutex_);
     edit(volumes_.at(volume).replica);
@@ -231,6 +269,8 @@ class MemorySites : public control::SiteAgents {
     control::ReplicaView replica;
     std::map<std::string, model::Sequence> labels;
     uint64_t differences = 0;
+    uint64_t unchecked = 0;
+    bool has_server = true;
     int promotions = 0;
   };
 
@@ -246,6 +286,9 @@ class MemorySites : public control::SiteAgents {
   mutable absl::Mutex mutex_;
   std::map<std::string, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
   std::vector<model::CatalogEntry> catalog_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<model::HookPhase, std::string>> hooks_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::HookPhase, absl::Status> hook_errors_ ABSL_GUARDED_BY(mutex_);
+  bool has_hooks_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<model::PointTree> trees_ ABSL_GUARDED_BY(mutex_);
   int tree_count_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status primary_error_ ABSL_GUARDED_BY(mutex_);

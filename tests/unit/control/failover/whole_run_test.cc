@@ -392,6 +392,55 @@ TEST(WholeRun, APauseThatWasTakenAwayIsNotSoAnyMore) {
   EXPECT_FALSE(runner.StillSo("pause"));
 }
 
+TEST(WholeRun, WhereNothingEnforcesTheFenceNobodySaysThatNothingIsLost) {
+  World world;
+  world.sites.TakeServerAway("pv-b");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(run.Find("fence")->Find("east/pv-a")->facts["fenced"], true);
+  EXPECT_EQ(run.Find("fence")->Find("east/pv-b")->facts["fenced"], false);
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-a")->facts["data_age_seconds"], 0.0);
+  const ItemRecord& promoted = *run.Find("promote")->Find("east/pv-b");
+  EXPECT_FALSE(promoted.facts.contains("data_age_seconds"));
+  EXPECT_THAT(promoted.warnings, ElementsAre(HasSubstr("can't be told")));
+}
+
+TEST(WholeRun, HooksThatRanAreAFence) {
+  World world;
+  world.sites.AddHooks();
+  world.sites.TakeServerAway("pv-b");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-b")->facts["data_age_seconds"], 0.0);
+}
+
+TEST(WholeRun, AFenceWhoseHooksDidNotComeToTheirEndRunsThemAgain) {
+  World world;
+  // Both fences are switched; then nobody hears any more of the hooks of the second.
+  world.sites.OnHook(model::HookPhase::kPostFence, absl::UnavailableError("the link is down"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("the link is down"));
+  EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadOnly);
+  const size_t before = world.sites.HookRuns(model::HookPhase::kPostFence, "pv-a");
+  world.sites.OnHook(model::HookPhase::kPostFence, absl::OkStatus());
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(world.sites.HookRuns(model::HookPhase::kPostFence, "pv-a"), before + 1);
+  EXPECT_EQ(run.Find("fence")->Find("east/pv-a")->facts["hooks_run"], true);
+}
+
+TEST(WholeRun, WhatCouldNotBeCheckedStopsAPlannedRunOnly) {
+  World world;
+  world.sites.SetUnchecked("pv-a", 3);
+  Runner planned(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(planned.Go().error, HasSubstr("3 entries couldn't be checked"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-b"), 0);
+  Runner unplanned(world, Plan(), RunMode::kUnplanned);
+  EXPECT_EQ(unplanned.Go().state, RunState::kDone);
+  EXPECT_THAT(unplanned.record().Find("verify")->Find("east/pv-a")->warnings, SizeIs(1));
+}
+
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
   World world;
   world.sites.Edit("pv-a", [](ReplicaView& replica) { replica.complete = false; });
