@@ -50,7 +50,7 @@ bool MayPass(const absl::Status& status) {
 std::vector<RunMachine> Runnable(const Inventory& inventory) {
   std::vector<RunMachine> machines;
   std::copy_if(inventory.machines.begin(), inventory.machines.end(), std::back_inserter(machines),
-               [](const RunMachine& machine) { return machine.run_strategy != kRunHalted; });
+               [](const RunMachine& machine) { return machine.IsToRun(); });
   return machines;
 }
 

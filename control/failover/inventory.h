@@ -39,8 +39,11 @@ struct RunMachine {
   std::string name{};
   std::string run_strategy{};  // with which it is to run; Halted: it stays stopped
   bool at_source = false;      // the cluster that goes down has it
+  bool was_running = true;     // false: it was off on purpose, and stays off
 
   [[nodiscard]] std::string Key() const { return namespace_name + "/" + name; }
+  // Whether the run starts it.
+  [[nodiscard]] bool IsToRun() const;
 };
 
 struct Inventory {

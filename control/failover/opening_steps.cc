@@ -34,6 +34,20 @@ std::string WhyNotReady(const SourceView& source) {
   return "";
 }
 
+// What the source says of a machine is newer than what the backup says: `known`, which is empty when the backup hasn't
+// got it. But one that is off although the backup has it running may have been stopped by a run that was given up.
+void TakeFromSource(RunMachine source, RunMachine& known, ItemContext& context) {
+  if (!source.IsToRun() && !known.name.empty() && known.IsToRun()) {
+    context.Warn(
+        fmt::format("virtual machine {} is off at the source, but ran ({}) when the backup was made: it is started at DR. "
+                    "If it is to stay off, stop it there",
+                    Printable(source.Key()), known.run_strategy));
+    source.run_strategy = known.run_strategy;
+    source.was_running = true;
+  }
+  known = std::move(source);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<Item>> PreflightStep::Items(const RunRecord&, std::stop_token) {
@@ -112,7 +126,7 @@ absl::Status InventoryStep::Do(const Item&, ItemContext& context) {
       }
     }
     inventory.other = found->storage.other;
-    RETURN_IF_ERROR(AddMachines(spec, found->backup, context.stop, inventory));
+    RETURN_IF_ERROR(AddMachines(found->backup, context, inventory));
   }
   RETURN_IF_ERROR(AddListedVolumes(spec, inventory));
   std::sort(inventory.volumes.begin(), inventory.volumes.end(),
@@ -153,22 +167,23 @@ absl::Status InventoryStep::AddListedVolumes(const RunSpec& spec, Inventory& inv
   return absl::OkStatus();
 }
 
-absl::Status InventoryStep::AddMachines(const RunSpec& spec, const BackupObjects& backup, std::stop_token stop,
-                                        Inventory& inventory) const {
+absl::Status InventoryStep::AddMachines(const BackupObjects& backup, ItemContext& context, Inventory& inventory) const {
+  const RunSpec& spec = context.run.spec;
   std::map<std::string, RunMachine> machines;
   for (RunMachine& machine : MachinesOf(backup)) machines.emplace(machine.Key(), machine);
   const auto add = [&](VirtualMachines& cluster, bool at_source) -> absl::Status {
     for (const std::string& namespace_name : spec.namespaces) {
-      const absl::StatusOr<std::vector<VmStatus>> listed = cluster.List(namespace_name, stop);
+      const absl::StatusOr<std::vector<VmStatus>> listed = cluster.List(namespace_name, context.stop);
       if (absl::IsNotFound(listed.status())) continue;  // no virtual machines are known there
       RETURN_IF_ERROR(listed.status());
       for (const VmStatus& status : *listed) {
         RunMachine machine{.namespace_name = status.key.namespace_name,
                            .name = status.key.name,
                            .run_strategy = status.run_strategy,
-                           .at_source = at_source};
+                           .at_source = at_source,
+                           .was_running = at_source ? status.wants_running : true};
         if (at_source) {
-          machines[machine.Key()] = machine;  // newer than the backup
+          TakeFromSource(machine, machines[machine.Key()], context);
         } else if (machines.emplace(machine.Key(), machine).second && status.run_strategy == kRunHalted) {
           machines[machine.Key()].run_strategy = kRunAlways;  // it stands by
         }

@@ -66,7 +66,7 @@ class InventoryStep : public Step {
 
  private:
   [[nodiscard]] absl::Status AddListedVolumes(const RunSpec& spec, Inventory& inventory) const;
-  [[nodiscard]] absl::Status AddMachines(const RunSpec& spec, const BackupObjects& backup, std::stop_token stop,
+  [[nodiscard]] absl::Status AddMachines(const BackupObjects& backup, ItemContext& context,
                                          Inventory& inventory) const;
   [[nodiscard]] absl::Status CheckReplicas(const Inventory& inventory, ItemContext& context) const;
   [[nodiscard]] absl::Status CheckSources(const Inventory& inventory) const;

@@ -17,15 +17,21 @@ using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
 
-std::string TextAt(const json& object, std::initializer_list<const char*> path) {
+// The value at a path of keys; null where something on the way isn't there.
+json At(const json& object, std::initializer_list<const char*> path) {
   const json* at = &object;
   for (const char* const key : path) {
-    if (!at->is_object()) return "";
+    if (!at->is_object()) return nullptr;
     const auto found = at->find(key);
-    if (found == at->end()) return "";
+    if (found == at->end()) return nullptr;
     at = &*found;
   }
-  return at->is_string() ? at->get<std::string>() : "";
+  return *at;
+}
+
+std::string TextAt(const json& object, std::initializer_list<const char*> path) {
+  const json value = At(object, path);
+  return value.is_string() ? value.get<std::string>() : "";
 }
 
 json Parsed(const CatalogEntry& entry) {
@@ -163,8 +169,13 @@ std::vector<RunMachine> MachinesOf(const BackupObjects& backup) {
   std::vector<RunMachine> machines;
   for (const json& object : backup.machines) {
     const VmStatus status = StatusOfVm(object, nullptr);
-    machines.push_back(
-        {.namespace_name = status.key.namespace_name, .name = status.key.name, .run_strategy = status.run_strategy});
+    // Whether it had an instance is its status's word, for the backup's instance isn't looked at.
+    const json created = At(object, {"status", "created"});
+    const bool has_instance = created.is_boolean() && created.get<bool>();
+    machines.push_back({.namespace_name = status.key.namespace_name,
+                        .name = status.key.name,
+                        .run_strategy = status.run_strategy,
+                        .was_running = status.run_strategy == kRunAlways || status.wants_running || has_instance});
   }
   std::sort(machines.begin(), machines.end(),
             [](const RunMachine& a, const RunMachine& b) { return a.Key() < b.Key(); });

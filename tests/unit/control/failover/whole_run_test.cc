@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "control/failover/plan_steps.h"
+#include "control/failover/storage.h"
 #include "control/runs/dry_run.h"
 #include "tests/support/memory_machines.h"
 #include "tests/support/memory_restores.h"
@@ -439,6 +440,44 @@ TEST(WholeRun, WhatCouldNotBeCheckedStopsAPlannedRunOnly) {
   Runner unplanned(world, Plan(), RunMode::kUnplanned);
   EXPECT_EQ(unplanned.Go().state, RunState::kDone);
   EXPECT_THAT(unplanned.record().Find("verify")->Find("east/pv-a")->warnings, SizeIs(1));
+}
+
+TEST(WholeRun, AMachineThatWasOffOnPurposeStaysOff) {
+  World world;
+  world.source.Add({"shop", "halted"}, kRunHalted);
+  world.source.Add({"shop", "manual"}, kRunManual);
+  world.source.Rest({"shop", "manual"});
+  for (const std::string name : {"halted", "manual"}) world.target.Add({"shop", name});
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+  EXPECT_EQ(run.Find("boot")->Find("shop/manual"), nullptr);
+}
+
+TEST(WholeRun, AMachineOfABackupThatWasOffOnPurposeStaysOff) {
+  World world;
+  BackupObjects objects;
+  for (const std::string strategy : {kRunManual, kRunRerunOnFailure}) {
+    for (const std::string status : {"Stopped", "Running"}) {
+      objects.machines.push_back({{"metadata", {{"namespace", "shop"}, {"name", strategy + status}}},
+                                  {"spec", {{"runStrategy", strategy}}},
+                                  {"status", {{"printableStatus", status}, {"created", status == "Running"}}}});
+    }
+  }
+  const std::vector<RunMachine> machines = MachinesOf(objects);
+  ASSERT_THAT(machines, SizeIs(4));
+  for (const RunMachine& machine : machines) EXPECT_EQ(machine.IsToRun(), machine.name.ends_with("Running"));
+}
+
+TEST(WholeRun, AMachineThatAnEarlierRunHadStoppedIsStartedAndNamed) {
+  World world;
+  ASSERT_TRUE(world.source.Stop({"shop", "m3"}).ok());
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+  EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("shop/m3 is off")));
 }
 
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
