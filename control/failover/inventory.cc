@@ -2,12 +2,20 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
+#include "control/vm/virtual_machines.h"
+
 namespace understudy::control {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
 }  // namespace
+
+bool RunMachine::IsToRun() const {
+  return was_running && run_strategy != kRunHalted;
+}
 
 Json ToJson(const Inventory& inventory) {
   Json volumes = Json::array();
@@ -31,7 +39,8 @@ Json ToJson(const Inventory& inventory) {
     machines.push_back({{"namespace", machine.namespace_name},
                         {"name", machine.name},
                         {"run_strategy", machine.run_strategy},
-                        {"at_source", machine.at_source}});
+                        {"at_source", machine.at_source},
+                        {"was_running", machine.was_running}});
   }
   return {{"volumes", std::move(volumes)}, {"unknown_storage", std::move(other)}, {"machines", std::move(machines)}};
 }
@@ -57,13 +66,20 @@ absl::StatusOr<Inventory> ParseInventory(const Json& document) {
       inventory.machines.push_back({.namespace_name = machine.at("namespace"),
                                     .name = machine.at("name"),
                                     .run_strategy = machine.at("run_strategy"),
-                                    .at_source = machine.at("at_source")});
+                                    .at_source = machine.at("at_source"),
+                                    .was_running = machine.at("was_running")});
     }
   } catch (const nlohmann::json::exception& unfit) {
     return absl::InvalidArgumentError(
         fmt::format("what the run recorded of its volumes can't be read: {}", unfit.what()));
   }
   return inventory;
+}
+
+std::vector<std::string> PairsOf(const Inventory& inventory) {
+  std::set<std::string> pairs;
+  for (const RunVolume& volume : inventory.volumes) pairs.insert(volume.pair);
+  return {pairs.begin(), pairs.end()};
 }
 
 absl::StatusOr<Inventory> InventoryOf(const RunRecord& run) {

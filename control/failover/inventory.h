@@ -39,12 +39,15 @@ struct RunMachine {
   std::string name{};
   std::string run_strategy{};  // with which it is to run; Halted: it stays stopped
   bool at_source = false;      // the cluster that goes down has it
+  bool was_running = true;     // false: it was off on purpose, and stays off
 
   [[nodiscard]] std::string Key() const { return namespace_name + "/" + name; }
+  // Whether the run starts it.
+  [[nodiscard]] bool IsToRun() const;
 };
 
 struct Inventory {
-  std::vector<RunVolume> volumes{};    // by pair and name
+  std::vector<RunVolume> volumes{};    // by pair and name; one that several claims are on is there for each
   std::vector<OtherStorage> other{};   // by name
   std::vector<RunMachine> machines{};  // by namespace and name
 };
@@ -52,6 +55,9 @@ struct Inventory {
 [[nodiscard]] nlohmann::ordered_json ToJson(const Inventory& inventory);
 // INVALID_ARGUMENT: not such a document.
 [[nodiscard]] absl::StatusOr<Inventory> ParseInventory(const nlohmann::ordered_json& document);
+
+// The pairs that hold the volumes, ascending.
+[[nodiscard]] std::vector<std::string> PairsOf(const Inventory& inventory);
 
 // What the step of that name left. FAILED_PRECONDITION: it hasn't been made yet.
 [[nodiscard]] absl::StatusOr<Inventory> InventoryOf(const RunRecord& run);

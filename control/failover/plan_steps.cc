@@ -59,6 +59,12 @@ class Builder {
 
   [[nodiscard]] bool Restores() const { return parts_.restores != nullptr && parts_.backups != nullptr; }
 
+  // A rehearsal's namespaces hold nothing that a backup may be newer than.
+  [[nodiscard]] ExistingResources Existing() const {
+    const bool updates = plan_.existing_at_dr == config::ExistingAtDr::kUpdate && mode_ != RunMode::kTest;
+    return updates ? ExistingResources::kUpdate : ExistingResources::kNone;
+  }
+
   void AddOpening() {
     Add<PreflightStep>(parts_, mode_);
     if (Restores()) Add<BackupStep>(storage_, plan_.warn_backup_age, parts_.clock);
@@ -67,7 +73,8 @@ class Builder {
 
   void AddTakeover() {
     if (mode_ != RunMode::kUnplanned) {
-      if (parts_.source_machines != nullptr) Add<StopMachinesStep>(parts_, plan_.timeouts.stop_vms);
+      Add<PreSyncStep>(parts_.agents, plan_.timeouts.final_sync);
+      if (parts_.source_machines != nullptr) AddShutdown();
       Add<FenceStep>(parts_.agents);
       Add<FinalSyncStep>(parts_.agents, plan_.timeouts.final_sync);
     }
@@ -89,26 +96,30 @@ class Builder {
   void AddReprotect() {
     Add<PreflightStep>(parts_, mode_);
     Add<LiveInventoryStep>(parts_, storage_);
-    if (parts_.source_machines != nullptr) Add<StopMachinesStep>(parts_, plan_.timeouts.stop_vms);
+    if (parts_.source_machines != nullptr) AddShutdown();
     Add<TurnStep>(parts_.agents, plan_.timeouts.final_sync);
+  }
+
+  void AddShutdown() {
+    Add<StopMachinesStep>(parts_);
+    Add<MachinesDownStep>(parts_, plan_.timeouts.stop_vms);
   }
 
   void AddRehearsal() {
     const Placement placement{plan_.test_namespace_suffix};
+    if (parts_.scratch != nullptr) Add<NamespacesStep>(parts_, placement);
     Add<PointsStep>(parts_.agents);
     Add<MaterialiseStep>(parts_.agents);
     if (parts_.target_objects != nullptr) Add<TestObjectsStep>(parts_, storage_, placement, plan_.timeouts.bind);
     AddWorkload(placement);
-    Add<RemoveStep>(parts_, plan_.timeouts.stop_vms);
+    Add<RemoveStep>(parts_, plan_.timeouts.restore);
   }
 
   // What runs on the storage.
   void AddWorkload(const Placement& placement) {
     if (Restores()) {
       Add<RestoreStep>(parts_, RestoreStepOptions{.excluded_resources = plan_.excluded_resources,
-                                                  .existing = plan_.existing_at_dr == config::ExistingAtDr::kUpdate
-                                                                  ? ExistingResources::kUpdate
-                                                                  : ExistingResources::kNone,
+                                                  .existing = Existing(),
                                                   .backup_timeout = plan_.timeouts.backup,
                                                   .timeout = plan_.timeouts.restore,
                                                   .placement = placement,

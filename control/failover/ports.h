@@ -79,6 +79,8 @@ class SiteAgents {
   virtual ~SiteAgents() = default;
 
   [[nodiscard]] virtual std::vector<std::string> Pairs() const = 0;
+  // How PersistentVolumes name the NFS servers whose volumes the pair holds; empty: any.
+  [[nodiscard]] virtual std::vector<std::string> ServerNames(const std::string& /*pair*/) const { return {}; }
 
   // At the primary.
   [[nodiscard]] virtual absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) = 0;
@@ -169,6 +171,11 @@ class Backups {
 class ScratchObjects {
  public:
   virtual ~ScratchObjects() = default;
+  // The namespace is there and is the run's. FAILED_PRECONDITION: one of that name is there that isn't the run's, or is
+  // being deleted; nothing was changed.
+  [[nodiscard]] virtual absl::Status EnsureNamespace(const std::string& run, const std::string& name) = 0;
+  // Whosever it is.
+  [[nodiscard]] virtual absl::StatusOr<bool> HasNamespace(const std::string& name) = 0;
   // The namespace and the object are made, or brought to `manifest`. FAILED_PRECONDITION: one of that name is there
   // that isn't the run's.
   [[nodiscard]] virtual absl::Status Put(const std::string& run, const nlohmann::json& manifest) = 0;

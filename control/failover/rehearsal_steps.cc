@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "control/apply/transform.h"
@@ -80,6 +81,18 @@ TestManifests ForRehearsal(TestManifests manifests, const RunSpec& run, const Pl
   volume["spec"]["claimRef"] = {
       {"kind", "PersistentVolumeClaim"}, {"namespace", namespace_name}, {"name", claim["metadata"]["name"]}};
   return manifests;
+}
+
+absl::StatusOr<std::vector<Item>> NamespacesStep::Items(const RunRecord& run, std::stop_token) {
+  std::vector<Item> items;
+  for (const std::string& name : run.spec.namespaces) {
+    items.push_back({placement_.At(name), fmt::format("claim namespace {}", placement_.At(name))});
+  }
+  return items;
+}
+
+absl::Status NamespacesStep::Do(const Item& item, ItemContext& context) {
+  return parts_.scratch->EnsureNamespace(context.run.spec.id, item.key);
 }
 
 absl::StatusOr<bool> PointsStep::Check(const Item& item, ItemContext& context) {
@@ -197,7 +210,9 @@ absl::StatusOr<std::vector<Item>> RemoveStep::Items(const RunRecord& run, std::s
   if (parts_.scratch != nullptr) items.push_back({kObjects, "remove the objects and their namespaces", 0});
   const absl::StatusOr<Inventory> inventory = InventoryOf(run);
   if (inventory.ok()) {
+    std::string last;
     for (const RunVolume& volume : inventory->volumes) {
+      if (std::exchange(last, volume.Key()) == volume.Key()) continue;  // another claim on it
       items.push_back({fmt::format("{}{}", kCopyOf, volume.Key()), "remove the copy of " + volume.Key(), 1});
       items.push_back({fmt::format("{}{}", kPointOf, volume.Key()), "release the kept state of " + volume.Key(), 2});
     }
@@ -213,14 +228,45 @@ absl::Status RemoveStep::Do(const Item& item, ItemContext& context) {
   return ReleasePoint(VolumeOfKey(item.key.substr(kPointOf.size())), context.run);
 }
 
-absl::Status RemoveStep::RemoveObjects(ItemContext& context) const {
-  if (parts_.restores != nullptr) {
-    for (const std::string& name : RestoreNamesOf(context.run)) RETURN_IF_ERROR(parts_.restores->Delete(name));
+absl::Status RemoveStep::RemoveRestores(ItemContext& context) const {
+  if (parts_.restores == nullptr) return absl::OkStatus();
+  for (const std::string& name : RestoreNamesOf(context.run)) {
+    const absl::StatusOr<RestoreResult> ended =
+        parts_.restores->WaitForEnd(name, restore_timeout_, context.stop, [&](const RestoreResult& now) {
+          context.Progress(fmt::format("Restore {} has to end first: {}", name, Describe(now)));
+        });
+    if (absl::IsNotFound(ended.status())) continue;
+    if (absl::IsDeadlineExceeded(ended.status())) {
+      context.Warn(fmt::format("Restore {} doesn't end; it is deleted nevertheless", name));
+    } else {
+      RETURN_IF_ERROR(ended.status());
+    }
+    RETURN_IF_ERROR(parts_.restores->Delete(name));
   }
-  const absl::Duration deadline = parts_.clock.Monotonic() + timeout_;
+  return absl::OkStatus();
+}
+
+absl::Status RemoveStep::SeeThatTheyAreGone(const RunRecord& run) const {
+  const StepRecord* const claimed = run.Find(kNamespacesStep);
+  if (claimed == nullptr) return absl::OkStatus();
+  for (const ItemRecord& item : claimed->items) {
+    if (!HasEnded(item.state)) continue;  // it was never the run's
+    ASSIGN_OR_RETURN(const bool is_there, parts_.scratch->HasNamespace(item.key));
+    if (!is_there) continue;
+    return absl::FailedPreconditionError(fmt::format(
+        "namespace {} is there again, without the rehearsal's label, so it isn't removed: a Restore may have "
+        "made it anew. See what is in it, `kubectl delete namespace {}`, then `drctl failover clean {}`",
+        Printable(item.key), item.key, run.spec.id));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RemoveStep::RemoveObjects(ItemContext& context) const {
+  RETURN_IF_ERROR(RemoveRestores(context));
+  const absl::Duration deadline = parts_.clock.Monotonic() + kRemovalLimit;
   while (true) {
     ASSIGN_OR_RETURN(const size_t left, parts_.scratch->Remove(context.run.spec.id, context.stop));
-    if (left == 0) return absl::OkStatus();
+    if (left == 0) return SeeThatTheyAreGone(context.run);
     context.Progress(fmt::format("{} objects are going", left));
     if (parts_.clock.Monotonic() > deadline) {
       return absl::DeadlineExceededError(fmt::format("{} objects are still there", left));

@@ -11,6 +11,27 @@
 
 namespace understudy::control {
 
+inline constexpr char kNamespacesStep[] = "namespaces";
+// How long the removal waits until the namespaces with all that is in them, and the PersistentVolumes, are gone.
+inline constexpr absl::Duration kRemovalLimit = absl::Minutes(10);
+
+// Each namespace of the rehearsal is there and is the run's, also those without claims: Velero restores into whatever
+// is there. Made before anything else is, so that a name that is taken costs nothing.
+class NamespacesStep : public Step {
+ public:
+  NamespacesStep(const FailoverParts& parts, Placement placement) : parts_(parts), placement_(std::move(placement)) {}
+  std::string_view name() const override { return kNamespacesStep; }
+  std::string_view purpose() const override { return "claim the namespaces of the rehearsal"; }
+  absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
+  absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+
+ private:
+  const FailoverParts& parts_;
+  const Placement placement_;
+};
+
 // The newest whole state of each replica is kept as long as the rehearsal needs it.
 class PointsStep : public VolumeStep {
  public:
@@ -61,7 +82,9 @@ class TestObjectsStep : public Step {
 // Nothing of the rehearsal is left, whatever it was able to make.
 class RemoveStep : public Step {
  public:
-  RemoveStep(const FailoverParts& parts, absl::Duration timeout) : parts_(parts), timeout_(timeout) {}
+  // A Restore that is under way when it all is to go makes objects anew: its end is waited for, for `restore_timeout`.
+  RemoveStep(const FailoverParts& parts, absl::Duration restore_timeout)
+      : parts_(parts), restore_timeout_(restore_timeout) {}
   std::string_view name() const override { return "remove"; }
   std::string_view purpose() const override { return "remove what the rehearsal made"; }
   absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
@@ -72,11 +95,14 @@ class RemoveStep : public Step {
 
  private:
   [[nodiscard]] absl::Status RemoveObjects(ItemContext& context) const;
+  [[nodiscard]] absl::Status RemoveRestores(ItemContext& context) const;
+  // Of the namespaces that were the run's.
+  [[nodiscard]] absl::Status SeeThatTheyAreGone(const RunRecord& run) const;
   [[nodiscard]] absl::Status RemoveTree(const RunVolume& volume, const RunRecord& run) const;
   [[nodiscard]] absl::Status ReleasePoint(const RunVolume& volume, const RunRecord& run) const;
 
   const FailoverParts& parts_;
-  const absl::Duration timeout_;
+  const absl::Duration restore_timeout_;
 };
 
 // The label of the run's recovery points, and where its copy of a replica lies at DR.

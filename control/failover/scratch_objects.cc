@@ -31,11 +31,19 @@ absl::Status Foreign(std::string_view what) {
                   what));
 }
 
+// Whether the namespace may be used: what is put into one that is being deleted goes with it.
+absl::Status Usable(const std::string& run, const json& object, const std::string& name) {
+  if (!IsOf(run, object)) return Foreign("namespace " + Printable(name));
+  if (TextAt(object, {"metadata", "deletionTimestamp"}).empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "namespace {} is being deleted: wait until it is gone (`kubectl get namespace {}`)", Printable(name), name));
+}
+
 }  // namespace
 
 absl::Status KubeScratch::EnsureNamespace(const std::string& run, const std::string& name) {
   const absl::StatusOr<json> present = client_.Get(kube::kNamespaces, "", name);
-  if (present.ok()) return IsOf(run, *present) ? absl::OkStatus() : Foreign("namespace " + Printable(name));
+  if (present.ok()) return Usable(run, *present, name);
   if (!absl::IsNotFound(present.status())) return present.status();
   const json manifest = {
       {"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", name}, {"labels", {{kTestRunLabel, run}}}}}};
@@ -43,7 +51,14 @@ absl::Status KubeScratch::EnsureNamespace(const std::string& run, const std::str
   if (!absl::IsAlreadyExists(made)) return made;
   // Another item of the step made it just now, or somebody else did.
   ASSIGN_OR_RETURN(const json other, client_.Get(kube::kNamespaces, "", name));
-  return IsOf(run, other) ? absl::OkStatus() : Foreign("namespace " + Printable(name));
+  return Usable(run, other, name);
+}
+
+absl::StatusOr<bool> KubeScratch::HasNamespace(const std::string& name) {
+  const absl::Status present = client_.Get(kube::kNamespaces, "", name).status();
+  if (absl::IsNotFound(present)) return false;
+  RETURN_IF_ERROR(present);
+  return true;
 }
 
 absl::Status KubeScratch::Put(const std::string& run, const json& manifest) {

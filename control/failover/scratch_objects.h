@@ -14,11 +14,12 @@ class KubeScratch : public ScratchObjects {
   // `client` must outlive it.
   explicit KubeScratch(const kube::Client& client) : client_(client) {}
 
+  absl::Status EnsureNamespace(const std::string& run, const std::string& name) override;
+  absl::StatusOr<bool> HasNamespace(const std::string& name) override;
   absl::Status Put(const std::string& run, const nlohmann::json& manifest) override;
   absl::StatusOr<size_t> Remove(const std::string& run, std::stop_token stop) override;
 
  private:
-  [[nodiscard]] absl::Status EnsureNamespace(const std::string& run, const std::string& name);
   [[nodiscard]] absl::StatusOr<size_t> RemoveAll(const kube::Resource& resource, const std::string& run,
                                                  std::stop_token stop);
 

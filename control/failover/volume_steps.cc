@@ -11,6 +11,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// Of a fence: whether its hooks have run to their end, whether anything keeps clients from writing, and whether the NFS
+// server does.
+constexpr char kHooksRunFact[] = "hooks_run";
+constexpr char kFencedFact[] = "fenced";
+constexpr char kServerFact[] = "fenced_by_server";
+
 std::string TimeText(absl::Time time) {
   return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
 }
@@ -55,12 +61,34 @@ Json With(Json facts, const char* key, Json value) {
   return facts;
 }
 
+bool IsFact(const Json& facts, const char* key) {
+  return facts.is_object() && facts.contains(key) && facts[key].is_boolean() && facts[key].get<bool>();
+}
+
+bool AnyHookWentWell(const Json& facts) {
+  if (!facts.is_object() || !facts.contains("hooks")) return false;
+  const Json& hooks = facts["hooks"];
+  return std::any_of(hooks.begin(), hooks.end(), [](const Json& hook) { return IsFact(hook, "ok"); });
+}
+
+// Whether nothing of the volume was written at the primary after what DR has of it. Without a fence that is enforced,
+// nobody can tell.
+enum class Loss { kNone, kUnknown, kAsOld };
+Loss LossOf(const RunRecord& run, const std::string& key) {
+  const StepRecord* const synced = run.Find("final-sync");
+  if (synced == nullptr || !synced->ended_at) return Loss::kAsOld;
+  const StepRecord* const fences = run.Find("fence");
+  const ItemRecord* const fence = fences == nullptr ? nullptr : fences->Find(key);
+  return fence != nullptr && IsFact(fence->facts, kFencedFact) ? Loss::kNone : Loss::kUnknown;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<Item>> VolumeStep::Items(const RunRecord& run, std::stop_token) {
   ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
   std::vector<Item> items;
   for (const RunVolume& volume : inventory.volumes) {
+    if (!items.empty() && items.back().key == volume.Key()) continue;  // another claim on it
     items.push_back({volume.Key(), fmt::format("{} volume {} of pair {}", Verb(), volume.volume, volume.pair)});
   }
   return items;
@@ -88,27 +116,45 @@ absl::StatusOr<ReplicaView> VolumeStep::Replica(const RunVolume& volume) const {
   return absl::NotFoundError(fmt::format("DR of pair {} has no replica of the volume", volume.pair));
 }
 
-absl::StatusOr<bool> FenceStep::Check(const Item& item, ItemContext&) {
+absl::StatusOr<bool> VolumeStep::HoldsForAll(
+    const RunRecord& run, const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const {
+  const StepRecord* const step = run.Find(name());
+  if (step == nullptr) return false;
+  for (const ItemRecord& item : step->items) {
+    ASSIGN_OR_RETURN(const bool still, holds(item, VolumeOf({.key = item.key, .what = ""})));
+    if (!still) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<bool> FenceStep::StillSo(const RunRecord& run, std::stop_token) {
+  return HoldsForAll(run, [this](const ItemRecord& item, const RunVolume& volume) -> absl::StatusOr<bool> {
+    ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+    return source.exported == model::ExportMode::kReadOnly && (source.fenced || !IsFact(item.facts, kServerFact));
+  });
+}
+
+absl::StatusOr<bool> FenceStep::Check(const Item& item, ItemContext& context) {
+  // Hooks may be all that keeps clients from writing: without them an export that is read-only isn't a fence.
+  if (!IsFact(context.facts(), kHooksRunFact)) return false;
   ASSIGN_OR_RETURN(const SourceView source, Source(VolumeOf(item)));
   return source.fenced && source.exported == model::ExportMode::kReadOnly;
 }
 
 absl::Status FenceStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  const std::string& run = context.run.spec.id;
   ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+  Json facts = With(context.facts(), kHooksRunFact, false);
   // How it was before, for who takes the fence away.
-  if (context.before.facts.is_null()) {
-    RETURN_IF_ERROR(context.RecordFacts({{"exported_before", std::string(model::ToString(source.exported))}}));
-  }
+  if (!facts.contains("exported_before")) facts["exported_before"] = std::string(model::ToString(source.exported));
+  RETURN_IF_ERROR(context.RecordFacts(std::move(facts)));
   HookNotes notes(context);
-  RETURN_IF_ERROR(
-      agents().RunHooks(volume.pair, model::HookPhase::kPreFence, volume.volume, context.run.spec.id, notes.Watch()));
+  RETURN_IF_ERROR(agents().RunHooks(volume.pair, model::HookPhase::kPreFence, volume.volume, run, notes.Watch()));
   context.Progress("switching the primary's export to read-only");
   RETURN_IF_ERROR(agents().SetSourceExport(volume.pair, volume.volume, model::ExportMode::kReadOnly));
-  RETURN_IF_ERROR(
-      agents().RunHooks(volume.pair, model::HookPhase::kPostFence, volume.volume, context.run.spec.id, notes.Watch()));
-  context.SetFacts(With(context.facts(), "hooks", notes.hooks()));
-  return absl::OkStatus();
+  RETURN_IF_ERROR(agents().RunHooks(volume.pair, model::HookPhase::kPostFence, volume.volume, run, notes.Watch()));
+  return context.RecordFacts(With(With(context.facts(), "hooks", notes.hooks()), kHooksRunFact, true));
 }
 
 absl::Status FenceStep::Confirm(const Item& item, ItemContext& context) {
@@ -116,14 +162,32 @@ absl::Status FenceStep::Confirm(const Item& item, ItemContext& context) {
   if (source.exported != model::ExportMode::kReadOnly) {
     return absl::AbortedError("the primary's export isn't read-only: somebody switched it meanwhile");
   }
-  if (!source.fenced) {
-    context.Warn("the primary's export has `backend: none`: that its clients can't write isn't seen to by Understudy");
+  const bool by_hooks = AnyHookWentWell(context.facts());
+  context.SetFacts(With(With(context.facts(), kServerFact, source.fenced), kFencedFact, source.fenced || by_hooks));
+  if (!source.fenced && by_hooks) {
+    context.Warn("the primary's export has `backend: none`: that its clients can't write is up to the fence hooks");
+  } else if (!source.fenced) {
+    context.Warn(
+        "the primary's export has `backend: none`, and no fence hook ran: nothing keeps its clients from writing");
   }
+  return absl::OkStatus();
+}
+
+absl::Status PreSyncStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const model::Sequence sequence,
+                   agents().Sync(
+                       volume.pair, volume.volume, timeout_,
+                       [&](const std::string& progress) { context.Progress(progress); }, context.stop));
+  context.SetFacts({{"sequence", sequence}});
   return absl::OkStatus();
 }
 
 absl::Status FinalSyncStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  // A volume that is paused wasn't taken in by the inventory: it is this run's own pause, and the run had to come back.
+  ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+  if (source.paused && context.before.attempts > 0) RETURN_IF_ERROR(agents().Resume(volume.pair, volume.volume));
   ASSIGN_OR_RETURN(const model::Sequence sequence,
                    agents().Sync(
                        volume.pair, volume.volume, timeout_,
@@ -138,6 +202,23 @@ absl::Status FinalSyncStep::Confirm(const Item& item, ItemContext& context) {
   if (replica.sequence >= acknowledged) return absl::OkStatus();
   return absl::InternalError(
       fmt::format("DR is at commit {}, though the primary had commit {} acknowledged", replica.sequence, acknowledged));
+}
+
+absl::StatusOr<bool> FinalSyncStep::StillSo(const RunRecord& run, std::stop_token) {
+  return HoldsForAll(run, [this](const ItemRecord& item, const RunVolume& volume) -> absl::StatusOr<bool> {
+    if (!item.facts.is_object() || !item.facts.contains("sequence")) return false;
+    const auto acknowledged = item.facts["sequence"].get<model::Sequence>();
+    ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+    ASSIGN_OR_RETURN(const ReplicaView replica, Replica(volume));
+    return source.sequence == acknowledged && replica.sequence == acknowledged;
+  });
+}
+
+absl::StatusOr<bool> PauseStep::StillSo(const RunRecord& run, std::stop_token) {
+  return HoldsForAll(run, [this](const ItemRecord&, const RunVolume& volume) -> absl::StatusOr<bool> {
+    ASSIGN_OR_RETURN(const SourceView source, Source(volume));
+    return source.paused;
+  });
 }
 
 absl::StatusOr<bool> PauseStep::Check(const Item& item, ItemContext&) {
@@ -183,7 +264,15 @@ absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
                     {"differences", counts.differences},
                     {"first_differences", differences}});
   if (counts.differences == 0) {
-    if (counts.unchecked > 0) context.Warn(fmt::format("{} entries couldn't be checked", counts.unchecked));
+    if (counts.unchecked == 0) return absl::OkStatus();
+    const std::string unchecked = fmt::format("{} entries couldn't be checked", counts.unchecked);
+    if (context.run.spec.mode != RunMode::kUnplanned && depth_ != model::VerifyDepth::kExists) {
+      return absl::FailedPreconditionError(
+          unchecked +
+          ", for they were changing all the time: something writes behind the fence (on the NFS host itself, "
+          "or a client that it doesn't keep out). Stop that, then `drctl failover resume`");
+    }
+    context.Warn(unchecked);
     return absl::OkStatus();
   }
   const std::string first = findings.differences.empty()
@@ -206,11 +295,12 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
   ASSIGN_OR_RETURN(const ReplicaView before, Replica(volume));
   if (context.before.facts.is_null() && before.state == model::VolumeState::kStandby) {
     Json facts = {{"sequence", before.sequence}, {"complete", before.complete}};
-    const StepRecord* const synced = context.run.Find("final-sync");
-    const bool nothing_lost = synced != nullptr && synced->ended_at.has_value();
+    const Loss loss = LossOf(context.run, item.key);
     if (before.captured_at) facts["captured_at"] = TimeText(*before.captured_at);
-    if (nothing_lost) {
+    if (loss == Loss::kNone) {
       facts["data_age_seconds"] = 0.0;
+    } else if (loss == Loss::kUnknown) {
+      context.Warn("nothing kept the primary's clients from writing: how much is lost can't be told");
     } else if (before.captured_at) {
       facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(clock_.Now() - *before.captured_at));
     }

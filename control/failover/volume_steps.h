@@ -1,6 +1,7 @@
 // volume_steps.h: the steps of a run that are made for each volume: fence, final sync, pause, verification, promotion.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,13 +29,18 @@ class VolumeStep : public Step {
   [[nodiscard]] static RunVolume VolumeOf(const Item& item);
   [[nodiscard]] absl::StatusOr<SourceView> Source(const RunVolume& volume) const;
   [[nodiscard]] absl::StatusOr<ReplicaView> Replica(const RunVolume& volume) const;
+  // Whether `holds` for what the step left of each of its volumes.
+  [[nodiscard]] absl::StatusOr<bool> HoldsForAll(
+      const RunRecord& run,
+      const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const;
 
  private:
   SiteAgents& agents_;
 };
 
 // The primary's export of each volume is read-only: no client writes any more. Hooks pre-fence and post-fence run at
-// the pair's DR host around it.
+// the pair's DR host around it. Its fact `fenced` says whether anything enforces that: the NFS server, or the hooks
+// where the export has `backend: none`.
 class FenceStep : public VolumeStep {
  public:
   using VolumeStep::VolumeStep;
@@ -43,9 +49,28 @@ class FenceStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  protected:
   std::string_view Verb() const override { return "fence"; }
+};
+
+// DR has everything that was written until just now: the final sync, in the downtime, has little left to do, and a link
+// that is dead is found before anything is stopped.
+class PreSyncStep : public VolumeStep {
+ public:
+  PreSyncStep(SiteAgents& agents, absl::Duration timeout) : VolumeStep(agents), timeout_(timeout) {}
+  std::string_view name() const override { return "pre-sync"; }
+  std::string_view purpose() const override { return "bring DR up to date before anything is stopped"; }
+  absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+
+ protected:
+  std::string_view Verb() const override { return "sync"; }
+
+ private:
+  const absl::Duration timeout_;
 };
 
 // DR has everything that was written before the fence.
@@ -58,6 +83,7 @@ class FinalSyncStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  protected:
   std::string_view Verb() const override { return "sync"; }
@@ -75,6 +101,7 @@ class PauseStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
 
  protected:
   std::string_view Verb() const override { return "pause"; }
@@ -106,6 +133,7 @@ class PromoteStep : public VolumeStep {
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
   absl::Status Confirm(const Item& item, ItemContext& context) override;
+  bool IsPointOfNoReturn() const override { return true; }
 
  protected:
   std::string_view Verb() const override { return "promote"; }

@@ -60,7 +60,8 @@ void ReadData(const ItemRecord& item, VolumeOutcome& volume) {
 bool WasFencedBeforeItsLastSync(const RunRecord& run, const std::string& key) {
   const ItemRecord* const fence = FindItem(run, "fence", key);
   const ItemRecord* const sync = FindItem(run, "final-sync", key);
-  return fence != nullptr && IsSo(*fence) && sync != nullptr && IsSo(*sync);
+  const bool enforced = fence != nullptr && IsSo(*fence) && TruthFact(fence->facts, "fenced") != false;
+  return enforced && sync != nullptr && IsSo(*sync);
 }
 
 std::vector<VolumeOutcome> VolumesOf(const RunRecord& run) {

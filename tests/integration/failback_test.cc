@@ -65,9 +65,15 @@ class FailbackTest : public ::testing::Test {
     constexpr int kCallsOfALife = 8;
     int deaths = 0;
     while (true) {
-      std::vector<std::string> arguments = {
-          "-f", "-qq", "-o", "/dev/null", "-e", fmt::format("inject=fdatasync:signal=SIGKILL:when={}", kCallsOfALife),
-          ProgramPath("drctl"), "--config", hosts_.File("control.yaml")};
+      std::vector<std::string> arguments = {"-f",
+                                            "-qq",
+                                            "-o",
+                                            "/dev/null",
+                                            "-e",
+                                            fmt::format("inject=fdatasync:signal=SIGKILL:when={}", kCallsOfALife),
+                                            ProgramPath("drctl"),
+                                            "--config",
+                                            hosts_.File("control.yaml")};
       arguments.insert(arguments.end(), command.begin(), command.end());
       const auto result = RunProcess({.program = "strace", .arguments = arguments}, absl::Minutes(2));
       ASSERT_TRUE(result.ok()) << result.status();

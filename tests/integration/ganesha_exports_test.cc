@@ -288,20 +288,20 @@ TEST(GaneshaFailoverTest, TheFenceHoldsNothingThatWasAcknowledgedIsLostAndDrTake
   const auto settings = [&](const TempDir& folder) {
     return fmt::format("ganesha: {{config_dir: {}, bus_address: \"{}\"}}\n", folder.Path(), ganesha.BusAddress());
   };
-  auto made = Site::Make({.volumes = {"web"},
-                          .more_primary_settings = settings(primary_config),
-                          .more_dr_settings = settings(dr_config),
-                          .more_control_settings =
-                              "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n",
-                          .more_export_settings = exported,
-                          .dr_export_settings = exported});
+  auto made = Site::Make(
+      {.volumes = {"web"},
+       .more_primary_settings = settings(primary_config),
+       .more_dr_settings = settings(dr_config),
+       .more_control_settings = "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n",
+       .more_export_settings = exported,
+       .dr_export_settings = exported});
   ASSERT_TRUE(made.ok()) << made.status();
   const std::unique_ptr<Site> site = *std::move(made);
   ASSERT_TRUE(site->StartDr().ok());
   ASSERT_TRUE(site->StartPrimary().ok());
-  ASSERT_TRUE(WaitFor("the agents' files", kPatience, [&] {
-                return std::filesystem::exists(own) && std::filesystem::exists(dr_own);
-              }).ok())
+  ASSERT_TRUE(WaitFor("the agents' files", kPatience,
+                      [&] { return std::filesystem::exists(own) && std::filesystem::exists(dr_own); })
+                  .ok())
       << site->primary().Err() << site->dr().Err();
   const absl::Status started = ganesha.Start();
   ASSERT_TRUE(started.ok()) << started;
@@ -314,9 +314,9 @@ TEST(GaneshaFailoverTest, TheFenceHoldsNothingThatWasAcknowledgedIsLostAndDrTake
 
   // What the server acknowledged, by block; the client goes on until it is refused.
   std::map<uint64_t, char> acknowledged = {{0, 'a'}};
-  absl::StatusOr<std::unique_ptr<Process>> run = Process::Start(
-      {.program = ProgramPath("drctl"),
-       .arguments = {"--config", site->File("control.yaml"), "failover", "run", "--yes"}});
+  absl::StatusOr<std::unique_ptr<Process>> run =
+      Process::Start({.program = ProgramPath("drctl"),
+                      .arguments = {"--config", site->File("control.yaml"), "failover", "run", "--yes"}});
   ASSERT_TRUE(run.ok()) << run.status();
   absl::Status write;
   for (uint64_t i = 1; write.ok() && i < 1'000'000; ++i) {

@@ -14,8 +14,8 @@
 #include "control/commands/reprotect_client.h"
 #include "nlohmann/json.hpp"
 #include "tests/support/process.h"
-#include "tests/support/temp_dir.h"
 #include "tests/support/tree_compare.h"
+#include "tests/support/two_hosts.h"
 #include "tests/support/wait.h"
 
 namespace understudy::tests {
@@ -51,96 +51,6 @@ void ChangeBlocks(const std::string& path, std::initializer_list<size_t> blocks,
     image << std::string(kBlockBytes, with);
   }
 }
-
-// Two hosts, A and B, with both agents on each. Volume `web` is listed at A.
-class TwoHosts {
- public:
-  TwoHosts() {
-    for (const char* const folder : {"a/web", "b"}) fs::create_directories(dir_.File(folder));
-    for (const std::string& name : Names()) ports_[name] = FreePort();
-    Run({"pki", "init", "--dir", dir_.File("pki")});
-    for (const char* const role : {"primary", "dr", "control"}) {
-      Run({"pki", "issue", "--dir", dir_.File("pki"), "--role", role, "--host", "127.0.0.1"});
-    }
-    WriteConfigs();
-  }
-
-  static std::vector<std::string> Names() { return {"primary-a", "dr-a", "primary-b", "dr-b"}; }
-  [[nodiscard]] std::string Address(const std::string& name) const {
-    return fmt::format("127.0.0.1:{}", ports_.at(name));
-  }
-  void Start(const std::string& name) {
-    agents_[name].reset();
-    const std::string program = name.starts_with("primary") ? "understudy-primary" : "understudy-dr";
-    auto started =
-        Process::Start({.program = ProgramPath(program), .arguments = {"--config", dir_.File(name + ".yaml")}});
-    ASSERT_TRUE(started.ok()) << started.status();
-    agents_[name] = *std::move(started);
-  }
-  void Kill(const std::string& name) { agents_.at(name)->Kill(); }
-  void KillAndStart(const std::string& name) {
-    Kill(name);
-    Start(name);
-  }
-  // With the pair as it is configured; `pair`: another configuration file.
-  ProcessResult Drctl(std::vector<std::string> arguments, const std::string& pair = "control.yaml") {
-    arguments.insert(arguments.begin(), {"--config", dir_.File(pair)});
-    return Run(std::move(arguments));
-  }
-  nlohmann::json Json(std::vector<std::string> arguments, const std::string& pair = "control.yaml") {
-    arguments.insert(arguments.end(), {"-o", "json"});
-    const ProcessResult result = Drctl(std::move(arguments), pair);
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    return nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
-  }
-  [[nodiscard]] net::TlsFiles Tls() const {
-    return {dir_.File("pki/ca.crt"), dir_.File("pki/control.crt"), dir_.File("pki/control.key")};
-  }
-  [[nodiscard]] std::string A(const std::string& name = "") const { return dir_.File("a/web") + "/" + name; }
-  [[nodiscard]] std::string B(const std::string& name = "") const { return dir_.File("b/web") + "/" + name; }
-  [[nodiscard]] std::string File(const std::string& name) const { return dir_.File(name); }
-  std::string Logs() {
-    std::string logs;
-    for (const auto& [name, agent] : agents_) logs += fmt::format("--- {}\n{}", name, agent->Err());
-    return logs;
-  }
-
- private:
-  static ProcessResult Run(std::vector<std::string> arguments) {
-    const auto result =
-        RunProcess({.program = ProgramPath("drctl"), .arguments = std::move(arguments)}, absl::Minutes(3));
-    return result.ok() ? *result : ProcessResult{.exit_code = -1, .err = std::string(MessageOf(result.status()))};
-  }
-  void WriteConfigs() const {
-    const auto agent = [&](const std::string& name, const std::string& role, const std::string& rest) {
-      Write(dir_.File(name + ".yaml"), fmt::format("listen: {}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-{}\n"
-                                                   "tls: {{ca: pki/ca.crt, cert: pki/{}.crt, key: pki/{}.key}}\n{}",
-                                                   Address(name), FreePort(), name, role, role, rest));
-    };
-    const std::string a = dir_.File("a");
-    const std::string b = dir_.File("b");
-    agent("primary-a", "primary",
-          fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: [{{name: web, path: "
-                      "{}/web}}]\n",
-                      Address("dr-b"), a, b, a));
-    agent("primary-b", "primary",
-          fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: []\n", Address("dr-a"), b,
-                      a));
-    agent("dr-a", "dr", fmt::format("exports: [{{path: {}, backend: none}}]\n", a));
-    agent("dr-b", "dr", fmt::format("exports: [{{path: {}, backend: none}}]\n", b));
-    const std::string tls = "tls: {ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}\n";
-    Write(dir_.File("control.yaml"),
-          tls + fmt::format("pairs: [{{name: local, primary: \"{}\", dr: \"{}\", reverse: {{primary: \"{}\", dr: "
-                            "\"{}\"}}}}]\n",
-                            Address("primary-a"), Address("dr-b"), Address("primary-b"), Address("dr-a")));
-    Write(dir_.File("forward.yaml"), tls + fmt::format("pairs: [{{name: forward, primary: \"{}\", dr: \"{}\"}}]\n",
-                                                       Address("primary-a"), Address("dr-b")));
-  }
-
-  TempDir dir_;
-  std::map<std::string, int> ports_;
-  std::map<std::string, std::unique_ptr<Process>> agents_;
-};
 
 class ReprotectTest : public ::testing::Test {
  protected:

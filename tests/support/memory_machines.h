@@ -86,6 +86,12 @@ class MemoryMachines : public control::VirtualMachines {
     machine.status.wants_running = run_strategy != control::kRunHalted;
     Step(machine);
   }
+  // It is off, with the strategy that it has.
+  void Rest(const Key& key) {
+    const absl::MutexLock lock(&mutex_);
+    machines_.at(key).status.wants_running = false;
+    Step(machines_.at(key));
+  }
   void Remove(const Key& key) {
     const absl::MutexLock lock(&mutex_);
     machines_.erase(key);

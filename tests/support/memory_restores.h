@@ -55,10 +55,18 @@ class MemoryRestores : public control::Restores {
   }
   absl::Status Delete(const std::string& name) override {
     const absl::MutexLock lock(&mutex_);
-    restores_.erase(name);
+    const auto found = restores_.find(name);
+    if (found == restores_.end()) return absl::OkStatus();
+    if (!ResultOf(found->second).Ended()) deleted_under_way_.push_back(name);
+    restores_.erase(found);
     return absl::OkStatus();
   }
 
+  // Deleted before they had ended.
+  [[nodiscard]] std::vector<std::string> DeletedUnderWay() const {
+    const absl::MutexLock lock(&mutex_);
+    return deleted_under_way_;
+  }
   void AddBackup(const std::string& name) {
     const absl::MutexLock lock(&mutex_);
     backups_.insert(name);
@@ -95,6 +103,7 @@ class MemoryRestores : public control::Restores {
   }
 
   mutable absl::Mutex mutex_;
+  std::vector<std::string> deleted_under_way_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> backups_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Restore> restores_ ABSL_GUARDED_BY(mutex_);
   std::vector<control::RestoreResult> story_ ABSL_GUARDED_BY(mutex_) = {{.phase = "InProgress"},

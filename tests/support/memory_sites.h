@@ -55,15 +55,21 @@ class Trouble {
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// One pair, "east". Thread-safe.
+// One pair, "east", and others that are dead. Thread-safe.
 class MemorySites : public control::SiteAgents {
  public:
   explicit MemorySites(Trouble& trouble) : trouble_(trouble) {}
 
-  std::vector<std::string> Pairs() const override { return {"east"}; }
-
-  absl::StatusOr<std::vector<control::SourceView>> Sources(const std::string&) override {
+  std::vector<std::string> Pairs() const override {
     const absl::MutexLock lock(&mutex_);
+    std::vector<std::string> pairs = {"east"};
+    pairs.insert(pairs.end(), dead_pairs_.begin(), dead_pairs_.end());
+    return pairs;
+  }
+
+  absl::StatusOr<std::vector<control::SourceView>> Sources(const std::string& pair) override {
+    const absl::MutexLock lock(&mutex_);
+    if (pair != "east") return absl::UnavailableError("the primary of " + pair + " can't be reached");
     if (!primary_error_.ok()) return primary_error_;
     std::vector<control::SourceView> sources;
     for (const auto& [name, volume] : volumes_) sources.push_back(volume.source);
@@ -72,7 +78,7 @@ class MemorySites : public control::SiteAgents {
   absl::Status SetSourceExport(const std::string&, const std::string& volume, model::ExportMode mode) override {
     return Change(volume, [mode](Volume& changed) {
       changed.source.exported = mode;
-      changed.source.fenced = mode != model::ExportMode::kReadWrite;
+      changed.source.fenced = changed.has_server && mode != model::ExportMode::kReadWrite;
     });
   }
   absl::StatusOr<model::Sequence> Sync(const std::string&, const std::string& volume, absl::Duration,
@@ -80,6 +86,7 @@ class MemorySites : public control::SiteAgents {
     return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
       const absl::MutexLock lock(&mutex_);
       Volume& synced = volumes_.at(volume);
+      if (!sync_error_.ok()) return sync_error_;
       if (synced.source.paused) return absl::FailedPreconditionError("is paused");
       return synced.replica.sequence = ++synced.source.sequence;
     });
@@ -91,8 +98,9 @@ class MemorySites : public control::SiteAgents {
     return Change(volume, [](Volume& changed) { changed.source.paused = false; });
   }
 
-  absl::StatusOr<std::vector<control::ReplicaView>> Replicas(const std::string&) override {
+  absl::StatusOr<std::vector<control::ReplicaView>> Replicas(const std::string& pair) override {
     const absl::MutexLock lock(&mutex_);
+    if (pair != "east") return absl::UnavailableError("DR of " + pair + " can't be reached");
     std::vector<control::ReplicaView> replicas;
     for (const auto& [name, volume] : volumes_) replicas.push_back(volume.replica);
     return replicas;
@@ -109,6 +117,7 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     control::Findings findings;
     findings.counts.differences = volumes_.at(volume).differences;
+    findings.counts.unchecked = volumes_.at(volume).unchecked;
     if (findings.counts.differences > 0) findings.differences.push_back({"disk", model::DifferenceKind::kContent, ""});
     return findings;
   }
@@ -123,9 +132,23 @@ class MemorySites : public control::SiteAgents {
       return promoted.replica;
     });
   }
-  absl::Status RunHooks(const std::string&, model::HookPhase, const std::string&, const std::string&,
-                        const control::PromotionWatch&) override {
-    return trouble_.Pass([] { return absl::OkStatus(); });
+  absl::Status RunHooks(const std::string&, model::HookPhase phase, const std::string& volume, const std::string&,
+                        const control::PromotionWatch& watch) override {
+    return trouble_.Pass([&] {
+      model::HookResult hook;
+      {
+        const absl::MutexLock lock(&mutex_);
+        hooks_.emplace_back(phase, volume);
+        if (const auto error = hook_errors_.find(phase); error != hook_errors_.end()) {
+          if (!error->second.ok()) return error->second;
+        }
+        if (!has_hooks_) return absl::OkStatus();
+      }
+      hook.phase = phase;
+      hook.name = "10-switch";
+      watch.on_hook(hook);
+      return absl::OkStatus();
+    });
   }
 
   absl::StatusOr<std::vector<control::LiveView>> LiveVolumes(const std::string&) override {
@@ -209,6 +232,16 @@ class MemorySites : public control::SiteAgents {
     });
   }
 
+  // What its primary says of it from now on.
+  void SetSourceState(const std::string& volume, const std::string& state) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).source.state = state;
+  }
+  // A pair of which neither agent answers.
+  void AddDeadPair(const std::string& pair) {
+    const absl::MutexLock lock(&mutex_);
+    dead_pairs_.push_back(pair);
+  }
   // A volume that its primary keeps up to date.
   void Add(const std::string& volume) {
     const absl::MutexLock lock(&mutex_);
@@ -220,6 +253,10 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     catalog_.push_back(std::move(entry));
   }
+  void ClearCatalog() {
+    const absl::MutexLock lock(&mutex_);
+    catalog_.clear();
+  }
   void LosePrimary() {
     const absl::MutexLock lock(&mutex_);
     primary_error_ = absl::UnavailableError("the primary can't be reached");
@@ -227,6 +264,33 @@ class MemorySites : public control::SiteAgents {
   void SetDifferences(const std::string& volume, uint64_t differences) {
     const absl::MutexLock lock(&mutex_);
     volumes_.at(volume).differences = differences;
+  }
+  void FailSync(const absl::Status& error) {
+    const absl::MutexLock lock(&mutex_);
+    sync_error_ = error;
+  }
+  void SetUnchecked(const std::string& volume, uint64_t unchecked) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).unchecked = unchecked;
+  }
+  // Its export has `backend: none`: no server is told to be read-only.
+  void TakeServerAway(const std::string& volume) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).has_server = false;
+  }
+  // Every phase has a hook, which goes well.
+  void AddHooks() {
+    const absl::MutexLock lock(&mutex_);
+    has_hooks_ = true;
+  }
+  void OnHook(model::HookPhase phase, const absl::Status& result) {
+    const absl::MutexLock lock(&mutex_);
+    hook_errors_[phase] = result;
+  }
+  // How often the hooks of the phase were run for the volume.
+  [[nodiscard]] size_t HookRuns(model::HookPhase phase, const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return static_cast<size_t>(std::count(hooks_.begin(), hooks_.end(), std::pair(phase, volume)));
   }
   void Edit(const std::string& volume, const std::function<void(control::ReplicaView&)>& edit) {
     const absl::MutexLock lock(&mutex_);
@@ -257,6 +321,8 @@ class MemorySites : public control::SiteAgents {
     control::ReplicaView replica;
     std::map<std::string, model::Sequence> labels;
     uint64_t differences = 0;
+    uint64_t unchecked = 0;
+    bool has_server = true;
     int promotions = 0;
     int turns = 0;
   };
@@ -273,8 +339,13 @@ class MemorySites : public control::SiteAgents {
   mutable absl::Mutex mutex_;
   std::map<std::string, Volume> volumes_ ABSL_GUARDED_BY(mutex_);
   std::vector<model::CatalogEntry> catalog_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::pair<model::HookPhase, std::string>> hooks_ ABSL_GUARDED_BY(mutex_);
+  std::map<model::HookPhase, absl::Status> hook_errors_ ABSL_GUARDED_BY(mutex_);
+  bool has_hooks_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<model::PointTree> trees_ ABSL_GUARDED_BY(mutex_);
   int tree_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::string> dead_pairs_ ABSL_GUARDED_BY(mutex_);
+  absl::Status sync_error_ ABSL_GUARDED_BY(mutex_);
   absl::Status primary_error_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -79,16 +79,17 @@ void TwoHosts::WriteConfigs(const std::string& more_control_settings) const {
         fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: [{{name: web, path: "
                     "{}/web}}]\n",
                     Address("dr-b"), a, b, a));
-  agent("primary-b", "primary",
-        fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: []\n", Address("dr-a"), b,
-                    a));
+  agent(
+      "primary-b", "primary",
+      fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: []\n", Address("dr-a"), b, a));
   agent("dr-a", "dr", fmt::format("exports: [{{path: {}, backend: none}}]\n", a));
   agent("dr-b", "dr", fmt::format("exports: [{{path: {}, backend: none}}]\n", b));
   const std::string tls = "tls: {ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}\n";
   Write(dir_.File("control.yaml"),
-        tls + fmt::format("pairs: [{{name: local, primary: \"{}\", dr: \"{}\", reverse: {{primary: \"{}\", dr: "
-                          "\"{}\"}}}}]\n",
-                          Address("primary-a"), Address("dr-b"), Address("primary-b"), Address("dr-a")) +
+        tls +
+            fmt::format("pairs: [{{name: local, primary: \"{}\", dr: \"{}\", reverse: {{primary: \"{}\", dr: "
+                        "\"{}\"}}}}]\n",
+                        Address("primary-a"), Address("dr-b"), Address("primary-b"), Address("dr-a")) +
             more_control_settings);
   Write(dir_.File("forward.yaml"), tls + fmt::format("pairs: [{{name: forward, primary: \"{}\", dr: \"{}\"}}]\n",
                                                      Address("primary-a"), Address("dr-b")));

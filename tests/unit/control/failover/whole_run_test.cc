@@ -1,11 +1,12 @@
-// Whole runs over memory: what each mode does and in which order; what stops it and what doesn't; and that whatever call
-// fails, before or after its effect, a resumed run comes to the same end and does nothing twice.
+// Whole runs over memory: what each mode does and in which order; what stops it and what doesn't; and that whatever
+// call fails, before or after its effect, a resumed run comes to the same end and does nothing twice.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
 #include "control/failover/plan_steps.h"
+#include "control/failover/storage.h"
 #include "control/runs/dry_run.h"
 #include "tests/support/memory_machines.h"
 #include "tests/support/memory_restores.h"
@@ -16,11 +17,11 @@
 namespace understudy::control {
 namespace {
 
+using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-using nlohmann::json;
 using tests::Trouble;
 
 // A cluster whose binder is quick: a claim is bound as soon as its volume is there.
@@ -35,17 +36,32 @@ class BindingCluster : public tests::MemoryCluster {
     object["status"]["phase"] = bound ? "Bound" : "Pending";
     return object;
   }
+  // What Apply answers from now on.
+  void SetApplyError(const absl::Status& error) { apply_error_ = error; }
   absl::Status Apply(const json& manifest) override {
+    if (!apply_error_.ok()) return apply_error_;
     return trouble_.Pass([&] { return tests::MemoryCluster::Apply(manifest); });
   }
 
  private:
   Trouble& trouble_;
+  absl::Status apply_error_;
 };
 
 class MemoryScratch : public ScratchObjects {
  public:
   explicit MemoryScratch(BindingCluster& cluster, Trouble& trouble) : cluster_(cluster), trouble_(trouble) {}
+  absl::Status EnsureNamespace(const std::string& run, const std::string& name) override {
+    return trouble_.Pass([&]() -> absl::Status {
+      const absl::MutexLock lock(&mutex_);
+      const auto [found, is_new] = namespaces_.emplace(name, run);
+      return is_new || found->second == run ? absl::OkStatus() : absl::FailedPreconditionError(name + " is foreign");
+    });
+  }
+  absl::StatusOr<bool> HasNamespace(const std::string& name) override {
+    const absl::MutexLock lock(&mutex_);
+    return namespaces_.contains(name);
+  }
   absl::Status Put(const std::string&, const json& manifest) override {
     return trouble_.Pass([&] {
       const absl::MutexLock lock(&mutex_);
@@ -55,23 +71,34 @@ class MemoryScratch : public ScratchObjects {
       return cluster_.tests::MemoryCluster::Apply(manifest);
     });
   }
-  absl::StatusOr<size_t> Remove(const std::string&, std::stop_token) override {
+  absl::StatusOr<size_t> Remove(const std::string& run, std::stop_token) override {
     return trouble_.Pass([&]() -> absl::StatusOr<size_t> {
       const absl::MutexLock lock(&mutex_);
       for (const model::ObjectKey& key : keys_) cluster_.Remove(key);
       keys_.clear();
+      std::erase_if(namespaces_, [&](const auto& each) { return each.second == run; });
       return 0;
     });
   }
+  // Whoever else makes one; empty: somebody without a label.
+  void AddNamespace(const std::string& name, const std::string& run) {
+    const absl::MutexLock lock(&mutex_);
+    namespaces_[name] = run;
+  }
+  void RemoveNamespace(const std::string& name) {
+    const absl::MutexLock lock(&mutex_);
+    namespaces_.erase(name);
+  }
   [[nodiscard]] size_t Count() const {
     const absl::MutexLock lock(&mutex_);
-    return keys_.size();
+    return keys_.size() + namespaces_.size();
   }
 
  private:
   BindingCluster& cluster_;
   Trouble& trouble_;
   mutable absl::Mutex mutex_;
+  std::map<std::string, std::string> namespaces_ ABSL_GUARDED_BY(mutex_);  // and whose run's
   std::set<model::ObjectKey> keys_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -104,28 +131,8 @@ class TroubledRestores : public tests::MemoryRestores {
 struct World {
   World() {
     for (const std::string name : {"a", "b"}) {
-      const std::string volume = "pv-" + name;
-      sites.Add(volume);
-      const json pv = {{"apiVersion", "v1"},
-                       {"kind", "PersistentVolume"},
-                       {"metadata", {{"name", volume}, {"uid", "uid-" + volume}}},
-                       {"spec",
-                        {{"nfs", {{"server", "nfs1"}, {"path", "/srv/a/" + volume}}},
-                         {"capacity", {{"storage", "1Gi"}}},
-                         {"accessModes", {"ReadWriteMany"}},
-                         {"storageClassName", "nfs"},
-                         {"claimRef", {{"namespace", "shop"}, {"name", name}}}}}};
-      const json claim = {{"apiVersion", "v1"},
-                          {"kind", "PersistentVolumeClaim"},
-                          {"metadata", {{"namespace", "shop"}, {"name", name}, {"uid", "uid-" + name}}},
-                          {"spec",
-                           {{"volumeName", volume},
-                            {"accessModes", {"ReadWriteMany"}},
-                            {"resources", {{"requests", {{"storage", "1Gi"}}}}},
-                            {"storageClassName", "nfs"}}},
-                          {"status", {{"phase", "Bound"}}}};
-      sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolume, "", volume}, pv, volume));
-      sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, claim, volume));
+      sites.Add("pv-" + name);
+      AddClaim("pv-" + name, "pv-" + name, name);
     }
     BackupObjects objects;
     for (int i = 0; i < 10; ++i) {
@@ -143,9 +150,35 @@ struct World {
         const VmKey key{mapped == spec.namespace_mapping.end() ? "shop" : mapped->second, "m" + std::to_string(i)};
         target.Add(key);
         if (i == broken) target.Break(key, "CrashLoopBackOff");
+        if (i == 0 && slow_first) target.SetPace(key, /*starts_after=*/-1, 0);
       }
     });
   }
+
+  // A claim, with a PersistentVolume of its own, on what the replica `volume` holds.
+  void AddClaim(const std::string& volume, const std::string& pv_name, const std::string& name) {
+    const json pv = {{"apiVersion", "v1"},
+                     {"kind", "PersistentVolume"},
+                     {"metadata", {{"name", pv_name}, {"uid", "uid-" + pv_name}}},
+                     {"spec",
+                      {{"nfs", {{"server", "nfs1"}, {"path", "/srv/a/" + volume}}},
+                       {"capacity", {{"storage", "1Gi"}}},
+                       {"accessModes", {"ReadWriteMany"}},
+                       {"storageClassName", "nfs"},
+                       {"claimRef", {{"namespace", "shop"}, {"name", name}}}}}};
+    const json claim = {{"apiVersion", "v1"},
+                        {"kind", "PersistentVolumeClaim"},
+                        {"metadata", {{"namespace", "shop"}, {"name", name}, {"uid", "uid-" + name}}},
+                        {"spec",
+                         {{"volumeName", pv_name},
+                          {"accessModes", {"ReadWriteMany"}},
+                          {"resources", {{"requests", {{"storage", "1Gi"}}}}},
+                          {"storageClassName", "nfs"}}},
+                        {"status", {{"phase", "Bound"}}}};
+    sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolume, "", pv_name}, pv, volume));
+    sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, claim, volume));
+  }
+  void AddClaimOn(const std::string& volume, const std::string& name) { AddClaim(volume, "pv-" + name, name); }
 
   static model::CatalogEntry Entry(model::ObjectKey key, const json& object, const std::string& volume) {
     return {.key = std::move(key),
@@ -166,18 +199,22 @@ struct World {
             .applier = &cluster,
             .target_objects = &cluster,
             .scratch = &scratch,
-            .reach_source = [] { return "v1"; },
+            .reach_source = [this]() -> absl::StatusOr<std::string> {
+              if (!source_answers) return absl::UnavailableError("no route to the source cluster");
+              return "v1";
+            },
             .reach_target = [] { return "v1"; },
             .transform =
                 [](const std::string& pair) {
-                  return TransformOptions{.pair = pair, .dr_server = "nfs2", .storage_class_map = {},
-                                          .snapshot_class_map = {}};
+                  return TransformOptions{
+                      .pair = pair, .dr_server = "nfs2", .storage_class_map = {}, .snapshot_class_map = {}};
                 },
             .work_folder = folder.Path(),
-            .remove_work_folder = [this] {
-              std::filesystem::remove(folder.File("archive"));
-              return absl::OkStatus();
-            },
+            .remove_work_folder =
+                [this] {
+                  std::filesystem::remove(folder.File("archive"));
+                  return absl::OkStatus();
+                },
             .vm_wait = {.poll_interval = absl::Milliseconds(1), .bad_after = absl::Milliseconds(50)}};
   }
 
@@ -192,6 +229,8 @@ struct World {
   MemoryScratch scratch{cluster, trouble};
   int broken = -1;  // the machine that doesn't get well
   int restored = 0;
+  bool source_answers = true;
+  bool slow_first = false;  // m0 never comes up
 };
 
 config::FailoverPlanConfig Plan() {
@@ -207,15 +246,16 @@ config::FailoverPlanConfig Plan() {
 class Runner {
  public:
   Runner(World& world, config::FailoverPlanConfig plan, RunMode mode) : world_(world), plan_(std::move(plan)) {
-    record_.spec = {.id = "r1", .plan = "shop", .mode = mode, .namespaces = {"shop"}};
+    record_.spec = {.id = "r1", .plan = "shop", .mode = mode, .namespaces = {"shop"}, .primary_is_down = true};
     const Attempt attempt(*this);
     for (const std::string& name : NamesOf(attempt.steps)) record_.steps.push_back({.name = name});
   }
   // To its end, or to where it fails.
-  RunRecord& Go(EngineOptions options = {}) {
+  RunRecord& Go(
+      EngineOptions options = {}, const Engine::OnEvent& on_event = [](const RunEvent&) {}) {
     const Attempt attempt(*this);
     NoJournal journal;
-    auto made = Engine(journal, options, Clock::System(), [](const RunEvent&) {}).Run(record_, attempt.steps, {});
+    auto made = Engine(journal, options, Clock::System(), on_event).Run(record_, attempt.steps, {});
     EXPECT_TRUE(made.ok()) << made.status();
     record_ = *std::move(made);
     return record_;
@@ -223,6 +263,26 @@ class Runner {
   std::vector<PlannedStep> Dry() {
     const Attempt attempt(*this);
     return DryRun(record_, attempt.steps, {});
+  }
+  // What the step says when the run is taken up.
+  bool StillSo(std::string_view step) {
+    const Attempt attempt(*this);
+    for (const std::unique_ptr<Step>& each : attempt.steps) {
+      if (each->name() != step) continue;
+      const absl::StatusOr<bool> still = each->StillSo(record_, {});
+      EXPECT_TRUE(still.ok()) << still.status();
+      return still.ok() && *still;
+    }
+    ADD_FAILURE() << "no step " << step;
+    return false;
+  }
+  [[nodiscard]] std::vector<std::string> PointsOfNoReturn() {
+    const Attempt attempt(*this);
+    std::vector<std::string> names;
+    for (const std::unique_ptr<Step>& each : attempt.steps) {
+      if (each->IsPointOfNoReturn()) names.emplace_back(each->name());
+    }
+    return names;
   }
   RunRecord& record() { return record_; }
 
@@ -264,8 +324,9 @@ TEST(WholeRun, PlannedBringsEverythingOverInOrder) {
   Runner runner(world, Plan(), RunMode::kPlanned);
   const RunRecord& run = runner.Go({.parallelism = 1});
   EXPECT_EQ(run.state, RunState::kDone) << run.error;
-  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "backup", "inventory", "stop-vms", "fence", "final-sync", "verify",
-                                        "pause", "promote", "storage-objects", "restore", "boot", "probe", "clean-up"));
+  EXPECT_THAT(NamesOf(run),
+              ElementsAre("preflight", "backup", "inventory", "pre-sync", "stop-vms", "vms-down", "fence", "final-sync",
+                          "verify", "pause", "promote", "storage-objects", "restore", "boot", "probe", "clean-up"));
   ExpectTakenOver(world);
   EXPECT_THAT(world.source.Stopped(), SizeIs(10));
   EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadOnly);
@@ -326,6 +387,239 @@ TEST(WholeRun, ADifferenceStopsItBeforeAnythingIsPromoted) {
   EXPECT_EQ(world.restored, 0);
 }
 
+TEST(WholeRun, ARunThatFailedSaysWhatIsNotSoAnyMore) {
+  World world;
+  world.sites.SetDifferences("pv-b", 2);
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  runner.Go();
+  EXPECT_THAT(runner.PointsOfNoReturn(), ElementsAre("promote"));
+  for (const std::string step : {"stop-vms", "fence", "final-sync"}) EXPECT_TRUE(runner.StillSo(step)) << step;
+  ASSERT_TRUE(world.sites.SetSourceExport("east", "pv-a", model::ExportMode::kReadWrite).ok());
+  EXPECT_FALSE(runner.StillSo("fence"));
+  ASSERT_TRUE(world.sites.Sync("east", "pv-a", {}, {}, {}).ok());
+  EXPECT_FALSE(runner.StillSo("final-sync"));
+  ASSERT_TRUE(world.source.Start({"shop", "m3"}, kRunAlways).ok());
+  EXPECT_FALSE(runner.StillSo("stop-vms"));
+}
+
+TEST(WholeRun, APauseThatWasTakenAwayIsNotSoAnyMore) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  runner.Go();
+  EXPECT_TRUE(runner.StillSo("pause"));
+  ASSERT_TRUE(world.sites.Resume("east", "pv-b").ok());
+  EXPECT_FALSE(runner.StillSo("pause"));
+}
+
+TEST(WholeRun, WhereNothingEnforcesTheFenceNobodySaysThatNothingIsLost) {
+  World world;
+  world.sites.TakeServerAway("pv-b");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(run.Find("fence")->Find("east/pv-a")->facts["fenced"], true);
+  EXPECT_EQ(run.Find("fence")->Find("east/pv-b")->facts["fenced"], false);
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-a")->facts["data_age_seconds"], 0.0);
+  const ItemRecord& promoted = *run.Find("promote")->Find("east/pv-b");
+  EXPECT_FALSE(promoted.facts.contains("data_age_seconds"));
+  EXPECT_THAT(promoted.warnings, ElementsAre(HasSubstr("can't be told")));
+}
+
+TEST(WholeRun, HooksThatRanAreAFence) {
+  World world;
+  world.sites.AddHooks();
+  world.sites.TakeServerAway("pv-b");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-b")->facts["data_age_seconds"], 0.0);
+}
+
+TEST(WholeRun, AFenceWhoseHooksDidNotComeToTheirEndRunsThemAgain) {
+  World world;
+  // Both fences are switched; then nobody hears any more of the hooks of the second.
+  world.sites.OnHook(model::HookPhase::kPostFence, absl::UnavailableError("the link is down"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("the link is down"));
+  EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadOnly);
+  const size_t before = world.sites.HookRuns(model::HookPhase::kPostFence, "pv-a");
+  world.sites.OnHook(model::HookPhase::kPostFence, absl::OkStatus());
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(world.sites.HookRuns(model::HookPhase::kPostFence, "pv-a"), before + 1);
+  EXPECT_EQ(run.Find("fence")->Find("east/pv-a")->facts["hooks_run"], true);
+}
+
+TEST(WholeRun, WhatCouldNotBeCheckedStopsAPlannedRunOnly) {
+  World world;
+  world.sites.SetUnchecked("pv-a", 3);
+  Runner planned(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(planned.Go().error, HasSubstr("3 entries couldn't be checked"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-b"), 0);
+  Runner unplanned(world, Plan(), RunMode::kUnplanned);
+  EXPECT_EQ(unplanned.Go().state, RunState::kDone);
+  EXPECT_THAT(unplanned.record().Find("verify")->Find("east/pv-a")->warnings, SizeIs(1));
+}
+
+TEST(WholeRun, AMachineThatWasOffOnPurposeStaysOff) {
+  World world;
+  world.source.Add({"shop", "halted"}, kRunHalted);
+  world.source.Add({"shop", "manual"}, kRunManual);
+  world.source.Rest({"shop", "manual"});
+  for (const std::string name : {"halted", "manual"}) world.target.Add({"shop", name});
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+  EXPECT_EQ(run.Find("boot")->Find("shop/manual"), nullptr);
+}
+
+TEST(WholeRun, AMachineOfABackupThatWasOffOnPurposeStaysOff) {
+  World world;
+  BackupObjects objects;
+  for (const std::string strategy : {kRunManual, kRunRerunOnFailure}) {
+    for (const std::string status : {"Stopped", "Running"}) {
+      objects.machines.push_back({{"metadata", {{"namespace", "shop"}, {"name", strategy + status}}},
+                                  {"spec", {{"runStrategy", strategy}}},
+                                  {"status", {{"printableStatus", status}, {"created", status == "Running"}}}});
+    }
+  }
+  const std::vector<RunMachine> machines = MachinesOf(objects);
+  ASSERT_THAT(machines, SizeIs(4));
+  for (const RunMachine& machine : machines) EXPECT_EQ(machine.IsToRun(), machine.name.ends_with("Running"));
+}
+
+TEST(WholeRun, AMachineThatAnEarlierRunHadStoppedIsStartedAndNamed) {
+  World world;
+  ASSERT_TRUE(world.source.Stop({"shop", "m3"}).ok());
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(world.target.Started(), SizeIs(10));
+  EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("shop/m3 is off")));
+}
+
+TEST(WholeRun, AClaimThatIsDeletedMeanwhileAndABackupThatIsAwayStopNoRunThatHasPromoted) {
+  World world;
+  world.cluster.SetApplyError(absl::FailedPreconditionError("not now"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("not now"));
+  world.cluster.SetApplyError(absl::OkStatus());
+  world.sites.ClearCatalog();
+  world.backups.FailRead(absl::UnavailableError("the bucket can't be reached"));
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  ExpectTakenOver(world);
+}
+
+TEST(WholeRun, TwoClaimsOnOneVolumeAreOneVolume) {
+  World world;
+  world.AddClaimOn("pv-a", "c");
+  for (const RunMode mode : {RunMode::kTest, RunMode::kUnplanned}) {
+    Runner runner(world, Plan(), mode);
+    const RunRecord& run = runner.Go();
+    EXPECT_EQ(run.state, RunState::kDone) << run.error;
+    EXPECT_THAT(run.Find("inventory")->Find("")->facts["volumes"], SizeIs(3));
+    EXPECT_THAT(run.Find(mode == RunMode::kTest ? "points" : "promote")->items, SizeIs(2));
+  }
+}
+
+TEST(WholeRun, AnUnplannedOneIsRefusedWhileThePrimaryAnswers) {
+  World world;
+  Runner refused(world, Plan(), RunMode::kUnplanned);
+  refused.record().spec.primary_is_down = false;
+  EXPECT_THAT(refused.Go().error, HasSubstr("--primary-is-down"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
+  world.sites.LosePrimary();
+  Runner half(world, Plan(), RunMode::kUnplanned);
+  half.record().spec.primary_is_down = false;
+  EXPECT_THAT(half.Go().error, HasSubstr("cluster that goes down answers"));
+  world.source_answers = false;
+  Runner gone(world, Plan(), RunMode::kUnplanned);
+  gone.record().spec.primary_is_down = false;
+  EXPECT_EQ(gone.Go().state, RunState::kDone) << gone.record().error;
+}
+
+TEST(WholeRun, APairThatIsNotNeededMayBeAway) {
+  World world;
+  world.sites.AddDeadPair("west");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(run.Find("preflight")->Find("DR agent of pair west")->warnings, SizeIs(1));
+  EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("pair west can't be reached")));
+}
+
+TEST(WholeRun, OfVolumesListedByHandOnlyTheirPairsAreAsked) {
+  World world;
+  world.sites.AddDeadPair("west");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  runner.record().spec.namespaces.clear();
+  runner.record().spec.volumes = {"east/pv-a"};
+  runner.Go();
+  EXPECT_EQ(runner.record().Find("preflight")->Find("DR agent of pair west"), nullptr);
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 1);
+  Runner needed(world, Plan(), RunMode::kPlanned);
+  needed.record().spec.volumes = {"west/pv-a"};
+  EXPECT_THAT(needed.Go().error, HasSubstr("west"));
+  EXPECT_FALSE(needed.record().Find("preflight")->ended_at);
+}
+
+TEST(WholeRun, ASourceThatIsNotReadyIsRefusedBeforeAnythingIsStopped) {
+  for (const std::string state : {"connecting", "scanning"}) {
+    World world;
+    world.sites.SetSourceState("pv-b", state);
+    Runner runner(world, Plan(), RunMode::kPlanned);
+    EXPECT_THAT(runner.Go().error, HasSubstr("can't be brought up to date")) << state;
+    EXPECT_THAT(world.source.Stopped(), IsEmpty());
+  }
+}
+
+TEST(WholeRun, ADeadLinkIsFoundBeforeAnythingIsStopped) {
+  World world;
+  world.sites.FailSync(absl::DeadlineExceededError("DR doesn't get on"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("pre-sync"));
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+}
+
+TEST(WholeRun, AllMachinesAreAskedToStopBeforeAnyIsWaitedFor) {
+  World world;
+  world.source.SetPace({"shop", "m0"}, 0, /*stops_after=*/-1);  // for ever
+  config::FailoverPlanConfig plan = Plan();
+  plan.timeouts.stop_vms = absl::Milliseconds(20);
+  Runner runner(world, plan, RunMode::kPlanned);
+  const RunRecord& run = runner.Go({.parallelism = 1});
+  EXPECT_EQ(run.state, RunState::kFailed);
+  EXPECT_THAT(run.error, HasSubstr("vms-down"));
+  EXPECT_THAT(run.error, HasSubstr("shop/m0"));
+  EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+  EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadWrite);
+}
+
+TEST(WholeRun, AllMachinesOfAGroupAreAskedToStartBeforeAnyIsWaitedFor) {
+  World world;
+  world.slow_first = true;
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  size_t asked = 0;
+  runner.Go({.parallelism = 1}, [&](const RunEvent& event) {
+    if (event.kind == RunEvent::Kind::kItemEnded && event.item == "shop/m0") asked = world.target.Started().size();
+  });
+  EXPECT_EQ(runner.record().state, RunState::kPartial);
+  EXPECT_EQ(asked, 10U) << "when the wait for m0 was over";
+  EXPECT_EQ(runner.record().Find("boot")->Find("shop/m1")->state, ItemState::kDone) << "the run started it";
+}
+
+TEST(WholeRun, APauseAfterAGroupIsMadeOnce) {
+  World world;
+  config::FailoverPlanConfig plan = Plan();
+  plan.boot[0].pause_after = absl::Milliseconds(1);
+  int pauses = 0;
+  Runner runner(world, plan, RunMode::kUnplanned);
+  runner.Go({.parallelism = 1}, [&](const RunEvent& event) {
+    if (event.text == "pausing after the group before") ++pauses;
+  });
+  EXPECT_EQ(pauses, 1) << "nine machines come after it";
+}
+
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
   World world;
   world.sites.Edit("pv-a", [](ReplicaView& replica) { replica.complete = false; });
@@ -379,8 +673,9 @@ TEST(WholeRun, ADryRunChangesNothing) {
   Runner runner(world, Plan(), RunMode::kPlanned);
   const std::vector<PlannedStep> steps = runner.Dry();
   EXPECT_TRUE(WouldGo(steps));
-  ASSERT_THAT(steps, SizeIs(14));
-  EXPECT_THAT(steps[3].items, SizeIs(10));
+  ASSERT_THAT(steps, SizeIs(16));
+  EXPECT_EQ(steps[4].name, "stop-vms");
+  EXPECT_THAT(steps[4].items, SizeIs(10));
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
   EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
   EXPECT_EQ(world.restored, 0);
@@ -401,8 +696,8 @@ TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
   EXPECT_TRUE(spec.new_firmware_uuid);
   const json volume = *world.cluster.Get({model::ObjectKind::kPersistentVolume, "", "pv-a-r1"});
   EXPECT_EQ(volume["spec"]["nfs"]["path"], "/srv/b/pv-a.drtest-r1");
-  EXPECT_THAT(world.cluster.Applied(), ::testing::Each(::testing::Field(&model::ObjectKey::name,
-                                                                        ::testing::Not(::testing::StrEq("pv-a")))));
+  EXPECT_THAT(world.cluster.Applied(),
+              ::testing::Each(::testing::Field(&model::ObjectKey::name, ::testing::Not(::testing::StrEq("pv-a")))));
   EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
 
@@ -421,7 +716,7 @@ TEST(WholeRun, AReprotectStopsWhatRunsAtTheOldSiteAndTurnsEveryVolume) {
   Runner runner(world, Plan(), RunMode::kReprotect);
   const RunRecord& run = runner.Go();
   EXPECT_EQ(run.state, RunState::kDone) << run.error;
-  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "inventory", "stop-vms", "turn"));
+  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "inventory", "stop-vms", "vms-down", "turn"));
   EXPECT_THAT(world.source.Stopped(), SizeIs(10));
   EXPECT_EQ(run.Find("turn")->Find("east/pv-b")->facts["live_at"], "dr");
 }
@@ -432,6 +727,62 @@ TEST(WholeRun, WhatIsNotPromotedIsNotTurned) {
   Runner runner(world, Plan(), RunMode::kReprotect);
   EXPECT_THAT(runner.Go().error, HasSubstr("east/pv-b isn't promoted"));
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
+}
+
+TEST(WholeRun, ARehearsalWhoseNamespaceIsTakenMakesNothing) {
+  World world;
+  world.scratch.AddNamespace("shop-drtest", "");
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  const RunRecord& run = runner.Go();
+  EXPECT_THAT(run.error, HasSubstr("namespaces shop-drtest: shop-drtest is foreign"));
+  EXPECT_EQ(world.sites.Labels(), 0U);
+  EXPECT_THAT(*world.sites.Trees("east"), IsEmpty());
+  EXPECT_THAT(world.restores.Specs(), IsEmpty());
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over) << "what isn't the run's doesn't hold it up";
+  EXPECT_EQ(world.scratch.Count(), 1U);
+}
+
+TEST(WholeRun, ANamespaceWithoutClaimsIsTheRehearsalsToo) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.namespaces.emplace_back("shop-front");
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_TRUE(*world.scratch.HasNamespace("shop-front-drtest"));
+}
+
+TEST(WholeRun, ARehearsalNeverBringsWhatIsThereToTheBackup) {
+  World world;
+  config::FailoverPlanConfig plan = Plan();
+  plan.existing_at_dr = config::ExistingAtDr::kUpdate;
+  Runner runner(world, plan, RunMode::kTest);
+  runner.record().spec.keep = true;
+  runner.Go();
+  EXPECT_EQ(world.restores.Specs().at("understudy-r1").existing_resources, ExistingResources::kNone);
+}
+
+TEST(WholeRun, ARemovalLetsTheRestoreEndFirst) {
+  World world;
+  world.restores.SetStory({{.phase = "InProgress"}});
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kFailed) << "the restore doesn't end in its time";
+  world.restores.SetStory({{.phase = "InProgress"}, {.phase = "InProgress"}, {.phase = "Completed"}});
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_THAT(world.restores.DeletedUnderWay(), IsEmpty());
+}
+
+TEST(WholeRun, ANamespaceThatCameBackDuringTheRemovalIsNamed) {
+  World world;
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  runner.Go();
+  world.scratch.AddNamespace("shop-drtest", "");
+  EXPECT_FALSE(runner.Go({.only_removal = true}).over);
+  EXPECT_THAT(runner.record().error, HasSubstr("shop-drtest is there again"));
+  world.scratch.RemoveNamespace("shop-drtest");
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
 }
 
 // Every call that changes something fails once: before its effect, and after it, when only the answer is lost.
