@@ -178,7 +178,6 @@ Json ToJson(const FailoverReport& report) {
           {"seconds", SecondsOrNull(EndOf(report) - spec.started_at)},
           {"waited_seconds", SecondsOrNull(WaitedIn(report))},
           {"result", std::string(ToString(report.run.state))},
-          {"over", report.run.over},
           {"exit_code", static_cast<int>(ExitCodeOf(report.run))},
           {"over", report.run.over},
           {"error", TextOrNull(report.run.error)},
@@ -210,7 +209,6 @@ absl::StatusOr<FailoverReport> ParseFailoverReport(std::string_view text) {
   RunRecord run;
   ASSIGN_OR_RETURN(run.spec, ParseSpec(json));
   run.state = members.Known(ParseRunState(members.Text("result")));
-  run.over = members.Truth("over");
   run.ended_at = members.OptionalTime("ended_at");
   run.over = members.Truth("over");
   run.error = members.Text("error");
