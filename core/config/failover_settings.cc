@@ -171,7 +171,7 @@ void FailoverPlanConfig::Describe(Visitor& v) {
            on_broken_vm);
   v.List({.key = "probes", .doc = "looks inside the machines once they run"}, probes);
   v.Text({.key = "test_namespace_suffix",
-          .doc = "what a rehearsal adds to the names of the namespaces; 63 characters with those"},
+          .doc = "what a rehearsal adds to the names of the namespaces; together at most 63 characters"},
          test_namespace_suffix, CheckSuffix);
   v.Section({.key = "timeouts", .doc = "how long steps wait"}, timeouts);
 }
