@@ -244,7 +244,7 @@ TEST_F(PromotionTest, NothingIsKnownOfContentsThatClientsWriteTo) {
   ASSERT_TRUE((*engine->FindReplica("vol"))
                   ->WithPublished([](const dr::Replica::Published& published) -> absl::Status {
                     dr::ContentTable contents = published.contents;
-                    RETURN_IF_ERROR(contents.PutDamage({.file = {"a", 3, std::nullopt}}).status());
+                    RETURN_IF_ERROR(contents.PutDamage({.file = {"a", 3, std::nullopt}, .why = "a bit"}).status());
                     return contents.SavePlace({.pass = 3, .under_way = true, .path = "a"}, {});
                   })
                   .ok());

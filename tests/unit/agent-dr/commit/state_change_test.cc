@@ -92,46 +92,7 @@ TEST(StateChangeTest, AnAdoptionIsForALaterEpochAndKnowsItsPrimary) {
   EXPECT_FALSE(BeginAdoption(**begun, 6, 9).value().has_value()) << "goes on";
   const StateChange adopted = FinishDemotion(**begun, 10);
   EXPECT_FALSE((*adopted)->awaits_primary);
-  EXPECT_EQ((*adopted)->sequence, 9u);
-  EXPECT_EQ(wire::FenceOf(CheckPrimary(**adopted, 5)), 6u);
-  EXPECT_FALSE(BeginAdoption(**adopted, 6, 9).value().has_value()) << "done";
-  EXPECT_TRUE(refused(BeginAdoption(**adopted, 7, 9)));
-  // Promoted and demoted by hand after that, it is as before its adoption.
-  model::ReplicaState later = **adopted;
-  later.epoch = 7;
-  later.state = VolumeState::kDemoting;
-  EXPECT_TRUE((*FinishDemotion(later, 11))->awaits_primary);
-}
-
-TEST(StateChangeTest, WhatWasLetGoIsOnlyAdopted) {
-  const StateChange let_go = LetGo(In(VolumeState::kActive), 4);
-  ASSERT_TRUE(let_go.ok() && let_go->has_value());
-  EXPECT_TRUE((*let_go)->reprotected);
-  EXPECT_EQ((*let_go)->state, VolumeState::kActive);
-  EXPECT_FALSE(LetGo(**let_go, 4).value().has_value());
-  EXPECT_TRUE(absl::IsFailedPrecondition(BeginDemotion(**let_go, 9).status()));
-  EXPECT_FALSE((*BeginAdoption(**let_go, 5, 9))->reprotected);
-  for (const VolumeState state : {VolumeState::kStandby, VolumeState::kPromoting, VolumeState::kDemoting}) {
-    EXPECT_TRUE(absl::IsFailedPrecondition(LetGo(In(state), 4).status()));
-  }
-}
-
-TEST(StateChangeTest, AnAdoptionIsForALaterEpochAndKnowsItsPrimary) {
-  const auto refused = [](const StateChange& change) { return absl::IsFailedPrecondition(change.status()); };
-  for (const VolumeState state : {VolumeState::kActive, VolumeState::kPromoting}) {
-    EXPECT_TRUE(refused(BeginAdoption(In(state), 3, 9)));
-    EXPECT_TRUE(refused(BeginAdoption(In(state), 4, 9))) << "itself the live copy";
-    EXPECT_TRUE(BeginAdoption(In(state), 5, 9).ok());
-  }
-  EXPECT_TRUE(refused(BeginAdoption(In(VolumeState::kStandby), 5, 9)));
-  EXPECT_TRUE(refused(BeginAdoption(In(VolumeState::kDemoting), 5, 9))) << "somebody's demotion";
-  const StateChange begun = BeginAdoption(In(VolumeState::kActive), 6, 9);
-  ASSERT_TRUE(begun.ok() && begun->has_value());
-  EXPECT_EQ((*begun)->state, VolumeState::kDemoting);
-  EXPECT_EQ((*begun)->epoch, 6u);
-  EXPECT_FALSE(BeginAdoption(**begun, 6, 9).value().has_value()) << "goes on";
-  const StateChange adopted = FinishDemotion(**begun, 10);
-  EXPECT_FALSE((*adopted)->awaits_primary);
+  EXPECT_FALSE((*adopted)->demoted_whole) << "what was here isn't what the live copy is";
   EXPECT_EQ((*adopted)->sequence, 9u);
   EXPECT_EQ(wire::FenceOf(CheckPrimary(**adopted, 5)), 6u);
   EXPECT_FALSE(BeginAdoption(**adopted, 6, 9).value().has_value()) << "done";

@@ -28,8 +28,12 @@ class StandbyServiceTest : public ::testing::Test {
     config_.tls.cert = files->cert;
     config_.tls.key = files->key;
     // Port 1 of loopback: nobody listens there.
-    config_.pairs = {
-        {.name = "local", .primary = "127.0.0.1:1", .dr = "127.0.0.1:1", .server_names = {}, .dr_server = "dr"}};
+    config_.pairs = {{.name = "local",
+                      .primary = "127.0.0.1:1",
+                      .dr = "127.0.0.1:1",
+                      .server_names = {},
+                      .dr_server = "dr",
+                      .reverse = {}}};
     config_.clusters.dr.emplace().kubeconfig = folder_.File("kubeconfig");
     std::ofstream(folder_.File("kubeconfig")) << R"(apiVersion: v1
 kind: Config
