@@ -10,14 +10,14 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-RunRecord Run(const std::string& id, RunMode mode, RunState state, bool over = false) {
+RunRecord RunOf(const std::string& id, RunMode mode, RunState state, bool over = false) {
   return {.spec = {.id = id, .plan = "plan-of-" + id, .mode = mode}, .state = state, .over = over};
 }
 
 TEST(OpenRuns, ARealRunComesBeforeANewerRehearsal) {
-  const std::vector<RunRecord> runs = {Run("t1", RunMode::kTest, RunState::kDone),
-                                       Run("r2", RunMode::kUnplanned, RunState::kDone, /*over=*/true),
-                                       Run("r1", RunMode::kPlanned, RunState::kFailed)};
+  const std::vector<RunRecord> runs = {RunOf("t1", RunMode::kTest, RunState::kDone),
+                                       RunOf("r2", RunMode::kUnplanned, RunState::kDone, /*over=*/true),
+                                       RunOf("r1", RunMode::kPlanned, RunState::kFailed)};
   EXPECT_EQ(*ChooseOpenRun(runs, /*only_rehearsals=*/false), "r1");
   EXPECT_EQ(*ChooseOpenRun(runs, /*only_rehearsals=*/true), "t1");
   EXPECT_EQ(*ChooseOpenRun({runs[0], runs[1]}, /*only_rehearsals=*/false), "t1");
@@ -26,9 +26,9 @@ TEST(OpenRuns, ARealRunComesBeforeANewerRehearsal) {
 }
 
 TEST(OpenRuns, OfSeveralNoneIsChosenAndAllAreListed) {
-  const std::vector<RunRecord> runs = {Run("t1", RunMode::kTest, RunState::kFailed),
-                                       Run("r2", RunMode::kUnplanned, RunState::kInterrupted),
-                                       Run("r1", RunMode::kPlanned, RunState::kFailed)};
+  const std::vector<RunRecord> runs = {RunOf("t1", RunMode::kTest, RunState::kFailed),
+                                       RunOf("r2", RunMode::kUnplanned, RunState::kInterrupted),
+                                       RunOf("r1", RunMode::kPlanned, RunState::kFailed)};
   const absl::Status refused = ChooseOpenRun(runs, /*only_rehearsals=*/false).status();
   EXPECT_TRUE(absl::IsInvalidArgument(refused));
   EXPECT_THAT(std::string(refused.message()),
@@ -37,8 +37,8 @@ TEST(OpenRuns, OfSeveralNoneIsChosenAndAllAreListed) {
 }
 
 TEST(OpenRuns, WhatAProcessWorksOnIsNotMeantWhenThereIsAnother) {
-  const std::vector<RunRecord> runs = {Run("r2", RunMode::kUnplanned, RunState::kRunning),
-                                       Run("r1", RunMode::kPlanned, RunState::kFailed)};
+  const std::vector<RunRecord> runs = {RunOf("r2", RunMode::kUnplanned, RunState::kRunning),
+                                       RunOf("r1", RunMode::kPlanned, RunState::kFailed)};
   EXPECT_EQ(*ChooseOpenRun(runs, /*only_rehearsals=*/false), "r1");
   EXPECT_EQ(*ChooseOpenRun({runs[0]}, /*only_rehearsals=*/false), "r2");
 }
