@@ -63,6 +63,11 @@ class GrpcSiteAgents : public SiteAgents {
     return names;
   }
 
+  std::vector<std::string> ServerNames(const std::string& pair) const override {
+    const auto found = pairs_.find(pair);
+    return found == pairs_.end() ? std::vector<std::string>() : found->second.pair.server_names;
+  }
+
   absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) override {
     const PairConnections& agents = Of(pair);
     ASSIGN_OR_RETURN(const PrimaryVolumes volumes, agents.primary.ListVolumes());

@@ -47,7 +47,7 @@ struct RunMachine {
 };
 
 struct Inventory {
-  std::vector<RunVolume> volumes{};    // by pair and name
+  std::vector<RunVolume> volumes{};    // by pair and name; one that several claims are on is there for each
   std::vector<OtherStorage> other{};   // by name
   std::vector<RunMachine> machines{};  // by namespace and name
 };

@@ -125,7 +125,9 @@ absl::Status InventoryStep::Do(const Item&, ItemContext& context) {
                                  claim.volume.claim));
       }
     }
+    for (const std::string& warning : found->storage.warnings) context.Warn(warning);
     inventory.other = found->storage.other;
+    RETURN_IF_ERROR(storage_.Keep(*found));
     RETURN_IF_ERROR(AddMachines(found->backup, context, inventory));
   }
   RETURN_IF_ERROR(AddListedVolumes(spec, inventory));

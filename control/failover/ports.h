@@ -70,6 +70,8 @@ class SiteAgents {
   virtual ~SiteAgents() = default;
 
   [[nodiscard]] virtual std::vector<std::string> Pairs() const = 0;
+  // How PersistentVolumes name the NFS servers whose volumes the pair holds; empty: any.
+  [[nodiscard]] virtual std::vector<std::string> ServerNames(const std::string& /*pair*/) const { return {}; }
 
   // At the primary.
   [[nodiscard]] virtual absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) = 0;

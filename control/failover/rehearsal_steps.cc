@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "control/apply/transform.h"
@@ -209,7 +210,9 @@ absl::StatusOr<std::vector<Item>> RemoveStep::Items(const RunRecord& run, std::s
   if (parts_.scratch != nullptr) items.push_back({kObjects, "remove the objects and their namespaces", 0});
   const absl::StatusOr<Inventory> inventory = InventoryOf(run);
   if (inventory.ok()) {
+    std::string last;
     for (const RunVolume& volume : inventory->volumes) {
+      if (std::exchange(last, volume.Key()) == volume.Key()) continue;  // another claim on it
       items.push_back({fmt::format("{}{}", kCopyOf, volume.Key()), "remove the copy of " + volume.Key(), 1});
       items.push_back({fmt::format("{}{}", kPointOf, volume.Key()), "release the kept state of " + volume.Key(), 2});
     }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "control/failover/kept_storage.h"
+
 namespace understudy::control {
 
 absl::StatusOr<std::string> BackupNameOf(const RunRecord& run) {
@@ -16,19 +18,39 @@ absl::StatusOr<std::string> BackupNameOf(const RunRecord& run) {
 absl::StatusOr<std::shared_ptr<const RunStorage::Found>> RunStorage::Get(const RunRecord& run, std::stop_token stop) {
   const absl::MutexLock lock(&mutex_);
   if (found_ != nullptr) return found_;
-  ASSIGN_OR_RETURN(const std::vector<PairStorage> pairs, ReadPairs());
   auto found = std::make_shared<Found>();
+  if (InventoryOf(run).ok()) {
+    absl::StatusOr<std::vector<ClaimDefinition>> kept = ReadKeptClaims(folder_);
+    if (kept.ok()) {
+      found->storage.claims = *std::move(kept);
+      return found_ = std::move(found);
+    }
+    if (!absl::IsNotFound(kept.status())) return kept.status();
+    // The run goes on elsewhere, or somebody cleaned up.
+  }
+  ASSIGN_OR_RETURN(const std::vector<PairStorage> pairs, ReadPairs());
   ASSIGN_OR_RETURN(found->backup, ReadBackup(run, stop));
-  found->storage = FindStorage(run.spec.namespaces, pairs, found->backup);
-  found_ = std::move(found);
-  return found_;
+  const bool has_backup = backups_ != nullptr && run.Find(kBackupStep) != nullptr;
+  ASSIGN_OR_RETURN(found->storage, FindStorage(run.spec.namespaces, pairs, found->backup, has_backup));
+  return found_ = std::move(found);
+}
+
+absl::Status RunStorage::Keep(const Found& found) const {
+  return KeepClaims(folder_, found.storage.claims);
 }
 
 absl::StatusOr<std::vector<PairStorage>> RunStorage::ReadPairs() const {
   std::vector<PairStorage> pairs;
   for (const std::string& name : agents_.Pairs()) {
-    PairStorage pair{.pair = name};
-    ASSIGN_OR_RETURN(pair.replicas, agents_.Replicas(name));
+    PairStorage pair{.pair = name, .server_names = agents_.ServerNames(name)};
+    absl::StatusOr<std::vector<ReplicaView>> replicas = agents_.Replicas(name);
+    if (absl::IsUnavailable(replicas.status()) || absl::IsDeadlineExceeded(replicas.status())) {
+      pair.unreachable = replicas.status();
+      pairs.push_back(std::move(pair));
+      continue;
+    }
+    RETURN_IF_ERROR(replicas.status());
+    pair.replicas = *std::move(replicas);
     ASSIGN_OR_RETURN(pair.volumes, agents_.Catalog(name, model::ObjectKind::kPersistentVolume));
     ASSIGN_OR_RETURN(pair.claims, agents_.Catalog(name, model::ObjectKind::kPersistentVolumeClaim));
     pairs.push_back(std::move(pair));

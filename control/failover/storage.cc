@@ -54,17 +54,17 @@ class Finder {
   Finder(const std::vector<std::string>& namespaces, const std::vector<PairStorage>& pairs)
       : namespaces_(namespaces.begin(), namespaces.end()), pairs_(pairs) {}
 
-  Storage Find(const BackupObjects& backup) {
+  absl::StatusOr<Storage> Find(const BackupObjects& backup, bool has_backup) {
+    RETURN_IF_ERROR(NoteUnreachable(has_backup));
     for (const PairStorage& pair : pairs_) {
       for (const CatalogEntry& claim : pair.claims) {
         if (!claim.deleted && namespaces_.contains(claim.key.namespace_name)) AddFromCatalog(pair, claim);
       }
     }
-    for (const json& claim : backup.claims) AddFromBackup(claim, backup);
-    Storage storage;
-    for (auto& [name, definition] : claims_) storage.claims.push_back(std::move(definition));
-    for (auto& [name, other] : other_) storage.other.push_back(std::move(other));
-    return storage;
+    for (const json& claim : backup.claims) RETURN_IF_ERROR(AddFromBackup(claim, backup));
+    for (auto& [name, definition] : claims_) storage_.claims.push_back(std::move(definition));
+    for (auto& [name, other] : other_) storage_.other.push_back(std::move(other));
+    return std::move(storage_);
   }
 
  private:
@@ -90,31 +90,104 @@ class Finder {
     Add(pair, *replica, *volume, claim, /*from_backup=*/false);
   }
 
-  void AddFromBackup(const json& claim, const BackupObjects& backup) {
+  // Where no backup says which claims there are, one that only such a pair knows would be forgotten.
+  absl::Status NoteUnreachable(bool has_backup) {
+    for (const PairStorage& pair : pairs_) {
+      if (pair.unreachable.ok()) continue;
+      if (!has_backup) return pair.unreachable;
+      storage_.warnings.push_back(fmt::format("pair {} can't be reached ({}): claims that came since the backup and are "
+                                              "there don't go over",
+                                              pair.pair, MessageOf(pair.unreachable)));
+    }
+    return absl::OkStatus();
+  }
+
+  static bool MayHold(const PairStorage& pair, const std::string& server) {
+    return pair.server_names.empty() ||
+           std::find(pair.server_names.begin(), pair.server_names.end(), server) != pair.server_names.end();
+  }
+
+  // DR's word that the object is gone counts more than a backup that still has it.
+  static bool IsDeleted(const std::vector<CatalogEntry>& entries, const ObjectKey& key, const std::string& uid) {
+    return std::any_of(entries.begin(), entries.end(), [&](const CatalogEntry& entry) {
+      return entry.deleted && entry.key == key && !uid.empty() && entry.uid == uid;
+    });
+  }
+
+  bool IsDeleted(const ObjectKey& claim, const json& object, const json& volume) const {
+    const ObjectKey volume_key{ObjectKind::kPersistentVolume, "", TextAt(volume, {"metadata", "name"})};
+    return std::any_of(pairs_.begin(), pairs_.end(), [&](const PairStorage& pair) {
+      return IsDeleted(pair.claims, claim, TextAt(object, {"metadata", "uid"})) ||
+             IsDeleted(pair.volumes, volume_key, TextAt(volume, {"metadata", "uid"}));
+    });
+  }
+
+  // The pair's replica of a PersistentVolume of the backup; nullptr: it has none that fits.
+  static const ReplicaView* FittingReplica(const PairStorage& pair, const std::string& name,
+                                           const kube::NfsSource& source) {
+    if (!MayHold(pair, source.server)) return nullptr;
+    const auto known = std::find_if(pair.volumes.begin(), pair.volumes.end(), [&](const CatalogEntry& entry) {
+      return !entry.deleted && entry.key.name == name;
+    });
+    if (known == pair.volumes.end()) return ReplicaOf(pair, name);
+    const std::optional<kube::NfsSource> there = kube::NfsSourceOf(Parsed(*known));
+    return there && there->path == source.path ? ReplicaOf(pair, known->volume) : nullptr;
+  }
+
+  absl::Status AddFromBackup(const json& claim, const BackupObjects& backup) {
     const ObjectKey key{ObjectKind::kPersistentVolumeClaim, TextAt(claim, {"metadata", "namespace"}),
                         TextAt(claim, {"metadata", "name"})};
     const std::string name = TextAt(claim, {"spec", "volumeName"});
-    if (name.empty() || !namespaces_.contains(key.namespace_name) || claims_.contains(NameOf(key))) return;
+    if (name.empty() || !namespaces_.contains(key.namespace_name) || claims_.contains(NameOf(key))) {
+      return absl::OkStatus();
+    }
     const auto volume = std::find_if(backup.volumes.begin(), backup.volumes.end(), [&](const json& object) {
       return TextAt(object, {"metadata", "name"}) == name;
     });
+    if (IsDeleted(key, claim, volume == backup.volumes.end() ? json() : *volume)) {
+      storage_.warnings.push_back(fmt::format(
+          "claim {} is left out: the backup has it, but it was deleted at the primary since", Printable(NameOf(key))));
+      return absl::OkStatus();
+    }
     if (volume == backup.volumes.end()) {
       NoteOther(key, name, claim, "the backup doesn't have its PersistentVolume");
-      return;
+      return absl::OkStatus();
     }
     const std::optional<kube::NfsSource> source = kube::NfsSourceOf(*volume);
     if (!source) {
       NoteOther(key, name, claim, "isn't on NFS");
-      return;
+      return absl::OkStatus();
+    }
+    return AddReplicaOf(key, claim, *volume, *source);
+  }
+
+  absl::Status AddReplicaOf(const ObjectKey& key, const json& claim, const json& volume,
+                            const kube::NfsSource& source) {
+    const std::string name = TextAt(volume, {"metadata", "name"});
+    const PairStorage* holder = nullptr;
+    for (const PairStorage& pair : pairs_) {
+      if (FittingReplica(pair, name, source) == nullptr) continue;
+      if (holder != nullptr) {
+        return absl::FailedPreconditionError(fmt::format(
+            "claim {}: pairs {} and {} both have a replica called {}, and DR's catalogs don't say which one it is: write "
+            "`server_names` for both pairs",
+            Printable(NameOf(key)), holder->pair, pair.pair, Printable(name)));
+      }
+      holder = &pair;
+    }
+    if (holder != nullptr) {
+      const ReplicaView& replica = *FittingReplica(*holder, name, source);
+      Add(*holder, replica, EntryOf({ObjectKind::kPersistentVolume, "", name}, volume, replica, source),
+          EntryOf(key, claim, replica, source), /*from_backup=*/true);
+      return absl::OkStatus();
     }
     for (const PairStorage& pair : pairs_) {
-      const ReplicaView* const replica = ReplicaOf(pair, name);
-      if (replica == nullptr) continue;
-      const CatalogEntry volume_entry = EntryOf({ObjectKind::kPersistentVolume, "", name}, *volume, *replica, *source);
-      Add(pair, *replica, volume_entry, EntryOf(key, claim, *replica, *source), /*from_backup=*/true);
-      return;
+      if (pair.unreachable.ok() || !MayHold(pair, source.server)) continue;
+      return Annotate(pair.unreachable, fmt::format("claim {} isn't at any pair that answers, and pair {} doesn't",
+                                                    Printable(NameOf(key)), pair.pair));
     }
     NoteOther(key, name, claim, "no pair has a replica of it");
+    return absl::OkStatus();
   }
 
   static CatalogEntry EntryOf(const ObjectKey& key, const json& object, const ReplicaView& replica,
@@ -154,15 +227,16 @@ class Finder {
 
   const std::set<std::string> namespaces_;
   const std::vector<PairStorage>& pairs_;
+  Storage storage_;
   std::map<std::string, ClaimDefinition> claims_;
   std::map<std::string, OtherStorage> other_;
 };
 
 }  // namespace
 
-Storage FindStorage(const std::vector<std::string>& namespaces, const std::vector<PairStorage>& pairs,
-                    const BackupObjects& backup) {
-  return Finder(namespaces, pairs).Find(backup);
+absl::StatusOr<Storage> FindStorage(const std::vector<std::string>& namespaces, const std::vector<PairStorage>& pairs,
+                                    const BackupObjects& backup, bool has_backup) {
+  return Finder(namespaces, pairs).Find(backup, has_backup);
 }
 
 std::vector<RunMachine> MachinesOf(const BackupObjects& backup) {

@@ -20,6 +20,8 @@ struct PairStorage {
   std::vector<ReplicaView> replicas{};
   std::vector<model::CatalogEntry> volumes{};  // PersistentVolumes
   std::vector<model::CatalogEntry> claims{};
+  std::vector<std::string> server_names{};       // NFS servers whose volumes the pair holds; empty: any
+  absl::Status unreachable = absl::OkStatus();   // not OK: why nothing is known of it
 };
 
 // A claim whose data a replica holds.
@@ -33,11 +35,14 @@ struct ClaimDefinition {
 struct Storage {
   std::vector<ClaimDefinition> claims{};  // by claim
   std::vector<OtherStorage> other{};      // by claim
+  std::vector<std::string> warnings{};    // what of the backup is left out, and why
 };
 
-// `backup` is empty where there is none.
-[[nodiscard]] Storage FindStorage(const std::vector<std::string>& namespaces, const std::vector<PairStorage>& pairs,
-                                  const BackupObjects& backup);
+// `backup` is empty where there is none. FAILED_PRECONDITION: two pairs may hold the same claim's data. UNAVAILABLE: a
+// pair that can't be reached may hold what the others don't; or there is no backup to tell which claims there are.
+[[nodiscard]] absl::StatusOr<Storage> FindStorage(const std::vector<std::string>& namespaces,
+                                                  const std::vector<PairStorage>& pairs, const BackupObjects& backup,
+                                                  bool has_backup = true);
 
 // The machines of a backup's objects, with the strategies that they ran with.
 [[nodiscard]] std::vector<RunMachine> MachinesOf(const BackupObjects& backup);

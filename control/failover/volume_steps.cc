@@ -88,6 +88,7 @@ absl::StatusOr<std::vector<Item>> VolumeStep::Items(const RunRecord& run, std::s
   ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
   std::vector<Item> items;
   for (const RunVolume& volume : inventory.volumes) {
+    if (!items.empty() && items.back().key == volume.Key()) continue;  // another claim on it
     items.push_back({volume.Key(), fmt::format("{} volume {} of pair {}", Verb(), volume.volume, volume.pair)});
   }
   return items;

@@ -209,6 +209,10 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     catalog_.push_back(std::move(entry));
   }
+  void ClearCatalog() {
+    const absl::MutexLock lock(&mutex_);
+    catalog_.clear();
+  }
   void LosePrimary() {
     const absl::MutexLock lock(&mutex_);
     primary_error_ = absl::UnavailableError("the primary can't be reached");

@@ -3,11 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "control/failover/kept_storage.h"
 #include "control/failover/rehearsal_steps.h"
+#include "tests/support/temp_dir.h"
 
 namespace understudy::control {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -47,7 +54,7 @@ PairStorage East() {
 }
 
 TEST(FindStorage, AClaimOfTheCatalogIsFoundWithItsReplica) {
-  const Storage storage = FindStorage({"shop"}, {East()}, {});
+  const Storage storage = *FindStorage({"shop"}, {East()}, {});
   ASSERT_THAT(storage.claims, SizeIs(1));
   const ClaimDefinition& claim = storage.claims[0];
   EXPECT_EQ(claim.volume.Key(), "east/pv-db");
@@ -56,7 +63,7 @@ TEST(FindStorage, AClaimOfTheCatalogIsFoundWithItsReplica) {
   EXPECT_EQ(claim.volume.storage_class, "nfs");
   EXPECT_FALSE(claim.from_backup);
   EXPECT_THAT(storage.other, IsEmpty());
-  EXPECT_THAT(FindStorage({"elsewhere"}, {East()}, {}).claims, IsEmpty());
+  EXPECT_THAT(FindStorage({"elsewhere"}, {East()}, {})->claims, IsEmpty());
 }
 
 TEST(FindStorage, WhatTheCatalogLacksComesFromTheBackupWhenThereIsAReplica) {
@@ -65,7 +72,7 @@ TEST(FindStorage, WhatTheCatalogLacksComesFromTheBackupWhenThereIsAReplica) {
   pair.claims.clear();
   const BackupObjects backup{.volumes = {VolumeObject("pv-db", "shop", "db")},
                              .claims = {ClaimObject("shop", "db", "pv-db")}};
-  const Storage storage = FindStorage({"shop"}, {pair}, backup);
+  const Storage storage = *FindStorage({"shop"}, {pair}, backup);
   ASSERT_THAT(storage.claims, SizeIs(1));
   EXPECT_TRUE(storage.claims[0].from_backup);
   EXPECT_EQ(storage.claims[0].volume_entry.replica_path, "/srv/b/pv-db");
@@ -75,7 +82,7 @@ TEST(FindStorage, WhatTheCatalogLacksComesFromTheBackupWhenThereIsAReplica) {
 TEST(FindStorage, TheCatalogCountsMoreThanTheBackup) {
   json older = ClaimObject("shop", "db", "pv-old");
   const BackupObjects backup{.volumes = {VolumeObject("pv-old", "shop", "db")}, .claims = {older}};
-  const Storage storage = FindStorage({"shop"}, {East()}, backup);
+  const Storage storage = *FindStorage({"shop"}, {East()}, backup);
   ASSERT_THAT(storage.claims, SizeIs(1));
   EXPECT_EQ(storage.claims[0].volume.persistent_volume, "pv-db");
   EXPECT_THAT(storage.other, IsEmpty());
@@ -89,7 +96,7 @@ TEST(FindStorage, StorageThatNoPairHasIsNamed) {
       .volumes = {block, VolumeObject("pv-lost", "shop", "lost")},
       .claims = {ClaimObject("shop", "block", "pv-block"), ClaimObject("shop", "lost", "pv-lost"),
                  ClaimObject("shop", "orphan", "pv-nowhere"), ClaimObject("other", "x", "pv-block")}};
-  const Storage storage = FindStorage({"shop"}, {East()}, backup);
+  const Storage storage = *FindStorage({"shop"}, {East()}, backup);
   ASSERT_THAT(storage.other, SizeIs(3));
   EXPECT_EQ(storage.other[0].claim, "shop/block");
   EXPECT_THAT(storage.other[0].why, HasSubstr("NFS"));
@@ -101,7 +108,81 @@ TEST(FindStorage, StorageThatNoPairHasIsNamed) {
 TEST(FindStorage, AVolumeOfAnotherClaimIsNotTaken) {
   PairStorage pair = East();
   pair.volumes[0].resource = VolumeObject("pv-db", "shop", "somebody-else").dump();
-  EXPECT_THAT(FindStorage({"shop"}, {pair}, {}).claims, IsEmpty());
+  EXPECT_THAT(FindStorage({"shop"}, {pair}, {})->claims, IsEmpty());
+}
+
+BackupObjects BackupOfDb() {
+  return {.volumes = {VolumeObject("pv-db", "shop", "db")}, .claims = {ClaimObject("shop", "db", "pv-db")}};
+}
+
+TEST(FindStorage, WhatWasDeletedSinceTheBackupStaysDeleted) {
+  PairStorage pair = East();
+  pair.claims[0].deleted = true;
+  const Storage storage = *FindStorage({"shop"}, {pair}, BackupOfDb());
+  EXPECT_THAT(storage.claims, IsEmpty());
+  EXPECT_THAT(storage.other, IsEmpty());
+  EXPECT_THAT(storage.warnings, ElementsAre(HasSubstr("shop/db is left out")));
+  // Another claim of that name, made after the tombstone.
+  pair.claims[0].uid = "uid-of-an-earlier-one";
+  EXPECT_THAT(FindStorage({"shop"}, {pair}, BackupOfDb())->claims, SizeIs(1));
+}
+
+TEST(FindStorage, AReplicaOfAnotherServerOrPathIsNotTheBackups) {
+  PairStorage pair = East();
+  pair.claims.clear();
+  pair.server_names = {"nfs9"};
+  EXPECT_THAT(FindStorage({"shop"}, {pair}, BackupOfDb())->claims, IsEmpty());
+  pair.server_names = {"nfs1"};
+  EXPECT_THAT(FindStorage({"shop"}, {pair}, BackupOfDb())->claims, SizeIs(1));
+  json elsewhere = VolumeObject("pv-db", "shop", "db");
+  elsewhere["spec"]["nfs"]["path"] = "/srv/a/other";
+  pair.volumes[0].resource = elsewhere.dump();
+  EXPECT_THAT(FindStorage({"shop"}, {pair}, BackupOfDb())->claims, IsEmpty());
+}
+
+TEST(FindStorage, TwoPairsThatMayHoldItAreNamed) {
+  PairStorage east = East();
+  east.claims.clear();
+  east.volumes.clear();
+  PairStorage west = east;
+  west.pair = "west";
+  EXPECT_THAT(FindStorage({"shop"}, {east, west}, BackupOfDb()).status().message(),
+              AllOf(HasSubstr("east"), HasSubstr("west"), HasSubstr("server_names")));
+  west.server_names = {"nfs7"};
+  EXPECT_EQ(FindStorage({"shop"}, {east, west}, BackupOfDb())->claims.at(0).volume.pair, "east");
+}
+
+TEST(FindStorage, APairThatCannotBeReachedMattersWhenAClaimMayBeThere) {
+  PairStorage west{.pair = "west", .unreachable = absl::UnavailableError("no answer")};
+  const absl::StatusOr<Storage> found = FindStorage({"shop"}, {East(), west}, BackupOfDb());
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(found->warnings, ElementsAre(HasSubstr("pair west can't be reached")));
+  BackupObjects more = BackupOfDb();
+  more.volumes.push_back(VolumeObject("pv-web", "shop", "web"));
+  more.claims.push_back(ClaimObject("shop", "web", "pv-web"));
+  EXPECT_THAT(FindStorage({"shop"}, {East(), west}, more).status().message(), HasSubstr("shop/web"));
+  west.server_names = {"nfs7"};
+  EXPECT_THAT(FindStorage({"shop"}, {East(), west}, more)->other, SizeIs(1));
+  EXPECT_FALSE(FindStorage({"shop"}, {East(), west}, {}, /*has_backup=*/false).ok());
+}
+
+TEST(KeptStorage, IsReadAsItWasWritten) {
+  const tests::TempDir folder;
+  EXPECT_TRUE(absl::IsNotFound(ReadKeptClaims(folder.Path()).status()));
+  std::vector<ClaimDefinition> claims = FindStorage({"shop"}, {East()}, {})->claims;
+  claims[0].volume_entry.replica_path = "/srv/b/\xff\xfe";
+  ASSERT_EQ(KeepClaims(folder.Path(), claims), absl::OkStatus());
+  const auto kept = ReadKeptClaims(folder.Path());
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  ASSERT_THAT(*kept, SizeIs(1));
+  EXPECT_EQ(kept->at(0).volume.Key(), "east/pv-db");
+  EXPECT_EQ(kept->at(0).volume_entry.replica_path, "/srv/b/\xff\xfe");
+  EXPECT_EQ(kept->at(0).claim_entry.key, claims[0].claim_entry.key);
+  EXPECT_EQ(kept->at(0).claim_entry.resource, claims[0].claim_entry.resource);
+  const auto mode = std::filesystem::status(folder.File(kKeptStorageFile)).permissions();
+  EXPECT_EQ(mode, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::ofstream(folder.File(kKeptStorageFile)) << "{";
+  EXPECT_TRUE(absl::IsDataLoss(ReadKeptClaims(folder.Path()).status()));
 }
 
 TEST(Rehearsal, ItsObjectsHaveNamesOfTheirOwnAndAreNoStandby) {

@@ -36,12 +36,16 @@ class BindingCluster : public tests::MemoryCluster {
     object["status"]["phase"] = bound ? "Bound" : "Pending";
     return object;
   }
+  // What Apply answers from now on.
+  void SetApplyError(const absl::Status& error) { apply_error_ = error; }
   absl::Status Apply(const json& manifest) override {
+    if (!apply_error_.ok()) return apply_error_;
     return trouble_.Pass([&] { return tests::MemoryCluster::Apply(manifest); });
   }
 
  private:
   Trouble& trouble_;
+  absl::Status apply_error_;
 };
 
 class MemoryScratch : public ScratchObjects {
@@ -127,28 +131,8 @@ class TroubledRestores : public tests::MemoryRestores {
 struct World {
   World() {
     for (const std::string name : {"a", "b"}) {
-      const std::string volume = "pv-" + name;
-      sites.Add(volume);
-      const json pv = {{"apiVersion", "v1"},
-                       {"kind", "PersistentVolume"},
-                       {"metadata", {{"name", volume}, {"uid", "uid-" + volume}}},
-                       {"spec",
-                        {{"nfs", {{"server", "nfs1"}, {"path", "/srv/a/" + volume}}},
-                         {"capacity", {{"storage", "1Gi"}}},
-                         {"accessModes", {"ReadWriteMany"}},
-                         {"storageClassName", "nfs"},
-                         {"claimRef", {{"namespace", "shop"}, {"name", name}}}}}};
-      const json claim = {{"apiVersion", "v1"},
-                          {"kind", "PersistentVolumeClaim"},
-                          {"metadata", {{"namespace", "shop"}, {"name", name}, {"uid", "uid-" + name}}},
-                          {"spec",
-                           {{"volumeName", volume},
-                            {"accessModes", {"ReadWriteMany"}},
-                            {"resources", {{"requests", {{"storage", "1Gi"}}}}},
-                            {"storageClassName", "nfs"}}},
-                          {"status", {{"phase", "Bound"}}}};
-      sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolume, "", volume}, pv, volume));
-      sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, claim, volume));
+      sites.Add("pv-" + name);
+      AddClaim("pv-" + name, "pv-" + name, name);
     }
     BackupObjects objects;
     for (int i = 0; i < 10; ++i) {
@@ -169,6 +153,31 @@ struct World {
       }
     });
   }
+
+  // A claim, with a PersistentVolume of its own, on what the replica `volume` holds.
+  void AddClaim(const std::string& volume, const std::string& pv_name, const std::string& name) {
+    const json pv = {{"apiVersion", "v1"},
+                     {"kind", "PersistentVolume"},
+                     {"metadata", {{"name", pv_name}, {"uid", "uid-" + pv_name}}},
+                     {"spec",
+                      {{"nfs", {{"server", "nfs1"}, {"path", "/srv/a/" + volume}}},
+                       {"capacity", {{"storage", "1Gi"}}},
+                       {"accessModes", {"ReadWriteMany"}},
+                       {"storageClassName", "nfs"},
+                       {"claimRef", {{"namespace", "shop"}, {"name", name}}}}}};
+    const json claim = {{"apiVersion", "v1"},
+                        {"kind", "PersistentVolumeClaim"},
+                        {"metadata", {{"namespace", "shop"}, {"name", name}, {"uid", "uid-" + name}}},
+                        {"spec",
+                         {{"volumeName", pv_name},
+                          {"accessModes", {"ReadWriteMany"}},
+                          {"resources", {{"requests", {{"storage", "1Gi"}}}}},
+                          {"storageClassName", "nfs"}}},
+                        {"status", {{"phase", "Bound"}}}};
+    sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolume, "", pv_name}, pv, volume));
+    sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, claim, volume));
+  }
+  void AddClaimOn(const std::string& volume, const std::string& name) { AddClaim(volume, "pv-" + name, name); }
 
   static model::CatalogEntry Entry(model::ObjectKey key, const json& object, const std::string& volume) {
     return {.key = std::move(key),
@@ -478,6 +487,30 @@ TEST(WholeRun, AMachineThatAnEarlierRunHadStoppedIsStartedAndNamed) {
   EXPECT_EQ(run.state, RunState::kDone) << run.error;
   EXPECT_THAT(world.target.Started(), SizeIs(10));
   EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("shop/m3 is off")));
+}
+
+TEST(WholeRun, AClaimThatIsDeletedMeanwhileAndABackupThatIsAwayStopNoRunThatHasPromoted) {
+  World world;
+  world.cluster.SetApplyError(absl::FailedPreconditionError("not now"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("not now"));
+  world.cluster.SetApplyError(absl::OkStatus());
+  world.sites.ClearCatalog();
+  world.backups.FailRead(absl::UnavailableError("the bucket can't be reached"));
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  ExpectTakenOver(world);
+}
+
+TEST(WholeRun, TwoClaimsOnOneVolumeAreOneVolume) {
+  World world;
+  world.AddClaimOn("pv-a", "c");
+  for (const RunMode mode : {RunMode::kTest, RunMode::kUnplanned}) {
+    Runner runner(world, Plan(), mode);
+    const RunRecord& run = runner.Go();
+    EXPECT_EQ(run.state, RunState::kDone) << run.error;
+    EXPECT_THAT(run.Find("inventory")->Find("")->facts["volumes"], SizeIs(3));
+    EXPECT_THAT(run.Find(mode == RunMode::kTest ? "points" : "promote")->items, SizeIs(2));
+  }
 }
 
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
