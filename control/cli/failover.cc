@@ -13,6 +13,9 @@ void AddRun(CommandLine& line, CLI::App& failover) {
   run->add_option("plan", options.plan, "the plan (the only one)");
   auto& unplanned = line.Keep<bool>(false);
   run->add_flag("--unplanned", unplanned, "the primary site is gone: do without it");
+  run->add_flag("--primary-is-down", options.primary_is_down,
+                "with --unplanned: go on although the primary answers, for nobody writes there any more")
+      ->needs("--unplanned");
   run->add_option("--backup", options.backup, "name of the backup (the latest that can be used)");
   run->add_flag("--incomplete", options.incomplete, "promote also volumes that were never across as a whole");
   run->add_flag("--dry-run", options.dry_run, "say what would be done; change nothing");

@@ -237,7 +237,8 @@ struct FailoverOptions {
   RunMode mode = RunMode::kPlanned;
   std::string backup;  // empty: the latest
   bool incomplete = false;
-  bool keep = false;  // of a test: what was made stays
+  bool primary_is_down = false;  // of an unplanned one: whatever answers there
+  bool keep = false;             // of a test: what was made stays
   bool dry_run = false;
   bool yes = false;  // without asking
 };

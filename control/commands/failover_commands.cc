@@ -59,6 +59,7 @@ RunSpec SpecOf(const FailoverOptions& options, const config::FailoverPlanConfig&
           .volumes = plan.volumes,
           .backup = options.backup,
           .allow_incomplete = options.incomplete,
+          .primary_is_down = options.primary_is_down,
           .keep = options.keep,
           .started_by = WhoAmI(),
           .started_at = now};

@@ -64,6 +64,10 @@ absl::Status FailoverSite::ConnectClusters() {
     ASSIGN_OR_RETURN(kube::ClusterAccess source, AccessTo(config_.clusters.primary, "primary"));
     clusters_->source = std::make_unique<kube::Client>(std::move(source));
     clusters_->source_machines = std::make_unique<KubeVirtMachines>(*clusters_->source);
+  } else if (mode_ == RunMode::kUnplanned && config_.clusters.primary) {
+    // Only to be asked whether it is really gone, which access that can't be used doesn't hold up.
+    absl::StatusOr<kube::ClusterAccess> source = AccessTo(config_.clusters.primary, "primary");
+    if (source.ok()) clusters_->source = std::make_unique<kube::Client>(*std::move(source));
   }
   if (plan_.restore == config::RestoreFrom::kNothing) return absl::OkStatus();
   if (!config_.oadp) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "control/vm/virtual_machines.h"
 
 namespace understudy::control {
@@ -72,6 +74,12 @@ absl::StatusOr<Inventory> ParseInventory(const Json& document) {
         fmt::format("what the run recorded of its volumes can't be read: {}", unfit.what()));
   }
   return inventory;
+}
+
+std::vector<std::string> PairsOf(const Inventory& inventory) {
+  std::set<std::string> pairs;
+  for (const RunVolume& volume : inventory.volumes) pairs.insert(volume.pair);
+  return {pairs.begin(), pairs.end()};
 }
 
 absl::StatusOr<Inventory> InventoryOf(const RunRecord& run) {

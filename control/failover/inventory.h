@@ -56,6 +56,9 @@ struct Inventory {
 // INVALID_ARGUMENT: not such a document.
 [[nodiscard]] absl::StatusOr<Inventory> ParseInventory(const nlohmann::ordered_json& document);
 
+// The pairs that hold the volumes, ascending.
+[[nodiscard]] std::vector<std::string> PairsOf(const Inventory& inventory);
+
 // What the step of that name left. FAILED_PRECONDITION: it hasn't been made yet.
 [[nodiscard]] absl::StatusOr<Inventory> InventoryOf(const RunRecord& run);
 

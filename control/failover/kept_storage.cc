@@ -57,15 +57,16 @@ RunVolume VolumeOf(const Json& document) {
 }
 
 absl::StatusOr<model::CatalogEntry> EntryOf(const Json& document) {
-  model::CatalogEntry entry{.uid = document.at("uid"),
-                            .resource = document.at("resource"),
-                            .volume = document.at("volume"),
-                            .server = document.at("server"),
-                            .revision = document.at("revision"),
-                            .observed_at = absl::FromUnixNanos(document.at("observed_at_nanoseconds").get<int64_t>())};
+  model::CatalogEntry entry;
+  entry.uid = document.at("uid").get<std::string>();
+  entry.resource = document.at("resource").get<std::string>();
+  entry.volume = document.at("volume").get<std::string>();
+  entry.server = document.at("server").get<std::string>();
+  entry.revision = document.at("revision").get<uint64_t>();
+  entry.observed_at = absl::FromUnixNanos(document.at("observed_at_nanoseconds").get<int64_t>());
   ASSIGN_OR_RETURN(entry.key.kind, model::ParseObjectKind(document.at("kind").get<std::string>()));
-  entry.key.namespace_name = document.at("namespace");
-  entry.key.name = document.at("name");
+  entry.key.namespace_name = document.at("namespace").get<std::string>();
+  entry.key.name = document.at("name").get<std::string>();
   if (!absl::Base64Unescape(document.at("replica_path_base64").get<std::string>(), &entry.replica_path)) {
     return absl::DataLossError("a path isn't in base64");
   }

@@ -23,10 +23,42 @@ bool NeedsSource(RunMode mode) {
   return mode == RunMode::kPlanned || mode == RunMode::kFailback;
 }
 
+// An unplanned run asks whether the primary is really gone, unless somebody has said that it is.
+bool AsksSource(const RunSpec& spec) {
+  return NeedsSource(spec.mode) || (spec.mode == RunMode::kUnplanned && !spec.primary_is_down);
+}
+
+bool NoAnswer(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+// Whether a volume that was listed by hand is the pair's.
+bool IsNamed(const std::string& pair, const RunSpec& spec) {
+  return std::any_of(spec.volumes.begin(), spec.volumes.end(),
+                     [&](const std::string& volume) { return volume.starts_with(pair + "/"); });
+}
+
+// Whether the run may not need the pair, which can't be reached: the inventory finds out whether its claims are elsewhere.
+bool MayDoWithout(const std::string& pair, const absl::Status& reached, const RunSpec& spec) {
+  return NoAnswer(reached) && !spec.namespaces.empty() && !IsNamed(pair, spec);
+}
+
+absl::Status Unreached(const Item& item, const absl::Status& reached, ItemContext& context) {
+  context.Warn(fmt::format("the {} can't be reached; the run goes on only if it isn't needed: {}", item.key,
+                           MessageOf(reached)));
+  return absl::OkStatus();
+}
+
 // Why a source can't be brought up to date; empty: it can.
 std::string WhyNotReady(const SourceView& source) {
   if (source.paused) {
     return fmt::format("its replication is paused: `drctl volumes resume {}`", source.volume);
+  }
+  if (source.state == "connecting") {
+    return "it isn't connected to DR: `drctl doctor` says what is wrong with the link";
+  }
+  if (source.state == "scanning") {
+    return fmt::format("it is being scanned: wait until that is done (`drctl volumes sync {}`)", source.volume);
   }
   if (source.state == "guarded" || source.state == "error" || source.state == "promoted") {
     return fmt::format("it is {}: {}", source.state, source.problem);
@@ -50,30 +82,47 @@ void TakeFromSource(RunMachine source, RunMachine& known, ItemContext& context) 
 
 }  // namespace
 
-absl::StatusOr<std::vector<Item>> PreflightStep::Items(const RunRecord&, std::stop_token) {
+absl::StatusOr<std::vector<Item>> PreflightStep::Items(const RunRecord& run, std::stop_token) {
   std::vector<Item> items;
   const auto add = [&](const std::string& key) { items.push_back({key, fmt::format("ask the {}", key)}); };
-  if (parts_.reach_source && NeedsSource(mode_)) add(kSourceCluster);
+  const bool asks_source = AsksSource(run.spec);
+  if (parts_.reach_source && asks_source) add(kSourceCluster);
   if (parts_.reach_target) add(kTargetCluster);
   for (const std::string& pair : parts_.agents.Pairs()) {
+    if (run.spec.namespaces.empty() && !IsNamed(pair, run.spec)) continue;
     add(kDrAgent + pair);
-    if (NeedsSource(mode_)) add(kPrimaryAgent + pair);
+    if (asks_source) add(kPrimaryAgent + pair);
   }
   return items;
 }
 
-absl::Status PreflightStep::Do(const Item& item, ItemContext&) {
-  const std::string advice = NeedsSource(mode_) ? "; if the primary site is gone, use --unplanned" : "";
+absl::Status PreflightStep::Do(const Item& item, ItemContext& context) {
   if (item.key == kTargetCluster) return parts_.reach_target().status();
-  if (item.key == kSourceCluster) {
-    const absl::Status reached = parts_.reach_source().status();
-    return reached.ok() ? reached : absl::Status(reached.code(), fmt::format("{}{}", MessageOf(reached), advice));
+  if (item.key == kSourceCluster) return JudgeSource(parts_.reach_source().status(), item, context);
+  if (item.key.starts_with(kPrimaryAgent)) {
+    const std::string pair = item.key.substr(std::string_view(kPrimaryAgent).size());
+    return JudgeSource(parts_.agents.Sources(pair).status(), item, context);
   }
-  if (item.key.starts_with(kDrAgent)) {
-    return parts_.agents.Replicas(item.key.substr(std::string_view(kDrAgent).size())).status();
+  const std::string pair = item.key.substr(std::string_view(kDrAgent).size());
+  const absl::Status reached = parts_.agents.Replicas(pair).status();
+  return MayDoWithout(pair, reached, context.run.spec) ? Unreached(item, reached, context) : reached;
+}
+
+absl::Status PreflightStep::JudgeSource(const absl::Status& reached, const Item& item, ItemContext& context) const {
+  if (mode_ == RunMode::kUnplanned) {
+    if (NoAnswer(reached)) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        fmt::format("the {} answers: use a planned run, which loses nothing, or, when nobody writes there any more, "
+                    "--unplanned --primary-is-down. `drctl failover abort {}` gives this run up; nothing was done yet",
+                    item.key, context.run.spec.id));
   }
-  const absl::Status reached = parts_.agents.Sources(item.key.substr(std::string_view(kPrimaryAgent).size())).status();
-  return reached.ok() ? reached : absl::Status(reached.code(), fmt::format("{}{}", MessageOf(reached), advice));
+  if (reached.ok()) return reached;
+  if (item.key.starts_with(kPrimaryAgent)) {
+    const std::string pair = item.key.substr(std::string_view(kPrimaryAgent).size());
+    if (MayDoWithout(pair, reached, context.run.spec)) return Unreached(item, reached, context);
+  }
+  const std::string advice = NeedsSource(mode_) ? "; if the primary site is gone, use --unplanned" : "";
+  return absl::Status(reached.code(), fmt::format("{}{}", MessageOf(reached), advice));
 }
 
 absl::StatusOr<std::vector<Item>> BackupStep::Items(const RunRecord& run, std::stop_token) {
@@ -221,7 +270,7 @@ absl::Status InventoryStep::Confirm(const Item&, ItemContext& context) {
 
 absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContext& context) const {
   std::map<std::string, ReplicaView> replicas;
-  for (const std::string& pair : parts_.agents.Pairs()) {
+  for (const std::string& pair : PairsOf(inventory)) {
     ASSIGN_OR_RETURN(const std::vector<ReplicaView> listed, parts_.agents.Replicas(pair));
     for (const ReplicaView& replica : listed) replicas[pair + "/" + replica.volume] = replica;
   }
@@ -254,7 +303,7 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
 absl::Status InventoryStep::CheckSources(const Inventory& inventory) const {
   std::set<std::string> wanted;
   for (const RunVolume& volume : inventory.volumes) wanted.insert(volume.Key());
-  for (const std::string& pair : parts_.agents.Pairs()) {
+  for (const std::string& pair : PairsOf(inventory)) {
     ASSIGN_OR_RETURN(const std::vector<SourceView> sources, parts_.agents.Sources(pair));
     for (const SourceView& source : sources) {
       if (wanted.erase(pair + "/" + source.volume) == 0) continue;

@@ -14,7 +14,8 @@
 
 namespace understudy::control {
 
-// Everybody that the run needs answers.
+// Everybody that the run needs answers; of an unplanned one, nobody at the primary site does, unless the run was begun
+// with the word that the primary is down.
 class PreflightStep : public Step {
  public:
   PreflightStep(const FailoverParts& parts, RunMode mode) : parts_(parts), mode_(mode) {}
@@ -27,6 +28,8 @@ class PreflightStep : public Step {
   bool OnlyLooks() const override { return true; }
 
  private:
+  [[nodiscard]] absl::Status JudgeSource(const absl::Status& reached, const Item& item, ItemContext& context) const;
+
   const FailoverParts& parts_;
   const RunMode mode_;
 };

@@ -68,6 +68,7 @@ class Builder {
 
   void AddTakeover() {
     if (mode_ != RunMode::kUnplanned) {
+      Add<PreSyncStep>(parts_.agents, plan_.timeouts.final_sync);
       if (parts_.source_machines != nullptr) Add<StopMachinesStep>(parts_, plan_.timeouts.stop_vms);
       Add<FenceStep>(parts_.agents);
       Add<FinalSyncStep>(parts_.agents, plan_.timeouts.final_sync);

@@ -173,6 +173,16 @@ absl::Status FenceStep::Confirm(const Item& item, ItemContext& context) {
   return absl::OkStatus();
 }
 
+absl::Status PreSyncStep::Do(const Item& item, ItemContext& context) {
+  const RunVolume volume = VolumeOf(item);
+  ASSIGN_OR_RETURN(const model::Sequence sequence,
+                   agents().Sync(
+                       volume.pair, volume.volume, timeout_,
+                       [&](const std::string& progress) { context.Progress(progress); }, context.stop));
+  context.SetFacts({{"sequence", sequence}});
+  return absl::OkStatus();
+}
+
 absl::Status FinalSyncStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
   // A volume that is paused wasn't taken in by the inventory: it is this run's own pause, and the run had to come back.

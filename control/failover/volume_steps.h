@@ -54,6 +54,24 @@ class FenceStep : public VolumeStep {
   std::string_view Verb() const override { return "fence"; }
 };
 
+// DR has everything that was written until just now: the final sync, in the downtime, has little left to do, and a link
+// that is dead is found before anything is stopped.
+class PreSyncStep : public VolumeStep {
+ public:
+  PreSyncStep(SiteAgents& agents, absl::Duration timeout) : VolumeStep(agents), timeout_(timeout) {}
+  std::string_view name() const override { return "pre-sync"; }
+  std::string_view purpose() const override { return "bring DR up to date before anything is stopped"; }
+  absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+
+ protected:
+  std::string_view Verb() const override { return "sync"; }
+
+ private:
+  const absl::Duration timeout_;
+};
+
 // DR has everything that was written before the fence.
 class FinalSyncStep : public VolumeStep {
  public:

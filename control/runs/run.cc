@@ -110,6 +110,7 @@ Json ToJson(const RunSpec& spec) {
           {"volumes", spec.volumes},
           {"backup", spec.backup},
           {"allow_incomplete", spec.allow_incomplete},
+          {"primary_is_down", spec.primary_is_down},
           {"keep", spec.keep},
           {"started_by", spec.started_by},
           {"started_at", absl::FormatTime(absl::RFC3339_full, spec.started_at, absl::UTCTimeZone())}};
@@ -127,6 +128,9 @@ absl::StatusOr<RunSpec> ParseRunSpec(std::string_view text) {
   ASSIGN_OR_RETURN(spec.volumes, Member<std::vector<std::string>>(document, "volumes"));
   ASSIGN_OR_RETURN(spec.backup, Member<std::string>(document, "backup"));
   ASSIGN_OR_RETURN(spec.allow_incomplete, Member<bool>(document, "allow_incomplete"));
+  if (document.contains("primary_is_down")) {
+    ASSIGN_OR_RETURN(spec.primary_is_down, Member<bool>(document, "primary_is_down"));
+  }
   ASSIGN_OR_RETURN(spec.keep, Member<bool>(document, "keep"));
   ASSIGN_OR_RETURN(spec.started_by, Member<std::string>(document, "started_by"));
   ASSIGN_OR_RETURN(const std::string started_at, Member<std::string>(document, "started_at"));

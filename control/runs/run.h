@@ -61,6 +61,7 @@ struct RunSpec {
   std::vector<std::string> volumes{};  // listed by hand: "pair/volume"
   std::string backup{};                // by name; empty: the latest
   bool allow_incomplete = false;       // volumes that were never across as a whole are promoted, too
+  bool primary_is_down = false;        // of an unplanned one: whatever answers there
   bool keep = false;                   // of a test: what was made stays until `drctl failover clean`
   std::string started_by{};            // user@host
   absl::Time started_at{};

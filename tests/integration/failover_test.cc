@@ -129,9 +129,9 @@ TEST_F(FailoverTest, ADryRunSaysWhatWouldBeDoneAndChangesNothing) {
   const nlohmann::json plan = Drctl({"failover", "run", "--dry-run"});
   std::vector<std::string> names;
   for (const auto& step : plan["steps"]) names.push_back(step["step"]);
-  EXPECT_THAT(names, ::testing::ElementsAre("preflight", "inventory", "fence", "final-sync", "verify", "pause",
+  EXPECT_THAT(names, ::testing::ElementsAre("preflight", "inventory", "pre-sync", "fence", "final-sync", "verify", "pause",
                                             "promote", "clean-up"));
-  EXPECT_EQ(plan["steps"][6]["items"][0]["what"], "promote volume web of pair local");
+  EXPECT_EQ(plan["steps"][7]["items"][0]["what"], "promote volume web of pair local");
   EXPECT_EQ(Replica(), before);
   EXPECT_EQ(SourceExport(), "none");
   EXPECT_THAT(Drctl({"failover", "list"})["runs"], IsEmpty());

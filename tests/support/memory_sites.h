@@ -55,15 +55,21 @@ class Trouble {
   int calls_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// One pair, "east". Thread-safe.
+// One pair, "east", and others that are dead. Thread-safe.
 class MemorySites : public control::SiteAgents {
  public:
   explicit MemorySites(Trouble& trouble) : trouble_(trouble) {}
 
-  std::vector<std::string> Pairs() const override { return {"east"}; }
-
-  absl::StatusOr<std::vector<control::SourceView>> Sources(const std::string&) override {
+  std::vector<std::string> Pairs() const override {
     const absl::MutexLock lock(&mutex_);
+    std::vector<std::string> pairs = {"east"};
+    pairs.insert(pairs.end(), dead_pairs_.begin(), dead_pairs_.end());
+    return pairs;
+  }
+
+  absl::StatusOr<std::vector<control::SourceView>> Sources(const std::string& pair) override {
+    const absl::MutexLock lock(&mutex_);
+    if (pair != "east") return absl::UnavailableError("the primary of " + pair + " can't be reached");
     if (!primary_error_.ok()) return primary_error_;
     std::vector<control::SourceView> sources;
     for (const auto& [name, volume] : volumes_) sources.push_back(volume.source);
@@ -80,6 +86,7 @@ class MemorySites : public control::SiteAgents {
     return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
       const absl::MutexLock lock(&mutex_);
       Volume& synced = volumes_.at(volume);
+      if (!sync_error_.ok()) return sync_error_;
       if (synced.source.paused) return absl::FailedPreconditionError("is paused");
       return synced.replica.sequence = ++synced.source.sequence;
     });
@@ -91,8 +98,9 @@ class MemorySites : public control::SiteAgents {
     return Change(volume, [](Volume& changed) { changed.source.paused = false; });
   }
 
-  absl::StatusOr<std::vector<control::ReplicaView>> Replicas(const std::string&) override {
+  absl::StatusOr<std::vector<control::ReplicaView>> Replicas(const std::string& pair) override {
     const absl::MutexLock lock(&mutex_);
+    if (pair != "east") return absl::UnavailableError("DR of " + pair + " can't be reached");
     std::vector<control::ReplicaView> replicas;
     for (const auto& [name, volume] : volumes_) replicas.push_back(volume.replica);
     return replicas;
@@ -198,6 +206,16 @@ class MemorySites : public control::SiteAgents {
     });
   }
 
+  // What its primary says of it from now on.
+  void SetSourceState(const std::string& volume, const std::string& state) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).source.state = state;
+  }
+  // A pair of which neither agent answers.
+  void AddDeadPair(const std::string& pair) {
+    const absl::MutexLock lock(&mutex_);
+    dead_pairs_.push_back(pair);
+  }
   // A volume that its primary keeps up to date.
   void Add(const std::string& volume) {
     const absl::MutexLock lock(&mutex_);
@@ -220,6 +238,10 @@ class MemorySites : public control::SiteAgents {
   void SetDifferences(const std::string& volume, uint64_t differences) {
     const absl::MutexLock lock(&mutex_);
     volumes_.at(volume).differences = differences;
+  }
+  void FailSync(const absl::Status& error) {
+    const absl::MutexLock lock(&mutex_);
+    sync_error_ = error;
   }
   void SetUnchecked(const std::string& volume, uint64_t unchecked) {
     const absl::MutexLock lock(&mutex_);
@@ -295,6 +317,8 @@ class MemorySites : public control::SiteAgents {
   bool has_hooks_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<model::PointTree> trees_ ABSL_GUARDED_BY(mutex_);
   int tree_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<std::string> dead_pairs_ ABSL_GUARDED_BY(mutex_);
+  absl::Status sync_error_ ABSL_GUARDED_BY(mutex_);
   absl::Status primary_error_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -198,7 +198,10 @@ struct World {
             .applier = &cluster,
             .target_objects = &cluster,
             .scratch = &scratch,
-            .reach_source = [] { return "v1"; },
+            .reach_source = [this]() -> absl::StatusOr<std::string> {
+              if (!source_answers) return absl::UnavailableError("no route to the source cluster");
+              return "v1";
+            },
             .reach_target = [] { return "v1"; },
             .transform =
                 [](const std::string& pair) {
@@ -224,6 +227,7 @@ struct World {
   MemoryScratch scratch{cluster, trouble};
   int broken = -1;  // the machine that doesn't get well
   int restored = 0;
+  bool source_answers = true;
 };
 
 config::FailoverPlanConfig Plan() {
@@ -239,7 +243,7 @@ config::FailoverPlanConfig Plan() {
 class Runner {
  public:
   Runner(World& world, config::FailoverPlanConfig plan, RunMode mode) : world_(world), plan_(std::move(plan)) {
-    record_.spec = {.id = "r1", .plan = "shop", .mode = mode, .namespaces = {"shop"}};
+    record_.spec = {.id = "r1", .plan = "shop", .mode = mode, .namespaces = {"shop"}, .primary_is_down = true};
     const Attempt attempt(*this);
     for (const std::string& name : NamesOf(attempt.steps)) record_.steps.push_back({.name = name});
   }
@@ -316,7 +320,7 @@ TEST(WholeRun, PlannedBringsEverythingOverInOrder) {
   Runner runner(world, Plan(), RunMode::kPlanned);
   const RunRecord& run = runner.Go({.parallelism = 1});
   EXPECT_EQ(run.state, RunState::kDone) << run.error;
-  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "backup", "inventory", "stop-vms", "fence", "final-sync", "verify",
+  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "backup", "inventory", "pre-sync", "stop-vms", "fence", "final-sync", "verify",
                                         "pause", "promote", "storage-objects", "restore", "boot", "probe", "clean-up"));
   ExpectTakenOver(world);
   EXPECT_THAT(world.source.Stopped(), SizeIs(10));
@@ -513,6 +517,65 @@ TEST(WholeRun, TwoClaimsOnOneVolumeAreOneVolume) {
   }
 }
 
+TEST(WholeRun, AnUnplannedOneIsRefusedWhileThePrimaryAnswers) {
+  World world;
+  Runner refused(world, Plan(), RunMode::kUnplanned);
+  refused.record().spec.primary_is_down = false;
+  EXPECT_THAT(refused.Go().error, HasSubstr("--primary-is-down"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
+  world.sites.LosePrimary();
+  Runner half(world, Plan(), RunMode::kUnplanned);
+  half.record().spec.primary_is_down = false;
+  EXPECT_THAT(half.Go().error, HasSubstr("cluster that goes down answers"));
+  world.source_answers = false;
+  Runner gone(world, Plan(), RunMode::kUnplanned);
+  gone.record().spec.primary_is_down = false;
+  EXPECT_EQ(gone.Go().state, RunState::kDone) << gone.record().error;
+}
+
+TEST(WholeRun, APairThatIsNotNeededMayBeAway) {
+  World world;
+  world.sites.AddDeadPair("west");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(run.Find("preflight")->Find("DR agent of pair west")->warnings, SizeIs(1));
+  EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("pair west can't be reached")));
+}
+
+TEST(WholeRun, OfVolumesListedByHandOnlyTheirPairsAreAsked) {
+  World world;
+  world.sites.AddDeadPair("west");
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  runner.record().spec.namespaces.clear();
+  runner.record().spec.volumes = {"east/pv-a"};
+  runner.Go();
+  EXPECT_EQ(runner.record().Find("preflight")->Find("DR agent of pair west"), nullptr);
+  EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 1);
+  Runner needed(world, Plan(), RunMode::kPlanned);
+  needed.record().spec.volumes = {"west/pv-a"};
+  EXPECT_THAT(needed.Go().error, HasSubstr("west"));
+  EXPECT_FALSE(needed.record().Find("preflight")->ended_at);
+}
+
+TEST(WholeRun, ASourceThatIsNotReadyIsRefusedBeforeAnythingIsStopped) {
+  for (const std::string state : {"connecting", "scanning"}) {
+    World world;
+    world.sites.SetSourceState("pv-b", state);
+    Runner runner(world, Plan(), RunMode::kPlanned);
+    EXPECT_THAT(runner.Go().error, HasSubstr("can't be brought up to date")) << state;
+    EXPECT_THAT(world.source.Stopped(), IsEmpty());
+  }
+}
+
+TEST(WholeRun, ADeadLinkIsFoundBeforeAnythingIsStopped) {
+  World world;
+  world.sites.FailSync(absl::DeadlineExceededError("DR doesn't get on"));
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  EXPECT_THAT(runner.Go().error, HasSubstr("pre-sync"));
+  EXPECT_THAT(world.source.Stopped(), IsEmpty());
+}
+
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
   World world;
   world.sites.Edit("pv-a", [](ReplicaView& replica) { replica.complete = false; });
@@ -566,8 +629,9 @@ TEST(WholeRun, ADryRunChangesNothing) {
   Runner runner(world, Plan(), RunMode::kPlanned);
   const std::vector<PlannedStep> steps = runner.Dry();
   EXPECT_TRUE(WouldGo(steps));
-  ASSERT_THAT(steps, SizeIs(14));
-  EXPECT_THAT(steps[3].items, SizeIs(10));
+  ASSERT_THAT(steps, SizeIs(15));
+  EXPECT_EQ(steps[4].name, "stop-vms");
+  EXPECT_THAT(steps[4].items, SizeIs(10));
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
   EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
   EXPECT_EQ(world.restored, 0);
