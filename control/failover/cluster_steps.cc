@@ -62,6 +62,32 @@ absl::StatusOr<RunMachine> MachineOf(const RunRecord& run, const std::string& ke
   return absl::NotFoundError(fmt::format("the run knows no virtual machine {}", Printable(key)));
 }
 
+absl::StatusOr<std::vector<VmKey>> SourceMachinesOf(const RunRecord& run) {
+  ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
+  std::vector<VmKey> keys;
+  for (const RunMachine& machine : inventory.machines) {
+    if (machine.at_source) keys.push_back({machine.namespace_name, machine.name});
+  }
+  return keys;
+}
+
+// Whether none of the run's machines runs at the source. One that is gone counts as stopped.
+absl::StatusOr<bool> AllDown(VirtualMachines& source, const RunRecord& run, std::stop_token stop) {
+  ASSIGN_OR_RETURN(const std::vector<VmKey> keys, SourceMachinesOf(run));
+  const std::set<VmKey> wanted(keys.begin(), keys.end());
+  std::set<std::string> namespaces;
+  for (const VmKey& key : keys) namespaces.insert(key.namespace_name);
+  for (const std::string& namespace_name : namespaces) {
+    const absl::StatusOr<std::vector<VmStatus>> listed = source.List(namespace_name, stop);
+    if (absl::IsNotFound(listed.status())) continue;
+    RETURN_IF_ERROR(listed.status());
+    for (const VmStatus& status : *listed) {
+      if (wanted.contains(status.key) && Judge(status, {}).state != Wellbeing::kStopped) return false;
+    }
+  }
+  return true;
+}
+
 // The Restore of an earlier attempt, unless that has failed.
 std::string NameFor(const ItemContext& context) {
   const Json& facts = context.facts();
@@ -101,23 +127,7 @@ absl::StatusOr<bool> StopMachinesStep::Check(const Item& item, ItemContext&) {
 }
 
 absl::StatusOr<bool> StopMachinesStep::StillSo(const RunRecord& run, std::stop_token stop) {
-  ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
-  std::set<std::string> namespaces;
-  std::set<std::string> stopped;
-  for (const RunMachine& machine : inventory.machines) {
-    if (!machine.at_source) continue;
-    namespaces.insert(machine.namespace_name);
-    stopped.insert(machine.Key());
-  }
-  for (const std::string& namespace_name : namespaces) {
-    const absl::StatusOr<std::vector<VmStatus>> listed = parts_.source_machines->List(namespace_name, stop);
-    if (absl::IsNotFound(listed.status())) continue;
-    RETURN_IF_ERROR(listed.status());
-    for (const VmStatus& status : *listed) {
-      if (stopped.contains(ToString(status.key)) && Judge(status, {}).state != Wellbeing::kStopped) return false;
-    }
-  }
-  return true;
+  return AllDown(*parts_.source_machines, run, std::move(stop));
 }
 
 absl::Status StopMachinesStep::Do(const Item& item, ItemContext& context) {
@@ -136,11 +146,24 @@ absl::Status StopMachinesStep::Do(const Item& item, ItemContext& context) {
   return absl::OkStatus();
 }
 
-absl::Status StopMachinesStep::Confirm(const Item& item, ItemContext& context) {
+absl::StatusOr<std::vector<Item>> MachinesDownStep::Items(const RunRecord& run, std::stop_token) {
+  ASSIGN_OR_RETURN(const std::vector<VmKey> keys, SourceMachinesOf(run));
+  if (keys.empty()) return std::vector<Item>{};
+  return std::vector<Item>{{"", fmt::format("wait until {} virtual machines have shut down", keys.size())}};
+}
+
+absl::StatusOr<bool> MachinesDownStep::Check(const Item&, ItemContext& context) {
+  return AllDown(*parts_.source_machines, context.run, context.stop);
+}
+
+absl::Status MachinesDownStep::Do(const Item&, ItemContext& context) {
+  ASSIGN_OR_RETURN(const std::vector<VmKey> keys, SourceMachinesOf(context.run));
   return WaitStopped(
-      *parts_.source_machines, {KeyOf(item.key)}, timeout_, context.stop,
-      [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, parts_.vm_wait,
-      parts_.clock);
+      *parts_.source_machines, keys, timeout_, context.stop,
+      [&](const VmStatus& status, const VmVerdict& verdict) {
+        context.Progress(fmt::format("{}: {}", ToString(status.key), verdict.reason));
+      },
+      parts_.vm_wait, parts_.clock);
 }
 
 absl::StatusOr<std::vector<Item>> StorageObjectsStep::Items(const RunRecord& run, std::stop_token) {
@@ -296,7 +319,36 @@ const BootGroup& BootStep::GroupOf(const Item& item) const {
   return group < order_.groups.size() ? order_.groups[group] : order_.rest;
 }
 
+absl::Status BootStep::Open(int group, ItemContext& context) {
+  const absl::MutexLock lock(&mutex_);
+  if (opened_.contains(group)) return absl::OkStatus();
+  const auto index = static_cast<size_t>(group);
+  const absl::Duration pause = index == 0 ? absl::ZeroDuration() : order_.groups[index - 1].pause_after;
+  if (pause > absl::ZeroDuration()) {
+    context.Progress("pausing after the group before");
+    if (!WaitUnlessStopped(context.stop, pause)) return absl::CancelledError("stopped");
+  }
+  ASSIGN_OR_RETURN(const std::vector<Item> items, Items(context.run, context.stop));
+  for (const Item& item : items) {
+    if (item.wave != group || context.stop.stop_requested()) continue;
+    ASSIGN_OR_RETURN(const RunMachine machine, MachineOf(context.run, item.key));
+    const VmKey key{placement_.At(machine.namespace_name), machine.name};
+    const absl::StatusOr<VmStatus> now = parts_.target_machines->Get(key);
+    if (!now.ok() || now->wants_running) continue;
+    asked_.insert(item.key);
+    // Each is asked again when its own turn comes, so that one that can't be asked now is told of there.
+    const absl::Status asked = parts_.target_machines->Start(key, machine.run_strategy);
+    if (!asked.ok()) context.Progress(fmt::format("{}: {}", item.key, MessageOf(asked)));
+  }
+  opened_.insert(group);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> BootStep::Check(const Item& item, ItemContext& context) {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (asked_.contains(item.key)) return false;  // it isn't well by itself
+  }
   ASSIGN_OR_RETURN(const RunMachine machine, MachineOf(context.run, item.key));
   ASSIGN_OR_RETURN(const VmStatus status,
                    parts_.target_machines->Get({placement_.At(machine.namespace_name), machine.name}));
@@ -306,19 +358,14 @@ absl::StatusOr<bool> BootStep::Check(const Item& item, ItemContext& context) {
 absl::Status BootStep::Do(const Item& item, ItemContext& context) {
   ASSIGN_OR_RETURN(const RunMachine machine, MachineOf(context.run, item.key));
   const VmKey key{placement_.At(machine.namespace_name), machine.name};
-  const auto group = static_cast<size_t>(item.wave);
-  if (group > 0 && order_.groups[group - 1].pause_after > absl::ZeroDuration()) {
-    context.Progress("pausing after the group before");
-    if (!WaitUnlessStopped(context.stop, order_.groups[group - 1].pause_after)) return absl::CancelledError("stopped");
-  }
+  RETURN_IF_ERROR(Open(item.wave, context));
   const absl::Time started = parts_.clock.Now();
   BootOrder alone{.groups = {}, .rest = GroupOf(item), .on_broken = OnBroken::kContinue};
-  ASSIGN_OR_RETURN(
-      const std::vector<VmBoot> boots,
-      Boot(
-          *parts_.target_machines, {{key, machine.run_strategy}}, alone, context.stop,
-          [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); }, parts_.vm_wait,
-                       parts_.clock));
+  ASSIGN_OR_RETURN(const std::vector<VmBoot> boots,
+                   Boot(
+                       *parts_.target_machines, {{key, machine.run_strategy}}, alone, context.stop,
+                       [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); },
+                       parts_.vm_wait, parts_.clock));
   const VmBoot& boot = boots.at(0);
   Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", TimeText(started)}};
   if (boot.outcome == BootOutcome::kWell) facts["well_at"] = TimeText(parts_.clock.Now());

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "control/failover/inventory.h"
 #include "control/failover/parts.h"
@@ -22,17 +25,34 @@ struct Placement {
   [[nodiscard]] std::string At(const std::string& namespace_name) const { return namespace_name + namespace_suffix; }
 };
 
-// No virtual machine of the namespaces runs at the source.
+// Each virtual machine of the namespaces was asked to shut down at the source, or doesn't run. All are asked before any
+// is waited for: a downtime is as long as the slowest shutdown, not as all of them.
 class StopMachinesStep : public Step {
  public:
-  StopMachinesStep(const FailoverParts& parts, absl::Duration timeout) : parts_(parts), timeout_(timeout) {}
+  explicit StopMachinesStep(const FailoverParts& parts) : parts_(parts) {}
   std::string_view name() const override { return "stop-vms"; }
-  std::string_view purpose() const override { return "shut the virtual machines down"; }
+  std::string_view purpose() const override { return "ask the virtual machines to shut down"; }
   absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
-  absl::Status Confirm(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+  // No machine of the inventory runs at the source.
   absl::StatusOr<bool> StillSo(const RunRecord& run, std::stop_token stop) override;
+
+ private:
+  const FailoverParts& parts_;
+};
+
+// None of them runs at the source.
+class MachinesDownStep : public Step {
+ public:
+  MachinesDownStep(const FailoverParts& parts, absl::Duration timeout) : parts_(parts), timeout_(timeout) {}
+  std::string_view name() const override { return "vms-down"; }
+  std::string_view purpose() const override { return "wait until the virtual machines have shut down"; }
+  absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
+  absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
+  absl::Status Do(const Item& item, ItemContext& context) override;
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
 
  private:
   const FailoverParts& parts_;
@@ -92,7 +112,8 @@ class RestoreStep : public Step {
   const RestoreStepOptions options_;
 };
 
-// Each machine that is to run is well; group by group.
+// Each machine that is to run is well; group by group. All machines of a group are asked to start when its first one's
+// turn comes, so that however few are waited for at a time, they come up side by side.
 class BootStep : public Step {
  public:
   BootStep(const FailoverParts& parts, BootOrder order, Placement placement)
@@ -107,10 +128,15 @@ class BootStep : public Step {
 
  private:
   [[nodiscard]] const BootGroup& GroupOf(const Item& item) const;
+  // Once for each group: pauses after the group before, and asks its machines to start.
+  [[nodiscard]] absl::Status Open(int group, ItemContext& context);
 
   const FailoverParts& parts_;
   const BootOrder order_;
   const Placement placement_;
+  absl::Mutex mutex_;  // held while a group is opened: its other machines wait for that
+  std::set<int> opened_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> asked_ ABSL_GUARDED_BY(mutex_);  // to start, when their groups were opened
 };
 
 // Each probe of each machine that is well passes.

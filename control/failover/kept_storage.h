@@ -1,5 +1,5 @@
-// kept_storage.h: the definitions of a run's claims and volumes as the run found them, in a file of its own: a claim that
-// is deleted meanwhile, or a backup that can't be fetched again, doesn't stop a run whose volumes are promoted.
+// kept_storage.h: the definitions of a run's claims and volumes as the run found them, in a file of its own: a claim
+// that is deleted meanwhile, or a backup that can't be fetched again, doesn't stop a run whose volumes are promoted.
 //
 // JSON, mode 0600: {"version": 1, "claims": [{"volume": {...}, "volume_entry": {...}, "claim_entry": {...},
 // "from_backup": false}]}. Paths are bytes, so they are in base64; `resource` is the object's own JSON as text. A file

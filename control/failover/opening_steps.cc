@@ -38,7 +38,8 @@ bool IsNamed(const std::string& pair, const RunSpec& spec) {
                      [&](const std::string& volume) { return volume.starts_with(pair + "/"); });
 }
 
-// Whether the run may not need the pair, which can't be reached: the inventory finds out whether its claims are elsewhere.
+// Whether the run may not need the pair, which can't be reached: the inventory finds out whether its claims are
+// elsewhere.
 bool MayDoWithout(const std::string& pair, const absl::Status& reached, const RunSpec& spec) {
   return NoAnswer(reached) && !spec.namespaces.empty() && !IsNamed(pair, spec);
 }
@@ -70,10 +71,10 @@ std::string WhyNotReady(const SourceView& source) {
 // got it. But one that is off although the backup has it running may have been stopped by a run that was given up.
 void TakeFromSource(RunMachine source, RunMachine& known, ItemContext& context) {
   if (!source.IsToRun() && !known.name.empty() && known.IsToRun()) {
-    context.Warn(
-        fmt::format("virtual machine {} is off at the source, but ran ({}) when the backup was made: it is started at DR. "
-                    "If it is to stay off, stop it there",
-                    Printable(source.Key()), known.run_strategy));
+    context.Warn(fmt::format(
+        "virtual machine {} is off at the source, but ran ({}) when the backup was made: it is started at DR. "
+        "If it is to stay off, stop it there",
+        Printable(source.Key()), known.run_strategy));
     source.run_strategy = known.run_strategy;
     source.was_running = true;
   }

@@ -69,8 +69,7 @@ class InventoryStep : public Step {
 
  private:
   [[nodiscard]] absl::Status AddListedVolumes(const RunSpec& spec, Inventory& inventory) const;
-  [[nodiscard]] absl::Status AddMachines(const BackupObjects& backup, ItemContext& context,
-                                         Inventory& inventory) const;
+  [[nodiscard]] absl::Status AddMachines(const BackupObjects& backup, ItemContext& context, Inventory& inventory) const;
   [[nodiscard]] absl::Status CheckReplicas(const Inventory& inventory, ItemContext& context) const;
   [[nodiscard]] absl::Status CheckSources(const Inventory& inventory) const;
 

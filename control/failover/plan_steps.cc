@@ -69,7 +69,7 @@ class Builder {
   void AddTakeover() {
     if (mode_ != RunMode::kUnplanned) {
       Add<PreSyncStep>(parts_.agents, plan_.timeouts.final_sync);
-      if (parts_.source_machines != nullptr) Add<StopMachinesStep>(parts_, plan_.timeouts.stop_vms);
+      if (parts_.source_machines != nullptr) AddShutdown();
       Add<FenceStep>(parts_.agents);
       Add<FinalSyncStep>(parts_.agents, plan_.timeouts.final_sync);
     }
@@ -79,6 +79,11 @@ class Builder {
     if (parts_.target_objects != nullptr) Add<StorageObjectsStep>(parts_, storage_, plan_.timeouts.bind);
     AddWorkload({});
     Add<CleanUpStep>(parts_);
+  }
+
+  void AddShutdown() {
+    Add<StopMachinesStep>(parts_);
+    Add<MachinesDownStep>(parts_, plan_.timeouts.stop_vms);
   }
 
   void AddRehearsal() {

@@ -1,9 +1,10 @@
 // plan_steps.h: from a plan and a mode to the steps of a run, in their order.
 //
-// planned, failback: preflight, backup, inventory, pre-sync, stop-vms, fence, final-sync, verify, pause, promote,
-// storage-objects,
-//   restore, boot, probe, clean-up. unplanned: without pre-sync, stop-vms, fence, final-sync and pause. test: preflight, backup,
-//   inventory, namespaces, points, materialise, test-objects, restore, boot, probe, remove. What the plan has no part for is left
+// planned, failback: preflight, backup, inventory, pre-sync, stop-vms, vms-down, fence, final-sync, verify, pause,
+// promote, storage-objects,
+//   restore, boot, probe, clean-up. unplanned: without pre-sync, stop-vms, vms-down, fence, final-sync and pause. test:
+//   preflight, backup, inventory, namespaces, points, materialise, test-objects, restore, boot, probe, remove. What the
+//   plan has no part for is left
 // out: without clusters there are neither machines nor objects.
 //
 // The backup is fetched and read before anything is stopped: one that can't be used costs nothing then. Verification

@@ -253,10 +253,10 @@ absl::Status RemoveStep::SeeThatTheyAreGone(const RunRecord& run) const {
     if (!HasEnded(item.state)) continue;  // it was never the run's
     ASSIGN_OR_RETURN(const bool is_there, parts_.scratch->HasNamespace(item.key));
     if (!is_there) continue;
-    return absl::FailedPreconditionError(
-        fmt::format("namespace {} is there again, without the rehearsal's label, so it isn't removed: a Restore may have "
-                    "made it anew. See what is in it, `kubectl delete namespace {}`, then `drctl failover clean {}`",
-                    Printable(item.key), item.key, run.spec.id));
+    return absl::FailedPreconditionError(fmt::format(
+        "namespace {} is there again, without the rehearsal's label, so it isn't removed: a Restore may have "
+        "made it anew. See what is in it, `kubectl delete namespace {}`, then `drctl failover clean {}`",
+        Printable(item.key), item.key, run.spec.id));
   }
   return absl::OkStatus();
 }

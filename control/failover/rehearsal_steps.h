@@ -15,8 +15,8 @@ inline constexpr char kNamespacesStep[] = "namespaces";
 // How long the removal waits until the namespaces with all that is in them, and the PersistentVolumes, are gone.
 inline constexpr absl::Duration kRemovalLimit = absl::Minutes(10);
 
-// Each namespace of the rehearsal is there and is the run's, also those without claims: Velero restores into whatever is
-// there. Made before anything else is, so that a name that is taken costs nothing.
+// Each namespace of the rehearsal is there and is the run's, also those without claims: Velero restores into whatever
+// is there. Made before anything else is, so that a name that is taken costs nothing.
 class NamespacesStep : public Step {
  public:
   NamespacesStep(const FailoverParts& parts, Placement placement) : parts_(parts), placement_(std::move(placement)) {}

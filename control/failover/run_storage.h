@@ -22,8 +22,8 @@ class RunStorage {
     Storage storage;
     BackupObjects backup;
   };
-  // Errors of the agents and of Backups::Read; tried again by the next call. Once the inventory was made, its claims are
-  // those that Keep wrote, and neither the agents nor the backup are asked: `backup` is empty then.
+  // Errors of the agents and of Backups::Read; tried again by the next call. Once the inventory was made, its claims
+  // are those that Keep wrote, and neither the agents nor the backup are asked: `backup` is empty then.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const Found>> Get(const RunRecord& run, std::stop_token stop);
   // For whoever goes on with the run. Durable when it returns OK.
   [[nodiscard]] absl::Status Keep(const Found& found) const;

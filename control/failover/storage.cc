@@ -95,9 +95,10 @@ class Finder {
     for (const PairStorage& pair : pairs_) {
       if (pair.unreachable.ok()) continue;
       if (!has_backup) return pair.unreachable;
-      storage_.warnings.push_back(fmt::format("pair {} can't be reached ({}): claims that came since the backup and are "
-                                              "there don't go over",
-                                              pair.pair, MessageOf(pair.unreachable)));
+      storage_.warnings.push_back(
+          fmt::format("pair {} can't be reached ({}): claims that came since the backup and are "
+                      "there don't go over",
+                      pair.pair, MessageOf(pair.unreachable)));
     }
     return absl::OkStatus();
   }
@@ -168,10 +169,11 @@ class Finder {
     for (const PairStorage& pair : pairs_) {
       if (FittingReplica(pair, name, source) == nullptr) continue;
       if (holder != nullptr) {
-        return absl::FailedPreconditionError(fmt::format(
-            "claim {}: pairs {} and {} both have a replica called {}, and DR's catalogs don't say which one it is: write "
-            "`server_names` for both pairs",
-            Printable(NameOf(key)), holder->pair, pair.pair, Printable(name)));
+        return absl::FailedPreconditionError(
+            fmt::format("claim {}: pairs {} and {} both have a replica called {}, and DR's catalogs don't say which "
+                        "one it is: write "
+                        "`server_names` for both pairs",
+                        Printable(NameOf(key)), holder->pair, pair.pair, Printable(name)));
       }
       holder = &pair;
     }

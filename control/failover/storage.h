@@ -20,8 +20,8 @@ struct PairStorage {
   std::vector<ReplicaView> replicas{};
   std::vector<model::CatalogEntry> volumes{};  // PersistentVolumes
   std::vector<model::CatalogEntry> claims{};
-  std::vector<std::string> server_names{};       // NFS servers whose volumes the pair holds; empty: any
-  absl::Status unreachable = absl::OkStatus();   // not OK: why nothing is known of it
+  std::vector<std::string> server_names{};      // NFS servers whose volumes the pair holds; empty: any
+  absl::Status unreachable = absl::OkStatus();  // not OK: why nothing is known of it
 };
 
 // A claim whose data a replica holds.

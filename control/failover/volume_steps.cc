@@ -268,8 +268,9 @@ absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
     const std::string unchecked = fmt::format("{} entries couldn't be checked", counts.unchecked);
     if (context.run.spec.mode != RunMode::kUnplanned && depth_ != model::VerifyDepth::kExists) {
       return absl::FailedPreconditionError(
-          unchecked + ", for they were changing all the time: something writes behind the fence (on the NFS host itself, "
-                      "or a client that it doesn't keep out). Stop that, then `drctl failover resume`");
+          unchecked +
+          ", for they were changing all the time: something writes behind the fence (on the NFS host itself, "
+          "or a client that it doesn't keep out). Stop that, then `drctl failover resume`");
     }
     context.Warn(unchecked);
     return absl::OkStatus();

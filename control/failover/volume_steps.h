@@ -31,7 +31,8 @@ class VolumeStep : public Step {
   [[nodiscard]] absl::StatusOr<ReplicaView> Replica(const RunVolume& volume) const;
   // Whether `holds` for what the step left of each of its volumes.
   [[nodiscard]] absl::StatusOr<bool> HoldsForAll(
-      const RunRecord& run, const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const;
+      const RunRecord& run,
+      const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const;
 
  private:
   SiteAgents& agents_;

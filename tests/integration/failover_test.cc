@@ -24,8 +24,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-constexpr char kPlan[] =
-    "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n";
+constexpr char kPlan[] = "state_dir: state-control\nfailover: {plans: [{name: shop, volumes: [local/web]}]}\n";
 
 void Write(const std::string& path, const std::string& content) {
   std::ofstream(path) << content;
@@ -129,8 +128,8 @@ TEST_F(FailoverTest, ADryRunSaysWhatWouldBeDoneAndChangesNothing) {
   const nlohmann::json plan = Drctl({"failover", "run", "--dry-run"});
   std::vector<std::string> names;
   for (const auto& step : plan["steps"]) names.push_back(step["step"]);
-  EXPECT_THAT(names, ::testing::ElementsAre("preflight", "inventory", "pre-sync", "fence", "final-sync", "verify", "pause",
-                                            "promote", "clean-up"));
+  EXPECT_THAT(names, ::testing::ElementsAre("preflight", "inventory", "pre-sync", "fence", "final-sync", "verify",
+                                            "pause", "promote", "clean-up"));
   EXPECT_EQ(plan["steps"][7]["items"][0]["what"], "promote volume web of pair local");
   EXPECT_EQ(Replica(), before);
   EXPECT_EQ(SourceExport(), "none");

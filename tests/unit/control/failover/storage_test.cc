@@ -13,12 +13,12 @@
 namespace understudy::control {
 namespace {
 
+using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-using nlohmann::json;
 
 json VolumeObject(const std::string& name, const std::string& namespace_name, const std::string& claim) {
   return {{"kind", "PersistentVolume"},
@@ -49,7 +49,8 @@ PairStorage East() {
   PairStorage pair{.pair = "east"};
   pair.replicas.push_back({.volume = "pv-db", .root = "/srv/b/pv-db"});
   pair.volumes.push_back(EntryOf(model::ObjectKind::kPersistentVolume, VolumeObject("pv-db", "shop", "db"), "pv-db"));
-  pair.claims.push_back(EntryOf(model::ObjectKind::kPersistentVolumeClaim, ClaimObject("shop", "db", "pv-db"), "pv-db"));
+  pair.claims.push_back(
+      EntryOf(model::ObjectKind::kPersistentVolumeClaim, ClaimObject("shop", "db", "pv-db"), "pv-db"));
   return pair;
 }
 

@@ -1,5 +1,5 @@
-// Whole runs over memory: what each mode does and in which order; what stops it and what doesn't; and that whatever call
-// fails, before or after its effect, a resumed run comes to the same end and does nothing twice.
+// Whole runs over memory: what each mode does and in which order; what stops it and what doesn't; and that whatever
+// call fails, before or after its effect, a resumed run comes to the same end and does nothing twice.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -17,11 +17,11 @@
 namespace understudy::control {
 namespace {
 
+using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-using nlohmann::json;
 using tests::Trouble;
 
 // A cluster whose binder is quick: a claim is bound as soon as its volume is there.
@@ -150,6 +150,7 @@ struct World {
         const VmKey key{mapped == spec.namespace_mapping.end() ? "shop" : mapped->second, "m" + std::to_string(i)};
         target.Add(key);
         if (i == broken) target.Break(key, "CrashLoopBackOff");
+        if (i == 0 && slow_first) target.SetPace(key, /*starts_after=*/-1, 0);
       }
     });
   }
@@ -205,14 +206,15 @@ struct World {
             .reach_target = [] { return "v1"; },
             .transform =
                 [](const std::string& pair) {
-                  return TransformOptions{.pair = pair, .dr_server = "nfs2", .storage_class_map = {},
-                                          .snapshot_class_map = {}};
+                  return TransformOptions{
+                      .pair = pair, .dr_server = "nfs2", .storage_class_map = {}, .snapshot_class_map = {}};
                 },
             .work_folder = folder.Path(),
-            .remove_work_folder = [this] {
-              std::filesystem::remove(folder.File("archive"));
-              return absl::OkStatus();
-            },
+            .remove_work_folder =
+                [this] {
+                  std::filesystem::remove(folder.File("archive"));
+                  return absl::OkStatus();
+                },
             .vm_wait = {.poll_interval = absl::Milliseconds(1), .bad_after = absl::Milliseconds(50)}};
   }
 
@@ -228,6 +230,7 @@ struct World {
   int broken = -1;  // the machine that doesn't get well
   int restored = 0;
   bool source_answers = true;
+  bool slow_first = false;  // m0 never comes up
 };
 
 config::FailoverPlanConfig Plan() {
@@ -248,10 +251,11 @@ class Runner {
     for (const std::string& name : NamesOf(attempt.steps)) record_.steps.push_back({.name = name});
   }
   // To its end, or to where it fails.
-  RunRecord& Go(EngineOptions options = {}) {
+  RunRecord& Go(
+      EngineOptions options = {}, const Engine::OnEvent& on_event = [](const RunEvent&) {}) {
     const Attempt attempt(*this);
     NoJournal journal;
-    auto made = Engine(journal, options, Clock::System(), [](const RunEvent&) {}).Run(record_, attempt.steps, {});
+    auto made = Engine(journal, options, Clock::System(), on_event).Run(record_, attempt.steps, {});
     EXPECT_TRUE(made.ok()) << made.status();
     record_ = *std::move(made);
     return record_;
@@ -320,8 +324,9 @@ TEST(WholeRun, PlannedBringsEverythingOverInOrder) {
   Runner runner(world, Plan(), RunMode::kPlanned);
   const RunRecord& run = runner.Go({.parallelism = 1});
   EXPECT_EQ(run.state, RunState::kDone) << run.error;
-  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "backup", "inventory", "pre-sync", "stop-vms", "fence", "final-sync", "verify",
-                                        "pause", "promote", "storage-objects", "restore", "boot", "probe", "clean-up"));
+  EXPECT_THAT(NamesOf(run),
+              ElementsAre("preflight", "backup", "inventory", "pre-sync", "stop-vms", "vms-down", "fence", "final-sync",
+                          "verify", "pause", "promote", "storage-objects", "restore", "boot", "probe", "clean-up"));
   ExpectTakenOver(world);
   EXPECT_THAT(world.source.Stopped(), SizeIs(10));
   EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadOnly);
@@ -576,6 +581,45 @@ TEST(WholeRun, ADeadLinkIsFoundBeforeAnythingIsStopped) {
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
 }
 
+TEST(WholeRun, AllMachinesAreAskedToStopBeforeAnyIsWaitedFor) {
+  World world;
+  world.source.SetPace({"shop", "m0"}, 0, /*stops_after=*/-1);  // for ever
+  config::FailoverPlanConfig plan = Plan();
+  plan.timeouts.stop_vms = absl::Milliseconds(20);
+  Runner runner(world, plan, RunMode::kPlanned);
+  const RunRecord& run = runner.Go({.parallelism = 1});
+  EXPECT_EQ(run.state, RunState::kFailed);
+  EXPECT_THAT(run.error, HasSubstr("vms-down"));
+  EXPECT_THAT(run.error, HasSubstr("shop/m0"));
+  EXPECT_THAT(world.source.Stopped(), SizeIs(10));
+  EXPECT_EQ(world.sites.SourceOf("pv-a").exported, model::ExportMode::kReadWrite);
+}
+
+TEST(WholeRun, AllMachinesOfAGroupAreAskedToStartBeforeAnyIsWaitedFor) {
+  World world;
+  world.slow_first = true;
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  size_t asked = 0;
+  runner.Go({.parallelism = 1}, [&](const RunEvent& event) {
+    if (event.kind == RunEvent::Kind::kItemEnded && event.item == "shop/m0") asked = world.target.Started().size();
+  });
+  EXPECT_EQ(runner.record().state, RunState::kPartial);
+  EXPECT_EQ(asked, 10U) << "when the wait for m0 was over";
+  EXPECT_EQ(runner.record().Find("boot")->Find("shop/m1")->state, ItemState::kDone) << "the run started it";
+}
+
+TEST(WholeRun, APauseAfterAGroupIsMadeOnce) {
+  World world;
+  config::FailoverPlanConfig plan = Plan();
+  plan.boot[0].pause_after = absl::Milliseconds(1);
+  int pauses = 0;
+  Runner runner(world, plan, RunMode::kUnplanned);
+  runner.Go({.parallelism = 1}, [&](const RunEvent& event) {
+    if (event.text == "pausing after the group before") ++pauses;
+  });
+  EXPECT_EQ(pauses, 1) << "nine machines come after it";
+}
+
 TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
   World world;
   world.sites.Edit("pv-a", [](ReplicaView& replica) { replica.complete = false; });
@@ -629,7 +673,7 @@ TEST(WholeRun, ADryRunChangesNothing) {
   Runner runner(world, Plan(), RunMode::kPlanned);
   const std::vector<PlannedStep> steps = runner.Dry();
   EXPECT_TRUE(WouldGo(steps));
-  ASSERT_THAT(steps, SizeIs(15));
+  ASSERT_THAT(steps, SizeIs(16));
   EXPECT_EQ(steps[4].name, "stop-vms");
   EXPECT_THAT(steps[4].items, SizeIs(10));
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
@@ -652,8 +696,8 @@ TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
   EXPECT_TRUE(spec.new_firmware_uuid);
   const json volume = *world.cluster.Get({model::ObjectKind::kPersistentVolume, "", "pv-a-r1"});
   EXPECT_EQ(volume["spec"]["nfs"]["path"], "/srv/b/pv-a.drtest-r1");
-  EXPECT_THAT(world.cluster.Applied(), ::testing::Each(::testing::Field(&model::ObjectKey::name,
-                                                                        ::testing::Not(::testing::StrEq("pv-a")))));
+  EXPECT_THAT(world.cluster.Applied(),
+              ::testing::Each(::testing::Field(&model::ObjectKey::name, ::testing::Not(::testing::StrEq("pv-a")))));
   EXPECT_EQ(world.sites.PromotionsOf("pv-a"), 0);
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
 
