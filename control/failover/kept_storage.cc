@@ -124,7 +124,11 @@ absl::StatusOr<std::vector<ClaimDefinition>> ReadKeptClaims(const std::filesyste
   if (!file.valid()) {
     return errno == ENOENT ? absl::NotFoundError("the run has kept no claims") : Failed("read", path);
   }
-  ASSIGN_OR_RETURN(const std::string text, os::ReadAt(file.get(), 0, kMaxKeptStorageBytes));
+  struct stat raw {};
+  if (fstat(file.get(), &raw) != 0) return Failed("look at", path);
+  const auto size = static_cast<uint64_t>(raw.st_size);
+  if (size > kMaxKeptStorageBytes) return absl::DataLossError("what the run kept of its claims is too large");
+  ASSIGN_OR_RETURN(const std::string text, os::ReadAt(file.get(), 0, size));
   return Parse(text);
 }
 
