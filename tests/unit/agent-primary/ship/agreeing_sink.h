@@ -10,17 +10,19 @@
 
 namespace understudy::primary {
 
-// Takes whatever it gets, and keeps nothing of it.
+// Takes whatever it gets, and keeps nothing of it but which commit was the newest.
 class AgreeingSink : public model::ReplicaSink {
  public:
   absl::StatusOr<model::ReplicaState> Open(const model::VolumeSpec&) override {
     model::ReplicaState state;
     state.replica_id = "replica";
     state.sequence = sequence_;
+    state.commit_id = commit_id_;
     return state;
   }
-  absl::Status Submit(const model::Commit&) override {
+  absl::Status Submit(const model::Commit& commit) override {
     ++sequence_;
+    commit_id_ = commit.id;
     return absl::OkStatus();
   }
   model::Sequence Published(const model::VolumeName&) override { return sequence_; }
@@ -54,6 +56,7 @@ class AgreeingSink : public model::ReplicaSink {
 
  private:
   model::Sequence sequence_ = 0;
+  std::string commit_id_;
 };
 
 }  // namespace understudy::primary
