@@ -115,7 +115,7 @@ absl::StatusOr<RunRecord> Engine::Run(RunRecord run, const Steps& steps, std::st
   for (const std::unique_ptr<Step>& step : steps) {
     StepRecord& record = RecordOf(*step, run);
     if (record.ended_at) continue;
-    if (step->RunsAfterFailure() ? !removes || stop.stop_requested() : failed || only_removal) continue;
+    if (stop.stop_requested() || (step->RunsAfterFailure() ? !removes : failed || only_removal)) continue;
     RETURN_IF_ERROR(MakeStep(*step, run, record, stop));
     if (!record.ended_at) failed = true;
   }
