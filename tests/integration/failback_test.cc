@@ -63,6 +63,8 @@ class FailbackTest : public ::testing::Test {
   // drctl dies at each nth call that makes a record durable, until the run has come to its end.
   void RunKilledAgainAndAgain(std::vector<std::string> command) {
     constexpr int kCallsOfALife = 8;
+    const nlohmann::json before = hosts_.Json({"failover", "list"});
+    const size_t runs_before = before["runs"].size();
     int deaths = 0;
     while (true) {
       std::vector<std::string> arguments = {"-f",
@@ -82,8 +84,14 @@ class FailbackTest : public ::testing::Test {
         break;
       }
       ASSERT_LT(++deaths, 50) << "it doesn't get on";
-      if (hosts_.Json({"failover", "list"})["runs"][0]["over"] == false) command = {"failover", "resume"};
+      const nlohmann::json listed = hosts_.Json({"failover", "list"});
+      const nlohmann::json& runs = listed["runs"];
+      if (runs.size() == runs_before) continue;  // it died before there was a run
+      if (runs[0]["over"] == true) break;        // it died after its end
+      command = {"failover", "resume"};
     }
+    const nlohmann::json listed = hosts_.Json({"failover", "list"});
+    EXPECT_EQ(listed["runs"][0]["state"], "done") << listed["runs"][0];
     EXPECT_GT(deaths, 0);
   }
 

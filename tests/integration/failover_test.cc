@@ -172,7 +172,7 @@ TEST_F(FailoverTest, AReplicaThatIsNotWhatItShouldBeIsNotPromoted) {
   EXPECT_EQ(Replica()["state"], "standby");
   // What it did do is said, with the way back.
   const std::string stays = Drctl({"failover", "abort", run["run"], "--yes"})["stays"].dump();
-  EXPECT_THAT(stays, HasSubstr("drctl exports set --site primary web --pair local rw"));
+  EXPECT_THAT(stays, HasSubstr("drctl exports set web none --site primary --pair local"));
   EXPECT_THAT(stays, Not(HasSubstr("demote")));
 }
 
@@ -242,7 +242,7 @@ class KilledTest : public FailoverTest, public ::testing::WithParamInterface<con
   static int Stride() {
     const char* const all = std::getenv("UNDERSTUDY_FAILOVER_KILLS");
     if (all != nullptr) return 1;
-    return std::string(GetParam()) == "sendmsg" ? 11 : 4;
+    return std::string(GetParam()) == "fdatasync" ? 4 : 11;
   }
 };
 
