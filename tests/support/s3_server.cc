@@ -11,7 +11,7 @@
 namespace understudy::tests {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(120);
+constexpr absl::Duration kPatience = absl::Minutes(4);
 
 void WriteSecret(const std::string& file, const std::string& text) {
   std::ofstream(file, std::ios::binary) << text;
@@ -26,12 +26,15 @@ absl::StatusOr<std::unique_ptr<S3Server>> S3Server::Start(const std::string& fol
   std::unique_ptr<S3Server> server(new S3Server(folder));
   RETURN_IF_ERROR(server->WriteConfiguration(certificate));
   RETURN_IF_ERROR(server->StartProcesses(certificate.has_value()));
-  RETURN_IF_ERROR(WaitForOk("the S3 server", kPatience, [&] {
+  const auto ended = [&]() -> Process* {
     for (const std::unique_ptr<Process>& process : server->processes_) {
-      if (!process->Running()) return absl::FailedPreconditionError(process->Err());
+      if (!process->Running()) return process.get();
     }
-    return server->MakeBucket("first-sign-of-life");
-  }));
+    return nullptr;
+  };
+  RETURN_IF_ERROR(WaitFor("the S3 server", kPatience,
+                          [&] { return ended() != nullptr || server->MakeBucket("first-sign-of-life").ok(); }));
+  if (const Process* const process = ended(); process != nullptr) return absl::FailedPreconditionError(process->Err());
   return server;
 }
 
