@@ -47,7 +47,7 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
 }  // namespace
 
 // Copies that fill the filesystem would cost every volume there its recovery points.
-absl::Status Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on) {
+absl::StatusOr<uint64_t> Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on) {
   ASSIGN_OR_RETURN(uint64_t bytes, BytesOnDisk(folders_->root, go_on));
   for (const model::Sequence sequence : path) {
     ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence));
@@ -56,7 +56,16 @@ absl::Status Replica::CheckRoomForCopies(const std::vector<model::Sequence>& pat
   struct statvfs filesystem {};
   if (fstatvfs(folders_->root.fd(), &filesystem) != 0) return ErrnoStatus(errno, "look at the filesystem");
   const uint64_t tenth = static_cast<uint64_t>(filesystem.f_blocks) * filesystem.f_frsize / 10;
-  return CheckFreeSpace(folders_->root.fd(), bytes + tenth, 0);
+  RETURN_IF_ERROR(CheckFreeSpace(folders_->root.fd(), bytes + tenth, 0));
+  return bytes;
+}
+
+absl::Status Replica::CheckNoCopy() const {
+  if (!copying_) return absl::OkStatus();
+  return absl::UnavailableError(fmt::format(
+      "a tree is being copied of a recovery point of volume '{0}' at DR, whose filesystem has no shared blocks: "
+      "nothing is replicated to it until that is done (drctl points list {0})",
+      State().volume));
 }
 
 absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence to, const os::Root& folder,
@@ -72,7 +81,16 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
   const os::GoOn go_on = [&] { return watcher.cancelled() ? Unwanted() : MakeWay(); };
   ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, go_on));
-  if (!cloner.shares()) RETURN_IF_ERROR(CheckRoomForCopies(path, go_on));
+  struct Copying {
+    std::atomic<bool>& copying;
+    ~Copying() { copying = false; }
+  } const until_the_end{copying_};
+  if (!cloner.shares()) {
+    ASSIGN_OR_RETURN(const uint64_t bytes, CheckRoomForCopies(path, go_on));
+    copying_ = bytes > settings_.points.copied_while_commits_wait;
+  }
+  // Its messages would fill the queue of all volumes of its primary.
+  if (copying_) session_ = 0;
   RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? kWorkFolderName : ""));
   RETURN_IF_ERROR(PrivateFolder(folder.fd(), kUndo).status());
   std::vector<UndoRecord> records;

@@ -24,6 +24,8 @@ struct PointBounds {
   // Since the state was committed: each is kept, then one of each hour (UTC), then one of each day.
   absl::Duration keep_all_for = absl::Minutes(15);
   absl::Duration keep_hourly_for = absl::Hours(24);
+  // Of a tree, on a filesystem whose files can't share blocks, while commits wait; a larger one ends the session first.
+  uint64_t copied_while_commits_wait = uint64_t{256} * 1024 * 1024;
   [[nodiscard]] bool KeepsAny() const { return keep_for > absl::ZeroDuration() && max_bytes > 0; }
 };
 

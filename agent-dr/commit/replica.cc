@@ -94,6 +94,7 @@ absl::Status Replica::AdoptEpoch(model::Epoch epoch) {
 }
 
 absl::StatusOr<Identity> Replica::Retire() {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   const model::ReplicaState state = State();
   if (state.state != model::VolumeState::kStandby) {
@@ -119,6 +120,7 @@ absl::StatusOr<Identity> Replica::Retire() {
 }
 
 absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   if (retired_) {
     return absl::UnavailableError(fmt::format("volume '{}' went to the trash just now: open it again", spec.name));
@@ -180,6 +182,7 @@ absl::Status Replica::EndStaging(model::Sequence kept) {
 }
 
 absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call) {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
@@ -321,6 +324,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
 }
 
 absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   const Stopwatch stopwatch(probe_.durable_nanoseconds);
@@ -341,6 +345,7 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
 }
 
 absl::Status Replica::Publish() {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   return PublishLocked();
 }

@@ -135,7 +135,8 @@ class Replica {
 
   // Makes `tree` in `folder`, an empty folder of ours on the replica's filesystem: the volume as it was after commit
   // `to`. Commits wait while what is there is cloned (by reference where the filesystem can), and not while the clone
-  // is taken back. What else is in `folder` afterwards is to be thrown away. NOT_FOUND: that state isn't kept.
+  // is taken back. Where much has to be copied, the session ends, and whoever would wait for the copy is refused with
+  // UNAVAILABLE. What else is in `folder` afterwards is to be thrown away. NOT_FOUND: that state isn't kept.
   // RESOURCE_EXHAUSTED: no room for copies, with a tenth of the filesystem left. CANCELLED. ABORTED: as of Inventory.
   // Nothing is durable yet.
   [[nodiscard]] absl::Status ClonePoint(model::Sequence to, os::Root folder, const CloneWatcher& watcher);
@@ -267,8 +268,11 @@ class Replica {
   // clone_point.cc: the records that lead to the state `to`.
   absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder,
                                                         const CloneWatcher& watcher) ABSL_LOCKS_EXCLUDED(work_mutex_);
-  absl::Status CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on)
+  // How many bytes are to be copied.
+  absl::StatusOr<uint64_t> CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // UNAVAILABLE: a copy is being made, for which nobody should wait who has other volumes to see to.
+  absl::Status CheckNoCopy() const;
 
   // thin.cc:
   absl::Status CheckStandby() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -301,6 +305,7 @@ class Replica {
   ReplicaView view_;
 
   std::atomic<int> state_changes_waiting_{0};
+  std::atomic<bool> copying_{false};  // by who has work_mutex_
   absl::Mutex work_mutex_;
   std::optional<VolumeStore> store_ ABSL_GUARDED_BY(work_mutex_);
   std::unique_ptr<ReplicaFolders> folders_ ABSL_GUARDED_BY(work_mutex_);  // nullptr: not reachable
