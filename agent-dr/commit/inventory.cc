@@ -24,8 +24,8 @@ absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool w
   entry.path = found.path;
   if (!with_digests || entry.kind != FileKind::kRegular) return entry;
   const os::Fd file(openat(found.folder_fd, found.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!file.valid()) return ErrnoStatus(errno, "open");
-  const absl::StatusOr<model::Digest> digest = os::DigestOfFile(file.get(), entry.size, go_on);
+  const absl::StatusOr<model::Digest> digest =
+      file.valid() ? os::DigestOfFile(file.get(), entry.size, go_on) : ErrnoStatus(errno, "open");
   // What the disk doesn't give back has no digest, so the primary sends it anew.
   if (absl::IsDataLoss(digest.status())) return entry;
   RETURN_IF_ERROR(digest.status());

@@ -224,6 +224,48 @@ TEST_F(PromotionTest, ThatBelongsToARestartIsFencedAsWell) {
   EXPECT_EQ(wire::FenceOf(host_.Start()->Open({"vol", host_.RootOf("vol"), 1}).status()), 2u);
 }
 
+TEST_F(PromotionTest, NothingIsKnownOfContentsThatClientsWriteTo) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  const auto known = [&] {
+    uint64_t files = 0;
+    const absl::Status looked =
+        (*engine->FindReplica("vol"))->WithPublished([&](const dr::Replica::Published& published) -> absl::Status {
+          dr::ContentTable contents = published.contents;
+          ASSIGN_OR_RETURN(files, contents.Count());
+          ASSIGN_OR_RETURN(const auto damages, contents.ListDamage());
+          ASSIGN_OR_RETURN(const auto place, contents.LoadPlace());
+          return damages.empty() && !place.under_way ? absl::OkStatus() : absl::DataLossError("more is known");
+        });
+    EXPECT_TRUE(looked.ok()) << looked;
+    return files;
+  };
+  EXPECT_GT(known(), 0u);
+  ASSERT_TRUE((*engine->FindReplica("vol"))
+                  ->WithPublished([](const dr::Replica::Published& published) -> absl::Status {
+                    dr::ContentTable contents = published.contents;
+                    RETURN_IF_ERROR(contents.PutDamage({.file = {"a", 3, std::nullopt}, .why = "a bit"}).status());
+                    return contents.SavePlace({.pass = 3, .under_way = true, .path = "a"}, {});
+                  })
+                  .ok());
+  ASSERT_TRUE(engine->BeginPromotion("vol", false).ok());
+  EXPECT_EQ(known(), 0u);
+}
+
+TEST_F(PromotionTest, NoTreeIsMadeOfWhatClientsWriteToAndNothingIsCalledOrHeld) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
+  ASSERT_TRUE(engine->BeginPromotion("vol", false).ok());
+  std::filesystem::create_directory(host_.File("clone"));
+  for (int state = 0; state < 2; ++state) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {})));
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->SetLabel("vol", {.point = 2, .label = "mine", .pinned = false})));
+    EXPECT_TRUE(absl::IsFailedPrecondition(engine->SetHeld("vol", true)));
+    ASSERT_TRUE(engine->FinishPromotion("vol").ok());
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(host_.File("clone")));
+}
+
 // What undo records kept can be more than anybody waits for.
 TEST_F(PromotionTest, NeitherItNorAStartTakesApartWhatUndoRecordsKept) {
   {

@@ -4,25 +4,41 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
+#include <map>
 #include <string>
+#include <utility>
 
 #include "tests/unit/agent-dr/verify/verify_fixture.h"
 
 namespace {
 
 std::string unreadable_folder;  // a path; empty: none
+std::string unreadable_file;    // likewise
+
+bool Is(int fd, const std::string& path) {
+  std::error_code error;
+  return !path.empty() && std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", fd), error) == path;
+}
 
 }  // namespace
 
-// Takes the place of libc's for the whole program.
+// Both take the place of libc's for the whole program.
+extern "C" ssize_t UnreadablePread(int fd, void* buffer, size_t size, off_t offset) asm("pread");
+extern "C" ssize_t UnreadablePread(int fd, void* buffer, size_t size, off_t offset) {
+  static auto* const real = reinterpret_cast<ssize_t (*)(int, void*, size_t, off_t)>(dlsym(RTLD_NEXT, "pread"));
+  if (Is(fd, unreadable_file)) {
+    errno = EIO;
+    return -1;
+  }
+  return real(fd, buffer, size, offset);
+}
 extern "C" dirent* readdir(DIR* stream) {
   static auto* const real = reinterpret_cast<dirent* (*)(DIR*)>(dlsym(RTLD_NEXT, "readdir"));
-  std::error_code error;
-  if (!unreadable_folder.empty() &&
-      std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", dirfd(stream)), error) == unreadable_folder) {
+  if (Is(dirfd(stream), unreadable_folder)) {
     errno = EIO;
     return nullptr;
   }
@@ -47,6 +63,7 @@ class UnreadableTest : public VerifyTest {
   }
   void TearDown() override {
     unreadable_folder.clear();
+    unreadable_file.clear();
     VerifyTest::TearDown();
   }
 };
@@ -75,6 +92,19 @@ TEST_F(UnreadableTest, TheAlertEndsWithAPassThatCouldListIt) {
   Scrub();
   EXPECT_THAT(Damaged(), IsEmpty());
   EXPECT_TRUE(damage_->Alert().ok());
+}
+
+// The primary rebuilds its index from that, and sends what has no digest.
+TEST_F(UnreadableTest, AnInventoryGivesAFileThatCantBeReadNoDigest) {
+  unreadable_folder.clear();
+  unreadable_file = File("d/in");
+  std::map<std::string, bool> has_digest;
+  const absl::Status listed = engine_->Inventory("vol", /*with_digests=*/true, [&](const model::InventoryEntry& entry) {
+    if (entry.kind == model::FileKind::kRegular) has_digest[entry.path] = entry.digest.has_value();
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(listed.ok()) << listed;
+  EXPECT_THAT(has_digest, ElementsAre(std::pair("d/in", false), std::pair("e/after", true)));
 }
 
 TEST_F(UnreadableTest, VerifyingNamesItAndGoesOn) {

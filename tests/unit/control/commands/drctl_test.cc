@@ -1321,6 +1321,16 @@ TEST_F(DrctlTest, DemoteSaysWhatGoes) {
   EXPECT_EQ(standby_.TakeAsked(), "demote web");
 }
 
+TEST_F(DrctlTest, DemoteOfAPromotionThatIsUnderWayAsksToo) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.Set("web", "promoting", false);
+  EXPECT_EQ(Drctl({"volumes", "demote", "web"}).code, 5) << "clients may write already";
+  EXPECT_EQ(standby_.TakeAsked(), "");
+  EXPECT_EQ(Drctl({"volumes", "demote", "web", "--yes"}).code, 0);
+  EXPECT_EQ(standby_.TakeAsked(), "demote web");
+}
+
 TEST_F(DrctlTest, StatusOfAVolumeThatWasPromotedAtDr) {
   primary_.Add("web");
   replica_.Add("web");
