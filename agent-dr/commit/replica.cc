@@ -94,6 +94,7 @@ absl::Status Replica::AdoptEpoch(model::Epoch epoch) {
 }
 
 absl::StatusOr<Identity> Replica::Retire() {
+  RETURN_IF_ERROR(CheckNoCopy());
   absl::MutexLock lock(&work_mutex_);
   const model::ReplicaState state = State();
   if (state.state != model::VolumeState::kStandby) {

@@ -355,23 +355,28 @@ TEST_F(PromotionTest, NobodyWaitsForALargeCopyWhoHasOtherVolumesToSeeTo) {
   ASSERT_TRUE(session.ok());
   std::filesystem::create_directory(host_.File("clone"));
   const model::Commit next = NextCommit(session->State(), {InlinePut("d", "d")});
-  bool refused = false;
+  const model::DiscardedVolume discarded{"vol", host_.RootOf("vol"), session->State().replica_id, 1};
   std::set<absl::StatusCode> codes;
-  const absl::Status cloned =
-      engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
-                           // Is asked first while what is to be copied is counted, which doesn't take long.
-                           if (refused || !std::filesystem::exists(host_.File("clone/tree"))) return false;
-                           refused = true;
-                           for (const absl::Status& status :
-                                {session->StageBegin(1, "e", 1, ""), session->SubmitDurable(next), session->Publish(),
-                                 engine->Open({"vol", host_.RootOf("vol"), 0}).status()}) {
-                             codes.insert(status.code());
-                           }
-                           EXPECT_TRUE(engine->Open({"other", host_.RootOf("other"), 0}).ok());
-                           return false;
-                         }});
+  const auto others_call = [&] {
+    for (const absl::Status& status :
+         {session->StageBegin(1, "e", 1, ""), session->SubmitDurable(next), session->Publish(),
+          engine->Open({"vol", host_.RootOf("vol"), 0}).status(), engine->MoveToTrash(discarded, "deleted")}) {
+      codes.insert(status.code());
+    }
+    EXPECT_TRUE(engine->Open({"other", host_.RootOf("other"), 0}).ok());
+  };
+  bool called = false;
+  const absl::Status cloned = engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
+                                                   // Is asked first while what is to be copied is counted, which
+                                                   // doesn't take long.
+                                                   if (called || !std::filesystem::exists(host_.File("clone/tree")))
+                                                     return false;
+                                                   called = true;
+                                                   std::thread(others_call).join();
+                                                   return false;
+                                                 }});
   ASSERT_TRUE(cloned.ok()) << cloned;
-  EXPECT_TRUE(refused);
+  EXPECT_TRUE(called);
   EXPECT_THAT(codes, testing::ElementsAre(absl::StatusCode::kUnavailable));
   EXPECT_TRUE(absl::IsFailedPrecondition(session->SubmitDurable(next))) << "its session is over";
   session = engine->Open({"vol", host_.RootOf("vol"), 0});
