@@ -25,7 +25,8 @@ absl::StatusOr<Report> RunAndRecord(const RunLease&, const RunOptions& options, 
   RunOptions known = options;
   ASSIGN_OR_RETURN(known.stale.known_cluster, state.PrimaryCluster());
   Report report = MakeRun(known, parts, std::move(stop), on_progress);
-  const std::vector<std::string> targets = report.dry_run ? std::vector<std::string>() : TargetsOf(notify, HasProblems(report));
+  const std::vector<std::string> targets =
+      report.dry_run ? std::vector<std::string>() : TargetsOf(notify, HasProblems(report));
   RETURN_IF_ERROR(state.EndRun(report, targets));
   return report;
 }

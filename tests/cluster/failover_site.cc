@@ -62,9 +62,8 @@ absl::Status FailoverSite::StartSite(const Options& options) {
   RETURN_IF_ERROR(clusters_->ExpectEqual(kPatience));
   return WaitFor("every machine to run", kPatience, [&] {
     const auto machines = Machines(clusters_->primary());
-    return std::count_if(machines.begin(), machines.end(), [](const auto& machine) {
-             return machine.second == "Running";
-           }) == options.machines;
+    return std::count_if(machines.begin(), machines.end(),
+                         [](const auto& machine) { return machine.second == "Running"; }) == options.machines;
   });
 }
 

@@ -1,5 +1,5 @@
-// failover_site.h: two whole sites for failovers: ClusterSite with virtual machines, a KubeVirt player at each cluster, a
-// Velero player at DR, and backups of the primary cluster in a real S3 server.
+// failover_site.h: two whole sites for failovers: ClusterSite with virtual machines, a KubeVirt player at each cluster,
+// a Velero player at DR, and backups of the primary cluster in a real S3 server.
 #pragma once
 
 #include <map>

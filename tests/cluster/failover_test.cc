@@ -16,13 +16,13 @@
 namespace understudy::tests {
 namespace {
 
+using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
-using nlohmann::json;
 
 class ClusterFailoverTest : public ::testing::Test {
  protected:
@@ -42,9 +42,15 @@ class ClusterFailoverTest : public ::testing::Test {
   }
   // drctl dies at the nth call that makes a record durable; whether it did.
   bool RunKilledAt(int nth, const std::vector<std::string>& command) {
-    std::vector<std::string> arguments = {"-f", "-qq", "-o", "/dev/null", "-e",
+    std::vector<std::string> arguments = {"-f",
+                                          "-qq",
+                                          "-o",
+                                          "/dev/null",
+                                          "-e",
                                           fmt::format("inject=fdatasync:signal=SIGKILL:when={}", nth),
-                                          ProgramPath("drctl"), "--config", site_->site().File("control.yaml")};
+                                          ProgramPath("drctl"),
+                                          "--config",
+                                          site_->site().File("control.yaml")};
     arguments.insert(arguments.end(), command.begin(), command.end());
     const auto result = RunProcess({.program = "strace", .arguments = arguments}, absl::Minutes(3));
     EXPECT_TRUE(result.ok()) << result.status();
@@ -61,9 +67,12 @@ class ClusterFailoverTest : public ::testing::Test {
 TEST_F(ClusterFailoverTest, BackupsThatCannotBeUsedCostNothingAndAPlannedRunThatIsKilledAgainAndAgainLosesNothing) {
   ASSERT_NO_FATAL_FAILURE(Start({.machines = 3}));
   if (site_ == nullptr) return;
-  ASSERT_EQ(site_->clusters().primary().Post("/api/v1/namespaces/shop/configmaps",
-                                             {{"metadata", {{"name", "settings"}}}, {"data", {{"k", "v"}}}}).status(),
-            absl::OkStatus());
+  ASSERT_EQ(
+      site_->clusters()
+          .primary()
+          .Post("/api/v1/namespaces/shop/configmaps", {{"metadata", {{"name", "settings"}}}, {"data", {{"k", "v"}}}})
+          .status(),
+      absl::OkStatus());
   const absl::StatusOr<std::string> good = site_->ArchiveNow();
   ASSERT_TRUE(good.ok()) << good.status();
 

@@ -70,8 +70,7 @@ absl::Status Site::WriteConfiguration() const {
   std::ofstream(File("dr.yaml")) << fmt::format(
       "listen: {3}:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
       "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, {5}}}]\n{4}",
-      dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host, options_.more_dr_settings,
-      options_.dr_export_settings);
+      dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host, options_.more_dr_settings, options_.dr_export_settings);
   std::ofstream(File("control.yaml")) << fmt::format(
       "tls: {{ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}}\n"
       "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"}}]\nmetrics_listen: 127.0.0.1:{}\n{}",

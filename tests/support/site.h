@@ -14,12 +14,12 @@
 namespace understudy::tests {
 
 struct SiteOptions {
-  std::vector<std::string> volumes = {"web"};  // listed volumes; their folders are made
-  std::string more_primary_settings = {};      // YAML, appended to primary.yaml
-  std::string more_dr_settings = {};           // and to dr.yaml
-  std::string more_control_settings = {};      // and to control.yaml
-  std::vector<std::string> server_names = {};  // of the primary's export
-  std::string more_export_settings = {};       // likewise, "backend: none, …" inside its braces
+  std::vector<std::string> volumes = {"web"};        // listed volumes; their folders are made
+  std::string more_primary_settings = {};            // YAML, appended to primary.yaml
+  std::string more_dr_settings = {};                 // and to dr.yaml
+  std::string more_control_settings = {};            // and to control.yaml
+  std::vector<std::string> server_names = {};        // of the primary's export
+  std::string more_export_settings = {};             // likewise, "backend: none, …" inside its braces
   std::string dr_export_settings = "backend: none";  // of DR's export, inside its braces
   // Where the primary's volumes lie (its export is a folder `a` in it), and DR's export (`b`) with DR's state; empty:
   // the site's own folder. Has to live as long as the site.
