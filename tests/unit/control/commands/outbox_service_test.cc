@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/time/clock.h"
 #include "control/report/outbox.h"
 #include "control/sync/state.h"
 #include "tests/support/http_test_server.h"
@@ -22,9 +23,9 @@ TEST(OutboxServiceTest, BringsAFailoversReportToItsReceiverWithoutAnyCluster) {
   config.notify.webhooks.push_back({.url = server.Url() + "/hook", .ca = {}, .token_file = {}, .hmac_secret_file = {}});
   RunRecord run;
   run.spec.id = "run-1";
-  run.spec.started_at = absl::FromUnixSeconds(1'800'000'000);
+  run.spec.started_at = absl::Now() - absl::Minutes(2);
   run.state = RunState::kDone;
-  run.ended_at = absl::FromUnixSeconds(1'800'000'100);
+  run.ended_at = absl::Now() - absl::Minutes(1);
   const auto state = SyncState::Open(config.state_dir);
   ASSERT_TRUE(state.ok()) << state.status();
   ASSERT_EQ(QueueFailoverReport(**state, config.notify, BuildFailoverReport(run, *run.ended_at)), absl::OkStatus());
