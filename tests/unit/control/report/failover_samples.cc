@@ -1,5 +1,7 @@
 #include "tests/unit/control/report/failover_samples.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace understudy::control {
@@ -280,7 +282,7 @@ RunRecord HostileRun(const std::string& text) {
   run.spec.namespaces = run.spec.volumes = {text};
   for (StepRecord& step : run.steps) {
     for (ItemRecord& item : step.items) {
-      if (item.key.find('/') != std::string::npos) item.key = text + "/" + text;
+      if (item.key.find('/') != std::string::npos) item.key = fmt::format("{0}/{0}", text);
       item.message = text;
       item.warnings = {text};
       item.facts = {{"name", text},
