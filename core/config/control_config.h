@@ -27,7 +27,7 @@ struct PairConfig {
   std::vector<std::string>
       server_names;       // NFS servers of the primary cluster whose volumes this pair holds; empty: any
   std::string dr_server;  // NFS server that PersistentVolumes at DR name; never empty once loaded
-  std::optional<ReverseAgents> reverse;
+  std::optional<ReverseAgents> reverse{};
   void Describe(Visitor& v);
 };
 
