@@ -151,7 +151,7 @@ TEST_F(S3ClientTest, GoesOnWhereATransferBroke) {
       reply.BreakOffAfter(200, content.size(), content.substr(0, 100'000), {{"ETag", "\"tag\""}});
       return;
     }
-    EXPECT_EQ(request.headers.at("if-match"), "\"tag\"");
+    EXPECT_TRUE(request.headers.contains("if-match") && request.headers.at("if-match") == "\"tag\"");
     const size_t begin = std::stoul(request.headers.at("range").substr(6));
     reply.Send(206, content.substr(begin),
                {{"ETag", "\"tag\""},

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <ostream>
 
 namespace understudy::net {
 namespace {
@@ -79,6 +80,7 @@ struct Vector {
   RequestToSign request;
   std::string session_token;
   std::string signature;
+  friend void PrintTo(const Vector& vector, std::ostream* out) { *out << vector.name; }
 };
 
 class SigningSuite : public ::testing::TestWithParam<Vector> {};
