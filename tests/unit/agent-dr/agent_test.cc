@@ -792,6 +792,8 @@ TEST_F(DrAgentTest, ReplicasAreThereAfterARestart) {
   const auto work = *std::filesystem::directory_iterator(folder_.File(".understudy"));
   const std::filesystem::path left = work.path() / "removed/undo-1";
   std::filesystem::create_directories(left / "d");
+  // More than the commit that is published again takes apart.
+  for (int i = 0; i < 1200; ++i) std::ofstream(left / "d" / std::to_string(i)) << "";
   Start();
   EXPECT_TRUE(
       tests::WaitFor("what was removed to go", absl::Seconds(30), [&] { return !std::filesystem::exists(left); }).ok());
