@@ -151,7 +151,10 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
   parts->scrubber = std::make_unique<Scrubber>(*parts->engine, *parts->damage,
                                                ScrubSettings{config.scrub.interval, config.scrub.rate_limit},
                                                Clock::System(), parts->scrub_probe);
-  ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string()));
+  ASSIGN_OR_RETURN(parts->catalog, CatalogStore::Open((config.state_dir / "catalog.db").string(),
+                                                      [engine = parts->engine.get()](const model::VolumeName& volume) {
+                                                        return engine->CheckStandby(volume);
+                                                      }));
   TreeServing serving;
   serving.begin = [exports = parts->exports.get()](const model::PointTree& tree) {
     return exports->Set(tree.id, tree.path,

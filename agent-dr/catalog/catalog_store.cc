@@ -56,10 +56,11 @@ bool SameContent(const model::CatalogEntry& a, const model::CatalogEntry& b) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<CatalogStore>> CatalogStore::Open(const std::string& path, Clock& clock) {
+absl::StatusOr<std::unique_ptr<CatalogStore>> CatalogStore::Open(const std::string& path, CheckVolume check_volume,
+                                                                 Clock& clock) {
   ASSIGN_OR_RETURN(store::Database database, store::Database::Open(path, {.durability = store::Durability::kFull}));
   RETURN_IF_ERROR(database.Migrate(kSchema));
-  std::unique_ptr<CatalogStore> catalog(new CatalogStore(std::move(database), clock));
+  std::unique_ptr<CatalogStore> catalog(new CatalogStore(std::move(database), std::move(check_volume), clock));
   absl::MutexLock lock(&catalog->mutex_);
   ASSIGN_OR_RETURN(store::Statement query, catalog->database_.Prepare("SELECT revision FROM newest"));
   RETURN_IF_ERROR(query.Step().status());
@@ -107,6 +108,11 @@ absl::StatusOr<uint64_t> CatalogStore::Put(const model::CatalogEntry& entry) {
   absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(const std::optional<model::CatalogEntry> present, Find(entry.key));
   if (present.has_value() && SameContent(*present, entry)) return present->revision;
+  // An object that was made anew may have its data in another volume than the one of its name that is in use.
+  if (present.has_value() && !present->deleted && !present->volume.empty()) {
+    RETURN_IF_ERROR(check_volume_(present->volume));
+  }
+  if (!entry.volume.empty()) RETURN_IF_ERROR(check_volume_(entry.volume));
   return Write(entry);
 }
 
@@ -116,6 +122,7 @@ absl::StatusOr<uint64_t> CatalogStore::Delete(const model::ObjectKey& key, const
   if (!present.has_value()) return 0;
   const bool another = !uid.empty() && !present->uid.empty() && present->uid != uid;
   if (present->deleted || another) return present->revision;
+  if (!present->volume.empty()) RETURN_IF_ERROR(check_volume_(present->volume));
   present->deleted = true;
   present->resource = kNoResource;
   present->observed_at = clock_.Now();

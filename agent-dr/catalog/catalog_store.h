@@ -3,9 +3,13 @@
 // One SQLite file, synchronous=FULL. Every change gets the next revision; an entry carries the revision of its newest
 // change, so a reader that knows a revision reads on from there. Deleted objects stay as entries, marked and without
 // their resource, so that a reader that was away hears of the deletion; after kDeletedKept they go. Thread-safe.
+//
+// What belongs to a volume whose live copy is DR's is no longer the primary's to change: virtual machines at DR use
+// those objects. A change that is accepted right before a promotion begins is one from before it.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +21,7 @@
 #include "core/base/clock.h"
 #include "core/base/status.h"
 #include "core/model/object.h"
+#include "core/model/volume.h"
 #include "core/store/database.h"
 
 namespace understudy::dr {
@@ -34,13 +39,19 @@ class CatalogStore {
     bool include_deleted = false;
   };
 
+  // Whether the primary still has the say over what belongs to a volume: CommitEngine::CheckStandby. Called with the
+  // store locked: it waits for nothing, and calls no catalog.
+  using CheckVolume = std::function<absl::Status(const model::VolumeName& volume)>;
+
   // The file is made anew when there is none; its folder exists. `clock` outlives the store.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<CatalogStore>> Open(const std::string& path,
+                                                                          CheckVolume check_volume,
                                                                           Clock& clock = Clock::System());
 
   // As model::CatalogWriter; durable when it returns OK. The entry's revision, the old one when nothing changed (0: an
   // object to delete isn't there). When an object was observed is no change by itself; of a deleted one that is the
-  // moment of Delete.
+  // moment of Delete. What `check_volume` says of the volume of the entry that is there, or that is to be, is passed
+  // on, and nothing is changed; what would change nothing is fine in any case.
   [[nodiscard]] absl::StatusOr<uint64_t> Put(const model::CatalogEntry& entry);
   [[nodiscard]] absl::StatusOr<uint64_t> Delete(const model::ObjectKey& key, const std::string& uid);
 
@@ -53,7 +64,8 @@ class CatalogStore {
   [[nodiscard]] bool WaitForChange(uint64_t revision, absl::Duration timeout) const;
 
  private:
-  CatalogStore(store::Database database, Clock& clock) : clock_(clock), database_(std::move(database)) {}
+  CatalogStore(store::Database database, CheckVolume check_volume, Clock& clock)
+      : check_volume_(std::move(check_volume)), clock_(clock), database_(std::move(database)) {}
 
   [[nodiscard]] absl::StatusOr<std::optional<model::CatalogEntry>> Find(const model::ObjectKey& key)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -62,6 +74,7 @@ class CatalogStore {
   // Forgets the deletions of long ago.
   [[nodiscard]] absl::Status Purge() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  const CheckVolume check_volume_;
   Clock& clock_;
   mutable absl::Mutex mutex_;
   store::Database database_ ABSL_GUARDED_BY(mutex_);

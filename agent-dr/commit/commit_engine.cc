@@ -96,10 +96,13 @@ absl::Status CommitEngine::LoadAll() {
 // The error may be one of a replica that was loaded all the same: its folder can't be used now.
 absl::Status CommitEngine::LoadOne(const model::VolumeName& volume) {
   std::string export_path;
+  NoteNotLoaded(volume, std::nullopt);
   {
     ASSIGN_OR_RETURN(VolumeStore store, VolumeStore::Open(FolderOf(volume)));
     ASSIGN_OR_RETURN(const std::optional<StoredReplica> stored, store.Load());
-    if (!stored.has_value()) return absl::OkStatus();  // its making was cut short; the next Open makes it
+    // Without a state its making was cut short; the next Open makes it.
+    NoteNotLoaded(volume, stored.has_value() ? stored->state.state : model::VolumeState::kStandby);
+    if (!stored.has_value()) return absl::OkStatus();
     export_path = ExportOf(stored->state.root);
     if (export_path.empty()) {
       return absl::FailedPreconditionError(
@@ -110,8 +113,14 @@ absl::Status CommitEngine::LoadOne(const model::VolumeName& volume) {
       std::shared_ptr<Replica> replica,
       Replica::Load({FolderOf(volume), export_path}, {options_.points, options_.clock}, *options_.faults, probe_));
   absl::MutexLock lock(&mutex_);
+  not_loaded_.erase(volume);
   replicas_[volume] = replica;
   return replica->Usable();
+}
+
+void CommitEngine::NoteNotLoaded(const model::VolumeName& volume, std::optional<model::VolumeState> state) {
+  absl::MutexLock lock(&mutex_);
+  not_loaded_[volume] = state;
 }
 
 absl::StatusOr<bool> CommitEngine::HasState(const model::VolumeName& volume) const {
@@ -304,6 +313,28 @@ absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::Find(const model::VolumeN
 absl::StatusOr<model::ReplicaState> CommitEngine::State(const model::VolumeName& volume) const {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
   return replica->State();
+}
+
+absl::Status CommitEngine::CheckStandby(const model::VolumeName& volume) const {
+  std::optional<model::VolumeState> state = model::VolumeState::kStandby;
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto loaded = replicas_.find(volume);
+    const auto found = not_loaded_.find(volume);
+    if (found != not_loaded_.end()) state = found->second;
+    if (loaded != replicas_.end()) state = loaded->second->State().state;
+  }
+  if (!state) {
+    return absl::UnavailableError(fmt::format(
+        "the replica of volume '{}' can't be read, so that nobody knows whether it is promoted: understudy-dr "
+        "says why when it starts",
+        volume));
+  }
+  if (*state == model::VolumeState::kStandby) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "held back while volume '{0}' is {1} at DR, where its copy is the live one: `drctl volumes demote {0}` "
+      "gives the word back to the primary",
+      volume, model::ToString(*state)));
 }
 
 absl::Status CommitEngine::Inventory(const model::VolumeName& volume, bool with_digests,

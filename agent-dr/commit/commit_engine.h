@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -91,6 +92,11 @@ class CommitEngine {
   [[nodiscard]] std::vector<model::ReplicaState> List() const;
   // NOT_FOUND: no such replica here.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> State(const model::VolumeName& volume) const;
+
+  // Whether the primary still has the say over what belongs to the volume: its replica is a standby, or there is none.
+  // FAILED_PRECONDITION: DR's copy is the live one (promoting, active or demoting). UNAVAILABLE: there is a replica
+  // that can't be read. Waits for nothing.
+  [[nodiscard]] absl::Status CheckStandby(const model::VolumeName& volume) const;
 
   // The first loaded replica that commits can't be brought into, and why; OK: there is none.
   [[nodiscard]] absl::Status Usable() const;
@@ -182,6 +188,7 @@ class CommitEngine {
   [[nodiscard]] std::string ExportOf(std::string_view root) const;
   absl::Status LoadAll();
   absl::Status LoadOne(const model::VolumeName& volume);
+  void NoteNotLoaded(const model::VolumeName& volume, std::optional<model::VolumeState> state);
   // Whether a replica of that name is loaded, or its durable state stands there; what a making that was cut short left
   // is removed.
   absl::StatusOr<bool> HasState(const model::VolumeName& volume) const;
@@ -202,6 +209,8 @@ class CommitEngine {
   absl::Mutex create_mutex_;  // one replica is made, trashed or restored at a time, so that no two of them overlap
   mutable absl::Mutex mutex_ ABSL_ACQUIRED_AFTER(create_mutex_);
   std::map<model::VolumeName, std::shared_ptr<Replica>> replicas_ ABSL_GUARDED_BY(mutex_);
+  // Of replicas that were found and not loaded, the durable state; nullopt: it can't be read.
+  std::map<model::VolumeName, std::optional<model::VolumeState>> not_loaded_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The engine as the primary side sees it, called in the same process: one LocalSink is one primary. Submit publishes

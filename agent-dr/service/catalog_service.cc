@@ -17,8 +17,10 @@ namespace {
 // How soon a watch notices that its caller hung up while nothing changes.
 constexpr absl::Duration kHangUpInterval = absl::Milliseconds(200);
 
+// What a promoted volume holds back is the caller's to tell: it comes again and again.
 grpc::Status Failed(const absl::Status& status) {
-  if (!absl::IsInvalidArgument(status)) spdlog::error("catalog: {}", MessageOf(status));
+  if (!absl::IsInvalidArgument(status) && !absl::IsFailedPrecondition(status))
+    spdlog::error("catalog: {}", MessageOf(status));
   return net::ToGrpcStatus(status);
 }
 

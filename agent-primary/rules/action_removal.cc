@@ -54,7 +54,7 @@ absl::Status ActionRunner::DiscardData(const Action& action) {
   return absl::OkStatus();
 }
 
-absl::Status ActionRunner::RemoveEntry(const Action& action) {
+absl::Status ActionRunner::RemoveEntry(Action& action) {
   if (HasData(action.key.kind)) {
     // First of all: who deleted the object may delete the data next, and DR is to keep it. Who deletes the data first
     // finds the volume paused (Action::Kind::kPauseVolume).
@@ -67,7 +67,9 @@ absl::Status ActionRunner::RemoveEntry(const Action& action) {
     // Without the entry nothing else would tell of the data.
     if (options_.keeper != nullptr) RETURN_IF_ERROR(options_.keeper->NoteRemoving(DeletionOf(action)));
   }
-  RETURN_IF_ERROR(catalog_.Delete(action.key, action.uid));
+  const absl::Status deleted = catalog_.Delete(action.key, action.uid);
+  action.held = absl::IsFailedPrecondition(deleted);
+  RETURN_IF_ERROR(deleted);
   spdlog::info("{} is gone from the primary, and from DR's catalog", ToString(action.key));
   absl::MutexLock lock(&mutex_);
   announced_.erase(action.key);

@@ -113,7 +113,7 @@ ActionRunnerStatus ActionRunner::Status() const {
   }
   for (const auto& [key, work] : work_) {
     if (status.problems.size() >= kMaxProblems) return status;
-    if (!work.problem.empty()) status.problems.push_back({.key = key, .message = work.problem});
+    if (!work.problem.empty()) status.problems.push_back({.key = key, .message = work.problem, .held = work.held});
   }
   return status;
 }

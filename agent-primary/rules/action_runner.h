@@ -5,8 +5,9 @@
 //
 // Actions are kept by object: a newer event of an object takes the place of an older one that hasn't begun, a deletion
 // ends the one under way, and no object has two at once. Deletions pass the guard first (object_keeper.h). What fails
-// is tried again with growing pauses for as long as the object is there; one object's trouble doesn't hold up
-// another's. A claim waits for the PersistentVolume that is bound to it, a snapshot for its VolumeSnapshotContent.
+// is tried again with growing pauses for as long as the object is there; what DR holds back because its copy is the
+// live one (model::CatalogWriter), now and then. One object's trouble doesn't hold up another's. A claim waits for the
+// PersistentVolume that is bound to it, a snapshot for its VolumeSnapshotContent.
 #pragma once
 
 #include <functional>
@@ -36,6 +37,7 @@ struct ActionRunnerOptions {
   int workers = 32;  // a worker waits a little with its volume (VolumeActions::SyncToBarrier), then it goes on
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
+  absl::Duration held_retry = absl::Minutes(1);  // of what DR holds back because its copy is the live one
   // How often DR's catalog is compared with the newest lists when nothing else leads to it.
   absl::Duration reconcile_interval = absl::Minutes(10);
   // The object as it is in the cluster now, JSON. NOT_FOUND: the API server says that none has that name. Called by a
@@ -48,6 +50,7 @@ struct ActionRunnerOptions {
 struct ObjectProblem {
   model::ObjectKey key;
   std::string message;
+  bool held = false;  // no failure: DR keeps the object as it is because its copy is the live one
 };
 
 struct ActionRunnerStatus {
@@ -57,7 +60,7 @@ struct ActionRunnerStatus {
   uint64_t deleted = 0;
   uint64_t failures = 0;
   bool reconciled = false;              // what was deleted while the agent was down has been found
-  std::vector<ObjectProblem> problems;  // of objects that are being tried again; at most kMaxProblems
+  std::vector<ObjectProblem> problems;  // of objects that are tried again; at most kMaxProblems
   std::vector<std::string> doubts;      // why nothing is concluded from the newest list of a kind
 };
 
@@ -104,6 +107,7 @@ class ActionRunner : public EventSink {
     std::shared_ptr<std::stop_source> running;  // set while a worker has it
     bool removing = false;                      // and what it has is a removal
     std::string problem;
+    bool held = false;  // with `problem`: as ObjectProblem
     [[nodiscard]] bool Empty() const { return !removal && !newest; }
   };
   // What has data, when its outcome is known.
@@ -171,12 +175,12 @@ class ActionRunner : public EventSink {
   // anywhere.
   void LookForVolumeOf(const Action& action);
   [[nodiscard]] bool IsOthersVolume(const model::ObjectKey& key) const;
-  [[nodiscard]] absl::Status RemoveEntry(const Action& action);
+  [[nodiscard]] absl::Status RemoveEntry(Action& action);
   [[nodiscard]] absl::Status DiscardData(const Action& action);
   // FAILED_PRECONDITION: another cluster than the one that is followed would put its object in the place of what DR
   // has.
   [[nodiscard]] absl::Status CheckReplacement(const Action& action);
-  [[nodiscard]] absl::Status Put(const Action& action, const NfsSource& source, const VolumePlace& place);
+  [[nodiscard]] absl::Status Put(Action& action, const NfsSource& source, const VolumePlace& place);
   void SetVolume(const model::ObjectKey& data, Volume volume);
   void WorkOnReconciliation();
   [[nodiscard]] absl::Status Reconcile();

@@ -105,7 +105,9 @@ void ActionRunner::Finish(const model::ObjectKey& key, const Action& action, con
   if (status.ok()) {
     Tell(action.event_id, *result, action.reason);
   } else if (!stopped) {
-    Tell(action.event_id, ActionResult::kRetrying, MessageOf(status));
+    // After a restart the cluster's lists lead to what is held; without one only an event that is still pending does.
+    const bool held = action.held && options_.lookup;
+    Tell(action.event_id, held ? ActionResult::kHeld : ActionResult::kRetrying, MessageOf(status));
   }
   bool replaced = false;
   {
@@ -151,12 +153,17 @@ bool ActionRunner::Settle(const model::ObjectKey& key, const Action& action, con
     work.problem.clear();
     queue_.Failed(key, RankOf(action));
   } else {
-    ++counters_.failures;
+    if (!action.held) ++counters_.failures;
     const std::string message(MessageOf(status));
     if (!stopped && message != work.problem)
       spdlog::warn("{} isn't done, will be tried again: {}", ToString(key), message);
     work.problem = message;
-    queue_.Failed(key, RankOf(action));
+    work.held = action.held;
+    if (action.held) {
+      queue_.Later(key, RankOf(action), options_.held_retry);
+    } else {
+      queue_.Failed(key, RankOf(action));
+    }
   }
   return replaced;
 }

@@ -17,6 +17,7 @@ absl::Status WaitsFor(const model::ObjectKey& data) {
 }  // namespace
 
 absl::StatusOr<ActionResult> ActionRunner::Execute(Action& action, std::stop_token stop) {
+  action.held = false;
   switch (action.kind) {
     case Action::Kind::kSyncVolume:
       RETURN_IF_ERROR(SyncVolume(action, stop));
@@ -199,15 +200,17 @@ absl::Status ActionRunner::CheckReplacement(const Action& action) {
   return is_anothers ? recognised : absl::OkStatus();
 }
 
-absl::Status ActionRunner::Put(const Action& action, const NfsSource& source, const VolumePlace& place) {
+absl::Status ActionRunner::Put(Action& action, const NfsSource& source, const VolumePlace& place) {
   RETURN_IF_ERROR(CheckReplacement(action));
-  RETURN_IF_ERROR(catalog_.Put({.key = action.key,
-                                .uid = action.uid,
-                                .resource = action.resource,
-                                .volume = action.volume,
-                                .replica_path = place.replica_path,
-                                .server = source.server,
-                                .observed_at = action.observed_at}));
+  const absl::Status put = catalog_.Put({.key = action.key,
+                                         .uid = action.uid,
+                                         .resource = action.resource,
+                                         .volume = action.volume,
+                                         .replica_path = place.replica_path,
+                                         .server = source.server,
+                                         .observed_at = action.observed_at});
+  action.held = absl::IsFailedPrecondition(put);
+  RETURN_IF_ERROR(put);
   if (options_.keeper != nullptr) options_.keeper->NotePut(action.key, action.uid);
   absl::MutexLock lock(&mutex_);
   ++counters_.put;

@@ -39,6 +39,7 @@ struct Action {
   std::string reason = {};
   bool never_replicated = false;  // of kIgnore: what has data, but not on NFS; nothing needs to wait for it
   bool admitted = false;          // of kDelete: the guard on deletions has let it pass
+  bool held = false;              // the newest try was: DR keeps the object as it is while its volume is promoted
   bool is_released = false;       // of kSyncVolume: its claim is gone; a volume that is paused stays so
   std::string owner_uid = {};     // of what has data: the claim or snapshot that it says it is bound to
   bool goes_with_owner = false;   // of kSyncVolume: its data is deleted when its claim is (reclaim policy Delete)

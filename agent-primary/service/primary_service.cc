@@ -82,6 +82,7 @@ v1::ObjectsStatus ToProto(const ObjectsReport& report) {
     added.set_namespace_name(problem.key.namespace_name);
     added.set_name(problem.key.name);
     added.set_message(problem.message);
+    added.set_held(problem.held);
   }
   for (const std::string& error : report.following_errors) message.add_following_errors(error);
   return message;

@@ -54,7 +54,8 @@ ObjectsView FromWire(const v1::ObjectsStatus& wire) {
                    .problems = {},
                    .following_errors = {wire.following_errors().begin(), wire.following_errors().end()}};
   for (const v1::ObjectProblem& problem : wire.problems()) {
-    view.problems.push_back({problem.kind(), problem.namespace_name(), problem.name(), problem.message()});
+    view.problems.push_back(
+        {problem.kind(), problem.namespace_name(), problem.name(), problem.message(), problem.held()});
   }
   return view;
 }

@@ -63,6 +63,7 @@ struct ObjectProblemView {
   std::string namespace_name;
   std::string name;
   std::string message;
+  bool held = false;  // no failure: DR keeps the object as it is while its volume is promoted
 };
 
 // How the primary cluster's storage objects come to DR's catalog.

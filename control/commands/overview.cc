@@ -282,6 +282,7 @@ Document ToDocument(const ObjectsView& objects) {
     problems.push_back({{"kind", problem.kind},
                         {"namespace", TextOrNull(problem.namespace_name)},
                         {"name", Printable(problem.name)},
+                        {"held", problem.held},
                         {"reason", Printable(problem.message)}});
   }
   Document errors = Document::array();
@@ -385,6 +386,12 @@ std::string HeldBackLines(const Overview& overview) {
       text += fmt::format("pair {}: {}\n", pair.name, Printable(guard.reason));
     }
     if (!pair.primary->objects) continue;
+    for (const ObjectProblemView& problem : pair.primary->objects->problems) {
+      if (!problem.held) continue;
+      text +=
+          fmt::format("pair {}: {} {}{}{} is held: {}\n", pair.name, problem.kind, Printable(problem.namespace_name),
+                      problem.namespace_name.empty() ? "" : "/", Printable(problem.name), Printable(problem.message));
+    }
     for (const std::string& error : pair.primary->objects->following_errors) {
       text += fmt::format("pair {}: the primary cluster can't be followed: {}\n", pair.name, Printable(error));
     }

@@ -5,6 +5,7 @@
 #include "control/commands/agents_client.h"
 #include "control/commands/sync_watch.h"
 #include "core/base/clock.h"
+#include "core/model/volume.h"
 #include "core/net/channel.h"
 #include "core/wire/catalog_client.h"
 
@@ -56,6 +57,15 @@ class GrpcPairAgents : public PairAgents {
 
   absl::Status Release(const std::string& volume, const kube::NfsSource& source) override {
     return primary_.Release(volume, source);
+  }
+
+  absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() override {
+    ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, replicas_.ListReplicas());
+    std::map<std::string, std::string> live;
+    for (const DrReplica& replica : replicas) {
+      if (replica.state != model::ToString(model::VolumeState::kStandby)) live[replica.name] = replica.state;
+    }
+    return live;
   }
 
   model::CatalogWriter& catalog() override { return *catalog_; }

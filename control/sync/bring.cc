@@ -140,6 +140,10 @@ void Bringer::BringWithData(const kube::NfsSource& source, ObjectResult& bound, 
     Fail(bound, status);
     Fail(owner, status);
   };
+  if (const absl::Status standby = CheckNotLive(bound, source); !standby.ok()) {
+    owner.pair = bound.pair;
+    return fail(standby);
+  }
   const absl::StatusOr<Place> place = PlaceOf(bound.key, source);
   if (!place.ok()) return fail(place.status());
   bound.pair = owner.pair = place->pair->name();
@@ -151,6 +155,18 @@ void Bringer::BringWithData(const kube::NfsSource& source, ObjectResult& bound, 
     bound.sequence = owner.sequence = synced->sequence;
   }
   BringObjects(*place, data_is_new, bound, owner, std::move(stop));
+}
+
+// Before anything is asked of the primary agent: it would give up what stands in the way of an object made anew.
+absl::Status Bringer::CheckNotLive(ObjectResult& bound, const kube::NfsSource& source) const {
+  for (const PairAgents* const pair : parts_.pairs) {
+    if (!MayHold(*pair, source.server)) continue;
+    const std::string why = live_.WhyLeftAlone(pair->name(), bound.volume);
+    if (why.empty()) continue;
+    bound.pair = pair->name();
+    return Skip(why);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ProtectedVolume> Bringer::Protect(PairAgents& pair, const ObjectKey& key,
@@ -258,7 +274,9 @@ absl::StatusOr<Outcome> Bringer::BringObject(const ObjectKey& key, const Place& 
   const auto at_dr = dr_.objects.find(key);
   const bool is_so = at_dr != dr_.objects.end() && Holds(at_dr->second, *manifest);
   if (options_.dry_run) return is_so ? Outcome::kUnchanged : Outcome::kWouldSync;
-  RETURN_IF_ERROR(place.pair->catalog().Put(entry));
+  const absl::Status put = place.pair->catalog().Put(entry);
+  if (absl::IsFailedPrecondition(put)) return Skip(MessageOf(put));
+  RETURN_IF_ERROR(put);
   if (key.kind == ObjectKind::kVolumeSnapshotContent) RETURN_IF_ERROR(place.pair->snapshots().Check(entry));
   RETURN_IF_ERROR(Apply(*manifest, std::move(stop)));
   return is_so ? Outcome::kUnchanged : Outcome::kSynced;

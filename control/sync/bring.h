@@ -11,6 +11,7 @@
 #include "control/apply/transform.h"
 #include "control/report/report.h"
 #include "control/sync/listing.h"
+#include "control/sync/live_volumes.h"
 #include "control/sync/ports.h"
 #include "core/base/clock.h"
 
@@ -40,8 +41,9 @@ struct BringOptions {
 class Bringer {
  public:
   // All arguments outlive it.
-  Bringer(const BringOptions& options, const RunParts& parts, const Listing& primary, const Listing& dr)
-      : options_(options), parts_(parts), primary_(primary), dr_(dr) {}
+  Bringer(const BringOptions& options, const RunParts& parts, const Listing& primary, const Listing& dr,
+          const LiveVolumes& live)
+      : options_(options), parts_(parts), primary_(primary), dr_(dr), live_(live) {}
 
   // `key` is a claim or a snapshot of the primary's listing. Results of it and of the object that it is bound to.
   [[nodiscard]] std::vector<ObjectResult> Bring(const model::ObjectKey& key, std::stop_token stop);
@@ -61,6 +63,8 @@ class Bringer {
 
   [[nodiscard]] std::vector<ObjectResult> BringClaim(const model::ObjectKey& key, std::stop_token stop);
   [[nodiscard]] std::vector<ObjectResult> BringSnapshot(const model::ObjectKey& key, std::stop_token stop);
+  // OK: none of the pairs that may hold the data has promoted the volume.
+  [[nodiscard]] absl::Status CheckNotLive(ObjectResult& bound, const kube::NfsSource& source) const;
   // Of the object `key`, whose data is in `source`.
   [[nodiscard]] absl::StatusOr<Place> PlaceOf(const model::ObjectKey& key, const kube::NfsSource& source) const;
   // As PairAgents::Protect; when the name stands for another place because the object was made anew elsewhere, the
@@ -86,6 +90,7 @@ class Bringer {
   const RunParts& parts_;
   const Listing& primary_;
   const Listing& dr_;
+  const LiveVolumes& live_;
   std::atomic<bool> unreachable_ = false;
 };
 

@@ -70,8 +70,16 @@ class Cleaner {
   ObjectResult Delete(const StaleObject& object, std::stop_token stop) const {
     ObjectResult result{.key = object.key, .outcome = Outcome::kCleaned};
     const absl::Duration began = parts_.clock.Monotonic();
-    const absl::StatusOr<DeleteOutcome> deleted = DeleteAtDr(object, stop);
-    if (!deleted.ok()) {
+    // Before the object: what follows the catalog would make it again.
+    const absl::Status forgotten = LeaveCatalogs(object);
+    const absl::StatusOr<DeleteOutcome> deleted =
+        forgotten.ok() ? DeleteAtDr(object, stop) : absl::StatusOr<DeleteOutcome>(forgotten);
+    if (absl::IsFailedPrecondition(forgotten)) {
+      // Its volume was promoted since the plan was made; nothing is owed before the primary has the word again.
+      result.outcome = Outcome::kSkipped;
+      result.reason = std::string(MessageOf(forgotten));
+      if (const OwedRelease* const release = DataOf(object); release != nullptr) Forget(*release);
+    } else if (!deleted.ok()) {
       result.outcome = Outcome::kFailed;
       result.reason = std::string(MessageOf(deleted.status()));
     } else if (*deleted == DeleteOutcome::kLeftAlone) {
@@ -92,7 +100,7 @@ class Cleaner {
       const model::ObjectKey& wanted = key;
       const bool planned = std::any_of(plan.objects.begin(), plan.objects.end(),
                                        [&wanted](const StaleObject& object) { return object.key == wanted; });
-      if (planned) continue;
+      if (planned || !plan.live.WhyLeftAlone(release.pair, release.volume).empty()) continue;
       const absl::StatusOr<nlohmann::json> at_primary = parts_.primary.Get(key);
       const absl::StatusOr<nlohmann::json> at_dr = parts_.dr.Get(key);
       // Made anew elsewhere: the volume can't be brought before this is done, and is brought by the one who does it.
@@ -112,15 +120,18 @@ class Cleaner {
   }
 
  private:
-  absl::StatusOr<DeleteOutcome> DeleteAtDr(const StaleObject& object, std::stop_token stop) const {
+  absl::Status LeaveCatalogs(const StaleObject& object) const {
     // Before the catalog, which is all that leads to the data, forgets it.
     if (const OwedRelease* const release = DataOf(object); release != nullptr) {
       RETURN_IF_ERROR(parts_.owed.Owe(*release));
     }
-    // Before the object: what follows the catalog would make it again.
     for (PairAgents* const pair : parts_.pairs) {
       RETURN_IF_ERROR(Annotate(pair->catalog().Delete(object.key, object.source_uid), "pair " + pair->name()));
     }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<DeleteOutcome> DeleteAtDr(const StaleObject& object, std::stop_token stop) const {
     Backoff backoff(options_.retry_first, options_.retry_longest);
     for (int i = 1;; ++i) {
       absl::StatusOr<DeleteOutcome> deleted = parts_.applier.Delete(object.key, object.source_uid);
@@ -174,6 +185,10 @@ class Cleaner {
 CleaningResult Clean(StalePlan plan, const BringOptions& options, const RunParts& parts, std::stop_token stop,
                      const std::function<void(size_t done)>& on_done) {
   CleaningResult result{.cleaning = plan.cleaning, .objects = {}};
+  for (const LiveObject& object : plan.left_alone) {
+    result.objects.push_back(
+        {.key = object.key, .outcome = Outcome::kSkipped, .reason = object.reason, .volume = object.volume});
+  }
   const bool nothing = plan.cleaning.state == CleaningState::kNothing && !plan.primary_cluster.empty();
   if (plan.cleaning.state != CleaningState::kDone && !nothing) return result;
   Cleaner cleaner(options, parts);
@@ -200,7 +215,7 @@ CleaningResult Clean(StalePlan plan, const BringOptions& options, const RunParts
       result.objects.push_back(cleaner.Delete(object, stop));
     }
     if (result.objects.back().outcome != Outcome::kCleaned) result.cleaning.state = CleaningState::kPartly;
-    on_done(result.objects.size());
+    on_done(result.objects.size() - plan.left_alone.size());
   }
   result.objects.insert(result.objects.end(), earlier.begin(), earlier.end());
   return result;

@@ -2,6 +2,7 @@
 // twins serve the tests. All are thread-safe.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -59,6 +60,9 @@ class PairAgents {
                                                              std::stop_token stop) = 0;
   // The volume was deleted at the primary for good: its data goes to DR's trash.
   [[nodiscard]] virtual absl::Status Release(const std::string& volume, const kube::NfsSource& source) = 0;
+
+  // The volumes whose replica at DR is no standby, with its state: promoting, active or demoting.
+  [[nodiscard]] virtual absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() = 0;
 
   [[nodiscard]] virtual model::CatalogWriter& catalog() = 0;
   // Of the replicas at DR.

@@ -128,10 +128,11 @@ Report MakeRun(const RunOptions& options, const RunParts& parts, std::stop_token
 
   const std::vector<ObjectKey> tasks = TasksOf(primary);
   progress.Begin("sync", tasks.size());
-  Bringer bringer(options.bring, parts, primary, dr);
+  const LiveVolumes live = ReadLiveVolumes(parts.pairs);
+  Bringer bringer(options.bring, parts, primary, dr, live);
   BringAll(options, bringer, tasks, stop, progress, report.objects);
 
-  StalePlan plan = PlanCleaning(primary, dr, options.namespaces, options.stale);
+  StalePlan plan = PlanCleaning(primary, dr, options.namespaces, ReadLiveVolumes(parts.pairs), options.stale);
   report.primary_cluster = plan.primary_cluster;
   progress.Begin("clean", plan.cleaning.state == CleaningState::kDone ? plan.objects.size() : 0);
   NoteCleaning(Clean(std::move(plan), options.bring, parts, stop, [&](size_t) { progress.Done(0); }), report);

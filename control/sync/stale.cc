@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "control/apply/ownership.h"
 #include "core/base/log.h"
 
 namespace understudy::control {
@@ -20,16 +21,39 @@ bool GoesFirst(const ObjectKey& key) {
 struct AtDr {
   std::vector<StaleObject> all;
   std::vector<StaleObject> stale;
+  std::vector<LiveObject> live;  // would be stale
 };
 
-AtDr Compare(const Listing& primary, const Listing& dr, const std::vector<std::string>& namespaces) {
+// Whose data an object at DR stands for; empty: it doesn't say.
+std::string VolumeOf(const ObjectKey& key, const nlohmann::json& object) {
+  switch (key.kind) {
+    case ObjectKind::kPersistentVolume:
+    case ObjectKind::kVolumeSnapshotContent:
+      return key.name;
+    case ObjectKind::kPersistentVolumeClaim:
+      return TextAt(At(object, "spec"), "volumeName");
+    case ObjectKind::kVolumeSnapshot:
+      return TextAt(At(At(object, "spec"), "source"), "volumeSnapshotContentName");
+  }
+  AbortOnBrokenInvariant("known ObjectKind", __FILE__, __LINE__);
+}
+
+AtDr Compare(const Listing& primary, const Listing& dr, const std::vector<std::string>& namespaces,
+             const LiveVolumes& live) {
   AtDr found;
   for (const auto& [key, object] : dr.objects) {
     const std::string source_uid = MadeFrom(object);
     if (source_uid.empty() || !InScope(key, object, namespaces)) continue;
     found.all.push_back({key, source_uid});
     // A kind that the primary doesn't serve (any more) says nothing about what there was.
-    if (!primary.objects.contains(key) && primary.Serves(key.kind)) found.stale.push_back({key, source_uid});
+    if (primary.objects.contains(key) || !primary.Serves(key.kind)) continue;
+    const std::string volume = VolumeOf(key, object);
+    std::string left_alone = live.WhyLeftAlone(PairOf(object), volume);
+    if (left_alone.empty()) {
+      found.stale.push_back({key, source_uid});
+    } else {
+      found.live.push_back({key, volume, std::move(left_alone)});
+    }
   }
   std::stable_sort(found.stale.begin(), found.stale.end(),
                    [](const StaleObject& a, const StaleObject& b) { return GoesFirst(a.key) && !GoesFirst(b.key); });
@@ -87,10 +111,13 @@ std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
 
 // Why nothing may be deleted; empty: it may.
 std::string Objection(const Listing& primary, const Listing& dr, const AtDr& at_dr, const std::string& cluster_doubt,
-                      const StaleOptions& options) {
+                      const LiveVolumes& live, const StaleOptions& options) {
   if (!primary.Complete()) return "not every list of the primary cluster is complete";
   if (!dr.Complete()) return "not every list of the DR cluster is complete";
   if (at_dr.stale.empty() && !IsAnother(primary.cluster, options)) return "";
+  if (!live.known.ok()) {
+    return fmt::format("it can't be told which volumes are promoted at DR: {}", MessageOf(live.known));
+  }
   if (std::string empty = EmptyList(primary, at_dr); !empty.empty()) {
     return empty + ": delete them at DR by hand if that is right";
   }
@@ -106,22 +133,24 @@ std::string Objection(const Listing& primary, const Listing& dr, const AtDr& at_
 }  // namespace
 
 StalePlan PlanCleaning(const Listing& primary, const Listing& dr, const std::vector<std::string>& namespaces,
-                       const StaleOptions& options) {
-  AtDr at_dr = Compare(primary, dr, namespaces);
+                       const LiveVolumes& live, const StaleOptions& options) {
+  AtDr at_dr = Compare(primary, dr, namespaces, live);
   StalePlan plan;
+  plan.live = live;
   plan.cleaning.stale = at_dr.stale.size();
   plan.cleaning.at_dr = at_dr.all.size();
   const std::string doubt = ClusterDoubt(primary, dr, options);
   if (doubt.empty() && primary.Complete() && dr.Complete()) plan.primary_cluster = *primary.cluster;
   if (!options.enabled) {
     plan.cleaning.state = CleaningState::kOff;
-  } else if (std::string objection = Objection(primary, dr, at_dr, doubt, options); !objection.empty()) {
+  } else if (std::string objection = Objection(primary, dr, at_dr, doubt, live, options); !objection.empty()) {
     plan.cleaning.state = CleaningState::kHeld;
     plan.cleaning.reason = std::move(objection);
   } else if (!at_dr.stale.empty()) {
     plan.cleaning.state = CleaningState::kDone;
   }
   plan.objects = std::move(at_dr.stale);
+  plan.left_alone = std::move(at_dr.live);
   return plan;
 }
 

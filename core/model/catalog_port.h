@@ -16,6 +16,9 @@ namespace understudy::model {
 class CatalogWriter {
  public:
   virtual ~CatalogWriter() = default;
+  // Both: FAILED_PRECONDITION: a volume that the object belongs to, or belonged to, is promoted at DR; that ends when
+  // it is demoted. Nothing is changed.
+
   // Durable when it returns. `entry.revision` is ignored. Putting what is already there changes nothing.
   [[nodiscard]] virtual absl::Status Put(const CatalogEntry& entry) = 0;
   // Marks the entry deleted; an entry that is not there, or holds another non-empty uid than `uid`, is left alone and

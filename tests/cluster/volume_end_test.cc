@@ -1,5 +1,6 @@
 // How volumes end, and what doesn't end them, with real clusters and both agents: a provisioner that deletes the data
-// before the object, a PersistentVolume that is made anew elsewhere while nobody watches, a catalog that DR lost.
+// before the object, a PersistentVolume that is made anew elsewhere while nobody watches, a catalog that DR lost, an
+// old primary site that is cleaned up while DR is the live one.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,7 +31,7 @@ class VolumeEndTest : public testing::Test {
     world_ = *std::move(made);
     proxy_ = std::make_unique<ApiProxy>(world_->primary());
     ASSERT_EQ(world_->StartAgents(
-                  {.namespaces = {kShop}, .primary_kubeconfig = proxy_->Kubeconfig(), .more_primary_settings = {}}),
+                  {.namespaces = {kShop}, .primary_kubeconfig = proxy_->Kubeconfig(), .sync_on_demand = true}),
               absl::OkStatus());
     for (const char* name : {"db", "web"}) ASSERT_EQ(world_->Create(kShop, name), absl::OkStatus());
     ASSERT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
@@ -135,6 +136,61 @@ TEST_F(VolumeEndTest, AVolumeThatWasMadeAnewElsewhereWhileNobodyWatchedIsSoAtDr)
   const std::filesystem::path exported = std::filesystem::path(site.Replica("pv-db")).parent_path();
   const std::filesystem::path own = exported.parent_path() / ".understudy";
   EXPECT_TRUE(std::filesystem::exists(own / "trash" / IdInTrash("pv-db") / "data/content")) << own;
+}
+
+TEST_F(VolumeEndTest, WhatIsCleanedUpAtTheOldPrimaryStaysAtDrUntilItsVolumeIsDemoted) {
+  Site& site = world_->site();
+  const std::string paths[] = {fmt::format("{}/web", kClaims), fmt::format("{}/pv-web", kVolumes)};
+  json before[2];
+  for (int i = 0; i < 2; ++i) before[i] = *world_->dr().Get(paths[i]);
+  const ProcessResult promoted = site.Drctl({"volumes", "promote", "pv-web"});
+  ASSERT_EQ(promoted.exit_code, 0) << promoted.err;
+
+  ASSERT_EQ(world_->Delete(kShop, "web"), absl::OkStatus());
+  const auto held = [&] {
+    int count = 0;
+    for (const json& pair : world_->Drctl({"status"}).value("pairs", json::array())) {
+      if (!pair.at("primary").is_object() || !pair.at("primary").at("objects").is_object()) continue;
+      for (const json& problem : pair.at("primary").at("objects").at("problems")) {
+        const std::string reason = problem.at("reason");
+        if (problem.at("held") == true &&
+            reason.find("held back while volume 'pv-web' is active at DR") != std::string::npos)
+          ++count;
+      }
+    }
+    return count;
+  };
+  Expect("both deletions to be held", [&] { return held() == 2; });
+  const json report = world_->Drctl({"sync", "run"});
+  int skipped = 0;
+  for (const json& object : report.at("objects")) {
+    if (object.at("volume") != "pv-web") continue;
+    ++skipped;
+    EXPECT_EQ(object.at("outcome"), "skipped") << object;
+    EXPECT_THAT(object.at("reason").get<std::string>(), testing::HasSubstr("is active"));
+  }
+  EXPECT_EQ(skipped, 2) << report.dump(2);
+  EXPECT_EQ(report.at("result"), "done") << report.dump(2);
+  // A change to something else comes through drctl serve after whatever it would have made of the deletions.
+  ASSERT_EQ(world_->Change(kShop, "db", 1), absl::OkStatus());
+  Expect("the change at DR", [&] {
+    const auto claim = world_->dr().Get(fmt::format("{}/db", kClaims));
+    return claim.ok() && claim->at("metadata").at("labels").at("step") == "1";
+  });
+  for (int i = 0; i < 2; ++i) {
+    const auto now = world_->dr().Get(paths[i]);
+    ASSERT_TRUE(now.ok()) << now.status();
+    EXPECT_EQ(now->at("metadata").at("uid"), before[i].at("metadata").at("uid"));
+    EXPECT_EQ(now->at("status").at("phase"), "Bound");
+    EXPECT_FALSE(now->at("metadata").contains("deletionTimestamp")) << now->dump(2);
+  }
+  EXPECT_TRUE(world_->DeletionsAtDr().empty());
+
+  const ProcessResult demoted = site.Drctl({"volumes", "demote", "pv-web"});
+  ASSERT_EQ(demoted.exit_code, 0) << demoted.err;
+  EXPECT_EQ(world_->ExpectEqual(kPatience), absl::OkStatus());
+  for (const std::string& path : paths) EXPECT_TRUE(absl::IsNotFound(world_->dr().Get(path).status())) << path;
+  EXPECT_FALSE(IdInTrash("pv-web").empty());
 }
 
 TEST_F(VolumeEndTest, ACatalogThatDrLostIsFilledAgain) {

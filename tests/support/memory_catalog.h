@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -20,6 +21,9 @@ class MemoryCatalog : public model::CatalogWriter, public model::CatalogReader {
   absl::Status Put(const model::CatalogEntry& entry) override {
     absl::MutexLock lock(&mutex_);
     if (!error_.ok()) return error_;
+    const auto found = entries_.find(entry.key);
+    const bool is_in_use = found != entries_.end() && !found->second.deleted && live_.contains(found->second.volume);
+    if (is_in_use || live_.contains(entry.volume)) return HeldBack();
     Store(entry, false);
     return absl::OkStatus();
   }
@@ -30,6 +34,7 @@ class MemoryCatalog : public model::CatalogWriter, public model::CatalogReader {
     const auto found = entries_.find(key);
     if (found == entries_.end() || found->second.deleted) return absl::OkStatus();
     if (!uid.empty() && found->second.uid != uid) return absl::OkStatus();
+    if (live_.contains(found->second.volume)) return HeldBack();
     Store(found->second, true);
     return absl::OkStatus();
   }
@@ -78,6 +83,20 @@ class MemoryCatalog : public model::CatalogWriter, public model::CatalogReader {
     error_ = error;
     changed_.SignalAll();
   }
+  // DR's copy of the volume is the live one, or isn't any more.
+  void SetLive(const std::string& volume, bool live) {
+    absl::MutexLock lock(&mutex_);
+    if (live) {
+      live_.insert(volume);
+    } else {
+      live_.erase(volume);
+    }
+  }
+  // Changes that were refused because of a live volume.
+  [[nodiscard]] int HeldBackCount() const {
+    absl::MutexLock lock(&mutex_);
+    return held_back_;
+  }
   // A catalog that was made anew: empty, and counting from the start.
   void Forget() {
     absl::MutexLock lock(&mutex_);
@@ -96,6 +115,10 @@ class MemoryCatalog : public model::CatalogWriter, public model::CatalogReader {
   }
 
  private:
+  absl::Status HeldBack() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    ++held_back_;
+    return absl::FailedPreconditionError("held back while the volume is active at DR");
+  }
   void Store(model::CatalogEntry entry, bool deleted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     entry.deleted = deleted;
     entry.revision = ++revision_;
@@ -113,6 +136,8 @@ class MemoryCatalog : public model::CatalogWriter, public model::CatalogReader {
   mutable absl::Mutex mutex_;
   absl::CondVar changed_;
   absl::Status error_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> live_ ABSL_GUARDED_BY(mutex_);  // volumes
+  int held_back_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t revision_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<model::ObjectKey, model::CatalogEntry> entries_ ABSL_GUARDED_BY(mutex_);
 };

@@ -198,6 +198,10 @@ class MemoryPair : public control::PairAgents {
     trashed_.insert(volume);
     return absl::OkStatus();
   }
+  absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() override {
+    const absl::MutexLock lock(&mutex_);
+    return live_;
+  }
   model::CatalogWriter& catalog() override { return catalog_; }
   control::SnapshotCheck& snapshots() override { return archives_; }
 
@@ -205,6 +209,11 @@ class MemoryPair : public control::PairAgents {
   void FailSync(const std::string& volume, const absl::Status& error) {
     const absl::MutexLock lock(&mutex_);
     sync_errors_[volume] = error;
+  }
+  // The volumes whose live copy is DR's, with their states; or why that can't be told. The catalog isn't told.
+  void SetLive(absl::StatusOr<std::map<std::string, std::string>> live) {
+    const absl::MutexLock lock(&mutex_);
+    live_ = std::move(live);
   }
   // The archive of a VolumeSnapshotContent is at DR, or it isn't (any more). None is in the beginning.
   void SetArchive(const std::string& content, bool at_dr) { archives_.Set(content, at_dr); }
@@ -263,6 +272,8 @@ class MemoryPair : public control::PairAgents {
   int under_way_ ABSL_GUARDED_BY(mutex_) = 0;
   int most_under_way_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, control::ProtectedVolume> volumes_ ABSL_GUARDED_BY(mutex_);
+  absl::StatusOr<std::map<std::string, std::string>> live_ ABSL_GUARDED_BY(mutex_) =
+      std::map<std::string, std::string>();
   std::map<std::string, absl::Status> sync_errors_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> on_sync_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> dirty_ ABSL_GUARDED_BY(mutex_);

@@ -281,6 +281,72 @@ TEST_F(DrAgentTest, AVolumeIsPromotedAndDemotedOverItsService) {
   EXPECT_EQ(unknown->Finish().error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
+// Somebody cleans up at the old primary site while virtual machines use the objects at DR.
+TEST_F(DrAgentTest, TheCatalogKeepsWhatBelongsToAPromotedVolume) {
+  {
+    grpc::ClientContext replicating;
+    const auto stream = v1::Replication::NewStub(Channel(net::Role::kPrimary))->Replicate(&replicating);
+    stream->Write(OpenRequest("pv-web", Root("pv-web"), 1));
+    stream->Write(CommitRequest("pv-web", 0, "content"));
+    v1::ReplicateResponse answer;
+    while (stream->Read(&answer) && !answer.has_published()) continue;
+    ASSERT_TRUE(answer.has_published());
+    stream->WritesDone();
+    EXPECT_TRUE(stream->Finish().ok());
+  }
+  model::CatalogEntry claim{.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "web"},
+                            .uid = "c1",
+                            .resource = "{}",
+                            .volume = "pv-web",
+                            .replica_path = Root("pv-web"),
+                            .server = "nfs1",
+                            .observed_at = absl::UnixEpoch()};
+  const auto catalog = [this](net::Role role) { return std::make_unique<wire::CatalogClient>(Channel(role)); };
+  ASSERT_EQ(catalog(net::Role::kPrimary)->Put(claim), absl::OkStatus());
+  const auto control = v1::Standby::NewStub(Channel(net::Role::kControl));
+  const auto await_end = [](grpc::ClientReader<v1::StandbyProgress>& reader) {
+    v1::StandbyProgress progress;
+    while (reader.Read(&progress)) continue;
+    EXPECT_TRUE(reader.Finish().ok());
+  };
+  {
+    grpc::ClientContext context;
+    await_end(*control->Promote(&context, wire::ToProto(wire::PromoteRequest{.volume = "pv-web"})));
+  }
+  const auto expect_refused = [&] {
+    model::CatalogEntry anew = claim;
+    anew.uid = "c2";
+    anew.volume = "pv-another";
+    const auto primary = catalog(net::Role::kPrimary);
+    for (const absl::Status& refused : {primary->Put(anew), primary->Delete(claim.key, "c1")}) {
+      EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+      EXPECT_THAT(std::string(MessageOf(refused)), HasSubstr("volume 'pv-web' is active at DR"));
+      EXPECT_THAT(std::string(MessageOf(refused)), HasSubstr("drctl volumes demote pv-web"));
+    }
+    EXPECT_TRUE(absl::IsFailedPrecondition(catalog(net::Role::kControl)->Delete(claim.key, "c1")));
+    const auto claims = primary->List(claim.key.kind);
+    ASSERT_TRUE(claims.ok() && claims->size() == 1) << claims.status();
+    EXPECT_EQ(claims->front().uid, "c1");
+  };
+  expect_refused();
+  Start();
+  expect_refused();
+  // A replica that can't be loaded was promoted all the same.
+  config_.exports[0].path = folder_.File("another-export");
+  mkdir(folder_.File("another-export").c_str(), 0755);
+  Start();
+  EXPECT_TRUE(absl::IsFailedPrecondition(catalog(net::Role::kPrimary)->Delete(claim.key, "c1")));
+  config_.exports[0].path = folder_.File("export");
+  Start();
+  {
+    grpc::ClientContext context;
+    const auto again = v1::Standby::NewStub(Channel(net::Role::kControl));
+    await_end(*again->Demote(&context, wire::ToProto(wire::DemoteRequest{.volume = "pv-web"})));
+  }
+  EXPECT_EQ(catalog(net::Role::kPrimary)->Delete(claim.key, "c1"), absl::OkStatus());
+  EXPECT_TRUE(catalog(net::Role::kPrimary)->List(claim.key.kind)->empty());
+}
+
 TEST_F(DrAgentTest, APeerThatBreaksTheProtocolLosesItsStream) {
   grpc::ClientContext context;
   const auto stub = v1::Replication::NewStub(Channel(net::Role::kPrimary));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 #include <thread>
 
@@ -35,7 +36,12 @@ class CatalogStoreTest : public testing::Test {
   void SetUp() override { Reopen(); }
   void Reopen() {
     store_.reset();
-    auto store = CatalogStore::Open(folder_.File("catalog.db"), clock_);
+    auto store = CatalogStore::Open(
+        folder_.File("catalog.db"),
+        [this](const std::string& volume) {
+          return live_.contains(volume) ? absl::FailedPreconditionError(volume + " is active") : absl::OkStatus();
+        },
+        clock_);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
@@ -46,6 +52,7 @@ class CatalogStoreTest : public testing::Test {
   }
 
   FakeClock clock_;
+  std::set<std::string> live_;  // volumes
   tests::TempDir folder_;
   std::unique_ptr<CatalogStore> store_;
 };
@@ -75,6 +82,41 @@ TEST_F(CatalogStoreTest, OnlyAChangeRaisesTheRevision) {
   EXPECT_EQ(store_->Put(same).value(), 1u);
   EXPECT_EQ(store_->Put(Pv("pv1", "u1", R"({"changed":true})")).value(), 2u);
   EXPECT_EQ(All().size(), 1u);
+}
+
+TEST_F(CatalogStoreTest, WhatBelongsToALiveVolumeIsNeitherChangedNorDeletedUntilItIsNotLiveAnyMore) {
+  ASSERT_EQ(store_->Put(Pv("pv1", "u1")).value(), 1u);
+  model::CatalogEntry claim = Pv("web", "c1");
+  claim.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "web"};
+  claim.volume = "pv1";
+  ASSERT_EQ(store_->Put(claim).value(), 2u);
+  live_ = {"pv1"};
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Put(Pv("pv1", "u1", R"({"changed":true})")).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Put(Pv("pv1", "u2")).status()));
+  // Made anew at the primary, with its data in another volume: the claim of that name at DR is in use all the same.
+  model::CatalogEntry anew = claim;
+  anew.uid = "c2";
+  anew.volume = "pv2";
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Put(anew).status()));
+  // Another name for the live volume.
+  model::CatalogEntry other = claim;
+  other.key.name = "other";
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Put(other).status()));
+  for (const std::string uid : {"c1", ""}) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(store_->Delete(claim.key, uid).status())) << uid;
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(store_->Delete(Pv("pv1", "u1").key, "u1").status()));
+  EXPECT_EQ(store_->Revision(), 2u) << "a follower hears of nothing";
+  EXPECT_EQ(All().size(), 2u);
+
+  EXPECT_EQ(store_->Put(claim).value(), 2u) << "what changes nothing is fine";
+  EXPECT_EQ(store_->Delete(claim.key, "another").value(), 2u) << "so is another object's deletion";
+  EXPECT_TRUE(store_->Put(Pv("pv3", "u3")).ok()) << "and what belongs to another volume";
+  live_ = {};
+  EXPECT_EQ(store_->Put(anew).value(), 4u);
+  EXPECT_EQ(store_->Delete(claim.key, "c2").value(), 5u);
+  live_ = {"pv2"};
+  EXPECT_EQ(store_->Delete(claim.key, "c2").value(), 5u) << "it is deleted already";
 }
 
 TEST_F(CatalogStoreTest, DeletionIsMarkedAndHeardOf) {

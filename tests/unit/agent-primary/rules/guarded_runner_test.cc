@@ -79,6 +79,7 @@ class GuardedRunnerTest : public testing::Test {
                     ActionRunnerOptions{.workers = 3,
                                         .retry_first = absl::Milliseconds(1),
                                         .retry_longest = absl::Milliseconds(5),
+                                        .held_retry = held_retry_,
                                         .reconcile_interval = reconcile_interval_,
                                         .lookup = [this](const ObjectKey& key) { return LookUp(key); },
                                         .keeper = keeper_.get(),
@@ -180,6 +181,7 @@ class GuardedRunnerTest : public testing::Test {
   std::map<ObjectKey, std::string> there_ ABSL_GUARDED_BY(mutex_);  // when it is looked up
   absl::Status lookup_error_ ABSL_GUARDED_BY(mutex_);
   absl::Duration reconcile_interval_ = absl::Minutes(10);
+  absl::Duration held_retry_ = absl::Minutes(1);
   std::unique_ptr<ObjectKeeper> keeper_;
   std::optional<ActionRunner> runner_;
   std::jthread thread_;
@@ -498,6 +500,85 @@ TEST_F(GuardedRunnerTest, AnotherClusterDeletesNothing) {
   Expect("it to be at DR", [this] { return catalog_.Find(VolumeKey(2))->uid == "anew-pv2"; });
   Expect("the deletion", [&] { return !catalog_.Has(VolumeKey(0)); });
 }
+
+// As after a failover: virtual machines at DR use the claim.
+TEST_F(GuardedRunnerTest, WhatBelongsToALiveVolumeIsHeldAndGoesOnWhenItIsDemoted) {
+  held_retry_ = absl::Milliseconds(2);
+  Restart();
+  catalog_.SetLive(VolumeKey(0).name, true);
+  ObjectEvent claim = ClaimEvent(EventType::kDeleted, 0);
+  claim.event_id = "claim";
+  ObjectEvent volume = VolumeEvent(EventType::kDeleted, 0);
+  volume.event_id = "volume";
+  runner_->OnEvent(claim);
+  runner_->OnEvent(volume);
+  ExpectLast("claim", ActionResult::kHeld);
+  ExpectLast("volume", ActionResult::kHeld);
+  EXPECT_THAT(observer_.Reason("claim"), testing::HasSubstr("held back while"));
+  Expect("more tries", [this] { return catalog_.HeldBackCount() > 10; });
+  EXPECT_TRUE(catalog_.Has(ClaimKey(0)) && catalog_.Has(VolumeKey(0)));
+  EXPECT_THAT(volumes_.Discarded(), IsEmpty());
+  EXPECT_THAT(observer_.Results("claim"), testing::Each(ActionResult::kHeld));
+  const ActionRunnerStatus status = runner_->Status();
+  EXPECT_EQ(status.failures, 0U);
+  ASSERT_THAT(status.problems, SizeIs(2));
+  EXPECT_THAT(status.problems[0].message, testing::HasSubstr("held back while"));
+  EXPECT_TRUE(status.problems[0].held && status.problems[1].held);
+
+  // The agent forgets what it knew, and the list tells it again.
+  Restart();
+  std::set<ObjectKey> volumes;
+  std::set<ObjectKey> claims;
+  for (int i = 1; i < kVolumes; ++i) {
+    runner_->OnEvent(VolumeEvent(EventType::kAdded, i));
+    runner_->OnEvent(ClaimEvent(EventType::kAdded, i));
+    volumes.insert(VolumeKey(i));
+    claims.insert(ClaimKey(i));
+  }
+  runner_->OnSynced(ObjectKind::kPersistentVolume, volumes);
+  runner_->OnSynced(ObjectKind::kPersistentVolumeClaim, claims);
+  Expect("both to be held again", [this] { return runner_->Status().problems.size() == 2; });
+  EXPECT_TRUE(catalog_.Has(ClaimKey(0)) && catalog_.Has(VolumeKey(0)));
+
+  catalog_.SetLive(VolumeKey(0).name, false);
+  ExpectIdle();
+  EXPECT_FALSE(catalog_.Has(ClaimKey(0)) || catalog_.Has(VolumeKey(0)));
+  EXPECT_THAT(volumes_.Discarded(), testing::ElementsAre(testing::Key(VolumeKey(0).name)));
+}
+
+class MadeAnewTest : public GuardedRunnerTest, public testing::WithParamInterface<bool> {};
+
+TEST_P(MadeAnewTest, AnObjectThatIsMadeAnewDoesntTakeALiveOnesPlace) {
+  const bool deletion_was_seen = GetParam();
+  held_retry_ = absl::Milliseconds(2);
+  Restart();
+  catalog_.SetLive(VolumeKey(0).name, true);
+  if (deletion_was_seen) {
+    runner_->OnEvent(ClaimEvent(EventType::kDeleted, 0));
+    Expect("its deletion to be held", [this] { return runner_->Status().problems.size() == 1; });
+  }
+  // Of the same name, bound to another volume, which isn't promoted.
+  const int other = kVolumes;
+  runner_->OnEvent(VolumeEvent(EventType::kAdded, other));
+  ObjectEvent anew = ClaimEvent(EventType::kAdded, 0);
+  const json object = {{"metadata", {{"name", ClaimKey(0).name}, {"namespace", "shop"}, {"uid", "c2"}}},
+                       {"spec", {{"volumeName", VolumeKey(other).name}}}};
+  anew.resource = object.dump();
+  anew.event_id = "anew";
+  runner_->OnEvent(anew);
+  if (!deletion_was_seen) ExpectLast("anew", ActionResult::kHeld);
+  Expect("the other volume", [&] { return catalog_.Has(VolumeKey(other)); });
+  const int before = catalog_.HeldBackCount();
+  Expect("more tries", [&] { return catalog_.HeldBackCount() > before + 5; });
+  EXPECT_EQ(catalog_.Find(ClaimKey(0))->uid, "c");
+  catalog_.SetLive(VolumeKey(0).name, false);
+  ExpectIdle();
+  ExpectLast("anew", ActionResult::kDone);
+  EXPECT_EQ(catalog_.Find(ClaimKey(0))->uid, "c2");
+  EXPECT_TRUE(catalog_.Has(ClaimKey(0)));
+}
+
+INSTANTIATE_TEST_SUITE_P(DeletionSeenOrNot, MadeAnewTest, testing::Bool());
 
 TEST_F(GuardedRunnerTest, AKindThatWasGoneAndComesBackEmptyDeletesNothing) {
   const ObjectKey snapshot{ObjectKind::kVolumeSnapshot, "shop", "s"};

@@ -608,6 +608,56 @@ TEST_F(RunTest, AListThatLeavesSomethingOutDeletesNothing) {
   EXPECT_TRUE(east_.memory_catalog().Has(ClaimKey("web")));
 }
 
+// As after a failover, while somebody cleans up at the old primary site.
+TEST_F(RunTest, ObjectsOfAPromotedVolumeAreSkippedUntilItIsDemoted) {
+  for (const char* const name : {"db", "web", "mail"}) Make(name);
+  Run();
+  east_.SetLive(std::map<std::string, std::string>{{"web", "active"}, {"mail", "demoting"}});
+  DeleteOnPrimary("web");
+  options_.stale.max_fraction = 1;
+  Report report = Run();
+  EXPECT_EQ(report.exit_code, ExitCode::kDone);
+  for (const std::string name : {"web", "mail"}) {
+    for (const ObjectKey& key : {VolumeKey(name), ClaimKey(name)}) {
+      ExpectOutcome(report, key, Outcome::kSkipped);
+      EXPECT_EQ(Of(report, key).volume, name);
+      EXPECT_THAT(Of(report, key).reason, HasSubstr("drctl volumes demote " + name));
+      EXPECT_TRUE(dr_.Has(key) && east_.memory_catalog().Has(key)) << ToString(key);
+    }
+  }
+  EXPECT_THAT(east_.Trashed(), IsEmpty());
+  ExpectOutcome(report, ClaimKey("db"), Outcome::kUnchanged);
+
+  east_.SetLive(std::map<std::string, std::string>{});
+  report = Run();
+  ExpectOutcome(report, ClaimKey("web"), Outcome::kCleaned);
+  ExpectOutcome(report, ClaimKey("mail"), Outcome::kUnchanged);
+  EXPECT_FALSE(dr_.Has(VolumeKey("web")) || dr_.Has(ClaimKey("web")));
+  EXPECT_EQ(east_.Trashed(), (std::set<std::string>{"web"}));
+}
+
+// Promoted in the midst of the run: DR's catalog says so.
+TEST_F(RunTest, WhatTheCatalogHoldsBackIsSkippedAndNothingIsOwed) {
+  for (const char* const name : {"db", "web"}) Make(name);
+  Run();
+  DeleteOnPrimary("web");
+  for (const char* const name : {"db", "web"}) east_.memory_catalog().SetLive(name, true);
+  const json labels = {{"metadata", {{"uid", "c-db"}, {"labels", {{"a", "b"}}}}}, {"spec", {{"volumeName", "db"}}}};
+  primary_.Put(ClaimKey("db"), labels);
+  options_.stale.max_fraction = 1;
+  const Report report = Run();
+  EXPECT_EQ(report.exit_code, ExitCode::kDone);
+  for (const ObjectKey& key : {VolumeKey("web"), ClaimKey("web"), ClaimKey("db")}) {
+    ExpectOutcome(report, key, Outcome::kSkipped);
+    EXPECT_THAT(Of(report, key).reason, HasSubstr("held back while")) << ToString(key);
+    EXPECT_TRUE(dr_.Has(key) && east_.memory_catalog().Has(key)) << ToString(key);
+  }
+  EXPECT_FALSE(dr_.Get(ClaimKey("db"))->at("metadata").contains("labels") &&
+               dr_.Get(ClaimKey("db"))->at("metadata").at("labels").contains("a"));
+  EXPECT_THAT(dr_.Deleted(), IsEmpty());
+  EXPECT_THAT(*owed_.Owed(), IsEmpty());
+}
+
 TEST_F(RunTest, NothingIsCleanedWhenItCantBeLookedForAgain) {
   Make("db");
   Make("old");

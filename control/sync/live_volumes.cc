@@ -1,0 +1,32 @@
+#include "control/sync/live_volumes.h"
+
+#include <fmt/format.h>
+
+namespace understudy::control {
+
+std::string LiveVolumes::WhyLeftAlone(const std::string& pair, const std::string& volume) const {
+  if (volume.empty()) return "";
+  for (const auto& [place, state] : states) {
+    if (place.second != volume || (!pair.empty() && place.first != pair)) continue;
+    return fmt::format(
+        "is left as it is at DR: volume '{0}' is {1} there, its copy is the live one (`drctl volumes demote "
+        "{0}` gives the word back to the primary)",
+        volume, state);
+  }
+  return "";
+}
+
+LiveVolumes ReadLiveVolumes(const std::vector<PairAgents*>& pairs) {
+  LiveVolumes live;
+  for (PairAgents* const pair : pairs) {
+    const absl::StatusOr<std::map<std::string, std::string>> found = pair->LiveAtDr();
+    if (!found.ok()) {
+      live.known.Update(Annotate(found.status(), "pair " + pair->name()));
+      continue;
+    }
+    for (const auto& [volume, state] : *found) live.states[{pair->name(), volume}] = state;
+  }
+  return live;
+}
+
+}  // namespace understudy::control
