@@ -45,7 +45,7 @@ absl::Status CheckAdmission(const model::Commit& commit, const model::ReplicaSta
   if (!holds_work_folder) return absl::OkStatus();
   for (const model::Operation& operation : commit.operations) {
     const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
-    if (model::IsWithin(path, kWorkFolderName)) {
+    if (model::IsWithin(path, os::kWorkFolderName)) {
       return absl::InvalidArgumentError(
           fmt::format("'{}' is the work folder of understudy-dr, no part of the volume", Printable(path)));
     }

@@ -91,8 +91,8 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   }
   // Its messages would fill the queue of all volumes of its primary.
   if (copying_) session_ = 0;
-  RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? kWorkFolderName : ""));
-  RETURN_IF_ERROR(PrivateFolder(folder.fd(), kUndo).status());
+  RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? os::kWorkFolderName : ""));
+  RETURN_IF_ERROR(os::PrivateFolder(folder.fd(), kUndo).status());
   std::vector<UndoRecord> records;
   for (const model::Sequence sequence : path) {
     ASSIGN_OR_RETURN(UndoRecord undo, store_->LoadUndo(sequence));
@@ -112,7 +112,7 @@ absl::Status Replica::ClonePoint(model::Sequence to, os::Root folder, const Clon
   const absl::StatusOr<std::vector<UndoRecord>> records = CloneWithUndo(to, folder, watcher);
   if (!records.ok()) return annotate(records.status());
   ASSIGN_OR_RETURN(os::Fd tree, folder.OpenPath(kTree, O_RDONLY | O_DIRECTORY));
-  ASSIGN_OR_RETURN(WorkArea work, WorkArea::In(std::move(folder), RenameDomain{}, /*inside_export=*/false));
+  ASSIGN_OR_RETURN(WorkArea work, WorkArea::In(std::move(folder), os::RenameDomain{}, /*inside_export=*/false));
   ReplicaFolders clone(os::Root(std::move(tree)), std::move(work));
   for (size_t i = 0; i < records->size(); ++i) {
     if (watcher.cancelled()) return Unwanted();

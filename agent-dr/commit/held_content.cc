@@ -62,7 +62,7 @@ absl::StatusOr<std::vector<model::SegmentDigest>> CutToHeldSegments(int file, ui
     const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, size - begin));
     RETURN_IF_ERROR(ReadAll(file, begin, std::span(buffer).first(length)));
     const std::string_view bytes = std::string_view(buffer).substr(0, length);
-    if (!delta::IsAllZeros(bytes)) segments.push_back({*number, delta::DigestOf(bytes)});
+    if (!delta::IsAllZeros(bytes)) segments.push_back({*number, delta::DigestOfSegment(*number, bytes)});
     offset = begin + length;
   }
   return segments;
@@ -94,7 +94,7 @@ absl::StatusOr<HeldOverBase> CutToHeldOverBase(int file, int base, uint64_t base
     if (delta::IsAllZeros(bytes)) {  // a digest can't tell it
       RETURN_IF_ERROR(ZeroRange(file, begin, end - begin));
     } else {
-      held.segments.push_back({*number, delta::DigestOf(bytes)});
+      held.segments.push_back({*number, delta::DigestOfSegment(*number, bytes)});
       held.ranges.insert(held.ranges.end(), ranges.begin(), ranges.end());
     }
     offset = end;

@@ -414,7 +414,7 @@ absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Sta
   RETURN_IF_ERROR(PublishLocked());
   ContentLearner learner(store_->contents(), State());
   RETURN_IF_ERROR(ListInventory(
-      folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit,
+      folders_->root, HoldsWorkFolder() ? os::kWorkFolderName : "", with_digests, visit,
       [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); },
       [this] { return MakeWay(); }));
   return learner.Flush();

@@ -88,7 +88,7 @@ absl::StatusOr<std::optional<bool>> Replica::HoldsEntriesAfter(const model::Comm
     if (detach != nullptr && IsInRoot(detach->path)) leave.insert(detach->path);
   }
   if (leave.empty()) return std::nullopt;
-  if (HoldsWorkFolder()) leave.insert(kWorkFolderName);
+  if (HoldsWorkFolder()) leave.insert(os::kWorkFolderName);
   return HasOtherNames(folders_->root, leave);
 }
 
@@ -99,7 +99,8 @@ absl::Status Replica::WithPublished(const std::function<absl::Status(const Publi
   if (must_recover_ || folders_ == nullptr) RETURN_IF_ERROR(view_.SetUsable(Recover()));
   RETURN_IF_ERROR(PublishLocked());
   const model::ReplicaState state = State();
-  return call({state, folders_->root, folders_->work, HoldsWorkFolder() ? kWorkFolderName : "", store_->contents()});
+  return call(
+      {state, folders_->root, folders_->work, HoldsWorkFolder() ? os::kWorkFolderName : "", store_->contents()});
 }
 
 absl::Status Replica::CheckPlace() {

@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<ReplicaFolders>> ReplicaFolders::Open(const Repli
         Printable(state.root), Printable(place.state_folder)));
   }
   ASSIGN_OR_RETURN(WorkArea work, WorkArea::Open(place.export_path, state.replica_id));
-  ASSIGN_OR_RETURN(const RenameDomain domain, RenameDomainOf(folder->get()));
+  ASSIGN_OR_RETURN(const os::RenameDomain domain, os::RenameDomainOf(folder->get()));
   if (work.domain() != domain) {
     return absl::FailedPreconditionError(fmt::format(
         "replica folder '{}' lies on another filesystem than its export '{}': list it as an export of its own",

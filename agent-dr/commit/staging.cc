@@ -184,7 +184,7 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
   const absl::StatusOr<std::string> patched = delta::ApplyDelta(base, delta.delta, static_cast<size_t>(delta.length));
   if (absl::IsDataLoss(patched.status())) return BaseMismatch(base_path, MessageOf(patched.status()));
   RETURN_IF_ERROR(patched.status());
-  if (delta::DigestOf(*patched) != delta.digest) {
+  if (delta::DigestOfBlocks(delta.offset, *patched) != delta.digest) {
     return BaseMismatch(base_path, fmt::format("the delta at {} gives other bytes there", delta.offset));
   }
   if (begun->content.ranges.size() > kFineContentRanges) return Write(slot, *begun, delta.offset, *patched);

@@ -72,7 +72,7 @@ absl::StatusOr<bool> IsThere(int folder, const std::string& name, const Identity
 
 // <work folder>/trash/<id>; NOT_FOUND: there is none.
 absl::StatusOr<os::Root> OpenOwnFolder(const TrashedReplica& replica) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(replica.export_path));
   ASSIGN_OR_RETURN(os::Fd own,
                    work.folder.OpenPath(fmt::format("{}/{}", kTrashFolder, replica.entry.id), O_RDONLY | O_DIRECTORY));
   return os::Root(std::move(own));
@@ -80,9 +80,9 @@ absl::StatusOr<os::Root> OpenOwnFolder(const TrashedReplica& replica) {
 
 // Only for what was seen on its filesystem just now: made elsewhere, it would pass for an entry that lost its data.
 absl::StatusOr<os::Root> MakeOwnFolder(const TrashedReplica& replica) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
-  ASSIGN_OR_RETURN(const os::Root trash, PrivateFolder(work.folder.fd(), kTrashFolder));
-  ASSIGN_OR_RETURN(os::Root own, PrivateFolder(trash.fd(), replica.entry.id));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(replica.export_path));
+  ASSIGN_OR_RETURN(const os::Root trash, os::PrivateFolder(work.folder.fd(), kTrashFolder));
+  ASSIGN_OR_RETURN(os::Root own, os::PrivateFolder(trash.fd(), replica.entry.id));
   // Their names have to be durable before anything is moved into them.
   RETURN_IF_ERROR(os::SyncFile(trash.fd()));
   RETURN_IF_ERROR(os::SyncFile(work.folder.fd()));
@@ -337,8 +337,8 @@ absl::Status Trash::FinishRestore(const TrashedReplica& replica) {
   RETURN_IF_ERROR(
       RenameState(fmt::format("{}/{}", kTrashFolder, entry.id), fmt::format("{}/{}", kVolumesFolder, entry.volume)));
   RETURN_IF_ERROR(options_.faults->Reach(Step::kTrash, 7));
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
-  ASSIGN_OR_RETURN(const os::Root trash, PrivateFolder(work.folder.fd(), kTrashFolder));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(replica.export_path));
+  ASSIGN_OR_RETURN(const os::Root trash, os::PrivateFolder(work.folder.fd(), kTrashFolder));
   RETURN_IF_ERROR(RemoveWhole(trash, entry.id, {}));  // empty
   return Delete(entry.id);
 }
@@ -391,8 +391,8 @@ absl::Status Trash::MarkExpired() {
 absl::Status Trash::RemoveData(const TrashedReplica& replica, std::stop_token stop) {
   const std::string& id = replica.entry.id;
   RETURN_IF_ERROR(CheckExport(replica));
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(replica.export_path));
-  ASSIGN_OR_RETURN(const os::Root trash, PrivateFolder(work.folder.fd(), kTrashFolder));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(replica.export_path));
+  ASSIGN_OR_RETURN(const os::Root trash, os::PrivateFolder(work.folder.fd(), kTrashFolder));
   ASSIGN_OR_RETURN(const os::Root states, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kTrashFolder)));
   absl::StatusOr<os::Fd> own = trash.OpenPath(id, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(own.status()) && states.Stat(id).ok()) {

@@ -27,23 +27,6 @@ constexpr size_t kMaxRemovedOfOneName = 1000;
 
 }  // namespace
 
-absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name) {
-  if (mkdirat(parent, name.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoStatus(errno, fmt::format("make the work folder '{}'", name));
-  }
-  os::Fd folder(openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!folder.valid()) return ErrnoStatus(errno, fmt::format("open the work folder '{}'", name));
-  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder.get(), ""));
-  if (stat.uid != geteuid()) {
-    return absl::PermissionDeniedError(fmt::format(
-        "the work folder '{}' belongs to user {}: give it to the agent's user or move it away", name, stat.uid));
-  }
-  if (stat.mode != 0700 && fchmod(folder.get(), 0700) != 0) {
-    return ErrnoStatus(errno, fmt::format("set the mode of the work folder '{}'", name));
-  }
-  return os::Root(std::move(folder));
-}
-
 absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_on) {
   constexpr uint64_t kStatBlockBytes = 512;
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, ""));
@@ -59,43 +42,24 @@ absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_
   }
 }
 
-absl::StatusOr<RenameDomain> RenameDomainOf(int fd) {
-  struct statx raw {};
-  if (statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_MNT_ID, &raw) != 0) return ErrnoStatus(errno, "stat");
-  return RenameDomain{(raw.stx_mask & STATX_MNT_ID) != 0 ? raw.stx_mnt_id : 0,
-                      makedev(raw.stx_dev_major, raw.stx_dev_minor)};
-}
-
-absl::StatusOr<WorkFolder> OpenWorkFolder(const std::string& export_path) {
-  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
-  ASSIGN_OR_RETURN(const RenameDomain export_domain, RenameDomainOf(exported.fd()));
-  const std::string parent_path = std::filesystem::path(export_path).parent_path().string();
-  ASSIGN_OR_RETURN(const os::Root parent, os::Root::Open(parent_path));
-  ASSIGN_OR_RETURN(const RenameDomain parent_domain, RenameDomainOf(parent.fd()));
-  const bool beside = parent_domain == export_domain;
-  auto work = PrivateFolder(beside ? parent.fd() : exported.fd(), kWorkFolderName);
-  if (!work.ok()) return Annotate(work.status(), fmt::format("export '{}'", Printable(export_path)));
-  return WorkFolder{*std::move(work), export_domain, !beside};
-}
-
 absl::StatusOr<WorkArea> WorkArea::Open(const std::string& export_path, const std::string& replica_id) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(export_path));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(export_path));
   const auto annotate = [&](const absl::Status& status) {
     return Annotate(status, fmt::format("export '{}'", Printable(export_path)));
   };
-  auto own = PrivateFolder(work.folder.fd(), FolderName(replica_id));
+  auto own = os::PrivateFolder(work.folder.fd(), FolderName(replica_id));
   if (!own.ok()) return annotate(own.status());
   auto area = In(*std::move(own), work.domain, work.inside_export);
   if (!area.ok()) return annotate(area.status());
   return area;
 }
 
-absl::StatusOr<WorkArea> WorkArea::In(os::Root own, const RenameDomain& domain, bool inside_export) {
-  ASSIGN_OR_RETURN(os::Root staging, PrivateFolder(own.fd(), "staging"));
-  ASSIGN_OR_RETURN(os::Root leftover, PrivateFolder(own.fd(), "leftover"));
-  ASSIGN_OR_RETURN(os::Root detached, PrivateFolder(own.fd(), "detached"));
-  ASSIGN_OR_RETURN(os::Root removed, PrivateFolder(own.fd(), kRemoved));
-  ASSIGN_OR_RETURN(os::Root undo, PrivateFolder(own.fd(), "undo"));
+absl::StatusOr<WorkArea> WorkArea::In(os::Root own, const os::RenameDomain& domain, bool inside_export) {
+  ASSIGN_OR_RETURN(os::Root staging, os::PrivateFolder(own.fd(), "staging"));
+  ASSIGN_OR_RETURN(os::Root leftover, os::PrivateFolder(own.fd(), "leftover"));
+  ASSIGN_OR_RETURN(os::Root detached, os::PrivateFolder(own.fd(), "detached"));
+  ASSIGN_OR_RETURN(os::Root removed, os::PrivateFolder(own.fd(), kRemoved));
+  ASSIGN_OR_RETURN(os::Root undo, os::PrivateFolder(own.fd(), "undo"));
   ASSIGN_OR_RETURN(const os::EntryStat own_stat, own.Stat(""));
   return WorkArea(std::move(staging), std::move(leftover), std::move(detached), std::move(removed), std::move(undo),
                   IdentityOf(own_stat), domain, inside_export);
@@ -189,7 +153,7 @@ absl::Status WorkArea::DiscardRemoved(const os::GoOn& go_on) const {
 }
 absl::Status WorkArea::DiscardRemovedOf(const std::string& export_path, const std::string& replica_id,
                                         std::stop_token stop) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(export_path));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(export_path));
   absl::StatusOr<os::Fd> removed =
       work.folder.OpenPath(fmt::format("{}/{}", FolderName(replica_id), kRemoved), O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(removed.status())) return absl::OkStatus();

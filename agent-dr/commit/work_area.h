@@ -13,8 +13,7 @@
 //   <work folder>/replica-<replica id>/undo/      <sequence>/<index>: what operation <index> of commit <sequence>
 //                                                 displaced, or the old content of what it patches
 //
-// The work folder is `.understudy` beside the export's folder when an entry can be renamed from one into the other,
-// else inside it. It is the agent's alone: mode 0700.
+// The work folder is core/os/work_folder.h's.
 #pragma once
 
 #include <cstdint>
@@ -28,34 +27,13 @@
 #include "core/model/commit.h"
 #include "core/os/file_io.h"
 #include "core/os/root.h"
+#include "core/os/work_folder.h"
 
 namespace understudy::dr {
-
-inline constexpr char kWorkFolderName[] = ".understudy";
-
-// Between which folders an entry can be renamed: those of one mount (a bind mount of the same filesystem is another
-// one) and one device (a btrfs subvolume is another one).
-struct RenameDomain {
-  uint64_t mount = 0;   // 0 where the kernel doesn't tell
-  uint64_t device = 0;  // st_dev
-  friend bool operator==(const RenameDomain&, const RenameDomain&) = default;
-};
-[[nodiscard]] absl::StatusOr<RenameDomain> RenameDomainOf(int fd);
-
-// The folder `name` of `parent`, made with mode 0700 when missing. PERMISSION_DENIED: it isn't ours.
-[[nodiscard]] absl::StatusOr<os::Root> PrivateFolder(int parent, const std::string& name);
 
 // What all that lies in `folder` takes; a file with several names counts with each for its share. `go_on` is asked
 // before each entry.
 [[nodiscard]] absl::StatusOr<uint64_t> BytesOnDisk(const os::Root& folder, const os::GoOn& go_on = nullptr);
-
-struct WorkFolder {
-  os::Root folder;
-  RenameDomain domain;  // the export's
-  bool inside_export = false;
-};
-// The work folder of an export, made when it is missing.
-[[nodiscard]] absl::StatusOr<WorkFolder> OpenWorkFolder(const std::string& export_path);
 
 // Owns descriptors; const calls are thread-safe. The effects belong to the one thread that commits.
 class WorkArea {
@@ -64,7 +42,7 @@ class WorkArea {
   [[nodiscard]] static absl::StatusOr<WorkArea> Open(const std::string& export_path, const std::string& replica_id);
 
   // The same in the folder `own`, which is ours alone.
-  [[nodiscard]] static absl::StatusOr<WorkArea> In(os::Root own, const RenameDomain& domain, bool inside_export);
+  [[nodiscard]] static absl::StatusOr<WorkArea> In(os::Root own, const os::RenameDomain& domain, bool inside_export);
 
   [[nodiscard]] const os::Root& staging() const { return staging_; }
   [[nodiscard]] const os::Root& leftover() const { return leftover_; }
@@ -73,7 +51,7 @@ class WorkArea {
   [[nodiscard]] const os::Root& undo() const { return undo_; }
   // Of replica-<replica id>: another one holds nothing of what was staged in this one.
   [[nodiscard]] const Identity& identity() const { return identity_; }
-  [[nodiscard]] const RenameDomain& domain() const { return domain_; }
+  [[nodiscard]] const os::RenameDomain& domain() const { return domain_; }
   // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
@@ -117,7 +95,7 @@ class WorkArea {
 
  private:
   WorkArea(os::Root staging, os::Root leftover, os::Root detached, os::Root removed, os::Root undo, Identity identity,
-           RenameDomain domain, bool inside_export)
+           os::RenameDomain domain, bool inside_export)
       : staging_(std::move(staging)),
         leftover_(std::move(leftover)),
         detached_(std::move(detached)),
@@ -133,7 +111,7 @@ class WorkArea {
   os::Root removed_;
   os::Root undo_;
   Identity identity_;
-  RenameDomain domain_;
+  os::RenameDomain domain_;
   bool inside_export_;
 };
 

@@ -195,7 +195,7 @@ absl::Status PointTrees::CheckPlace(const Row& row, const WorkFolder& work) cons
   if (!place.ok()) {
     return Annotate(place.status(), fmt::format("the folder that is to hold '{}'", Printable(row.tree.path)));
   }
-  ASSIGN_OR_RETURN(const RenameDomain domain, RenameDomainOf(place->folder.get()));
+  ASSIGN_OR_RETURN(const os::RenameDomain domain, os::RenameDomainOf(place->folder.get()));
   if (domain != work.domain) {
     return absl::InvalidArgumentError(
         fmt::format("'{}' lies on another filesystem or mount than the replica's export: give the tree another path "
@@ -209,7 +209,7 @@ absl::Status PointTrees::CheckPlace(const Row& row, const WorkFolder& work) cons
 
 // The work folder that the row's trees are made in; UNAVAILABLE: another one is there now.
 absl::StatusOr<WorkFolder> PointTrees::OpenWork(const Row& row) {
-  ASSIGN_OR_RETURN(WorkFolder work, OpenWorkFolder(row.export_path));
+  ASSIGN_OR_RETURN(os::WorkFolder work, os::OpenWorkFolder(row.export_path));
   ASSIGN_OR_RETURN(const os::EntryStat stat, work.folder.Stat(""));
   if (IdentityOf(stat) == row.work_folder) return work;
   return absl::UnavailableError(fmt::format("export '{}' isn't the one that the tree was made in: mount its filesystem",
@@ -228,7 +228,7 @@ absl::StatusOr<model::PointTree> PointTrees::Make(const Wish& wish, const CloneW
   row.tree.writable = wish.writable;
   row.tree.made_at = clock_.Now();
   RETURN_IF_ERROR(CheckPath(row));
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(row.export_path));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(row.export_path));
   RETURN_IF_ERROR(CheckPlace(row, work));
   ASSIGN_OR_RETURN(const os::EntryStat work_stat, work.folder.Stat(""));
   row.work_folder = IdentityOf(work_stat);
@@ -245,7 +245,7 @@ absl::StatusOr<model::PointTree> PointTrees::Make(const Wish& wish, const CloneW
 
 absl::Status PointTrees::MakeTree(Row& row, const WorkFolder& work, const CloneWatcher& watcher) {
   const std::string scratch_name = ScratchName(row.tree.id);
-  ASSIGN_OR_RETURN(os::Root scratch, PrivateFolder(work.folder.fd(), scratch_name));
+  ASSIGN_OR_RETURN(os::Root scratch, os::PrivateFolder(work.folder.fd(), scratch_name));
   RETURN_IF_ERROR(engine_.ClonePoint(row.tree.volume, row.tree.sequence, std::move(scratch), watcher));
   RETURN_IF_ERROR(os::SyncFilesystem(work.folder.fd()));
   const std::string from = fmt::format("{}/{}", scratch_name, kTree);
@@ -263,7 +263,7 @@ absl::Status PointTrees::MakeTree(Row& row, const WorkFolder& work, const CloneW
 
 // The tree is in its place and stays, or it isn't and what there is of it goes.
 absl::Status PointTrees::FinishMaking(Row& row) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWork(row));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, OpenWork(row));
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
   const absl::StatusOr<os::EntryStat> stat = place.ok() ? os::StatAt(place->folder.get(), place->name) : place.status();
@@ -293,7 +293,7 @@ absl::StatusOr<model::PointTree> PointTrees::Remove(const std::string& id) {
 
 // Out of its place in one step, then apart.
 absl::Status PointTrees::FinishRemoving(const Row& row) {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWork(row));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, OpenWork(row));
   RETURN_IF_ERROR(serving_.end(row.tree));
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
@@ -305,7 +305,7 @@ absl::Status PointTrees::FinishRemoving(const Row& row) {
         return absl::FailedPreconditionError(
             fmt::format("'{}' isn't the folder of this tree (any more): move it away", Printable(row.tree.path)));
       }
-      ASSIGN_OR_RETURN(const os::Root scratch, PrivateFolder(work.folder.fd(), ScratchName(row.tree.id)));
+      ASSIGN_OR_RETURN(const os::Root scratch, os::PrivateFolder(work.folder.fd(), ScratchName(row.tree.id)));
       if (renameat2(place->folder.get(), place->name.c_str(), scratch.fd(), kTree, RENAME_NOREPLACE) != 0) {
         return ErrnoStatus(errno, fmt::format("take away the tree '{}'", Printable(row.tree.path)));
       }

@@ -96,8 +96,8 @@ absl::StatusOr<ReadContent> ReadFromDisk(int fd, const OnBytes& on_bytes, bool w
       RETURN_IF_ERROR(on_bytes(length));
       const uint64_t number = offset / delta::kSegmentBytes;
       if (!delta::IsAllZeros(bytes)) {
-        const model::Digest of_segment = delta::DigestOf(bytes);
-        digest.AddSegmentDigest(number, of_segment);
+        const model::Digest of_segment = delta::DigestOfSegment(number, bytes);
+        digest.Add(of_segment);
         if (content.segments.has_value()) content.segments->push_back({number, of_segment});
         if (content.segments.has_value() && content.segments->size() > kMaxSegmentDigests) content.segments.reset();
       }

@@ -150,7 +150,7 @@ absl::Status ChangeDetector::LookAtOtherNames() {
 
 absl::Status ChangeDetector::LookAtOne(const std::string& path) {
   ASSIGN_OR_RETURN(const std::string top, TopmostNew(path));
-  if (model::IsWithin(top, kWorkFolderName)) return absl::OkStatus();
+  if (model::IsWithin(top, os::kWorkFolderName)) return absl::OkStatus();
   if (top != path && changes_.contains(model::Key(top))) return absl::OkStatus();  // looked at with all below it
   ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_.Find(top));
   absl::StatusOr<os::EntryStat> found = root_.Stat(top);
@@ -181,7 +181,7 @@ absl::Status ChangeDetector::LookBelowOne(const std::string& path) {
   while (!moved_folders_.empty() && !truncated_) {
     const std::string folder = std::move(moved_folders_.back());
     moved_folders_.pop_back();
-    absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, folder, kWorkFolderName);
+    absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, folder, os::kWorkFolderName);
     if (absl::IsNotFound(walk.status())) continue;  // gone since: a hint will tell
     RETURN_IF_ERROR(walk.status());
     Meet(folder, walk->start());

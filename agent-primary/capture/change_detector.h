@@ -15,6 +15,7 @@
 #include "agent-primary/index/volume_index.h"
 #include "core/os/root.h"
 #include "core/os/tree_walk.h"
+#include "core/os/work_folder.h"
 
 namespace understudy::primary {
 
@@ -30,8 +31,6 @@ using ChangeSet = std::map<std::string, Change>;
 
 // So many differences are captured at one go; what is left over is found by the next look.
 inline constexpr size_t kMaxChangesPerCapture = 100'000;
-// Our own work folder, when it lies inside a volume that is a whole filesystem.
-inline constexpr char kWorkFolderName[] = ".understudy";
 
 class ChangeDetector {
  public:

@@ -7,6 +7,7 @@
 #include <span>
 #include <utility>
 
+#include "agent-primary/capture/extents_capture.h"
 #include "core/delta/content_digest.h"
 #include "core/delta/rsync_segment.h"
 #include "core/os/file_io.h"
@@ -15,7 +16,6 @@
 namespace understudy::primary {
 namespace {
 
-constexpr size_t kStagePieceBytes = 128 * 1024;
 // Two ticks of the slowest clock that Linux stamps files with (CONFIG_HZ=100).
 constexpr int64_t kRacyNanoseconds = 20'000'000;
 // A delta that saves less than a quarter isn't worth patching.
@@ -32,21 +32,8 @@ absl::StatusOr<bool> HasSegments(VolumeIndex& index, const std::optional<IndexEn
   if (base->row.size <= kMaxInlineContentBytes) return false;
   ASSIGN_OR_RETURN(const std::vector<model::SegmentDigest> segments, index.ListSegmentDigests(base->row.inode));
   delta::ContentDigest digest;
-  for (const model::SegmentDigest& segment : segments) digest.AddSegmentDigest(segment.number, segment.digest);
+  for (const model::SegmentDigest& segment : segments) digest.Add(segment.digest);
   return digest.Finish(base->row.size) == base->row.content;
-}
-
-constexpr absl::string_view kSourcePayload = "understudy/source";
-
-absl::Status OfSource(absl::Status status) {
-  if (!status.ok()) status.SetPayload(kSourcePayload, absl::Cord("1"));
-  return status;
-}
-
-template <typename T>
-absl::StatusOr<T> OfSource(absl::StatusOr<T> result) {
-  if (result.ok()) return result;
-  return OfSource(result.status());
 }
 
 class LargeCapture {
@@ -130,8 +117,8 @@ class LargeCapture {
     }
     ASSIGN_OR_RETURN(const std::string_view bytes, Read(offset, length));
     if (bytes.empty()) return AddZeros(number, offset, length, known);
-    const model::Digest digest = delta::DigestOf(bytes);
-    digest_.AddSegmentDigest(number, digest);
+    const model::Digest digest = delta::DigestOfSegment(number, bytes);
+    digest_.Add(digest);
     const std::optional<model::Digest> held = Held(number);
     if (known.has_value() && known->digest == digest) {
       if (!held.has_value() || held == digest) return absl::OkStatus();
@@ -248,12 +235,47 @@ absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& f
   file.stat.size = content.size();
   file.digest = delta::DigestOfContent(content);
   file.segment_changes.push_back(TruncateSegments{file.stat.inode, 0});
+  if (request.base.has_value() && request.base->row.size > kMaxInlineContentBytes) {
+    file.segment_changes.push_back(DropBase{file.stat.inode});
+  }
   const bool same =
       request.base.has_value() && request.base->row.size == file.stat.size && request.base->row.content == file.digest;
   if (same) return absl::OkStatus();
   file.content_changed = true;
   file.bytes_sent = content.size();
   file.content = std::move(content);
+  return absl::OkStatus();
+}
+
+// What the replica has, frozen. nullopt: there is no such copy.
+absl::StatusOr<std::optional<os::Fd>> OpenUsableBase(const CaptureRequest& request, uint64_t inode) {
+  if (!request.base.has_value() || request.base->row.kind != model::FileKind::kRegular) return std::nullopt;
+  const IndexRow& row = request.base->row;
+  if (row.inode != inode || row.size <= kMaxInlineContentBytes) return std::nullopt;
+  ASSIGN_OR_RETURN(const std::optional<BaseRecord> known, request.index.FindBase(inode));
+  if (!known.has_value() || known->size != row.size || known->content != row.content) return std::nullopt;
+  absl::StatusOr<os::Fd> base = request.bases->OpenBase(*known);
+  if (absl::IsNotFound(base.status())) return std::nullopt;
+  RETURN_IF_ERROR(OfSource(base.status()));
+  return *std::move(base);
+}
+
+absl::Status CaptureFrozen(const CaptureRequest& request, const FrozenFile& frozen, CapturedFile& file) {
+  const uint64_t inode = file.stat.inode;
+  ASSIGN_OR_RETURN(const std::optional<os::Fd> base, OpenUsableBase(request, inode));
+  ExtentsOutcome outcome = ExtentsOutcome::kNotTold;
+  if (base.has_value()) {
+    ASSIGN_OR_RETURN(outcome, CaptureByExtents(request, {base->get(), frozen.fd.get(), frozen.size}, file));
+  }
+  if (outcome == ExtentsOutcome::kNotTold) RETURN_IF_ERROR(LargeCapture(request, frozen.fd.get(), file).Run());
+  if (outcome == ExtentsOutcome::kSame) return absl::OkStatus();  // the base that there is does
+  if (frozen.writers_waited > kLongestClone) {
+    file.segment_changes.push_back(DropBase{inode});
+    return absl::OkStatus();
+  }
+  // Durable before the index names it: what a power cut leaves of a clone must be all of it, or be no base.
+  RETURN_IF_ERROR(OfSource(os::SyncFile(frozen.fd.get())));
+  file.segment_changes.push_back(PutBase{inode, {frozen.clone, frozen.size, file.digest}});
   return absl::OkStatus();
 }
 
@@ -267,26 +289,49 @@ bool IsRacilyClean(int64_t ctime_nanoseconds) {
   return age < kRacyNanoseconds && age > -kRacyNanoseconds;
 }
 
-bool IsOfSource(const absl::Status& status) {
-  return status.GetPayload(kSourcePayload).has_value();
+absl::StatusOr<OpenedFile> OpenForCapture(const CaptureRequest& request) {
+  OpenedFile opened;
+  // O_NONBLOCK: should a fifo stand there by now, opening it mustn't wait for a writer.
+  ASSIGN_OR_RETURN(opened.fd, OfSource(request.root.OpenPath(request.path, O_RDONLY | O_NONBLOCK | O_NOATIME)));
+  ASSIGN_OR_RETURN(opened.stat, OfSource(os::StatAt(opened.fd.get(), "")));
+  if (opened.stat.kind != model::FileKind::kRegular) return absl::NotFoundError("not a regular file any more");
+  if (request.inode != 0 && opened.stat.inode != request.inode) return absl::NotFoundError("another file by now");
+  opened.metadata = os::MetadataOf(opened.stat);
+  ASSIGN_OR_RETURN(opened.metadata.xattrs, OfSource(os::ReadXattrs(opened.fd.get(), "", request.labels)));
+  opened.unsettled = IsRacilyClean(opened.stat.ctime_nanoseconds);
+  const bool freeze = request.bases != nullptr && request.strategy == Strategy::kAuto;
+  if (!freeze || opened.stat.size <= kMaxInlineContentBytes) return opened;
+  absl::StatusOr<FrozenFile> frozen = request.bases->Freeze(opened.fd.get(), opened.stat.inode);
+  if (!frozen.ok()) {
+    opened.why_not_frozen = std::string(MessageOf(frozen.status()));
+    return opened;
+  }
+  ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(opened.fd.get(), "")));
+  opened.unsettled |= after.ctime_nanoseconds != opened.stat.ctime_nanoseconds || frozen->size != opened.stat.size;
+  opened.stat.size = frozen->size;
+  opened.fd = os::Fd();
+  opened.frozen = *std::move(frozen);
+  return opened;
 }
 
-absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request) {
-  // O_NONBLOCK: should a fifo stand there by now, opening it mustn't wait for a writer.
-  ASSIGN_OR_RETURN(const os::Fd fd, OfSource(request.root.OpenPath(request.path, O_RDONLY | O_NONBLOCK | O_NOATIME)));
+absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFile opened) {
   CapturedFile file;
-  ASSIGN_OR_RETURN(file.stat, OfSource(os::StatAt(fd.get(), "")));
-  if (file.stat.kind != model::FileKind::kRegular) return absl::NotFoundError("not a regular file any more");
-  if (request.inode != 0 && file.stat.inode != request.inode) return absl::NotFoundError("another file by now");
-  file.metadata = os::MetadataOf(file.stat);
-  ASSIGN_OR_RETURN(file.metadata.xattrs, OfSource(os::ReadXattrs(fd.get(), "", request.labels)));
-  file.unsettled = IsRacilyClean(file.stat.ctime_nanoseconds);
+  file.stat = opened.stat;
+  file.metadata = std::move(opened.metadata);
+  file.unsettled = opened.unsettled;
+  const int fd = opened.frozen.has_value() ? opened.frozen->fd.get() : opened.fd.get();
   if (file.stat.size <= kMaxInlineContentBytes) {
-    RETURN_IF_ERROR(CaptureSmall(request, fd.get(), file));
+    RETURN_IF_ERROR(CaptureSmall(request, fd, file));
+  } else if (opened.frozen.has_value()) {
+    RETURN_IF_ERROR(CaptureFrozen(request, *opened.frozen, file));
   } else {
-    RETURN_IF_ERROR(LargeCapture(request, fd.get(), file).Run());
+    RETURN_IF_ERROR(LargeCapture(request, fd, file).Run());
   }
-  ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(fd.get(), "")));
+  if (opened.frozen.has_value()) {
+    file.writers_waited = opened.frozen->writers_waited;
+    return file;
+  }
+  ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(fd, "")));
   file.unsettled |= after.ctime_nanoseconds != file.stat.ctime_nanoseconds || after.size != file.stat.size;
   return file;
 }

@@ -1,8 +1,8 @@
 // file_capture.h: reads one file as it is now and stages what the replica lacks of it.
 //
-// The rungs of this step: `whole` (all data, holes stay holes) and `rsync` (librsync deltas of the segments whose
-// digests changed, against signatures kept here, so no round trip). Memory is bounded by a few segments, whatever the
-// file's size.
+// The rungs: `extents` (extents_capture.h), `rsync` (librsync deltas of the segments whose digests changed, against
+// signatures kept here, so no round trip) and `whole` (all data, holes stay holes). Memory is bounded by a few
+// segments, whatever the file's size.
 #pragma once
 
 #include <optional>
@@ -13,6 +13,8 @@
 #include <variant>
 #include <vector>
 
+#include "agent-primary/capture/base_store.h"
+#include "agent-primary/capture/source_error.h"
 #include "agent-primary/index/volume_index.h"
 #include "core/model/replica_sink.h"
 #include "core/os/metadata.h"
@@ -22,6 +24,9 @@ namespace understudy::primary {
 
 // Content up to this size travels inside the commit.
 inline constexpr uint64_t kMaxInlineContentBytes = 256 * 1024;
+
+// What one message of staged content carries at most.
+inline constexpr size_t kStagePieceBytes = 128 * 1024;
 
 enum class Strategy { kAuto, kWhole, kRsync };
 
@@ -37,6 +42,7 @@ struct CapturedFile {
   uint64_t bytes_sent = 0;
   uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again
   std::string_view rung = "whole";
+  absl::Duration writers_waited;  // while it was frozen
 };
 
 struct CaptureRequest {
@@ -53,14 +59,25 @@ struct CaptureRequest {
   // Not 0: any other file at the path is none (NOT_FOUND).
   uint64_t inode = 0;
   std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
+  BaseStore* bases = nullptr;                  // nullptr: files are read as they stand
 };
 
-// Whether the volume's file was what failed (it can't be read), and not the index or the way to DR.
-[[nodiscard]] bool IsOfSource(const absl::Status& status);
+// A file at the moment that its commit shows.
+struct OpenedFile {
+  os::EntryStat stat;
+  model::Metadata metadata;
+  bool unsettled = false;
+  os::Fd fd;                         // of the file itself, unless it is frozen
+  std::optional<FrozenFile> frozen;  // a large one, where that can be done
+  std::string why_not_frozen;        // for people, when it was tried
+};
 
-// CANCELLED: `stop` was requested. NOT_FOUND: there is no regular file at the path any more. Errors of the sink come
-// back as they are; IsOfSource() tells the others apart.
-[[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request);
+// NOT_FOUND: there is no regular file at the path any more. Other errors are IsOfSource().
+[[nodiscard]] absl::StatusOr<OpenedFile> OpenForCapture(const CaptureRequest& request);
+
+// CANCELLED: `stop` was requested. Errors of the sink and the index come back as they are; IsOfSource() tells the
+// others apart.
+[[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFile opened);
 
 // Whether a change in the same clock tick could hide behind `ctime`: the file has to be looked at again.
 [[nodiscard]] bool IsRacilyClean(int64_t ctime_nanoseconds);

@@ -65,6 +65,14 @@ struct SegmentRecord {
   std::string signature;  // librsync's; empty: not known here
 };
 
+// A frozen copy of a file, kept in the work folder under the name `clone`: it holds what the replica has, as long as
+// the row of the file says so too.
+struct BaseRecord {
+  std::string clone;
+  uint64_t size = 0;
+  model::Digest content{};
+};
+
 // How a commit changes the index, in the order of the commit's operations (core/model/commit.h).
 struct RemoveRow {  // and all below it
   std::string path;
@@ -103,7 +111,15 @@ struct CopySegments {
 struct UnsettleRow {
   std::string path;
 };
+// In place of the base that the file had.
+struct PutBase {
+  uint64_t inode = 0;
+  BaseRecord base;
+};
+struct DropBase {
+  uint64_t inode = 0;
+};
 using IndexChange = std::variant<RemoveRow, DetachRows, AttachRows, CopySegments, PutRow, PutSegment, RemoveSegment,
-                                 TruncateSegments, UnsettleRow>;
+                                 TruncateSegments, UnsettleRow, PutBase, DropBase>;
 
 }  // namespace understudy::primary

@@ -9,7 +9,7 @@ namespace {
 
 using store::Statement;
 
-constexpr std::array<std::string_view, 4> kSchema = {
+constexpr std::array<std::string_view, 5> kSchema = {
     R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -49,6 +49,14 @@ constexpr std::array<std::string_view, 4> kSchema = {
     R"sql(
   ALTER TABLE state ADD COLUMN commit_id TEXT NOT NULL DEFAULT '';
   ALTER TABLE state ADD COLUMN staged_commit_id TEXT NOT NULL DEFAULT '';
+)sql",
+    // Content digests are sums from here on: the replica is compared anew.
+    R"sql(
+  DELETE FROM staged; DELETE FROM entry; DELETE FROM segment;
+  UPDATE state SET replica_id = '', sequence = 0, complete = 0, commit_id = '', staged_sequence = NULL,
+    staged_complete = 0, staged_commit_id = '';
+  CREATE TABLE base (inode INTEGER PRIMARY KEY, clone TEXT NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL)
+    STRICT;
 )sql"};
 
 }  // namespace

@@ -1,8 +1,9 @@
 // index_schema.h: the tables of an index file, their keys, and how values go into their columns and out of them.
 //
-// `entry` has the rows and `segment` the records of large files, by inode; `staged` has the changes of a commit that
-// isn't acknowledged; `state`, `guard` and `guard_count` have the rest. The key of a row is model::Key of its path;
-// rows that are detached inside a commit stand below a key that begins with NUL, which no path's does.
+// `entry` has the rows, `segment` the records of large files and `base` their frozen copies, by inode; `staged` has the
+// changes of a commit that isn't acknowledged; `state`, `guard` and `guard_count` have the rest. The key of a row is
+// model::Key of its path; rows that are detached inside a commit stand below a key that begins with NUL, which no
+// path's does.
 #pragma once
 
 #include <optional>

@@ -20,10 +20,13 @@ enum StagedChange : int {
   kPutSegment,
   kRemoveSegment,
   kTruncateSegments,
-  kUnsettle
+  kUnsettle,
+  kPutBase,
+  kDropBase
 };
 
-// Before the row's columns. Of CopySegments `number` is the inode that the records come from.
+// Before the row's columns. Of CopySegments `number` is the inode that the records come from; of PutBase `signature` is
+// the clone's name.
 constexpr std::string_view kOwnColumns = "change, key, slot, number, digest, signature";
 constexpr int kOwnColumnCount = 6;
 constexpr int kInodeColumn = 7;  // of the row's; changes of segments use it alone
@@ -47,6 +50,11 @@ struct Binder {
   }
   void operator()(const RemoveSegment& op) const { BindSegments(op.number, op.inode); }
   void operator()(const TruncateSegments& op) const { BindSegments(op.from_number, op.inode); }
+  void operator()(const PutBase& op) const {
+    BindSegments(op.base.size, op.inode);
+    insert.BindBlob(5, BytesOf(op.base.content)).BindBlob(6, op.base.clone);
+  }
+  void operator()(const DropBase& op) const { BindSegments(0, op.inode); }
 
   void BindSegments(uint64_t number, uint64_t inode) const {
     insert.BindUnsigned(4, number).BindUnsigned(kInodeColumn + 1, inode);
@@ -77,6 +85,10 @@ IndexChange ReadChange(const Statement& staged) {
       return TruncateSegments{inode, number};
     case kUnsettle:
       return UnsettleRow{path};
+    case kPutBase:
+      return PutBase{inode, {staged.String(5), number, DigestFrom(staged.Bytes(4))}};
+    case kDropBase:
+      return DropBase{inode};
   }
   return {};
 }

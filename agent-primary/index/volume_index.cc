@@ -73,6 +73,7 @@ absl::StatusOr<std::unique_ptr<VolumeIndex>> VolumeIndex::Open(const std::string
   std::unique_ptr<VolumeIndex> index(new VolumeIndex(std::move(database)));
   ASSIGN_OR_RETURN(index->rows_, EntryTable::Open(index->database_));
   ASSIGN_OR_RETURN(index->segments_, SegmentTable::Open(index->database_));
+  index->bases_.emplace(index->database_);
   RETURN_IF_ERROR(index->LoadState());
   ASSIGN_OR_RETURN(index->guard_, LoadGuard(index->database_));
   return index;
@@ -132,6 +133,7 @@ absl::StatusOr<std::optional<IndexRow>> VolumeIndex::Find(std::string_view path)
 absl::Status VolumeIndex::ForgetIdentities() {
   ASSIGN_OR_RETURN(store::Transaction transaction, store::Transaction::Begin(database_));
   RETURN_IF_ERROR(segments_->Clear());
+  RETURN_IF_ERROR(bases_->Clear());
   RETURN_IF_ERROR(rows_->ForgetIdentities());
   return transaction.Commit();
 }
@@ -155,6 +157,7 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     VolumeIndex& index;
     EntryTable& rows;
     SegmentTable& segments;
+    BaseTable& bases;
 
     absl::Status operator()(const RemoveRow& op) const {
       const std::string key = model::Key(op.path);
@@ -179,8 +182,15 @@ absl::Status VolumeIndex::Apply(const IndexChange& change) {
     absl::Status operator()(const RemoveSegment& op) const { return segments.Remove(op.inode, op.number); }
     absl::Status operator()(const UnsettleRow& op) const { return rows.Unsettle(model::Key(op.path)); }
     absl::Status operator()(const TruncateSegments& op) const { return segments.Truncate(op.inode, op.from_number); }
+    absl::Status operator()(const PutBase& op) const { return bases.Put(op.inode, op.base); }
+    absl::Status operator()(const DropBase& op) const { return bases.Drop(op.inode); }
   };
-  return std::visit(Visitor{*this, *rows_, *segments_}, change);
+  return std::visit(Visitor{*this, *rows_, *segments_, *bases_}, change);
+}
+
+absl::StatusOr<std::set<std::string>> VolumeIndex::CollectBases() {
+  RETURN_IF_ERROR(bases_->DropOrphans());
+  return bases_->ListClones();
 }
 
 absl::StatusOr<model::Digest> VolumeIndex::DoubtSegments(const IndexRow& row, const model::DamagedFile& damaged) {
@@ -189,7 +199,7 @@ absl::StatusOr<model::Digest> VolumeIndex::DoubtSegments(const IndexRow& row, co
   for (const model::SegmentDigest& segment : known) here[segment.number] = segment.digest;
   const auto digest_of = [&] {
     delta::ContentDigest digest;
-    for (const auto& [number, segment] : here) digest.AddSegmentDigest(number, segment);
+    for (const auto& [number, segment] : here) digest.Add(segment);
     return digest.Finish(row.size);
   };
   const bool told = damaged.segments.has_value() && damaged.size == row.size && !here.empty();
@@ -295,6 +305,7 @@ absl::Status VolumeIndex::Rebuild(const IndexState& state, const std::function<a
   RETURN_IF_ERROR(ClearStaged(database_));
   RETURN_IF_ERROR(rows_->Clear());
   RETURN_IF_ERROR(segments_->Clear());
+  RETURN_IF_ERROR(bases_->Clear());
   next_inventoried_ = kFirstInventoriedInode;
   RETURN_IF_ERROR(fill(*this));
   return transaction.Commit(WithoutStaged(state));

@@ -8,10 +8,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "agent-primary/index/base_table.h"
 #include "agent-primary/index/entry_table.h"
 #include "agent-primary/index/guard_record.h"
 #include "agent-primary/index/index_row.h"
@@ -89,6 +91,13 @@ class VolumeIndex {
     return segments_->ListDigests(inode);
   }
 
+  // The frozen copy of the file, if there is one: the replica's content when it has the same size and content as the
+  // file's row.
+  [[nodiscard]] absl::StatusOr<std::optional<BaseRecord>> FindBase(uint64_t inode) { return bases_->Find(inode); }
+  // Forgets the bases of files that aren't in the index any more; names of the clones of all others. What a staged
+  // commit brings isn't among them.
+  [[nodiscard]] absl::StatusOr<std::set<std::string>> CollectBases();
+
   // The replica's file isn't what the rows of its names say: its content counts as unknown, so that it is captured
   // anew. Where `damaged` says which segments DR found, and they were a large file's, only those that differ do;
   // nothing is concluded from those that don't. Paths of all its names; none: there is no such file.
@@ -134,6 +143,7 @@ class VolumeIndex {
   store::Database database_;
   std::optional<EntryTable> rows_;        // since Open
   std::optional<SegmentTable> segments_;  // likewise
+  std::optional<BaseTable> bases_;        // likewise
   IndexState state_;
   GuardRecord guard_;
   uint64_t next_inventoried_ = kFirstInventoriedInode;  // of the newest Rebuild

@@ -64,7 +64,7 @@ absl::StatusOr<std::optional<GuardFinding>> CheckRoot(const CaptureContext& cont
 }
 
 absl::StatusOr<uint64_t> CountEntriesHere(const os::Root& root) {
-  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", kWorkFolderName));
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", os::kWorkFolderName));
   for (uint64_t entries = 0;; ++entries) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) return entries;

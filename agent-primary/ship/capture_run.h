@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent-primary/capture/base_store.h"
 #include "agent-primary/capture/deletion_guard.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
@@ -39,7 +40,8 @@ struct CaptureResult {
   std::map<std::string, std::string> unreadable;  // why, by path; also to be looked at again
   uint64_t commits = 0;
   uint64_t content_bytes_sent = 0;
-  std::string_view rung;  // of the largest file whose content was sent; empty when none was
+  std::string_view rung;          // of the largest file whose content was sent; empty when none was
+  absl::Duration writers_waited;  // longest, for one file, while it was frozen
 };
 
 struct CaptureContext {
@@ -60,6 +62,7 @@ struct CaptureContext {
   // DR had no room for the capture before: what goes away is submitted ahead of what comes, as commits of its own, so
   // that it makes room there. Has no effect on a plan with moves, which need what goes away in their commit.
   bool removals_first = false;
+  BaseStore* bases = nullptr;  // nullptr: files are read as they stand
 };
 
 // Returns when all that the batch led to is acknowledged, or held back by a guard. CANCELLED: `stop` was requested.

@@ -130,13 +130,18 @@ std::optional<VolumePlace> DataPlane::Locate(const std::string& server, const st
   return VolumePlace{wanted, JoinAbsolute(best->replica_path, *Within(wanted, best->path))};
 }
 
-absl::StatusOr<VolumePlace> DataPlane::PlaceOfPath(const model::VolumeName& name, const std::string& path) const {
-  const std::string wanted = WithoutTrailingSlashes(path);
+const ExportPlace* DataPlane::InnermostExport(const std::string& path) const {
   const ExportPlace* best = nullptr;
   for (const ExportPlace& candidate : options_.exports) {
-    if (!Within(wanted, candidate.path).has_value()) continue;
+    if (!Within(path, candidate.path).has_value()) continue;
     if (best == nullptr || candidate.path.size() > best->path.size()) best = &candidate;
   }
+  return best;
+}
+
+absl::StatusOr<VolumePlace> DataPlane::PlaceOfPath(const model::VolumeName& name, const std::string& path) const {
+  const std::string wanted = WithoutTrailingSlashes(path);
+  const ExportPlace* const best = InnermostExport(wanted);
   if (best == nullptr) {
     return absl::InvalidArgumentError(
         fmt::format("volume '{}': '{}' lies within none of the exports; add its export to "
@@ -215,6 +220,7 @@ absl::Status DataPlane::AddLocked(const model::VolumeName& name, const VolumePla
   if (!folder.ok() && ::access(index_file.c_str(), F_OK) != 0) return folder;
   ReplicatorOptions options = options_.replicator;
   options.least_epoch = role.epoch;
+  if (const ExportPlace* const place_of = InnermostExport(place.path)) options.export_path = place_of->path;
   ASSIGN_OR_RETURN(std::shared_ptr<VolumeReplicator> replicator,
                    VolumeReplicator::Open(name, place.path, place.replica_path, index_file, options, clock_));
   if (paused) replicator->Pause(PauseReason::kReclaim);
@@ -256,7 +262,7 @@ absl::Status DataPlane::Unregister(const std::string& name) {
   RETURN_IF_ERROR(roles_->ForgetLive(name));
   Take(name);
   spdlog::info("volume={} not replicated any more", name);
-  return absl::OkStatus();
+  return DiscardBases(name);
 }
 
 void DataPlane::Take(const model::VolumeName& name) {
@@ -335,7 +341,13 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
   return RemoveIndex(name);
 }
 
+absl::Status DataPlane::DiscardBases(const model::VolumeName& name) const {
+  for (const ExportPlace& place : options_.exports) RETURN_IF_ERROR(BaseStore::Discard(place.path, name));
+  return absl::OkStatus();
+}
+
 absl::Status DataPlane::RemoveIndex(const model::VolumeName& name) const {
+  RETURN_IF_ERROR(DiscardBases(name));
   for (const char* const suffix : {"", "-wal", "-shm"}) {
     const std::string file = IndexFile(name) + suffix;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));

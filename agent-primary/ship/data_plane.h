@@ -135,7 +135,11 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] absl::StatusOr<VolumePlace> PlaceOfPath(const model::VolumeName& name, const std::string& path) const;
   // Nothing of it is watched, captured or under way any more. One that isn't registered is fine.
   void Take(const model::VolumeName& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(registering_) ABSL_LOCKS_EXCLUDED(mutex_);
+  // With all that it names.
   [[nodiscard]] absl::Status RemoveIndex(const model::VolumeName& name) const;
+  [[nodiscard]] absl::Status DiscardBases(const model::VolumeName& name) const;
+  // That holds the absolute path; nullptr: none does.
+  [[nodiscard]] const ExportPlace* InnermostExport(const std::string& path) const;
   absl::Status AddLocked(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(registering_) ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -18,6 +18,9 @@ namespace {
 
 using model::FileKind;
 
+// Each holds a descriptor; what is past the bound is frozen when its turn comes.
+constexpr size_t kMaxFrozen = 256;
+
 bool IsNode(FileKind kind) {
   return kind == FileKind::kFifo || kind == FileKind::kSocket || kind == FileKind::kCharacterDevice ||
          kind == FileKind::kBlockDevice;
@@ -32,6 +35,7 @@ class PlanShipper {
         builder_(context.volume, context.now_nanoseconds, context.index, context.sink) {}
 
   absl::Status Run() {
+    RETURN_IF_ERROR(FreezeLargeFiles());
     RETURN_IF_ERROR(AddMovesAndRemovals());
     if (context_.removals_first && plan_.moves.empty()) RETURN_IF_ERROR(SubmitRemovals());
     for (const PlannedEntry& entry : plan_.entries) {
@@ -52,6 +56,20 @@ class PlanShipper {
   }
 
  private:
+  // All at one moment, as near as can be, and before anything of the capture is read.
+  absl::Status FreezeLargeFiles() {
+    if (context_.bases == nullptr || context_.strategy != Strategy::kAuto) return absl::OkStatus();
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.stat.kind != FileKind::kRegular || entry.stat.size <= kMaxInlineContentBytes) continue;
+      if (opened_.size() == kMaxFrozen) return absl::OkStatus();
+      if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+      absl::StatusOr<OpenedFile> opened = OpenForCapture(RequestFor(entry));
+      // What can't be opened is met again when its turn comes; a file that isn't frozen is read as it is then.
+      if (opened.ok() && opened->frozen.has_value()) opened_.emplace(entry.path, *std::move(opened));
+    }
+    return absl::OkStatus();
+  }
+
   // All in one commit, with what moved files need, so that nothing is submitted between a Detach and its Attach.
   absl::Status AddMovesAndRemovals() {
     std::map<std::string, const PlannedEntry*> targets;  // by path of the source
@@ -103,25 +121,37 @@ class PlanShipper {
     return file.has_value() ? AddCaptured(entry, *std::move(file)) : absl::OkStatus();
   }
 
-  // nullopt: it is gone, or can't be read; that doesn't hold up the others.
-  absl::StatusOr<std::optional<CapturedFile>> Capture(const PlannedEntry& entry) {
+  // Without a slot.
+  CaptureRequest RequestFor(const PlannedEntry& entry) const {
     // What the index knows of other names holds for this file alone.
     const bool has_names = entry.linked || (entry.base.has_value() && entry.base->row.file != 0);
-    CaptureRequest request{.root = context_.root,
-                           .index = context_.index,
-                           .sink = context_.sink,
-                           .volume = context_.volume,
-                           .path = entry.path,
-                           .base = entry.base,
-                           .slot = builder_.NewSlot(),
-                           .strategy = context_.strategy,
-                           .stop = context_.stop,
-                           .labels = context_.labels,
-                           .inode = has_names ? entry.stat.inode : 0,
-                           .leftovers = context_.leftovers};
+    return {.root = context_.root,
+            .index = context_.index,
+            .sink = context_.sink,
+            .volume = context_.volume,
+            .path = entry.path,
+            .base = entry.base,
+            .strategy = context_.strategy,
+            .stop = context_.stop,
+            .labels = context_.labels,
+            .inode = has_names ? entry.stat.inode : 0,
+            .leftovers = context_.leftovers,
+            .bases = context_.bases};
+  }
+
+  absl::StatusOr<CapturedFile> OpenAndCapture(const CaptureRequest& request) {
+    if (auto frozen = opened_.extract(request.path)) return CaptureFile(request, std::move(frozen.mapped()));
+    ASSIGN_OR_RETURN(OpenedFile opened, OpenForCapture(request));
+    return CaptureFile(request, std::move(opened));
+  }
+
+  // nullopt: it is gone, or can't be read; that doesn't hold up the others.
+  absl::StatusOr<std::optional<CapturedFile>> Capture(const PlannedEntry& entry) {
+    CaptureRequest request = RequestFor(entry);
+    request.slot = builder_.NewSlot();
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
-    absl::StatusOr<CapturedFile> file = CaptureFile(request);
+    absl::StatusOr<CapturedFile> file = OpenAndCapture(request);
     // Another file than the one that the plan was made for: its other names weren't looked at.
     if (file.ok() && file->stat.inode != entry.stat.inode) file->unsettled = true;
     if (absl::IsNotFound(file.status()) || (file.ok() && file->unsettled)) result_.look_again.push_back(entry.path);
@@ -131,6 +161,7 @@ class PlanShipper {
       return std::nullopt;
     }
     RETURN_IF_ERROR(file.status());
+    result_.writers_waited = std::max(result_.writers_waited, file->writers_waited);
     return *std::move(file);
   }
 
@@ -348,6 +379,7 @@ class PlanShipper {
   const Plan& plan_;
   CaptureResult& result_;
   CommitBuilder builder_;
+  std::map<std::string, OpenedFile> opened_;  // frozen, not captured yet; by path
   std::map<std::string, const PlannedEntry*> folders_;
   std::set<std::string> disturbed_;          // folders whose times publishing changes
   std::map<std::string, IndexRow> carried_;  // rows of names that others are linked to, by path

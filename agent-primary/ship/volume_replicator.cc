@@ -27,6 +27,8 @@ constexpr absl::Duration kUncoveredRescan = absl::Minutes(1);
 constexpr int kUncoveredScanShare = 10;
 // So many refusals one after the other aren't the doing of a look at moving folders.
 constexpr int kRefusalsToCompare = 3;
+// Freezing a file holds up its writers; between two times passes so many times what the last one took.
+constexpr int kFreezeShare = 50;
 // More than so many unsettled entries are found by a scan.
 constexpr size_t kMaxUnsettledPaths = 10'000;
 
@@ -106,6 +108,7 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
       options_(options),
       clock_(clock),
       index_(std::move(index)),
+      bases_wanted_(!options.export_path.empty() && options.strategy == Strategy::kAuto),
       dirty_(options.times),
       next_rescan_(clock.Monotonic() + options.rescan_interval),
       publish_overdue_(clock.Monotonic() + kPublishPatience),
@@ -147,6 +150,7 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   absl::MutexLock lock(&mutex_);
   if (paused()) return std::nullopt;
   std::optional<absl::Duration> next = dirty_.NextDue();
+  if (next.has_value()) next = std::max(*next, rested_);
   if (status_.guard.has_value()) next = guard_recheck_;
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
   if (!session_open_ || BarrierWaits() || approval_.has_value() || !damaged_.empty()) {
@@ -261,6 +265,8 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
   RETURN_IF_ERROR(LookAtUnsettled());
+  OpenBases();
+  CollectBases();
   leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   opened_for_barrier_ = opens_for_barrier_;
@@ -385,19 +391,39 @@ absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
 
 absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch, const os::Root& root,
                                                         model::ReplicaSink& sink, std::stop_token stop) {
-  return RunCapture({.volume = name_,
-                     .root = root,
-                     .index = *index_,
-                     .sink = sink,
-                     .strategy = options_.strategy,
-                     .guard = options_.guard,
-                     .now_nanoseconds = absl::ToUnixNanos(clock_.Now()),
-                     .stop = std::move(stop),
-                     .leftovers = &leftovers_,
-                     .labels = options_.labels,
-                     .lacks_entries = !unreadable_.empty(),
-                     .removals_first = removals_first_},
-                    batch);
+  absl::StatusOr<CaptureResult> result = RunCapture({.volume = name_,
+                                                     .root = root,
+                                                     .index = *index_,
+                                                     .sink = sink,
+                                                     .strategy = options_.strategy,
+                                                     .guard = options_.guard,
+                                                     .now_nanoseconds = absl::ToUnixNanos(clock_.Now()),
+                                                     .stop = std::move(stop),
+                                                     .leftovers = &leftovers_,
+                                                     .labels = options_.labels,
+                                                     .lacks_entries = !unreadable_.empty(),
+                                                     .removals_first = removals_first_,
+                                                     .bases = bases_.get()},
+                                                    batch);
+  if (result.ok() && result->commits > 0) CollectBases();
+  return result;
+}
+
+void VolumeReplicator::OpenBases() {
+  if (!std::exchange(bases_wanted_, false)) return;
+  absl::StatusOr<std::unique_ptr<BaseStore>> bases = BaseStore::Open(options_.export_path, name_, clock_);
+  if (bases.ok()) {
+    bases_ = *std::move(bases);
+  } else {
+    spdlog::warn("volume={} large files are read as a whole when they changed: {}", name_, MessageOf(bases.status()));
+  }
+}
+
+void VolumeReplicator::CollectBases() {
+  if (bases_ == nullptr) return;
+  const absl::StatusOr<std::set<std::string>> named = index_->CollectBases();
+  const absl::Status collected = named.ok() ? bases_->KeepOnly(*named) : named.status();
+  if (!collected.ok()) spdlog::warn("volume={} clones that aren't needed stay: {}", name_, MessageOf(collected));
 }
 
 // What a capture that succeeded leads to: what is looked at again, whether the barrier is passed, what is shown.
@@ -407,6 +433,7 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
   if (look.batch.whole_volume && !coverage_.ok()) {
     next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
+  rested_ = now + kFreezeShare * result.writers_waited;
   oldest_in_flight_.reset();
   if (look.batch.whole_volume && !result.more) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);

@@ -49,6 +49,7 @@ struct ReplicatorOptions {
   os::Labels labels = os::Labels::kOmit;
   GuardLimits guard{};
   model::Epoch least_epoch = 0;  // that the volume is opened with, whatever its index knows
+  std::string export_path;       // absolute; large files are frozen in its work folder. Empty: they aren't
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
 };
@@ -164,6 +165,9 @@ class VolumeReplicator {
   absl::Status AddLargeFiles(Look& look);
   absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, const os::Root& root, model::ReplicaSink& sink,
                                         std::stop_token stop);
+  // Nothing is lost without bases, so whatever keeps them away is told, once.
+  void OpenBases();
+  void CollectBases();
   void Settle(const Look& look, const CaptureResult& result);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
@@ -189,6 +193,8 @@ class VolumeReplicator {
 
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
+  std::unique_ptr<BaseStore> bases_;  // nullptr: there are none
+  bool bases_wanted_;                 // and weren't tried
   bool session_open_ = false;
   // Barriers up to these were requested before the session was opened, or the run that may open it began: only an
   // opening tells a volume without changes what became of DR.
@@ -209,6 +215,8 @@ class VolumeReplicator {
   absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  // Before it, nothing is frozen again unless a barrier asks for it.
+  absl::Duration rested_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   std::set<PauseReason> pauses_ ABSL_GUARDED_BY(mutex_);
   int64_t paused_since_nanoseconds_ ABSL_GUARDED_BY(mutex_) = 0;
   // Since when changes may have come that no hint told of; until everything was looked at. Unix time; 0: none.

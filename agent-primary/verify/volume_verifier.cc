@@ -252,7 +252,7 @@ class Verifier {
 
  private:
   absl::StatusOr<Doubtful> CompareTrees(const os::Root& root) {
-    ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", kWorkFolderName));
+    ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", os::kWorkFolderName));
     TreeMerge merge(root, std::move(walk), task_, counts_);
     RETURN_IF_ERROR(merge.Begin());
     const auto on_wait = [this] { return listener_.on_progress(counts_); };

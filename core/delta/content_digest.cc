@@ -1,6 +1,7 @@
 #include "core/delta/content_digest.h"
 
-#include <algorithm>
+#include <xxhash.h>
+
 #include <array>
 #include <cstring>
 
@@ -8,6 +9,9 @@
 
 namespace understudy::delta {
 namespace {
+
+// A block's number is its seed, so that blocks that change places change the sum; no file has so many blocks.
+constexpr uint64_t kSizeSeed = UINT64_MAX;
 
 model::Digest Canonical(XXH128_hash_t hash) {
   XXH128_canonical_t canonical;
@@ -18,10 +22,16 @@ model::Digest Canonical(XXH128_hash_t hash) {
   return digest;
 }
 
-std::array<uint8_t, 8> LittleEndian(uint64_t value) {
+XXH128_hash_t HashOf(const model::Digest& digest) {
+  XXH128_canonical_t canonical;
+  std::memcpy(canonical.digest, digest.data(), digest.size());
+  return XXH128_hashFromCanonical(&canonical);
+}
+
+model::Digest DigestOfSize(uint64_t size) {
   std::array<uint8_t, 8> bytes{};
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(value >> (8 * i));
-  return bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(size >> (8 * i));
+  return Canonical(XXH3_128bits_withSeed(bytes.data(), bytes.size(), kSizeSeed));
 }
 
 }  // namespace
@@ -35,32 +45,41 @@ bool IsAllZeros(std::string_view bytes) {
   return bytes.empty() || (bytes[0] == '\0' && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-ContentDigest::ContentDigest() : state_(XXH3_createState()) {
-  UNDERSTUDY_CHECK(state_ != nullptr);
-  XXH3_128bits_reset(state_.get());
+model::Digest DigestOfBlocks(uint64_t offset, std::string_view bytes) {
+  UNDERSTUDY_CHECK(offset % kBlockBytes == 0);
+  XXH128_hash_t sum{0, 0};
+  for (uint64_t number = offset / kBlockBytes; !bytes.empty(); ++number) {
+    const std::string_view block = bytes.substr(0, kBlockBytes);
+    bytes.remove_prefix(block.size());
+    if (IsAllZeros(block)) continue;
+    const XXH128_hash_t hash = XXH3_128bits_withSeed(block.data(), block.size(), number);
+    sum.low64 += hash.low64;
+    sum.high64 += hash.high64;
+  }
+  return Canonical(sum);
 }
 
-void ContentDigest::AddSegment(uint64_t number, std::string_view bytes) {
-  if (!IsAllZeros(bytes)) AddSegmentDigest(number, DigestOf(bytes));
+model::Digest Plus(const model::Digest& a, const model::Digest& b) {
+  const XXH128_hash_t left = HashOf(a);
+  const XXH128_hash_t right = HashOf(b);
+  return Canonical({left.low64 + right.low64, left.high64 + right.high64});
 }
 
-void ContentDigest::AddSegmentDigest(uint64_t number, const model::Digest& digest) {
-  const std::array<uint8_t, 8> prefix = LittleEndian(number);
-  XXH3_128bits_update(state_.get(), prefix.data(), prefix.size());
-  XXH3_128bits_update(state_.get(), digest.data(), digest.size());
+model::Digest Minus(const model::Digest& a, const model::Digest& b) {
+  const XXH128_hash_t left = HashOf(a);
+  const XXH128_hash_t right = HashOf(b);
+  return Canonical({left.low64 - right.low64, left.high64 - right.high64});
 }
 
-model::Digest ContentDigest::Finish(uint64_t size) {
-  const std::array<uint8_t, 8> suffix = LittleEndian(size);
-  XXH3_128bits_update(state_.get(), suffix.data(), suffix.size());
-  return Canonical(XXH3_128bits_digest(state_.get()));
+ContentDigest::ContentDigest(const model::Digest& content, uint64_t size) : sum_(Minus(content, DigestOfSize(size))) {}
+
+model::Digest ContentDigest::Finish(uint64_t size) const {
+  return Plus(sum_, DigestOfSize(size));
 }
 
 model::Digest DigestOfContent(std::string_view content) {
   ContentDigest digest;
-  for (uint64_t offset = 0; offset < content.size(); offset += kSegmentBytes) {
-    digest.AddSegment(offset / kSegmentBytes, content.substr(offset, kSegmentBytes));
-  }
+  digest.Add(DigestOfBlocks(0, content));
   return digest.Finish(content.size());
 }
 

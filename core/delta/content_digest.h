@@ -1,20 +1,19 @@
-// content_digest.h: one digest for a file's content, made of its segments' digests (format:
-// docs/formats/content-digest.md).
+// content_digest.h: one digest for a file's content, as a sum over its blocks (format: docs/formats/content-digest.md).
 //
-// A segment is kSegmentBytes at a multiple of kSegmentBytes; the last one may be shorter. Segments that are all zeros
-// are left out, so holes cost nothing, and where a filesystem puts its holes doesn't matter. Pure.
+// A sum, so that what changes in a file is taken out and put in without a look at the rest. Blocks that are all zeros
+// add nothing, so holes cost nothing, and where a filesystem puts its holes doesn't matter. Pure.
 #pragma once
 
-#include <xxhash.h>
-
 #include <cstdint>
-#include <memory>
 #include <string_view>
 
 #include "core/model/commit.h"
 
 namespace understudy::delta {
 
+// What the sum is made of; the last block of a file may be shorter.
+inline constexpr uint64_t kBlockBytes = 4096;
+// What has a digest in the index and travels as one delta; the last one of a file may be shorter.
 inline constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
 
 // XXH3-128 of the bytes.
@@ -22,24 +21,34 @@ inline constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
 
 [[nodiscard]] bool IsAllZeros(std::string_view bytes);
 
-// Segments are added in ascending order of their numbers (offset / kSegmentBytes), each once.
+// The sum over the blocks of a range of a file; zeros when all of them are. `offset` is a multiple of kBlockBytes, and
+// so is the length unless the file ends there.
+[[nodiscard]] model::Digest DigestOfBlocks(uint64_t offset, std::string_view bytes);
+
+// The sum over the blocks of the segment `number`.
+[[nodiscard]] inline model::Digest DigestOfSegment(uint64_t number, std::string_view bytes) {
+  return DigestOfBlocks(number * kSegmentBytes, bytes);
+}
+
+// Sums of ranges, put together and taken apart. Ranges that are added don't overlap.
+[[nodiscard]] model::Digest Plus(const model::Digest& a, const model::Digest& b);
+[[nodiscard]] model::Digest Minus(const model::Digest& a, const model::Digest& b);
+
 class ContentDigest {
  public:
-  ContentDigest();
+  ContentDigest() = default;
+  // Goes on from content whose digest and size are known.
+  ContentDigest(const model::Digest& content, uint64_t size);
 
-  // The whole segment `number`; nothing is added when it is all zeros.
-  void AddSegment(uint64_t number, std::string_view bytes);
-  // A segment whose digest is known and that isn't all zeros.
-  void AddSegmentDigest(uint64_t number, const model::Digest& digest);
+  // The sum of a range, a segment's say; in any order.
+  void Add(const model::Digest& range) { sum_ = Plus(sum_, range); }
+  void Remove(const model::Digest& range) { sum_ = Minus(sum_, range); }
 
-  // `size` is the content's size in bytes. To be called once.
-  [[nodiscard]] model::Digest Finish(uint64_t size);
+  // `size` is the content's size in bytes.
+  [[nodiscard]] model::Digest Finish(uint64_t size) const;
 
  private:
-  struct FreeState {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  std::unique_ptr<XXH3_state_t, FreeState> state_;
+  model::Digest sum_{};
 };
 
 // Of content that is in memory as a whole.

@@ -79,8 +79,8 @@ absl::StatusOr<model::Digest> DigestOfFile(int fd, uint64_t size, const DigestOp
     offset = begin + length;
     const std::string_view bytes = std::string_view(buffer).substr(0, length);
     if (delta::IsAllZeros(bytes)) continue;
-    const model::Digest of_segment = delta::DigestOf(bytes);
-    digest.AddSegmentDigest(number, of_segment);
+    const model::Digest of_segment = delta::DigestOfSegment(number, bytes);
+    digest.Add(of_segment);
     if (options.segments != nullptr) options.segments->push_back({number, of_segment});
   }
   return digest.Finish(size);

@@ -9,7 +9,7 @@ namespace understudy::wire {
 
 // Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
 // makes a new one.
-inline constexpr uint32_t kProtocolVersion = 4;
+inline constexpr uint32_t kProtocolVersion = 5;
 
 inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
 

@@ -43,7 +43,8 @@ TEST_P(ReplicaSinkContract, ALaterSessionGoesOnWithUnfinishedContent) {
   if (bed_->KeepsLeftovers()) {
     ASSERT_TRUE(held.ok()) << held.status();
     ASSERT_EQ(held->size(), 2u);
-    EXPECT_EQ((*held)[0], (model::SegmentDigest{0, delta::DigestOf(std::string_view(content).substr(0, kSegment))}));
+    EXPECT_EQ((*held)[0],
+              (model::SegmentDigest{0, delta::DigestOfSegment(0, std::string_view(content).substr(0, kSegment))}));
     EXPECT_EQ((*held)[1].number, 1u);
     staged = kSegment;
   } else {

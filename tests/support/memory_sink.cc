@@ -309,7 +309,7 @@ absl::Status MemorySink::StageDelta(const model::VolumeName& volume, model::Slot
     const size_t begin = std::min<size_t>(delta.offset, staged.base.size());
     const std::string_view base = std::string_view(staged.base).substr(begin, delta::kSegmentBytes);
     ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
-    if (delta::DigestOf(patched) != delta.digest) return Mismatch(staged.base_path);
+    if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest) return Mismatch(staged.base_path);
     return patched;
   });
 }

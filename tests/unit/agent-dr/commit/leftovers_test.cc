@@ -91,8 +91,8 @@ TEST_F(LeftoversTest, GoOnAcrossSessionsAndRestarts) {
   ASSERT_TRUE(held.ok()) << held.status();
   std::string second = content_.substr(kSegment, kSegment / 2);
   second.resize(kSegment, '\0');
-  EXPECT_THAT(*held, ElementsAre(model::SegmentDigest{0, delta::DigestOf(content_.substr(0, kSegment))},
-                                 model::SegmentDigest{1, delta::DigestOf(second)}));
+  EXPECT_THAT(*held, ElementsAre(model::SegmentDigest{0, delta::DigestOfSegment(0, content_.substr(0, kSegment))},
+                                 model::SegmentDigest{1, delta::DigestOfSegment(1, second)}));
   Stage(session, 7, content_, kSegment, kSize);
   ExpectCommits(session, content_, 7);
   EXPECT_THAT(Open(*engine).State().leftovers, IsEmpty());
@@ -111,7 +111,7 @@ TEST_F(LeftoversTest, WhatIsResumedAndCutAgainIsALeftoverAgain) {
   const auto held = session.StageResume(0, "image", kSize, "");
   ASSERT_TRUE(held.ok()) << held.status();
   ASSERT_EQ(held->size(), 2u);
-  EXPECT_EQ((*held)[1].digest, delta::DigestOf(content_.substr(kSegment, kSegment)));
+  EXPECT_EQ((*held)[1].digest, delta::DigestOfSegment(1, content_.substr(kSegment, kSegment)));
 }
 
 TEST_F(LeftoversTest, ASmallerSizeCutsAndAHoleTakesAway) {
@@ -122,7 +122,7 @@ TEST_F(LeftoversTest, ASmallerSizeCutsAndAHoleTakesAway) {
   const auto held = session.StageResume(0, "image", size, "");
   ASSERT_TRUE(held.ok()) << held.status();
   ASSERT_EQ(held->size(), 2u);
-  EXPECT_EQ((*held)[1].digest, delta::DigestOf(content_.substr(kSegment, 1000)));
+  EXPECT_EQ((*held)[1].digest, delta::DigestOfSegment(1, content_.substr(kSegment, 1000)));
   ASSERT_TRUE(session.StageHole(0, 0, kSegment).ok());
   ExpectCommits(session, std::string(kSegment, '\0') + content_.substr(kSegment, 1000), 0);
 }
@@ -170,9 +170,9 @@ TEST_F(LeftoversTest, ContentOverABaseIsToldAsItWillBe) {
   ASSERT_TRUE(held.ok()) << held.status();
   const std::string first = base.substr(0, kSegment / 2) + next.substr(kSegment / 2, kSegment / 2);
   const std::string second = base.substr(kSegment, kSegment / 2) + next.substr(kSegment + kSegment / 2, kSegment / 2);
-  EXPECT_THAT(*held, ElementsAre(model::SegmentDigest{0, delta::DigestOf(first)},
-                                 model::SegmentDigest{1, delta::DigestOf(second)},
-                                 model::SegmentDigest{2, delta::DigestOf(next.substr(2 * kSegment))}));
+  EXPECT_THAT(*held, ElementsAre(model::SegmentDigest{0, delta::DigestOfSegment(0, first)},
+                                 model::SegmentDigest{1, delta::DigestOfSegment(1, second)},
+                                 model::SegmentDigest{2, delta::DigestOfSegment(2, next.substr(2 * kSegment))}));
   // What is held of the second segment makes way for what is staged in it now, however little that is.
   ASSERT_TRUE(session.StageData(2, kSegment + 4096, "new").ok());
   std::string wanted = first + base.substr(kSegment, kSegment) + next.substr(2 * kSegment);

@@ -65,7 +65,7 @@ class PointSpaceTest : public RewindTest, public testing::WithParamInterface<con
       for (uint64_t part = 0; part < piece.size(); part += kMebibyte) {
         ASSERT_TRUE(session_.StageData(1, at + part, std::string_view(piece).substr(part, kMebibyte)).ok());
       }
-      digest.AddSegment(at / piece.size(), piece);
+      digest.Add(delta::DigestOfBlocks(at, piece));
     }
     ASSERT_TRUE(session_.StageEnd(1).ok());
     const absl::Status done =

@@ -57,9 +57,10 @@ TEST_F(VerifyTest, AFlippedBitIsFoundToldAndRightAgainOnceTheFileWasSentAgain) {
   ASSERT_TRUE(told[0].segments.has_value());
   // Which segment it is shows in the digests.
   ASSERT_EQ(told[0].segments->size(), 3u);
-  EXPECT_EQ((*told[0].segments)[0].digest, delta::DigestOf(std::string_view(content).substr(0, delta::kSegmentBytes)));
+  EXPECT_EQ((*told[0].segments)[0].digest,
+            delta::DigestOfSegment(0, std::string_view(content).substr(0, delta::kSegmentBytes)));
   EXPECT_NE((*told[0].segments)[1].digest,
-            delta::DigestOf(std::string_view(content).substr(delta::kSegmentBytes, delta::kSegmentBytes)));
+            delta::DigestOfSegment(1, std::string_view(content).substr(delta::kSegmentBytes, delta::kSegmentBytes)));
   Tend();
   EXPECT_THAT(Damaged(), ElementsAre("large", "small"));
   // One is patched in place, the other replaced.
@@ -142,8 +143,8 @@ TEST_F(VerifyTest, ADeltaIsNeverAppliedToADamagedRange) {
   content[100] = static_cast<char>(content[100] + 1);
   const std::string_view segment = std::string_view(content).substr(0, delta::kSegmentBytes);
   ASSERT_TRUE(session_->StageBegin(1, "large", content.size(), "large").ok());
-  absl::Status staged =
-      session_->StageDelta(1, {0, segment.size(), *delta::MakeDelta(*signature, segment), delta::DigestOf(segment)});
+  absl::Status staged = session_->StageDelta(
+      1, {0, segment.size(), *delta::MakeDelta(*signature, segment), delta::DigestOfSegment(0, segment)});
   EXPECT_TRUE(absl::IsDataLoss(staged)) << staged;
 }
 

@@ -20,7 +20,7 @@ model::Digest Of(const char* text) {
 
 model::Digest ContentOf(const std::vector<model::SegmentDigest>& segments) {
   delta::ContentDigest digest;
-  for (const model::SegmentDigest& segment : segments) digest.AddSegmentDigest(segment.number, segment.digest);
+  for (const model::SegmentDigest& segment : segments) digest.Add(segment.digest);
   return digest.Finish(kSize);
 }
 

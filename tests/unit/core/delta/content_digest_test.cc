@@ -1,7 +1,10 @@
 #include "core/delta/content_digest.h"
 
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/escaping.h"
@@ -24,18 +27,41 @@ std::string Noise(size_t size, uint64_t seed) {
 }
 
 // The worked examples of docs/formats/content-digest.md, computed from the definition.
-TEST(ContentDigestTest, EmptyFileIsTheDigestOfItsSize) {
-  EXPECT_EQ(DigestOfContent(""), DigestOf(std::string(8, '\0')));
-  EXPECT_EQ(Hex(DigestOfContent("")), "2c0a8a99dc147d5445c3b49d035665b2") << "the format changed";
+model::Digest Seeded(std::string_view bytes, uint64_t seed) {
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(bytes.data(), bytes.size(), seed));
+  model::Digest digest;
+  std::copy(std::begin(canonical.digest), std::end(canonical.digest), digest.begin());
+  return digest;
 }
 
-TEST(ContentDigestTest, HoleThenFourMebibytesOfX) {
-  const std::string segment(kSegmentBytes, 'x');
-  std::string definition("\x01\0\0\0\0\0\0\0", 8);
-  const model::Digest of_segment = DigestOf(segment);
-  definition.append(of_segment.begin(), of_segment.end());
-  definition.append("\0\0\x80\0\0\0\0\0", 8);
-  EXPECT_EQ(DigestOfContent(std::string(kSegmentBytes, '\0') + segment), DigestOf(definition));
+TEST(ContentDigestTest, EmptyFileIsTheDigestOfItsSize) {
+  EXPECT_EQ(DigestOfContent(""), Seeded(std::string(8, '\0'), UINT64_MAX));
+  EXPECT_EQ(Hex(DigestOfContent("")), "da6cb7a02164de08bf1287f71c467c8a") << "the format changed";
+}
+
+TEST(ContentDigestTest, HoleThenTwoBlocks) {
+  const std::string x(kBlockBytes, 'x');
+  const model::Digest size = Seeded(std::string("\x04\x30\0\0\0\0\0\0", 8), UINT64_MAX);
+  EXPECT_EQ(DigestOfContent(std::string(kBlockBytes, '\0') + x + x + "tail"),
+            Plus(Plus(Seeded(x, 1), Seeded(x, 2)), Plus(Seeded("tail", 3), size)));
+}
+
+TEST(ContentDigestTest, GoesOnFromWhatIsKnown) {
+  const std::string before = Noise(3 * kBlockBytes + 100, 7);
+  std::string now = before;
+  now.replace(kBlockBytes, 10, "0123456789");
+  now.resize(2 * kBlockBytes);
+  ContentDigest digest(DigestOfContent(before), before.size());
+  digest.Remove(DigestOfBlocks(kBlockBytes, std::string_view(before).substr(kBlockBytes)));
+  digest.Add(DigestOfBlocks(kBlockBytes, std::string_view(now).substr(kBlockBytes)));
+  EXPECT_EQ(digest.Finish(now.size()), DigestOfContent(now));
+}
+
+TEST(ContentDigestTest, BlocksThatChangePlacesChangeIt) {
+  const std::string one = Noise(kBlockBytes, 1);
+  const std::string other = Noise(kBlockBytes, 2);
+  EXPECT_NE(DigestOfContent(one + other), DigestOfContent(other + one));
 }
 
 TEST(ContentDigestTest, SizeCountsEvenWhereAllIsZeros) {

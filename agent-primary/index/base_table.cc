@@ -1,0 +1,48 @@
+#include "agent-primary/index/base_table.h"
+
+#include "agent-primary/index/index_schema.h"
+
+namespace understudy::primary {
+
+using store::Statement;
+
+absl::StatusOr<std::optional<BaseRecord>> BaseTable::Find(uint64_t inode) {
+  ASSIGN_OR_RETURN(Statement find, database_->Prepare("SELECT clone, size, content FROM base WHERE inode = ?1"));
+  return OneRow<BaseRecord>(find.BindUnsigned(1, inode), [](const Statement& row) {
+    return BaseRecord{row.String(0), row.Unsigned(1), DigestFrom(row.Bytes(2))};
+  });
+}
+
+absl::StatusOr<std::set<std::string>> BaseTable::ListClones() {
+  ASSIGN_OR_RETURN(Statement list, database_->Prepare("SELECT clone FROM base"));
+  std::set<std::string> clones;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool found, list.Step());
+    if (!found) return clones;
+    clones.insert(list.String(0));
+  }
+}
+
+absl::Status BaseTable::Put(uint64_t inode, const BaseRecord& base) {
+  ASSIGN_OR_RETURN(Statement put, database_->Prepare("INSERT OR REPLACE INTO base VALUES (?1, ?2, ?3, ?4)"));
+  return put.BindUnsigned(1, inode)
+      .BindText(2, base.clone)
+      .BindUnsigned(3, base.size)
+      .BindBlob(4, BytesOf(base.content))
+      .Run();
+}
+
+absl::Status BaseTable::Drop(uint64_t inode) {
+  ASSIGN_OR_RETURN(Statement drop, database_->Prepare("DELETE FROM base WHERE inode = ?1"));
+  return drop.BindUnsigned(1, inode).Run();
+}
+
+absl::Status BaseTable::DropOrphans() {
+  return database_->Execute("DELETE FROM base WHERE inode NOT IN (SELECT inode FROM entry WHERE inode = base.inode)");
+}
+
+absl::Status BaseTable::Clear() {
+  return database_->Execute("DELETE FROM base");
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,55 @@
+#include "core/os/extents.h"
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <span>
+
+namespace understudy::os {
+namespace {
+
+constexpr uint32_t kBatch = 512;
+// What says nothing of where the bytes are.
+constexpr uint32_t kHarmless = FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED;
+
+Extent::Kind KindOf(uint32_t flags) {
+  if ((flags & ~(kHarmless | FIEMAP_EXTENT_UNWRITTEN)) != 0) return Extent::Kind::kOpaque;
+  return (flags & FIEMAP_EXTENT_UNWRITTEN) != 0 ? Extent::Kind::kZeros : Extent::Kind::kData;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<Extent>> ExtentReader::Next() {
+  while (next_ == batch_.size()) {
+    if (at_end_ || asked_to_ >= end_) return std::nullopt;
+    RETURN_IF_ERROR(Fill());
+  }
+  ++count_;
+  return batch_[next_++];
+}
+
+absl::Status ExtentReader::Fill() {
+  alignas(fiemap) std::array<std::byte, sizeof(fiemap) + kBatch * sizeof(fiemap_extent)> buffer{};
+  auto* const map = reinterpret_cast<fiemap*>(buffer.data());
+  map->fm_start = asked_to_;
+  map->fm_length = end_ - asked_to_;
+  map->fm_extent_count = kBatch;
+  if (ioctl(fd_, FS_IOC_FIEMAP, map) != 0) {
+    if (errno == EOPNOTSUPP || errno == ENOTTY) return absl::UnimplementedError("its filesystem tells no extents");
+    return ErrnoStatus(errno, "ask for a file's extents");
+  }
+  batch_.clear();
+  next_ = 0;
+  at_end_ = map->fm_mapped_extents < kBatch;
+  for (const fiemap_extent& raw : std::span(map->fm_extents, map->fm_mapped_extents)) {
+    asked_to_ = raw.fe_logical + raw.fe_length;
+    at_end_ |= (raw.fe_flags & FIEMAP_EXTENT_LAST) != 0;
+    batch_.push_back({raw.fe_logical, raw.fe_length, raw.fe_physical, KindOf(raw.fe_flags)});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace understudy::os
