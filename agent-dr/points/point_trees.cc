@@ -190,7 +190,7 @@ absl::Status PointTrees::CheckPath(const Row& row) const {
 }
 
 // Where the tree can come to by one rename, and nothing stands.
-absl::Status PointTrees::CheckPlace(const Row& row, const WorkFolder& work) const {
+absl::Status PointTrees::CheckPlace(const Row& row, const os::WorkFolder& work) const {
   const absl::StatusOr<os::ParentAndName> place = OpenPlace(row.tree.path, row.export_path);
   if (!place.ok()) {
     return Annotate(place.status(), fmt::format("the folder that is to hold '{}'", Printable(row.tree.path)));
@@ -208,7 +208,7 @@ absl::Status PointTrees::CheckPlace(const Row& row, const WorkFolder& work) cons
 }
 
 // The work folder that the row's trees are made in; UNAVAILABLE: another one is there now.
-absl::StatusOr<WorkFolder> PointTrees::OpenWork(const Row& row) {
+absl::StatusOr<os::WorkFolder> PointTrees::OpenWork(const Row& row) {
   ASSIGN_OR_RETURN(os::WorkFolder work, os::OpenWorkFolder(row.export_path));
   ASSIGN_OR_RETURN(const os::EntryStat stat, work.folder.Stat(""));
   if (IdentityOf(stat) == row.work_folder) return work;
@@ -243,7 +243,7 @@ absl::StatusOr<model::PointTree> PointTrees::Make(const Wish& wish, const CloneW
   return made;
 }
 
-absl::Status PointTrees::MakeTree(Row& row, const WorkFolder& work, const CloneWatcher& watcher) {
+absl::Status PointTrees::MakeTree(Row& row, const os::WorkFolder& work, const CloneWatcher& watcher) {
   const std::string scratch_name = ScratchName(row.tree.id);
   ASSIGN_OR_RETURN(os::Root scratch, os::PrivateFolder(work.folder.fd(), scratch_name));
   RETURN_IF_ERROR(engine_.ClonePoint(row.tree.volume, row.tree.sequence, std::move(scratch), watcher));

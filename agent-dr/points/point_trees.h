@@ -78,9 +78,9 @@ class PointTrees {
 
   void FinishAll(std::stop_token stop) ABSL_LOCKS_EXCLUDED(work_mutex_, mutex_);
   absl::Status CheckPath(const Row& row) const;
-  absl::Status CheckPlace(const Row& row, const WorkFolder& work) const;
-  static absl::StatusOr<WorkFolder> OpenWork(const Row& row);
-  absl::Status MakeTree(Row& row, const WorkFolder& work, const CloneWatcher& watcher)
+  absl::Status CheckPlace(const Row& row, const os::WorkFolder& work) const;
+  static absl::StatusOr<os::WorkFolder> OpenWork(const Row& row);
+  absl::Status MakeTree(Row& row, const os::WorkFolder& work, const CloneWatcher& watcher)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status FinishMaking(Row& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status FinishRemoving(const Row& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
