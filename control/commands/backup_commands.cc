@@ -7,10 +7,10 @@
 #include "control/oadp/backup_archive.h"
 #include "control/oadp/backup_store.h"
 #include "control/oadp/backup_view.h"
-#include "control/oadp/object_fields.h"
 #include "control/oadp/scratch_folder.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -119,8 +119,9 @@ Document StorageDocument(const BackupContents& contents) {
 Document MachinesDocument(const BackupContents& contents) {
   Document machines = Document::array();
   for (const nlohmann::json& machine : contents.virtual_machines) {
-    machines.push_back(
-        {{"namespace", NamespaceOf(machine)}, {"name", NameOf(machine)}, {"claims", Names(ClaimsOfMachine(machine))}});
+    machines.push_back({{"namespace", kube::NamespaceOf(machine)},
+                        {"name", kube::NameOf(machine)},
+                        {"claims", Names(ClaimsOfMachine(machine))}});
   }
   return machines;
 }
@@ -160,7 +161,7 @@ std::string ToText(const ShownBackup& shown) {
   }
   Table machines({"NAMESPACE", "VIRTUAL MACHINE", "CLAIMS"});
   for (const nlohmann::json& machine : shown.contents.virtual_machines) {
-    machines.Add({NamespaceOf(machine), NameOf(machine),
+    machines.Add({kube::NamespaceOf(machine), kube::NameOf(machine),
                   Printable(fmt::format("{}", fmt::join(ClaimsOfMachine(machine), ", ")))});
   }
   for (const Table* const table : {&counts, &storage, &machines}) {

@@ -13,6 +13,7 @@
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/kube/nfs_source.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -98,16 +99,6 @@ std::string NameFor(const ItemContext& context) {
                 : facts.value("name", RestoreName(context.run.spec, 1));
 }
 
-std::string PhaseOf(const json& object) {
-  const auto status = object.find("status");
-  return status == object.end() ? "" : status->value("phase", "");
-}
-
-std::string VolumeNameOf(const json& claim) {
-  const auto spec = claim.find("spec");
-  return spec == claim.end() ? "" : spec->value("volumeName", "");
-}
-
 }  // namespace
 
 absl::StatusOr<std::vector<Item>> StopMachinesStep::Items(const RunRecord& run, std::stop_token) {
@@ -191,7 +182,9 @@ absl::StatusOr<bool> StorageObjectsStep::Check(const Item& item, ItemContext& co
   const absl::StatusOr<json> claim = parts_.target_objects->Get(definition.claim_entry.key);
   if (absl::IsNotFound(claim.status())) return false;
   RETURN_IF_ERROR(claim.status());
-  if (PhaseOf(*claim) != "Bound" || VolumeNameOf(*claim) != definition.volume_entry.key.name) return false;
+  if (kube::PhaseOf(*claim) != "Bound" ||
+      kube::TextAt(*claim, {"spec", "volumeName"}) != definition.volume_entry.key.name)
+    return false;
   ASSIGN_OR_RETURN(const json volume, parts_.target_objects->Get(definition.volume_entry.key));
   ASSIGN_OR_RETURN(const json wanted, Transform(definition.volume_entry, parts_.transform(definition.volume.pair)));
   return kube::NfsSourceOf(volume) == kube::NfsSourceOf(wanted);
@@ -219,7 +212,7 @@ absl::Status StorageObjectsStep::Confirm(const Item& item, ItemContext& context)
   std::string phase = "unknown";
   while (true) {
     const absl::StatusOr<json> claim = parts_.target_objects->Get(definition.claim_entry.key);
-    if (claim.ok()) phase = PhaseOf(*claim);
+    if (claim.ok()) phase = kube::PhaseOf(*claim);
     if (claim.ok() && phase == "Bound") return absl::OkStatus();
     if (!claim.ok() && !MayPass(claim.status())) return claim.status();
     if (parts_.clock.Monotonic() > deadline) {

@@ -10,10 +10,12 @@
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::UidOf;
 using model::ObjectKey;
 using model::ObjectKind;
 
