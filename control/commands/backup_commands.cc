@@ -10,6 +10,7 @@
 #include "control/oadp/scratch_folder.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 #include "core/kube/object_fields.h"
 
 namespace understudy::control {
@@ -28,15 +29,11 @@ absl::StatusOr<std::unique_ptr<BackupStore>> OpenStore(const config::ControlConf
   return OpenBackupStore(*config.oadp);
 }
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 std::string CellOf(const std::optional<absl::Time>& time) {
-  return time ? TimeText(*time) : "-";
+  return time ? Rfc3339(*time) : "-";
 }
 Document MemberOf(const std::optional<absl::Time>& time) {
-  return time ? Document(TimeText(*time)) : Document(nullptr);
+  return time ? Document(Rfc3339(*time)) : Document(nullptr);
 }
 std::optional<absl::Time> StartOf(const BackupSummary& backup) {
   if (backup.started_at == absl::InfinitePast()) return std::nullopt;

@@ -11,6 +11,7 @@
 #include "control/vm/wellbeing.h"
 #include "core/base/backoff.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 #include "core/base/wait.h"
 #include "core/kube/nfs_source.h"
 #include "core/kube/object_fields.h"
@@ -22,10 +23,6 @@ using Json = nlohmann::ordered_json;
 using nlohmann::json;
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(500);
-
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
-}
 
 VmKey KeyOf(const std::string& text) {
   return {text.substr(0, text.find('/')), text.substr(text.find('/') + 1)};
@@ -360,8 +357,8 @@ absl::Status BootStep::Do(const Item& item, ItemContext& context) {
                        [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); },
                        parts_.vm_wait, parts_.clock));
   const VmBoot& boot = boots.at(0);
-  Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", TimeText(started)}};
-  if (boot.outcome == BootOutcome::kWell) facts["well_at"] = TimeText(parts_.clock.Now());
+  Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", Rfc3339Seconds(started)}};
+  if (boot.outcome == BootOutcome::kWell) facts["well_at"] = Rfc3339Seconds(parts_.clock.Now());
   context.SetFacts(std::move(facts));
   if (boot.outcome == BootOutcome::kWell) return absl::OkStatus();
   return absl::AbortedError(fmt::format("{}: {}", ToString(boot.outcome), boot.reason));
@@ -369,7 +366,7 @@ absl::Status BootStep::Do(const Item& item, ItemContext& context) {
 
 absl::Status BootStep::Confirm(const Item&, ItemContext& context) {
   if (context.facts().is_null()) {
-    context.SetFacts({{"outcome", "well"}, {"well_at", TimeText(parts_.clock.Now())}});
+    context.SetFacts({{"outcome", "well"}, {"well_at", Rfc3339Seconds(parts_.clock.Now())}});
   }
   return absl::OkStatus();
 }

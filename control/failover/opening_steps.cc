@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_join.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -158,12 +159,11 @@ absl::Status BackupStep::Do(const Item&, ItemContext& context) {
     context.Warn(fmt::format("backup {} is {} old: what was changed since isn't in it", backup.name,
                              absl::FormatDuration(absl::Trunc(age, absl::Minutes(1)))));
   }
-  return context.RecordFacts(
-      {{"name", backup.name},
-       {"phase", backup.phase},
-       {"started_at", absl::FormatTime(absl::RFC3339_sec, backup.started_at, absl::UTCTimeZone())},
-       {"age_seconds", absl::ToDoubleSeconds(age)},
-       {"archive_bytes", backup.archive_bytes}});
+  return context.RecordFacts({{"name", backup.name},
+                              {"phase", backup.phase},
+                              {"started_at", Rfc3339Seconds(backup.started_at)},
+                              {"age_seconds", absl::ToDoubleSeconds(age)},
+                              {"archive_bytes", backup.archive_bytes}});
 }
 
 absl::Status BackupStep::Confirm(const Item&, ItemContext& context) {

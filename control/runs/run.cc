@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/named.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -95,7 +96,7 @@ Json ToJson(const RunSpec& spec) {
           {"primary_is_down", spec.primary_is_down},
           {"keep", spec.keep},
           {"started_by", spec.started_by},
-          {"started_at", absl::FormatTime(absl::RFC3339_full, spec.started_at, absl::UTCTimeZone())}};
+          {"started_at", Rfc3339(spec.started_at)}};
 }
 
 absl::StatusOr<RunSpec> ParseRunSpec(std::string_view text) {
