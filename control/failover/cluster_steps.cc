@@ -40,10 +40,6 @@ std::string_view ToString(StopRecord::Via via) {
   AbortOnBrokenInvariant("known StopRecord::Via", __FILE__, __LINE__);
 }
 
-bool MayPass(const absl::Status& status) {
-  return absl::IsAborted(status) || absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 // Machines that the run is to start, by "namespace/name" as the source has them.
 std::vector<RunMachine> Runnable(const Inventory& inventory) {
   std::vector<RunMachine> machines;

@@ -31,10 +31,6 @@ bool AsksSource(const RunSpec& spec) {
   return NeedsSource(spec.mode) || (spec.mode == RunMode::kUnplanned && !spec.primary_is_down);
 }
 
-bool NoAnswer(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 // Whether a volume that was listed by hand is the pair's.
 bool IsNamed(const std::string& pair, const RunSpec& spec) {
   return std::any_of(spec.volumes.begin(), spec.volumes.end(),
@@ -44,7 +40,7 @@ bool IsNamed(const std::string& pair, const RunSpec& spec) {
 // Whether the run may not need the pair, which can't be reached: the inventory finds out whether its claims are
 // elsewhere.
 bool MayDoWithout(const std::string& pair, const absl::Status& reached, const RunSpec& spec) {
-  return NoAnswer(reached) && !spec.namespaces.empty() && !IsNamed(pair, spec);
+  return IsUnreachable(reached) && !spec.namespaces.empty() && !IsNamed(pair, spec);
 }
 
 absl::Status Unreached(const Item& item, const absl::Status& reached, ItemContext& context) {
@@ -127,7 +123,7 @@ absl::Status PreflightStep::Do(const Item& item, ItemContext& context) {
 
 absl::Status PreflightStep::JudgeSource(const absl::Status& reached, const Item& item, ItemContext& context) const {
   if (mode_ == RunMode::kUnplanned) {
-    if (NoAnswer(reached)) return absl::OkStatus();
+    if (IsUnreachable(reached)) return absl::OkStatus();
     return absl::FailedPreconditionError(
         fmt::format("the {} answers: use a planned run, which loses nothing, or, when nobody writes there any more, "
                     "--unplanned --primary-is-down. `drctl failover abort {}` gives this run up; nothing was done yet",

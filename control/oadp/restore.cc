@@ -35,10 +35,6 @@ bool IsOurRestore(const json& restore) {
   return TextAt(restore, {"metadata", "labels", kManagedByLabel}) == kManagedByValue && !SpecOf(restore).empty();
 }
 
-bool MayPass(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsAborted(status);
-}
-
 uint64_t CountAt(const json& object, std::string_view key) {
   const json& value = FieldAt(object, {key});
   return value.is_number_integer() && value.get<int64_t>() > 0 ? value.get<uint64_t>() : 0;

@@ -213,7 +213,7 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
   const absl::Status& status = outcome.status();
   absl::MutexLock lock(&mutex_);
   // One line for a cluster that can't be reached, not one for each object.
-  const bool reachable = !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status);
+  const bool reachable = !IsUnreachable(status);
   if (reachable != cluster_reachable_) {
     cluster_reachable_ = reachable;
     if (reachable) spdlog::info("pair {}: the DR cluster answers again", options_.pair);

@@ -73,10 +73,6 @@ bool MayHold(const PairAgents& pair, const std::string& server) {
   return names.empty() || std::find(names.begin(), names.end(), server) != names.end();
 }
 
-bool MayPass(const absl::Status& status) {
-  return absl::IsAborted(status) || absl::IsUnavailable(status);
-}
-
 }  // namespace
 
 std::vector<ObjectResult> Bringer::Bring(const ObjectKey& key, std::stop_token stop) {
@@ -292,7 +288,7 @@ absl::Status Bringer::Apply(const json& manifest, std::stop_token stop) const {
   absl::Status applied;
   for (int i = 0; i < options_.attempts; ++i) {
     applied = parts_.applier.Apply(manifest);
-    if (!MayPass(applied) || !WaitUnlessStopped(stop, backoff.Next())) break;
+    if (!PassesSoon(applied) || !WaitUnlessStopped(stop, backoff.Next())) break;
   }
   return applied;
 }

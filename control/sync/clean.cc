@@ -137,8 +137,8 @@ class Cleaner {
     Backoff backoff(options_.retry_first, options_.retry_longest);
     for (int i = 1;; ++i) {
       absl::StatusOr<DeleteOutcome> deleted = parts_.applier.Delete(object.key, object.source_uid);
-      const bool passes = absl::IsAborted(deleted.status()) || absl::IsUnavailable(deleted.status());
-      if (!passes || i >= kDeleteAttempts || !WaitUnlessStopped(stop, backoff.Next())) return deleted;
+      if (!PassesSoon(deleted.status()) || i >= kDeleteAttempts || !WaitUnlessStopped(stop, backoff.Next()))
+        return deleted;
     }
   }
 
