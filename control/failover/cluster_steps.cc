@@ -25,7 +25,8 @@ using nlohmann::json;
 constexpr absl::Duration kPollInterval = absl::Milliseconds(500);
 
 VmKey KeyOf(const std::string& text) {
-  return {text.substr(0, text.find('/')), text.substr(text.find('/') + 1)};
+  const auto [namespace_name, name] = SplitKey(text);
+  return {namespace_name, name};
 }
 
 std::string_view ToString(StopRecord::Via via) {

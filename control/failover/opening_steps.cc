@@ -207,8 +207,8 @@ absl::Status InventoryStep::Do(const Item&, ItemContext& context) {
 absl::Status InventoryStep::AddListedVolumes(const RunSpec& spec, Inventory& inventory) const {
   std::map<std::string, std::vector<ReplicaView>> replicas;
   for (const std::string& listed : spec.volumes) {
-    const std::string pair = listed.substr(0, listed.find('/'));
-    const std::string volume = listed.substr(listed.find('/') + 1);
+    const RunVolume wanted = VolumeOfKey(listed);
+    const std::string& pair = wanted.pair;
     if (!replicas.contains(pair)) {
       const std::vector<std::string> pairs = parts_.agents.Pairs();
       if (std::find(pairs.begin(), pairs.end(), pair) == pairs.end()) {
@@ -217,14 +217,14 @@ absl::Status InventoryStep::AddListedVolumes(const RunSpec& spec, Inventory& inv
       ASSIGN_OR_RETURN(replicas[pair], parts_.agents.Replicas(pair));
     }
     const auto found = std::find_if(replicas[pair].begin(), replicas[pair].end(),
-                                    [&](const ReplicaView& replica) { return replica.volume == volume; });
+                                    [&](const ReplicaView& replica) { return replica.volume == wanted.volume; });
     if (found == replicas[pair].end()) {
       return absl::NotFoundError(fmt::format("{}: DR has no replica of it", Printable(listed)));
     }
     const bool known = std::any_of(inventory.volumes.begin(), inventory.volumes.end(),
                                    [&](const RunVolume& other) { return other.Key() == listed; });
     if (!known) {
-      inventory.volumes.push_back({.pair = pair, .volume = volume, .replica_path = Printable(found->root)});
+      inventory.volumes.push_back({.pair = pair, .volume = wanted.volume, .replica_path = Printable(found->root)});
     }
   }
   return absl::OkStatus();

@@ -92,9 +92,7 @@ absl::StatusOr<std::vector<Item>> VolumeStep::Items(const RunRecord& run, std::s
 }
 
 RunVolume VolumeStep::VolumeOf(const Item& item) {
-  // Neither a pair's nor a volume's name holds a slash.
-  const size_t slash = item.key.find('/');
-  return {.pair = item.key.substr(0, slash), .volume = item.key.substr(slash + 1)};
+  return VolumeOfKey(item.key);
 }
 
 absl::StatusOr<SourceView> VolumeStep::Source(const RunVolume& volume) const {

@@ -64,6 +64,12 @@ bool HasEnded(ItemState state) {
          state == ItemState::kLeftOut;
 }
 
+std::pair<std::string, std::string> SplitKey(std::string_view key) {
+  const size_t slash = key.find('/');
+  if (slash == std::string_view::npos) return {"", std::string(key)};
+  return {std::string(key.substr(0, slash)), std::string(key.substr(slash + 1))};
+}
+
 ItemState StepRecord::State() const {
   const auto any = [&](ItemState state) {
     return std::any_of(items.begin(), items.end(), [&](const ItemRecord& item) { return item.state == state; });
