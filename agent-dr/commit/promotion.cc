@@ -29,8 +29,8 @@ absl::Status Replica::StateLock::Wanted() {
 
 absl::Status Replica::MakeWay() const {
   if (state_changes_waiting_ == 0) return absl::OkStatus();
-  return absl::AbortedError(
-      fmt::format("it made way for a promotion or a demotion of volume '{}': try again", State().volume));
+  return absl::AbortedError(fmt::format(
+      "it made way for a promotion, a demotion or a reprotection of volume '{}': try again", State().volume));
 }
 
 absl::Status Replica::BeSure() {

@@ -184,8 +184,8 @@ class Replica {
   // Whether there was somebody to tell.
   bool TellDamage(const model::DamagedFile& file);
 
-  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile. ABORTED: it made way for a promotion or
-  // a demotion that waits.
+  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile. ABORTED: it made way for a promotion, a
+  // demotion or a reprotection that waits.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 

@@ -5,8 +5,14 @@
 
 #include "control/apply/ownership.h"
 #include "core/base/status.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
+
+using kube::FieldAt;
+using kube::IsTerminating;
+using kube::PhaseOf;
+using kube::TextAt;
 
 std::string_view ToString(StandbyPhase phase) {
   switch (phase) {
@@ -38,12 +44,13 @@ StandbyObject JudgeStandby(const model::CatalogEntry& wanted, const nlohmann::js
     return is(StandbyPhase::kPending, "isn't bound yet");
   }
   if (wanted.key.kind == model::ObjectKind::kPersistentVolume && phase == "Failed") {
-    return is(StandbyPhase::kFailed, "is Failed: " + TextAt(At(*present, "status"), "message"));
+    return is(StandbyPhase::kFailed, "is Failed: " + TextAt(*present, {"status", "message"}));
   }
   const bool is_snapshot = wanted.key.kind == model::ObjectKind::kVolumeSnapshot ||
                            wanted.key.kind == model::ObjectKind::kVolumeSnapshotContent;
-  if (const nlohmann::json& status = At(*present, "status"); is_snapshot && At(status, "readyToUse") != true) {
-    const std::string error = TextAt(At(status, "error"), "message");
+  if (const nlohmann::json& status = FieldAt(*present, {"status"});
+      is_snapshot && FieldAt(status, {"readyToUse"}) != true) {
+    const std::string error = TextAt(status, {"error", "message"});
     return is(StandbyPhase::kPending, "isn't ready to use yet" + (error.empty() ? "" : ": " + error));
   }
   return is(StandbyPhase::kApplied, "");

@@ -9,6 +9,7 @@
 #include "control/commands/commands.h"
 #include "control/commands/exports_client.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -85,8 +86,7 @@ Document ToDocument(const config::PairConfig& pair, Site site, const model::Expo
           {"desired", std::string(model::ToString(state.desired))},
           {"actual", state.actual ? Document(std::string(model::ToString(*state.actual))) : Document(nullptr)},
           {"problem", TextOrNull(state.problem)},
-          {"since", ever_set ? Document(absl::FormatTime(absl::RFC3339_full, state.since, absl::UTCTimeZone()))
-                             : Document(nullptr)}};
+          {"since", ever_set ? Document(Rfc3339(state.since)) : Document(nullptr)}};
 }
 
 std::string ActualText(const model::ExportState& state) {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -19,16 +20,12 @@ net::TlsFiles TlsOf(const config::ControlConfig& config) {
   return {config.tls.ca, config.tls.cert, config.tls.key};
 }
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 Document TextOrNull(const std::string& text) {
   return text.empty() ? Document(nullptr) : Document(Printable(text));
 }
 
 Document TimeOrNull(const std::optional<absl::Time>& time) {
-  return time ? Document(TimeText(*time)) : Document(nullptr);
+  return time ? Document(Rfc3339(*time)) : Document(nullptr);
 }
 
 Document ToDocument(const DrReplica& replica) {
@@ -273,7 +270,7 @@ Document ToDocument(const GuardView& guard) {
           {"reason", Printable(guard.reason)},
           {"entries_gone", guard.entries_gone},
           {"entries_before", guard.entries_before},
-          {"since", TimeText(guard.since)}};
+          {"since", Rfc3339(guard.since)}};
 }
 
 Document ToDocument(const ObjectsView& objects) {
@@ -308,7 +305,7 @@ Document ToDocument(const PrimaryVolume& volume) {
           {"content_bytes_sent", volume.content_bytes_sent},
           {"commits", volume.commits},
           {"last_acknowledged",
-           volume.last_acknowledged ? Document(TimeText(*volume.last_acknowledged)) : Document(nullptr)},
+           volume.last_acknowledged ? Document(Rfc3339(*volume.last_acknowledged)) : Document(nullptr)},
           {"origin", volume.origin},
           {"complete", volume.complete},
           {"guard", volume.guard ? ToDocument(*volume.guard) : Document(nullptr)},

@@ -9,6 +9,7 @@
 #include "control/apply/transform.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -43,10 +44,6 @@ nlohmann::ordered_json FactsOf(const RunRecord& run, std::string_view step, cons
   const StepRecord* const record = run.Find(step);
   const ItemRecord* const item = record == nullptr ? nullptr : record->Find(key);
   return item == nullptr ? nlohmann::ordered_json() : item->facts;
-}
-
-RunVolume VolumeOfKey(const std::string& key) {
-  return {.pair = key.substr(0, key.find('/')), .volume = key.substr(key.find('/') + 1)};
 }
 
 }  // namespace
@@ -168,13 +165,12 @@ absl::StatusOr<std::vector<Item>> TestObjectsStep::Items(const RunRecord& run, s
 }
 
 absl::StatusOr<bool> TestObjectsStep::Check(const Item& item, ItemContext&) {
-  const size_t slash = item.key.find('/');
-  const auto claim = parts_.target_objects->Get({model::ObjectKind::kPersistentVolumeClaim,
-                                                 placement_.At(item.key.substr(0, slash)), item.key.substr(slash + 1)});
+  const auto [namespace_name, name] = SplitKey(item.key);
+  const auto claim =
+      parts_.target_objects->Get({model::ObjectKind::kPersistentVolumeClaim, placement_.At(namespace_name), name});
   if (absl::IsNotFound(claim.status())) return false;
   RETURN_IF_ERROR(claim.status());
-  const auto status = claim->find("status");
-  return status != claim->end() && status->value("phase", "") == "Bound";
+  return kube::PhaseOf(*claim) == "Bound";
 }
 
 absl::Status TestObjectsStep::Do(const Item& item, ItemContext& context) {

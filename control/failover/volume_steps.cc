@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -16,10 +17,6 @@ using Json = nlohmann::ordered_json;
 constexpr char kHooksRunFact[] = "hooks_run";
 constexpr char kFencedFact[] = "fenced";
 constexpr char kServerFact[] = "fenced_by_server";
-
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
-}
 
 Json ToJson(const model::HookResult& hook) {
   return {{"phase", std::string(model::ToString(hook.phase))},
@@ -95,9 +92,7 @@ absl::StatusOr<std::vector<Item>> VolumeStep::Items(const RunRecord& run, std::s
 }
 
 RunVolume VolumeStep::VolumeOf(const Item& item) {
-  // Neither a pair's nor a volume's name holds a slash.
-  const size_t slash = item.key.find('/');
-  return {.pair = item.key.substr(0, slash), .volume = item.key.substr(slash + 1)};
+  return VolumeOfKey(item.key);
 }
 
 absl::StatusOr<SourceView> VolumeStep::Source(const RunVolume& volume) const {
@@ -296,7 +291,7 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
   if (context.before.facts.is_null() && before.state == model::VolumeState::kStandby) {
     Json facts = {{"sequence", before.sequence}, {"complete", before.complete}};
     const Loss loss = LossOf(context.run, item.key);
-    if (before.captured_at) facts["captured_at"] = TimeText(*before.captured_at);
+    if (before.captured_at) facts["captured_at"] = Rfc3339Seconds(*before.captured_at);
     if (loss == Loss::kNone) {
       facts["data_age_seconds"] = 0.0;
     } else if (loss == Loss::kUnknown) {

@@ -72,10 +72,4 @@ bool HasFailed(ItemState state) {
   return state == ItemState::kFailed || state == ItemState::kBroken;
 }
 
-std::pair<std::string, std::string> SplitKey(std::string_view key) {
-  const size_t slash = key.find('/');
-  if (slash == std::string_view::npos) return {"", std::string(key)};
-  return {std::string(key.substr(0, slash)), std::string(key.substr(slash + 1))};
-}
-
 }  // namespace understudy::control

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/time/time.h"
 #include "control/runs/run.h"
@@ -30,8 +29,5 @@ namespace understudy::control {
 [[nodiscard]] bool IsSo(const ItemRecord& item);
 // Whether somebody has to look at it: it failed, and the run stopped or went on without it.
 [[nodiscard]] bool HasFailed(ItemState state);
-
-// "pair/volume" and "namespace/name" in their two parts; the first is empty when there is no slash.
-[[nodiscard]] std::pair<std::string, std::string> SplitKey(std::string_view key);
 
 }  // namespace understudy::control

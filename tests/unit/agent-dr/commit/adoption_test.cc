@@ -4,13 +4,18 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "agent-dr/commit/state_change.h"
 #include "core/wire/status_fence.h"
+#include "tests/support/wait.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
 namespace understudy::tests {
@@ -50,16 +55,21 @@ model::VolumeSpec SpecOf(const DrHost& host, model::Epoch epoch) {
   return {"vol", host.RootOf("vol"), epoch};
 }
 
-// As a retired live copy: active at epoch 2, with what clients wrote.
-bool MakeRetired(dr::CommitEngine& engine, const DrHost& host) {
+// As a live copy: active at epoch 2, with what clients wrote.
+bool MakeLive(dr::CommitEngine& engine, const DrHost& host) {
   auto session = engine.Open(SpecOf(host, 0));
   if (!session.ok() || !session->SubmitDurable(NextCommit(session->State(), {InlinePut("a", "old")})).ok())
     return false;
   if (!session->Publish().ok() || !engine.BeginPromotion("vol", false).ok()) return false;
-  if (!engine.FinishPromotion("vol").ok() || !engine.LetGo("vol", 2).ok()) return false;
+  if (!engine.FinishPromotion("vol").ok()) return false;
   Write(host.RootOf("vol") + "/a", "written live");
   Write(host.RootOf("vol") + "/late", "never across");
   return true;
+}
+
+// As a live copy that is replicated to the other side.
+bool MakeRetired(dr::CommitEngine& engine, const DrHost& host) {
+  return MakeLive(engine, host) && engine.LetGo("vol", 2).ok();
 }
 
 bool Adopt(dr::CommitEngine& engine, const model::VolumeSpec& spec) {
@@ -88,8 +98,61 @@ void ExpectReachable(dr::CommitEngine& engine, const DrHost& host, const model::
   EXPECT_EQ(Show(engine, "vol"), before);
 }
 
+// A call in a thread of its own, begun while something else has the replica's lock.
+class WaitingCall {
+ public:
+  explicit WaitingCall(std::function<absl::Status()> call) : call_(std::move(call)) {}
+  ~WaitingCall() { Join().IgnoreError(); }
+  // Returns once the call has ended or sleeps. Begins it once.
+  void BeginOrAwaitSleep() {
+    if (!thread_.joinable()) {
+      thread_ = std::thread([this] {
+        number_ = gettid();
+        result_ = call_();
+        ended_ = true;
+      });
+    }
+    ASSERT_TRUE(WaitFor("the call sleeps", absl::Seconds(60), [&] { return ended_ || Sleeps(); }).ok());
+  }
+  absl::Status Join() {
+    if (thread_.joinable()) thread_.join();
+    return result_;
+  }
+
+ private:
+  bool Sleeps() const {
+    if (number_ == 0) return false;
+    const std::string stat = Content("/proc/self/task/" + std::to_string(number_) + "/stat");
+    return stat.find(") S ") != std::string::npos;
+  }
+
+  const std::function<absl::Status()> call_;
+  std::atomic<pid_t> number_{0};
+  std::atomic<bool> ended_{false};
+  absl::Status result_ = absl::UnknownError("not asked");
+  std::thread thread_;
+};
+
 class AdoptionTest : public ::testing::Test {
  protected:
+  // While an inventory has the volume to itself, `call` doesn't wait for its end.
+  void ExpectInventoryMakesWayFor(dr::CommitEngine& engine, const std::function<absl::Status()>& call) {
+    // Enough that the call sleeps for the lock at one of them, should it have slept for something else before.
+    constexpr size_t kFiles = 200;
+    for (size_t i = 0; i < kFiles; ++i) Write(host_.RootOf("vol") + "/many/" + std::to_string(i), "");
+    WaitingCall waiting(call);
+    size_t listed = 0;
+    const absl::Status ended = engine.Inventory("vol", /*with_digests=*/false, [&](const model::InventoryEntry&) {
+      ++listed;
+      waiting.BeginOrAwaitSleep();
+      return absl::OkStatus();
+    });
+    EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+    EXPECT_THAT(std::string(ended.message()), HasSubstr("a reprotection of volume 'vol': try again"));
+    EXPECT_LT(listed, kFiles);
+    EXPECT_EQ(waiting.Join(), absl::OkStatus());
+  }
+
   DrHost host_;
 };
 
@@ -112,6 +175,20 @@ TEST_F(AdoptionTest, AFolderThatWasNoneIsAReplicaAsItIs) {
   EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status())) << "nothing came yet";
   EXPECT_EQ(wire::FenceOf(engine->Open(SpecOf(host_, 1)).status()), 2u) << "a primary of before";
   ExpectReachable(*engine, host_, SpecOf(host_, 2));
+}
+
+TEST_F(AdoptionTest, LettingGoDoesNotWaitForAnInventory) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeLive(*engine, host_));
+  ExpectInventoryMakesWayFor(*engine, [&] { return engine->LetGo("vol", 2).status(); });
+  EXPECT_TRUE(engine->State("vol")->reprotected);
+}
+
+TEST_F(AdoptionTest, BecomingAReplicaAgainDoesNotWaitForAnInventory) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeRetired(*engine, host_));
+  ExpectInventoryMakesWayFor(*engine, [&] { return engine->BeginAdoption(SpecOf(host_, 3)).status(); });
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kDemoting);
 }
 
 TEST_F(AdoptionTest, ARetiredLiveCopyIsAReplicaAgainForALaterEpochOnly) {
