@@ -38,10 +38,11 @@ absl::Status RemoveAt(int folder, const std::string& name) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BaseStore>> BaseStore::Open(const std::string& export_path,
-                                                           const model::VolumeName& volume, const Clock& clock) {
+                                                           const model::VolumeName& volume, uint64_t least_bytes,
+                                                           const Clock& clock) {
   ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(export_path));
   ASSIGN_OR_RETURN(os::Root folder, os::PrivateFolder(work.folder.fd(), FolderName(volume)));
-  std::unique_ptr<BaseStore> store(new BaseStore(std::move(folder), clock));
+  std::unique_ptr<BaseStore> store(new BaseStore(std::move(folder), least_bytes, clock));
   RETURN_IF_ERROR(store->LoadClones());
   return store;
 }
@@ -53,7 +54,7 @@ absl::Status BaseStore::Discard(const std::string& export_path, const model::Vol
   absl::StatusOr<os::Fd> folder = work->folder.OpenPath(name, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(folder.status())) return absl::OkStatus();
   RETURN_IF_ERROR(folder.status());
-  BaseStore store(os::Root(*std::move(folder)), Clock::System());
+  BaseStore store(os::Root(*std::move(folder)), 0, Clock::System());
   RETURN_IF_ERROR(store.LoadClones());
   RETURN_IF_ERROR(store.KeepOnly({}));
   if (unlinkat(work->folder.fd(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {

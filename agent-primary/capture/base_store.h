@@ -23,6 +23,8 @@
 
 namespace understudy::primary {
 
+// Of smaller files none is made: reading them costs little, and a clone has to be made durable.
+inline constexpr uint64_t kLeastFrozenBytes = 16 * 1024 * 1024;
 // A file whose clone took longer isn't cloned again for kCloneRest: its writers would wait too long, too often.
 inline constexpr absl::Duration kLongestClone = absl::Seconds(1);
 inline constexpr absl::Duration kCloneRest = absl::Hours(1);
@@ -39,12 +41,14 @@ struct FrozenFile {
 
 class BaseStore {
  public:
-  // Makes the volume's folder. `clock` must outlive it.
+  // For files of at least `least_bytes`. Makes the volume's folder. `clock` must outlive it.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<BaseStore>> Open(const std::string& export_path,
                                                                        const model::VolumeName& volume,
-                                                                       const Clock& clock);
+                                                                       uint64_t least_bytes, const Clock& clock);
   // Removes all that a volume has there. For a volume that is gone.
   [[nodiscard]] static absl::Status Discard(const std::string& export_path, const model::VolumeName& volume);
+
+  [[nodiscard]] bool IsFor(uint64_t size) const { return size >= least_bytes_; }
 
   // The file `fd` as it is now. UNIMPLEMENTED: this filesystem can't; it isn't asked again. RESOURCE_EXHAUSTED: not now
   // (too little room, or it took too long lately). The message says why, for people.
@@ -58,11 +62,13 @@ class BaseStore {
   [[nodiscard]] absl::Status KeepOnly(const std::set<std::string>& clones);
 
  private:
-  BaseStore(os::Root folder, const Clock& clock) : folder_(std::move(folder)), clock_(clock) {}
+  BaseStore(os::Root folder, uint64_t least_bytes, const Clock& clock)
+      : folder_(std::move(folder)), least_bytes_(least_bytes), clock_(clock) {}
   absl::Status LoadClones();
   absl::Status CheckRoom() const;
 
   const os::Root folder_;
+  const uint64_t least_bytes_;
   const Clock& clock_;
   std::set<std::string> clones_;                // that are there
   std::optional<std::string> cannot_;           // why this filesystem has no clones

@@ -235,9 +235,6 @@ absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& f
   file.stat.size = content.size();
   file.digest = delta::DigestOfContent(content);
   file.segment_changes.push_back(TruncateSegments{file.stat.inode, 0});
-  if (request.base.has_value() && request.base->row.size > kMaxInlineContentBytes) {
-    file.segment_changes.push_back(DropBase{file.stat.inode});
-  }
   const bool same =
       request.base.has_value() && request.base->row.size == file.stat.size && request.base->row.content == file.digest;
   if (same) return absl::OkStatus();
@@ -300,7 +297,7 @@ absl::StatusOr<OpenedFile> OpenForCapture(const CaptureRequest& request) {
   ASSIGN_OR_RETURN(opened.metadata.xattrs, OfSource(os::ReadXattrs(opened.fd.get(), "", request.labels)));
   opened.unsettled = IsRacilyClean(opened.stat.ctime_nanoseconds);
   const bool freeze = request.bases != nullptr && request.strategy == Strategy::kAuto;
-  if (!freeze || opened.stat.size <= kMaxInlineContentBytes) return opened;
+  if (!freeze || opened.stat.size <= kMaxInlineContentBytes || !request.bases->IsFor(opened.stat.size)) return opened;
   absl::StatusOr<FrozenFile> frozen = request.bases->Freeze(opened.fd.get(), opened.stat.inode);
   if (!frozen.ok()) {
     opened.why_not_frozen = std::string(MessageOf(frozen.status()));
@@ -330,6 +327,10 @@ absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFi
   if (opened.frozen.has_value()) {
     file.writers_waited = opened.frozen->writers_waited;
     return file;
+  }
+  // Should it have a base, that is of what it was.
+  if (request.base.has_value() && request.base->row.size > kMaxInlineContentBytes) {
+    file.segment_changes.push_back(DropBase{file.stat.inode});
   }
   ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(fd, "")));
   file.unsettled |= after.ctime_nanoseconds != file.stat.ctime_nanoseconds || after.size != file.stat.size;

@@ -60,7 +60,7 @@ class PlanShipper {
   absl::Status FreezeLargeFiles() {
     if (context_.bases == nullptr || context_.strategy != Strategy::kAuto) return absl::OkStatus();
     for (const PlannedEntry& entry : plan_.entries) {
-      if (entry.stat.kind != FileKind::kRegular || entry.stat.size <= kMaxInlineContentBytes) continue;
+      if (entry.stat.kind != FileKind::kRegular || !context_.bases->IsFor(entry.stat.size)) continue;
       if (opened_.size() == kMaxFrozen) return absl::OkStatus();
       if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
       absl::StatusOr<OpenedFile> opened = OpenForCapture(RequestFor(entry));

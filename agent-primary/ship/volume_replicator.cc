@@ -81,7 +81,6 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
       options_(options),
       clock_(clock),
       index_(std::move(index)),
-      bases_wanted_(!options.export_path.empty() && options.strategy == Strategy::kAuto),
       dirty_(options.times),
       next_rescan_(clock.Monotonic() + options.rescan_interval),
       publish_overdue_(clock.Monotonic() + kPublishPatience),

@@ -50,6 +50,7 @@ struct ReplicatorOptions {
   GuardLimits guard{};
   model::Epoch least_epoch = 0;  // that the volume is opened with, whatever its index knows
   std::string export_path;       // absolute; large files are frozen in its work folder. Empty: they aren't
+  uint64_t least_frozen_bytes = kLeastFrozenBytes;
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
 };
@@ -194,7 +195,7 @@ class VolumeReplicator {
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
   std::unique_ptr<BaseStore> bases_;  // nullptr: there are none
-  bool bases_wanted_;                 // and weren't tried
+  bool bases_settled_ = false;        // whether there are any
   bool session_open_ = false;
   // Barriers up to these were requested before the session was opened, or the run that may open it began: only an
   // opening tells a volume without changes what became of DR.

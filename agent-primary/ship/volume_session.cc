@@ -144,8 +144,13 @@ void VolumeReplicator::ForgetSession() {
 }
 
 void VolumeReplicator::OpenBases() {
-  if (!std::exchange(bases_wanted_, false)) return;
-  absl::StatusOr<std::unique_ptr<BaseStore>> bases = BaseStore::Open(options_.export_path, name_, clock_);
+  if (std::exchange(bases_settled_, true) || options_.export_path.empty()) return;
+  if (options_.strategy != Strategy::kAuto) {
+    const absl::Status discarded = BaseStore::Discard(options_.export_path, name_);
+    if (!discarded.ok()) spdlog::warn("volume={} {}", name_, MessageOf(discarded));
+    return;
+  }
+  auto bases = BaseStore::Open(options_.export_path, name_, options_.least_frozen_bytes, clock_);
   if (bases.ok()) {
     bases_ = *std::move(bases);
   } else {

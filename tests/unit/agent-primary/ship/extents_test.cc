@@ -87,10 +87,11 @@ class ExtentsTest : public ::testing::TestWithParam<const char*> {
   // Also what a new process does.
   void Start() {
     replicator_.reset();
-    replicator_ = VolumeReplicator::Open(
-                      "web", disk_->Path() + "/export/web", "/dr/web", state_.File("web.db"),
-                      {.times = {absl::ZeroDuration(), absl::ZeroDuration()}, .export_path = disk_->Path() + "/export"},
-                      Clock::System())
+    replicator_ = VolumeReplicator::Open("web", disk_->Path() + "/export/web", "/dr/web", state_.File("web.db"),
+                                         {.times = {absl::ZeroDuration(), absl::ZeroDuration()},
+                                          .export_path = disk_->Path() + "/export",
+                                          .least_frozen_bytes = kMebibyte},
+                                         Clock::System())
                       .value();
   }
   absl::Status Sync() { return ScanToBarrier(*replicator_, sink_, /*published=*/false); }
