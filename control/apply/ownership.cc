@@ -26,6 +26,11 @@ std::string SourceUidOf(const json& object) {
   return TextAt(At(At(object, "metadata"), "annotations"), kSourceUidAnnotation);
 }
 
+bool IsOriginOf(const json& present, const json& manifest) {
+  const std::string origin = TextAt(At(At(manifest, "metadata"), "annotations"), kOriginUidAnnotation);
+  return !origin.empty() && origin == TextAt(At(present, "metadata"), "uid");
+}
+
 std::string PairOf(const json& object) {
   return TextAt(At(At(object, "metadata"), "annotations"), kPairAnnotation);
 }

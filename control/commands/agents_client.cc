@@ -102,6 +102,8 @@ void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
 // Of a restore, which syncs its filesystem.
 constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
 // The primary waits for the volume's lane up to 30 s; also when it is paused.
+// A commit that is under way has to end.
+constexpr absl::Duration kHandOverTimeout = absl::Minutes(2);
 constexpr absl::Duration kApprovalTimeout = absl::Seconds(40);
 // Watching a large volume's folders, and moving one to the trash, take their time.
 constexpr absl::Duration kRegistrationTimeout = absl::Minutes(2);
@@ -112,6 +114,17 @@ constexpr char kDrProgram[] = "understudy-dr";
 
 PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status) {
   return FromWire(status);
+}
+
+CopyState CopyOf(const DrReplica& replica) {
+  return {.standby = replica.state == model::ToString(model::VolumeState::kStandby),
+          .reprotected = replica.reprotected,
+          .epoch = replica.epoch};
+}
+
+bool IsTurned(const DrReplica& replica) {
+  const VolumeWay way = WayOf({.at_dr = CopyOf(replica)});
+  return way.live_at_dr && way.reversed;
 }
 
 DrReplica ToDrReplica(const model::ReplicaState& state) {
@@ -207,6 +220,15 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, boo
   if (!done)
     return absl::InternalError("understudy-primary ended the call without a result: does its version fit drctl's?");
   return *done;
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::HandOver(const wire::HandOverRequest& request) const {
+  grpc::ClientContext context;
+  SetTimeout(context, kHandOverTimeout);
+  v1::HandOverVolumeResponse response;
+  const grpc::Status status = stub_->rpc->HandOverVolume(&context, wire::ToProto(request), &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return ToPrimaryVolume(response.volume());
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Pause(const std::string& volume) const {

@@ -41,7 +41,7 @@ struct ReprotectClient::Stubs {
   ReprotectAgents agents;
   std::unique_ptr<v1::Standby::Stub> live_dr;
   std::unique_ptr<v1::Primary::Stub> live_primary;
-  std::unique_ptr<v1::Primary::Stub> other_primary;
+  PrimaryClient other_primary;
   StandbyClient other_dr;
 };
 
@@ -51,11 +51,11 @@ absl::StatusOr<ReprotectClient> ReprotectClient::Create(const ReprotectAgents& a
   };
   ASSIGN_OR_RETURN(const auto live_dr, channel(agents.live_dr, net::Role::kDr));
   ASSIGN_OR_RETURN(const auto live_primary, channel(agents.live_primary, net::Role::kPrimary));
-  ASSIGN_OR_RETURN(const auto other_primary, channel(agents.other_primary, net::Role::kPrimary));
+  ASSIGN_OR_RETURN(PrimaryClient other_primary, PrimaryClient::Create(agents.other_primary, tls));
   ASSIGN_OR_RETURN(StandbyClient other_dr, StandbyClient::Create(agents.other_dr, tls));
   return ReprotectClient(
       std::make_unique<Stubs>(Stubs{agents, v1::Standby::NewStub(live_dr), v1::Primary::NewStub(live_primary),
-                                    v1::Primary::NewStub(other_primary), std::move(other_dr)}));
+                                    std::move(other_primary), std::move(other_dr)}));
 }
 
 ReprotectClient::ReprotectClient(std::unique_ptr<Stubs> stubs) : stubs_(std::move(stubs)) {}
@@ -73,12 +73,7 @@ absl::StatusOr<DrReplica> ReprotectClient::LetGo(const wire::LetGoRequest& reque
 }
 
 absl::StatusOr<PrimaryVolume> ReprotectClient::HandOver(const wire::HandOverRequest& request) const {
-  grpc::ClientContext context;
-  SetDeadline(context);
-  v1::HandOverVolumeResponse response;
-  const grpc::Status status = stubs_->other_primary->HandOverVolume(&context, wire::ToProto(request), &response);
-  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stubs_->agents.other_primary);
-  return ToPrimaryVolume(response.volume());
+  return stubs_->other_primary.HandOver(request);
 }
 
 absl::StatusOr<DrReplica> ReprotectClient::Adopt(const wire::AdoptRequest& request, const StandbyWatch& watch) const {
