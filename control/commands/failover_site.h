@@ -35,6 +35,8 @@ class FailoverSite {
   // Of a reprotect: whether the primary site has the plan's live copies, after a failback.
   [[nodiscard]] absl::StatusOr<bool> LiveAtPrimary() const;
   void UseClusters();
+  // FailoverParts::bring_objects.
+  [[nodiscard]] absl::Status BringObjects(ItemContext& context);
 
   const config::ControlConfig config_;
   const config::FailoverPlanConfig plan_;

@@ -39,6 +39,8 @@ struct PairConnections {
   ExportsClient primary_exports;
   std::optional<OtherSide> other_side;  // none: the pair has no `reverse` agents
   std::unique_ptr<wire::CatalogClient> catalog;
+  // Of the other side; nullptr: nothing is known from there.
+  std::unique_ptr<wire::CatalogClient> other_catalog;
 };
 
 absl::StatusOr<ReplicaView> ViewOf(const DrReplica& replica) {
@@ -70,24 +72,39 @@ absl::Status NoWayBack(const config::PairConfig& pair) {
                   pair.name));
 }
 
-// Of the two sides' understudy-dr: what is promoted there.
-void AddLive(const std::vector<DrReplica>& replicas, bool at_primary, std::map<std::string, LiveView>& live) {
-  for (const DrReplica& replica : replicas) {
-    if (replica.state != "active") continue;
-    LiveView& known = live[replica.name];
-    if (!known.volume.empty() && known.epoch >= replica.epoch) continue;
-    known = {.volume = replica.name,
-             .at_primary = at_primary,
-             .epoch = replica.epoch,
-             .root = replica.root,
-             .turned = replica.reprotected};
+// `items` gets those of `others` whose key none of it has.
+template <class Item, class KeyOf>
+void AddMissing(const std::vector<Item>& others, const KeyOf& key_of, std::vector<Item>& items) {
+  std::set<decltype(key_of(others.front()))> known;
+  for (const Item& item : items) known.insert(key_of(item));
+  for (const Item& other : others) {
+    if (!known.contains(key_of(other))) items.push_back(other);
   }
+}
+
+// What is promoted, by the understudy-dr of the side that has the live copy.
+std::vector<LiveView> LiveOf(const std::vector<DrReplica>& at_dr, const std::vector<DrReplica>& at_primary) {
+  std::map<std::string, Copies> copies;
+  for (const DrReplica& replica : at_dr) copies[replica.name].at_dr = CopyOf(replica);
+  for (const DrReplica& replica : at_primary) copies[replica.name].at_primary = CopyOf(replica);
+  std::vector<LiveView> live;
+  for (const bool primary : {false, true}) {
+    for (const DrReplica& replica : primary ? at_primary : at_dr) {
+      if (replica.state != "active" || WayOf(copies[replica.name]).live_at_dr == primary) continue;
+      live.push_back({.volume = replica.name,
+                      .at_primary = primary,
+                      .epoch = replica.epoch,
+                      .root = replica.root,
+                      .turned = replica.reprotected});
+    }
+  }
+  return live;
 }
 
 class GrpcSiteAgents : public SiteAgents {
  public:
-  GrpcSiteAgents(net::TlsFiles tls, std::map<std::string, PairConnections> pairs)
-      : tls_(std::move(tls)), pairs_(std::move(pairs)) {}
+  GrpcSiteAgents(net::TlsFiles tls, FailoverWay way, std::map<std::string, PairConnections> pairs)
+      : tls_(std::move(tls)), way_(way), pairs_(std::move(pairs)) {}
 
   std::vector<std::string> Pairs() const override {
     std::vector<std::string> names;
@@ -147,7 +164,12 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   absl::StatusOr<std::vector<ReplicaView>> Replicas(const std::string& pair) override {
-    ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, Of(pair).replicas.ListReplicas());
+    ASSIGN_OR_RETURN(std::vector<DrReplica> replicas, Of(pair).replicas.ListReplicas());
+    if (way_ == FailoverWay::kNone && Of(pair).other_side) {
+      ASSIGN_OR_RETURN(const std::vector<DrReplica> others, Of(pair).other_side->replicas.ListReplicas());
+      AddMissing(
+          others, [](const DrReplica& replica) { return replica.name; }, replicas);
+    }
     std::vector<ReplicaView> views;
     for (const DrReplica& replica : replicas) {
       ASSIGN_OR_RETURN(ReplicaView view, ViewOf(replica));
@@ -157,7 +179,12 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   absl::StatusOr<std::vector<model::CatalogEntry>> Catalog(const std::string& pair, model::ObjectKind kind) override {
-    return Of(pair).catalog->List(kind);
+    ASSIGN_OR_RETURN(std::vector<model::CatalogEntry> entries, Of(pair).catalog->List(kind));
+    if (Of(pair).other_catalog == nullptr) return entries;
+    ASSIGN_OR_RETURN(const std::vector<model::CatalogEntry> others, Of(pair).other_catalog->List(kind));
+    AddMissing(
+        others, [](const model::CatalogEntry& entry) { return entry.key; }, entries);
+    return entries;
   }
 
   absl::StatusOr<Findings> Verify(const std::string& pair, const std::string& volume, model::VerifyDepth depth,
@@ -186,19 +213,17 @@ class GrpcSiteAgents : public SiteAgents {
   absl::StatusOr<std::vector<LiveView>> LiveVolumes(const std::string& pair) override {
     const config::PairConfig& addresses = Of(pair).configured;
     if (!addresses.reverse) return NoWayBack(addresses);
-    std::map<std::string, LiveView> live;
-    for (const bool at_primary : {false, true}) {
+    std::vector<DrReplica> at_dr;
+    std::vector<DrReplica> at_primary;
+    for (const bool primary_host : {false, true}) {
       ASSIGN_OR_RETURN(const ReplicaClient replicas,
-                       ReplicaClient::Create(at_primary ? addresses.reverse->dr : addresses.dr, tls_));
-      ASSIGN_OR_RETURN(const std::vector<DrReplica> listed, replicas.ListReplicas());
-      AddLive(listed, at_primary, live);
+                       ReplicaClient::Create(primary_host ? addresses.reverse->dr : addresses.dr, tls_));
+      ASSIGN_OR_RETURN((primary_host ? at_primary : at_dr), replicas.ListReplicas());
       ASSIGN_OR_RETURN(const PrimaryClient primary,
-                       PrimaryClient::Create(at_primary ? addresses.primary : addresses.reverse->primary, tls_));
+                       PrimaryClient::Create(primary_host ? addresses.primary : addresses.reverse->primary, tls_));
       RETURN_IF_ERROR(primary.ListVolumes().status());
     }
-    std::vector<LiveView> views;
-    for (auto& [name, view] : live) views.push_back(std::move(view));
-    return views;
+    return LiveOf(at_dr, at_primary);
   }
 
   absl::Status Turn(const std::string& pair, const std::string& volume, const std::string& run,
@@ -304,6 +329,7 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   const net::TlsFiles tls_;
+  const FailoverWay way_;
   const std::map<std::string, PairConnections> pairs_;
 };
 
@@ -316,8 +342,7 @@ absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlCo
     config::PairConfig pair = configured;
     if (way == FailoverWay::kBack) {
       if (!pair.reverse) return NoWayBack(pair);
-      pair.primary = pair.reverse->primary;
-      pair.dr = pair.reverse->dr;
+      pair = config::Reversed(pair);
     }
     ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, tls));
     ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
@@ -330,7 +355,15 @@ absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlCo
       ASSIGN_OR_RETURN(ExportsClient other_exports, ExportsClient::Create(address, tls, net::Role::kDr));
       other_side.emplace(OtherSide{std::move(other), std::move(other_exports)});
     }
-    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({configured.dr, tls, net::Role::kControl, net::Role::kDr}));
+    const auto catalog_at = [&](const std::string& address) -> absl::StatusOr<std::unique_ptr<wire::CatalogClient>> {
+      ASSIGN_OR_RETURN(auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kDr}));
+      return std::make_unique<wire::CatalogClient>(std::move(channel));
+    };
+    ASSIGN_OR_RETURN(auto catalog, catalog_at(pair.dr));
+    std::unique_ptr<wire::CatalogClient> other_catalog;
+    if (way != FailoverWay::kToDr && pair.reverse) {
+      ASSIGN_OR_RETURN(other_catalog, catalog_at(pair.reverse->dr));
+    }
     pairs.emplace(pair.name, PairConnections{.pair = pair,
                                              .configured = configured,
                                              .primary = std::move(primary),
@@ -338,9 +371,10 @@ absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlCo
                                              .standby = std::move(standby),
                                              .primary_exports = std::move(exports),
                                              .other_side = std::move(other_side),
-                                             .catalog = std::make_unique<wire::CatalogClient>(std::move(channel))});
+                                             .catalog = std::move(catalog),
+                                             .other_catalog = std::move(other_catalog)});
   }
-  return std::make_unique<GrpcSiteAgents>(tls, std::move(pairs));
+  return std::make_unique<GrpcSiteAgents>(tls, way, std::move(pairs));
 }
 
 }  // namespace understudy::control

@@ -8,9 +8,10 @@
 
 namespace understudy::control {
 
-// Which way a failover goes: to DR, or back, between the agents that a pair names as `reverse`. DR's catalog is what
-// both go by.
-enum class FailoverWay { kToDr, kBack };
+// Which way a run goes: to DR; or back, between the agents that a pair names as `reverse`; or none, when it only turns
+// the replication round. Catalogs are those of the side that takes over. A run that goes back, or none, also knows the
+// objects, and the latter the replicas, that only the other side has: what was made at DR isn't in DR's own catalog.
+enum class FailoverWay { kToDr, kBack, kNone };
 
 // INVALID_ARGUMENT: the TLS files are unfit, or there is no way back. That an agent can't be reached shows at each
 // call.

@@ -261,7 +261,9 @@ absl::Status InventoryStep::AddMachines(const BackupObjects& backup, ItemContext
   if (NeedsSource(spec.mode) && parts_.source_machines != nullptr) {
     RETURN_IF_ERROR(add(*parts_.source_machines, /*at_source=*/true));
   }
-  const bool stands_by = storage_.backups() == nullptr && spec.mode != RunMode::kTest;
+  // What goes back is what DR has; what is at the primary only was deleted at DR.
+  const bool stands_by =
+      storage_.backups() == nullptr && spec.mode != RunMode::kTest && spec.mode != RunMode::kFailback;
   if (stands_by && parts_.target_machines != nullptr) {
     RETURN_IF_ERROR(add(*parts_.target_machines, /*at_source=*/false));
   }

@@ -67,6 +67,7 @@ class Builder {
 
   void AddOpening() {
     Add<PreflightStep>(parts_, mode_);
+    if (parts_.bring_objects) Add<BringObjectsStep>(parts_);
     if (Restores()) Add<BackupStep>(storage_, plan_.warn_backup_age, parts_.clock);
     Add<InventoryStep>(parts_, storage_, plan_.unknown_storage);
   }
@@ -83,7 +84,7 @@ class Builder {
     Add<PromoteStep>(parts_.agents, parts_.clock);
     if (parts_.target_objects != nullptr) {
       if (mode_ == RunMode::kFailback) {
-        Add<ClaimsStep>(parts_);
+        Add<ClaimsStep>(parts_, plan_.timeouts.bind);
       } else {
         Add<StorageObjectsStep>(parts_, storage_, plan_.timeouts.bind);
       }
