@@ -143,7 +143,7 @@ std::string OrNothing(const std::string& text) {
 
 }  // namespace
 
-config::PairConfig AgentsOf(config::PairConfig pair, const VolumeView& volume) {
+config::PairConfig AgentsOf(const config::PairConfig& pair, const VolumeView& volume) {
   return volume.turned && pair.reverse ? config::Reversed(pair) : pair;
 }
 

@@ -57,7 +57,7 @@ struct Overview {
 [[nodiscard]] absl::StatusOr<VolumeView> FindVolume(const Overview& overview, const std::string& name,
                                                     const std::string& pair);
 // The pair as its agents stand to the volume: with those of `reverse` in the place of its own where it is turned round.
-[[nodiscard]] config::PairConfig AgentsOf(config::PairConfig pair, const VolumeView& volume);
+[[nodiscard]] config::PairConfig AgentsOf(const config::PairConfig& pair, const VolumeView& volume);
 // The configuration with that pair alone, or whole when `name` is empty. NOT_FOUND: there is no such pair.
 [[nodiscard]] absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, const std::string& name);
 

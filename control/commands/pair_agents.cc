@@ -151,19 +151,19 @@ class GrpcPairAgents : public PairAgents {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PairAgents>> ConnectPair(const config::ControlConfig& config,
-                                                        const config::PairConfig& configured, Direction direction) {
+                                                        const config::PairConfig& pair, Direction direction) {
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
-  const config::PairConfig pair = direction == Direction::kToPrimary ? config::Reversed(configured) : configured;
-  ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, tls));
-  ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
-  ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
+  const config::PairConfig way = direction == Direction::kToPrimary ? config::Reversed(pair) : pair;
+  ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(way.primary, tls));
+  ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(way.dr, tls));
+  ASSIGN_OR_RETURN(auto channel, net::MakeChannel({way.dr, tls, net::Role::kControl, net::Role::kDr}));
   std::optional<OtherAgents> other;
-  if (pair.reverse) {
-    ASSIGN_OR_RETURN(PrimaryClient other_primary, PrimaryClient::Create(pair.reverse->primary, tls));
-    ASSIGN_OR_RETURN(ReplicaClient other_replicas, ReplicaClient::Create(pair.reverse->dr, tls));
+  if (way.reverse) {
+    ASSIGN_OR_RETURN(PrimaryClient other_primary, PrimaryClient::Create(way.reverse->primary, tls));
+    ASSIGN_OR_RETURN(ReplicaClient other_replicas, ReplicaClient::Create(way.reverse->dr, tls));
     other.emplace(OtherAgents{std::move(other_primary), std::move(other_replicas)});
   }
-  return std::make_unique<GrpcPairAgents>(pair, direction, std::move(primary), std::move(replicas), std::move(other),
+  return std::make_unique<GrpcPairAgents>(way, direction, std::move(primary), std::move(replicas), std::move(other),
                                           std::make_unique<wire::CatalogClient>(std::move(channel)));
 }
 
