@@ -261,8 +261,8 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
     if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
     if (folder.ok()) kept = *std::move(folder);
   }
-  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit));
   const bool keep = run != nullptr || (settings_.points.KeepsAny() && !leave_no_undo_);
+  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit, keep));
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ReadyCommit ready;
   ready.record.keeps = keep && plan.Displaces(commit);
