@@ -33,7 +33,8 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
   absl::StatusOr<os::Root> folder = clone.work.OpenUndoFolder(undo.about.sequence);
   if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
   if (folder.ok()) kept = *std::move(folder);
-  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(clone.root, kept.has_value() ? &*kept : nullptr, commit));
+  ASSIGN_OR_RETURN(CommitPlan plan,
+                   PlanCommit(clone.root, kept.has_value() ? &*kept : nullptr, commit, /*keeps=*/false));
   ASSIGN_OR_RETURN(PreparedCommit prepared, PrepareCommit(clone.root, clone.work, clone.staging, plan, &undo,
                                                           /*keep=*/false, FaultPoints::None(), commit));
   CommitRecord record;

@@ -245,7 +245,7 @@ absl::StatusOr<Replica::ReadyCommit> Replica::MakeReady(model::Commit commit, co
   absl::StatusOr<ReadyCommit> ready = PrepareAndSync(std::move(commit), run);
   if (ready.ok()) return ready;
   folders_->work.DropUndoFolder(sequence).IgnoreError();
-  if (absl::IsResourceExhausted(ready.status())) {
+  if (IsForWantOfSpace(ready.status(), folders_->work.staging().fd())) {
     // Replicating is worth more than going back: at last not even this commit's own undo record stands in its way.
     const absl::StatusOr<size_t> dropped = DropOlderHalf();
     leave_no_undo_ = run == nullptr && dropped.ok() && *dropped == 0;
@@ -261,8 +261,8 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
     if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
     if (folder.ok()) kept = *std::move(folder);
   }
-  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit));
   const bool keep = run != nullptr || (settings_.points.KeepsAny() && !leave_no_undo_);
+  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit, keep));
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ReadyCommit ready;
   ready.record.keeps = keep && plan.Displaces(commit);
@@ -356,7 +356,7 @@ absl::Status Replica::PublishLocked() {
   absl::Status published = faults_.Reach(Step::kRecorded, 0);
   while (published.ok()) {
     published = PublishCommit(folders_->root, folders_->work, *unpublished_, faults_);
-    if (!absl::IsResourceExhausted(published)) break;
+    if (!IsForWantOfSpace(published, folders_->work.staging().fd())) break;
     const absl::StatusOr<size_t> dropped = DropOlderHalf();
     if (!dropped.ok() || *dropped == 0) break;
     published = absl::OkStatus();

@@ -38,7 +38,7 @@ absl::Status Replica::RecoverUndo() {
   ran_ = 0;
   absl::Status moved = FinishMoves();
   // Being up to date is worth more than the past.
-  if (absl::IsResourceExhausted(moved)) moved = GiveUpUnmoved();
+  if (IsForWantOfSpace(moved, folders_->work.staging().fd())) moved = GiveUpUnmoved();
   RETURN_IF_ERROR(moved);
   const std::vector<UndoAbout> records = view_.Undo();
   std::set<model::Sequence> kept;
