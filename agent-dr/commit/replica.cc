@@ -195,14 +195,20 @@ absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::funct
 
 absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
                                  const std::string& base_path) {
-  return Stage(token, 0, [&](Staging& staging) { return staging.Begin(slot, path, size, base_path); });
+  return Stage(token, 0, [&](Staging& staging) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) -> absl::Status {
+    RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
+    RETURN_IF_ERROR(CheckNoWorkFolder(base_path, HoldsWorkFolder()));
+    return staging.Begin(slot, path, size, base_path);
+  });
 }
 
 absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionToken token, model::Slot slot,
                                                                        const std::string& path, uint64_t size,
                                                                        const std::string& base_path) {
   absl::StatusOr<std::vector<model::SegmentDigest>> held;
-  const absl::Status done = Stage(token, 0, [&](Staging& staging) {
+  const absl::Status done = Stage(token, 0, [&](Staging& staging) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) {
+    RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
+    RETURN_IF_ERROR(CheckNoWorkFolder(base_path, HoldsWorkFolder()));
     held = staging.Resume(slot, path, size, base_path);
     return absl::IsNotFound(held.status()) ? absl::OkStatus() : held.status();
   });
@@ -401,6 +407,7 @@ absl::StatusOr<Replica::Entry> Replica::Stat(const std::string& path) {
   if (folders_ == nullptr) {
     return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
   }
+  RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const os::EntryStat stat, folders_->root.Stat(path));
   return Entry{.stat = stat, .sequence = State().sequence};

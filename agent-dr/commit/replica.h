@@ -162,7 +162,7 @@ class Replica {
     os::EntryStat stat;
     model::Sequence sequence = 0;  // of the state that was looked at
   };
-  // What stands at `path`, in a published state. NOT_FOUND: nothing.
+  // What stands at `path`, in a published state. NOT_FOUND: nothing. INVALID_ARGUMENT: in the work folder.
   [[nodiscard]] absl::StatusOr<Entry> Stat(const std::string& path);
 
   // What a call of WithPublished works on.
