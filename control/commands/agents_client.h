@@ -125,7 +125,8 @@ struct DrReplica {
 class PrimaryClient {
  public:
   // INVALID_ARGUMENT: `tls` is unfit.
-  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls);
+  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   PrimaryClient(PrimaryClient&&) noexcept;
   ~PrimaryClient();
 
@@ -160,7 +161,8 @@ class PrimaryClient {
 
 class ReplicaClient {
  public:
-  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls);
+  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   ReplicaClient(ReplicaClient&&) noexcept;
   ~ReplicaClient();
 

@@ -96,6 +96,10 @@ class SiteAgents {
 
   // At DR; a verification at a depth that compares goes by the primary.
   [[nodiscard]] virtual absl::StatusOr<std::vector<ReplicaView>> Replicas(const std::string& pair) = 0;
+  // When the primary last said that DR has everything that was written before, as of the state that `replica` has.
+  // nullopt: it never did. By the primary's clock.
+  [[nodiscard]] virtual absl::StatusOr<std::optional<absl::Time>> ConfirmedAt(const std::string& pair,
+                                                                              const ReplicaView& replica) = 0;
   [[nodiscard]] virtual absl::StatusOr<std::vector<model::CatalogEntry>> Catalog(const std::string& pair,
                                                                                  model::ObjectKind kind) = 0;
   [[nodiscard]] virtual absl::StatusOr<Findings> Verify(
@@ -119,11 +123,14 @@ class SiteAgents {
       const std::string& pair, const std::string& volume, absl::Duration timeout,
       const std::function<void(const std::string&)>& on_progress, std::stop_token stop) = 0;
 
-  // Recovery points at DR.
+  // Recovery points at DR. Of the newest whole state, which is pinned by it. ALREADY_EXISTS: it has another label.
   [[nodiscard]] virtual absl::StatusOr<model::Sequence> LabelNewest(const std::string& pair, const std::string& volume,
                                                                     const std::string& label) = 0;
   [[nodiscard]] virtual absl::StatusOr<model::RecoveryPoints> Points(const std::string& pair,
                                                                      const std::string& volume) = 0;
+  // Of a state that has the label, which stays.
+  [[nodiscard]] virtual absl::Status SetPinned(const std::string& pair, const std::string& volume,
+                                               model::Sequence sequence, const std::string& label, bool pinned) = 0;
   [[nodiscard]] virtual absl::Status Unlabel(const std::string& pair, const std::string& volume,
                                              model::Sequence sequence) = 0;
   // Writable, and exported. One that is there already at that path, of that state, is fine.

@@ -76,7 +76,9 @@ absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
       }
     }
   }
-  context.SetFacts(ToJson(inventory));
+  Json facts = ToJson(inventory);
+  facts["live_at"] = parts_.source_is_dr ? "primary" : "dr";
+  context.SetFacts(std::move(facts));
   return absl::OkStatus();
 }
 

@@ -14,6 +14,9 @@ using Json = nlohmann::ordered_json;
 
 // Of a fence: whether its hooks have run to their end, whether anything keeps clients from writing, and whether the NFS
 // server does.
+// Of the fact `data_age_by`.
+constexpr char kByConfirmation[] = "confirmation";
+constexpr char kByNewestCommit[] = "newest-commit";
 constexpr char kHooksRunFact[] = "hooks_run";
 constexpr char kFencedFact[] = "fenced";
 constexpr char kServerFact[] = "fenced_by_server";
@@ -77,6 +80,19 @@ Loss LossOf(const RunRecord& run, const std::string& key) {
   const StepRecord* const fences = run.Find("fence");
   const ItemRecord* const fence = fences == nullptr ? nullptr : fences->Find(key);
   return fence != nullptr && IsFact(fence->facts, kFencedFact) ? Loss::kNone : Loss::kUnknown;
+}
+
+// How old the data is: by the last moment at which DR was known to have everything, else by its newest commit. An agent
+// that can't tell the former leaves the latter.
+void AddDataAge(const ReplicaView& replica, const absl::StatusOr<std::optional<absl::Time>>& confirmed_at,
+                absl::Time now, Json& facts) {
+  const std::optional<absl::Time> confirmed = confirmed_at.ok() ? *confirmed_at : std::nullopt;
+  const bool by_word = confirmed && (!replica.captured_at || *confirmed > *replica.captured_at);
+  const std::optional<absl::Time> as_of = by_word ? confirmed : replica.captured_at;
+  if (!as_of) return;
+  facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(now - *as_of));
+  facts["data_age_by"] = by_word ? kByConfirmation : kByNewestCommit;
+  if (by_word) facts["confirmed_at"] = TimeText(*confirmed);
 }
 
 }  // namespace
@@ -296,8 +312,8 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
       facts["data_age_seconds"] = 0.0;
     } else if (loss == Loss::kUnknown) {
       context.Warn("nothing kept the primary's clients from writing: how much is lost can't be told");
-    } else if (before.captured_at) {
-      facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(clock_.Now() - *before.captured_at));
+    } else {
+      AddDataAge(before, agents().ConfirmedAt(volume.pair, before), clock_.Now(), facts);
     }
     RETURN_IF_ERROR(context.RecordFacts(std::move(facts)));
   }

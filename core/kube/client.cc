@@ -336,7 +336,8 @@ absl::StatusOr<json> Client::Call(std::string_view method, const std::string& pa
 }
 
 absl::StatusOr<net::HttpResponse> Client::Ask(net::HttpRequest& request, std::stop_token stop) const {
-  ASSIGN_OR_RETURN(net::HttpResponse response, SendSignedIn(request, stop));
+  if (!stop.stop_possible()) stop = options_.stop;
+  ASSIGN_OR_RETURN(net::HttpResponse response, SendSignedIn(request, std::move(stop)));
   RETURN_IF_ERROR(StatusOfResponse(response, fmt::format("{} {}", request.method, request.url)));
   return response;
 }

@@ -347,6 +347,24 @@ TEST(WholeRun, UnplannedNeedsNothingOfThePrimary) {
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
 }
 
+TEST(WholeRun, TheDataOfAnIdleVolumeIsAsOldAsTheLastWordOfItsPrimary) {
+  World world;
+  const absl::Time now = absl::Now();
+  for (const std::string volume : {"pv-a", "pv-b"}) {
+    world.sites.Edit(volume, [&](ReplicaView& replica) { replica.captured_at = now - absl::Hours(24); });
+  }
+  world.sites.ConfirmAt("pv-a", now - absl::Minutes(1));
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  const RunRecord& run = runner.Go();
+  const auto age = [&](const char* volume) {
+    return run.Find("promote")->Find(volume)->facts["data_age_seconds"].get<double>();
+  };
+  EXPECT_NEAR(age("east/pv-a"), 60, 30);
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-a")->facts["data_age_by"], "confirmation");
+  EXPECT_NEAR(age("east/pv-b"), 86'400, 30) << "nothing else is known";
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-b")->facts["data_age_by"], "newest-commit");
+}
+
 TEST(WholeRun, OneBrokenMachineOfTenLeavesNineRunningAndARunThatIsPartial) {
   World world;
   world.broken = 4;
@@ -668,6 +686,15 @@ TEST(WholeRun, APartRestoredMakesThatARunThatIsPartial) {
   EXPECT_THAT(world.target.Started(), SizeIs(10));
 }
 
+TEST(WholeRun, WarningsOfARestoreStopNothingAndAreTold) {
+  World world;
+  world.restores.SetStory({{.phase = "Completed", .warnings = 2}});
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_THAT(runner.record().Find("restore")->Find("")->warnings,
+              ElementsAre(::testing::AllOf(HasSubstr("2 warnings"), HasSubstr("velero restore describe"))));
+}
+
 TEST(WholeRun, ADryRunChangesNothing) {
   World world;
   Runner runner(world, Plan(), RunMode::kPlanned);
@@ -706,6 +733,31 @@ TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
   EXPECT_EQ(world.sites.Labels(), 0U);
   EXPECT_EQ(world.scratch.Count(), 0U);
   EXPECT_THAT(world.restores.Specs(), IsEmpty());
+}
+
+TEST(WholeRun, ARehearsalOfAStateThatHasALabelLeavesThatAsItWas) {
+  World world;
+  world.sites.AddLabel("pv-a", "before-upgrade", /*pinned=*/false);
+  world.sites.AddLabel("pv-b", "release", /*pinned=*/true);
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_THAT(*world.sites.Trees("east"), SizeIs(2));
+  EXPECT_EQ(world.sites.LabelOf("pv-a"), "before-upgrade pinned") << "while the rehearsal needs it";
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_EQ(world.sites.LabelOf("pv-a"), "before-upgrade");
+  EXPECT_EQ(world.sites.LabelOf("pv-b"), "release pinned");
+}
+
+TEST(WholeRun, ALabelThatSomebodyTookAwayDuringTheRehearsalStaysAway) {
+  World world;
+  world.sites.AddLabel("pv-a", "before-upgrade", /*pinned=*/false);
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  runner.Go();
+  ASSERT_TRUE(world.sites.Unlabel("east", "pv-a", world.sites.ReplicaOf("pv-a").sequence).ok());
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_EQ(world.sites.LabelOf("pv-a"), "");
 }
 
 TEST(WholeRun, AReprotectStopsWhatRunsAtTheOldSiteAndTurnsEveryVolume) {
@@ -762,6 +814,21 @@ TEST(WholeRun, ARehearsalNeverBringsWhatIsThereToTheBackup) {
   EXPECT_EQ(world.restores.Specs().at("understudy-r1").existing_resources, ExistingResources::kNone);
 }
 
+TEST(WholeRun, WhatWouldMeetProductionIsLeftOutOfRehearsalsOnly) {
+  config::FailoverPlanConfig plan = Plan();
+  plan.excluded_resources = {"events"};
+  plan.test_excluded_resources = {"services"};
+  World world;
+  Runner rehearsal(world, plan, RunMode::kTest);
+  rehearsal.record().spec.keep = true;
+  rehearsal.Go();
+  EXPECT_THAT(world.restores.Specs().at("understudy-r1").excluded_resources, ElementsAre("events", "services"));
+  World real;
+  Runner failover(real, plan, RunMode::kUnplanned);
+  failover.Go();
+  EXPECT_THAT(real.restores.Specs().at("understudy-r1").excluded_resources, ElementsAre("events"));
+}
+
 TEST(WholeRun, ARemovalLetsTheRestoreEndFirst) {
   World world;
   world.restores.SetStory({{.phase = "InProgress"}});
@@ -794,6 +861,7 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
   for (int call = 0;; ++call) {
     SCOPED_TRACE(::testing::Message() << "call " << call);
     World world;
+    if (mode == RunMode::kTest) world.sites.AddLabel("pv-b", "release", /*pinned=*/false);
     Runner runner(world, Plan(), mode);
     world.trouble.FailAt(call, when);
     runner.Go({.parallelism = 1});
@@ -806,7 +874,8 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
     if (mode == RunMode::kTest) {
       EXPECT_TRUE(runner.record().over);
       EXPECT_THAT(*world.sites.Trees("east"), IsEmpty());
-      EXPECT_EQ(world.sites.Labels(), 0U);
+      EXPECT_EQ(world.sites.LabelOf("pv-a"), "");
+      EXPECT_EQ(world.sites.LabelOf("pv-b"), "release") << "as it was before";
       EXPECT_EQ(world.scratch.Count(), 0U);
       EXPECT_THAT(world.restores.Specs(), IsEmpty());
     } else {

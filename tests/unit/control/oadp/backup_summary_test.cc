@@ -177,10 +177,11 @@ TEST(BackupSummary, ItsFiltersAreReadInBothWaysOfVelero) {
     return *std::move(backup);
   };
   EXPECT_THAT(read({{"excludedResources", {"vm"}}}).excluded_resources, ElementsAre("vm"));
-  const BackupSummary scoped =
-      read({{"includedNamespaceScopedResources", {"configmaps"}}, {"excludedClusterScopedResources", {"*"}}});
-  EXPECT_THAT(scoped.included_resources, ElementsAre("configmaps"));
-  EXPECT_FALSE(IncludesKind(scoped, BackupKind::kVolume));
+  EXPECT_THAT(read({{"includedNamespaceScopedResources", {"configmaps"}}}).included_resources,
+              ElementsAre("configmaps"));
+  EXPECT_THAT(read({{"excludedNamespaceScopedResources", {"vm"}}}).excluded_resources, ElementsAre("vm"));
+  EXPECT_THAT(read({{"includedClusterScopedResources", {"pv"}}}).included_cluster_resources, ElementsAre("pv"));
+  EXPECT_FALSE(IncludesKind(read({{"excludedClusterScopedResources", {"*"}}}), BackupKind::kVolume));
   EXPECT_EQ(read({{"includeClusterResources", false}}).include_cluster_resources, false);
   EXPECT_TRUE(read({{"labelSelector", {{"matchLabels", {{"app", "web"}}}}}}).by_labels);
   EXPECT_TRUE(read({{"orLabelSelectors", {{{"matchLabels", {{"app", "web"}}}}}}}).by_labels);
