@@ -92,7 +92,7 @@ void AddDataAge(const ReplicaView& replica, const absl::StatusOr<std::optional<a
   if (!as_of) return;
   facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(now - *as_of));
   facts["data_age_by"] = by_word ? kByConfirmation : kByNewestCommit;
-  if (by_word) facts["confirmed_at"] = TimeText(*confirmed);
+  if (by_word) facts["confirmed_at"] = Rfc3339Seconds(*confirmed);
 }
 
 }  // namespace
