@@ -51,7 +51,7 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
 absl::StatusOr<uint64_t> Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on) {
   ASSIGN_OR_RETURN(uint64_t bytes, BytesOnDisk(folders_->root, go_on));
   for (const model::Sequence sequence : path) {
-    ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence));
+    ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence, go_on));
     bytes += kept;
   }
   struct statvfs filesystem {};
@@ -80,6 +80,7 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
+  RETURN_IF_ERROR(CheckKept(path));
   const os::GoOn go_on = [&] { return watcher.cancelled() ? Unwanted() : MakeWay(); };
   ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, go_on));
   struct Copying {
