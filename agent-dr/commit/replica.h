@@ -24,6 +24,7 @@
 #include "agent-dr/commit/replica_folders.h"
 #include "agent-dr/commit/replica_view.h"
 #include "agent-dr/commit/reverse.h"
+#include "agent-dr/commit/undo_spool.h"
 #include "agent-dr/commit/volume_store.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
@@ -286,8 +287,8 @@ class Replica {
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // clone_point.cc: the records that lead to the state `to`.
-  absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder,
-                                                        const CloneWatcher& watcher) ABSL_LOCKS_EXCLUDED(work_mutex_);
+  absl::StatusOr<UndoSpool> CloneWithUndo(model::Sequence to, const os::Root& folder, const CloneWatcher& watcher)
+      ABSL_LOCKS_EXCLUDED(work_mutex_);
   // How many bytes are to be copied.
   absl::StatusOr<uint64_t> CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
