@@ -67,6 +67,7 @@ absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& p
   view_.SetPoints(point, {});
   view_.SetLabels(label.has_value() ? std::vector<PointLabel>{*label} : std::vector<PointLabel>());
   ran_ = 0;
+  rewinding_to_.reset();
   measured_.clear();
   spdlog::info("volume={} state={} epoch={}", next.volume, model::ToString(next.state), next.epoch);
   RETURN_IF_ERROR(faults_.Reach(Step::kState, 1));
@@ -85,6 +86,13 @@ absl::StatusOr<model::ReplicaState> Replica::BeginPromotion(bool allow_incomplet
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ASSIGN_OR_RETURN(std::optional<model::ReplicaState> next, dr::BeginPromotion(State(), allow_incomplete, now));
   if (!next.has_value()) return State();
+  if (rewinding_to_.has_value() && !allow_incomplete) {
+    const model::VolumeName volume = State().volume;
+    return absl::FailedPreconditionError(fmt::format(
+        "volume '{0}' was being taken back to the state after commit {1} and stands at that after commit {2}: take it "
+        "back again (drctl points rewind {0}), or promote it as it is with --incomplete",
+        volume, *rewinding_to_, NewestPoint().sequence));
+  }
   RETURN_IF_ERROR(SettleForGood());
   // From what it is now: settling can have published the newest commit.
   ASSIGN_OR_RETURN(next, dr::BeginPromotion(State(), allow_incomplete, now));

@@ -141,6 +141,7 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
   }
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
   view_.SetLeftoverPaths(folders_->leftovers.Paths());
+  rewinding_to_.reset();
   session_ = ++last_session_;
   return SessionToken{session_, State().epoch};
 }
@@ -256,7 +257,7 @@ absl::StatusOr<Replica::ReadyCommit> Replica::MakeReady(model::Commit commit, co
     const absl::StatusOr<size_t> dropped = DropOlderHalf();
     leave_no_undo_ = run == nullptr && dropped.ok() && *dropped == 0;
   }
-  folders_->work.DiscardRemoved().IgnoreError();
+  folders_->work.DiscardRemoved([this] { return MakeWay(); }).IgnoreError();
   return ready;
 }
 

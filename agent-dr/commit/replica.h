@@ -24,6 +24,7 @@
 #include "agent-dr/commit/replica_folders.h"
 #include "agent-dr/commit/replica_view.h"
 #include "agent-dr/commit/reverse.h"
+#include "agent-dr/commit/undo_spool.h"
 #include "agent-dr/commit/volume_store.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
@@ -132,13 +133,16 @@ class Replica {
   // own with a new sequence; the states left on the way stay points. Ends the session; the primary's next opening has
   // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
   // again. NOT_FOUND: that state isn't kept. FAILED_PRECONDITION: the volume is no standby. DATA_LOSS: the folder or
-  // what was kept was changed past understudy-dr.
+  // what was kept was changed past understudy-dr; that a record on the way, or what it keeps, isn't there is found
+  // before anything is changed. ABORTED: it made way for a promotion or a demotion; a promotion of the state that it
+  // left wants `allow_incomplete`.
   // `step` is told how many of how many records were run.
   [[nodiscard]] absl::Status Rewind(
       model::Sequence to, const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
 
-  // Merges undo records whose states are more than the bounds keep, a bounded number in one call; how many are fewer
-  // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.
+  // Gives up undo records past the bounds, merges those whose states are more than the bounds keep, and counts what is
+  // kept where that wasn't done yet: a bounded number in one call; how many are fewer now. 0: nothing (more) is to be
+  // done, or can be now. Commits wait meanwhile.
   [[nodiscard]] absl::StatusOr<size_t> Thin();
 
   // Makes `tree` in `folder`, an empty folder of ours on the replica's filesystem: the volume as it was after commit
@@ -256,6 +260,8 @@ class Replica {
   absl::Status CreateAdopted(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
+  // DATA_LOSS: what one of these records keeps isn't there.
+  absl::Status CheckKept(const std::vector<model::Sequence>& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status RunUndo(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Reads the undo records; their kept entries are looked at once the unsettled commit is through.
   absl::Status LoadUndo(const Point& point) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -266,9 +272,14 @@ class Replica {
   // What is durable now of what became of the undo records.
   void NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Counts and tells which of `dropped` go before their time.
-  void NoteGivenUp(const std::vector<model::Sequence>& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Counts what the newest commit keeps.
+  // Counts and tells which of `dropped` go before their time; `no_space`: because the next commit's had no room.
+  void NoteGivenUp(const std::vector<model::Sequence>& dropped, bool no_space)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Gives up what is past the bounds; how many records that were.
+  absl::StatusOr<size_t> DropBeyondBounds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Takes these, the oldest undo records, away. None of them is needed by a replay.
+  absl::Status DropUndo(const std::vector<model::Sequence>& oldest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Counts what this commit keeps, unless somebody waits for that, or it can't be read: then Thin does, or a start.
   void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the `most` oldest undo records that nobody needs now; how many there were. The newest commit's is given up
   // only after all others, and once the commit is published: it is settled for that.
@@ -276,8 +287,8 @@ class Replica {
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // clone_point.cc: the records that lead to the state `to`.
-  absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder,
-                                                        const CloneWatcher& watcher) ABSL_LOCKS_EXCLUDED(work_mutex_);
+  absl::StatusOr<UndoSpool> CloneWithUndo(model::Sequence to, const os::Root& folder, const CloneWatcher& watcher)
+      ABSL_LOCKS_EXCLUDED(work_mutex_);
   // How many bytes are to be copied.
   absl::StatusOr<uint64_t> CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -326,6 +337,8 @@ class Replica {
   std::vector<UndoAbout> measured_ ABSL_GUARDED_BY(work_mutex_);  // not yet written
   // What the newest published commit ran: until it is settled a replay may need what that kept.
   model::Sequence ran_ ABSL_GUARDED_BY(work_mutex_) = 0;
+  // The state on the way to which a rewind ended.
+  std::optional<model::Sequence> rewinding_to_ ABSL_GUARDED_BY(work_mutex_);
   // Undo records from this one on aren't given up, whatever is short of space.
   model::Sequence needed_from_ ABSL_GUARDED_BY(work_mutex_) = UINT64_MAX;
   // Records that the next older one can't be merged with, as far as was tried.

@@ -106,8 +106,9 @@ class WorkArea {
   [[nodiscard]] absl::Status DropUndoFolder(model::Sequence sequence) const;
   // The same with all but those of `kept`.
   [[nodiscard]] absl::Status DropUndoFoldersBut(const std::set<model::Sequence>& kept) const;
-  // Bytes on disk of what is kept of that commit; a file with more names counts for its share.
-  [[nodiscard]] absl::StatusOr<uint64_t> MeasureUndoFolder(model::Sequence sequence) const;
+  // Bytes on disk of what is kept of that commit; a file with more names counts for its share. `go_on` is
+  // asked before each entry.
+  [[nodiscard]] absl::StatusOr<uint64_t> MeasureUndoFolder(model::Sequence sequence, const os::GoOn& go_on) const;
 
   // Takes away removed folders for good. At any time. `go_on` is asked before each entry.
   [[nodiscard]] absl::Status DiscardRemoved(const os::GoOn& go_on = nullptr) const;

@@ -12,9 +12,9 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "core/wire/status_fence.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
+#include "tests/unit/agent-dr/commit/waiting_promotion.h"
 
 namespace understudy::tests {
 namespace {
@@ -284,36 +284,6 @@ TEST_F(PromotionTest, NeitherItNorAStartTakesApartWhatUndoRecordsKept) {
   EXPECT_TRUE(engine->DiscardRemoved({}).ok());
   EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
 }
-
-// A promotion that is asked for while something else has the replica's lock.
-class WaitingPromotion {
- public:
-  explicit WaitingPromotion(dr::CommitEngine& engine) : engine_(engine) {}
-  ~WaitingPromotion() { Join().status().IgnoreError(); }
-  // Returns once the promotion waits. For whoever holds the lock; begins once.
-  void Begin() {
-    if (thread_.joinable()) return;
-    thread_ = std::thread([this] {
-      result_ = engine_.BeginPromotion("vol", false, [this] {
-        const bool first = !waits_.HasBeenNotified();
-        if (first) waits_.Notify();
-        return !first && given_up_later;
-      });
-    });
-    waits_.WaitForNotification();
-  }
-  absl::StatusOr<model::ReplicaState> Join() {
-    if (thread_.joinable()) thread_.join();
-    return result_;
-  }
-  bool given_up_later = false;  // when it has the lock
-
- private:
-  dr::CommitEngine& engine_;
-  absl::Notification waits_;
-  absl::StatusOr<model::ReplicaState> result_ = absl::UnknownError("not asked");
-  std::thread thread_;
-};
 
 TEST_F(PromotionTest, AnInventoryMakesWay) {
   const auto engine = host_.Start();
