@@ -1,5 +1,6 @@
 #include "core/exports/exports_file.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -76,9 +77,12 @@ std::optional<ExportMode> ModeOf(std::string_view options) {
 
 // Whether exportfs keeps this client under the very name that the file gives it: it replaces names of single hosts.
 bool KeepsItsName(std::string_view client) {
-  const bool address = std::all_of(client.begin(), client.end(),
-                                   [](char c) { return absl::ascii_isxdigit(c) || c == '.' || c == ':' || c == '/'; });
-  return address || client.find_first_of("*?@[/") != std::string_view::npos;
+  // Letters don't tell: `cafe` is a host.
+  in6_addr parsed{};
+  const std::string address(client);
+  const bool is_address =
+      inet_pton(AF_INET, address.c_str(), &parsed) == 1 || inet_pton(AF_INET6, address.c_str(), &parsed) == 1;
+  return is_address || client.find_first_of("*?@[/") != std::string_view::npos;
 }
 
 struct OurPart {
