@@ -184,6 +184,14 @@ absl::StatusOr<std::vector<EtabEntry>> ParseEtab(std::string_view text) {
   return entries;
 }
 
+std::string RenderEtab(std::span<const EtabEntry> entries) {
+  std::string text;
+  for (const EtabEntry& entry : entries) {
+    text += fmt::format("{}\t{}({})\n", EscapePath(entry.path), entry.client, entry.options);
+  }
+  return text;
+}
+
 FoundExport JudgeEtab(const WantedExport& wanted, std::span<const EtabEntry> etab, const EtabOptions& options) {
   std::vector<const EtabEntry*> at_path;
   std::vector<const EtabEntry*> above;

@@ -128,6 +128,14 @@ TEST(JudgeEtabTest, AHostsNameIsNoAddressBecauseOfItsLetters) {
   }
 }
 
+TEST(ExportsFileTest, AnEtabIsReadAsItWasWritten) {
+  const std::vector<EtabEntry> entries = {{"/srv/a b\tc\xf6", "@ng", "ro,sec=sys,ro", ExportMode::kReadOnly},
+                                          {"/srv/b", "2001:db8::/32", "rw,fsid=2", ExportMode::kReadWrite}};
+  const auto read = ParseEtab(RenderEtab(entries));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, entries);
+}
+
 TEST(JudgeEtabTest, AStrangersExportOfThePathThatLetsClientsWriteIsNoReadOnly) {
   const FoundExport found =
       Judge(Wanted("/srv/a", ExportMode::kReadOnly), "/srv/a\t10.0.0.0/8(ro)\n/srv/a\t192.168.0.0/16(rw)\n");
