@@ -178,8 +178,8 @@ class Replica {
   // Whether what stands in the replica's place now is the replica's folder. FAILED_PRECONDITION, NOT_FOUND: it isn't.
   [[nodiscard]] absl::Status CheckPlace();
 
-  // `listener` is told of damaged files while the session `token` is the newest one; nullptr ends that, and waits for a
-  // call under way.
+  // `listener` is told of damaged files while the session `token` is the newest one; it must not wait for its peer, as
+  // who looks for damage, and the next session, would wait with it. nullptr ends that, and waits for a call under way.
   void Listen(SessionToken token, std::function<void(const model::DamagedFile&)> listener);
   // Whether there was somebody to tell.
   bool TellDamage(const model::DamagedFile& file);
