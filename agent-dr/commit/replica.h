@@ -133,9 +133,11 @@ class Replica {
   // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
   // again. NOT_FOUND: that state isn't kept. FAILED_PRECONDITION: the volume is no standby. DATA_LOSS: the folder or
   // what was kept was changed past understudy-dr.
-  // `step` is told how many of how many records were run.
+  // `step` is told how many of how many records were run. With `hold` the replica is held from before the first record
+  // on (SetHeld), or its primary would bring it up to date again; an error that left it where it was leaves it as it
+  // was.
   [[nodiscard]] absl::Status Rewind(
-      model::Sequence to, const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
+      model::Sequence to, const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {}, bool hold = false);
 
   // Merges undo records whose states are more than the bounds keep, a bounded number in one call; how many are fewer
   // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.
@@ -271,6 +273,8 @@ class Replica {
   // Counts what the newest commit keeps.
   void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the `most` oldest undo records that nobody needs now; how many there were. The newest commit's is given up
+  absl::Status RunPath(const std::vector<model::Sequence>& path, const std::function<void(size_t, size_t)>& step)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // only after all others, and once the commit is published: it is settled for that.
   absl::StatusOr<size_t> DropOldestUndo(size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the older half of them, after a call found no space.
@@ -301,6 +305,7 @@ class Replica {
 
   // As CheckFreeSpace, at the expense of undo records.
   absl::Status MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve = Reserve::kKept)
+  absl::Status SetHeldLocked(bool held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // No session stages any more: what is worth it becomes a leftover, the rest goes, but for
   // what commit `kept` places (0: keeps nothing). Not to be called while a commit record may still need it.
