@@ -18,6 +18,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
 #include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/merge_undo.h"
 #include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
@@ -82,8 +83,9 @@ class Replica {
   // fine. Each gives the state that it leads to. An error other than FAILED_PRECONDITION leaves open whether it
   // happened; ask again.
   //
-  // They wait for no inventory and no clone: those end (MakeWay). CANCELLED: `given_up`, which is asked before it waits
-  // for anything and right before the state changes; it hasn't changed.
+  // They wait for no inventory and no clone: those end (MakeWay), and whatever else works on the folder in many short
+  // turns lets them pass. CANCELLED: `given_up`, which is asked while it waits and right before the state changes; it
+  // hasn't changed.
   using GivenUp = std::function<bool()>;
   // Brings everything durable into the folder, for good; ends the session, and with the next epoch the rights of every
   // primary; gives up leftovers and undo records.
@@ -186,8 +188,8 @@ class Replica {
   // Whether there was somebody to tell.
   bool TellDamage(const model::DamagedFile& file);
 
-  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile. ABORTED: it made way for a promotion or
-  // a demotion that waits.
+  // As ReplicaSink::Inventory, over one published state. Nobody waits while `visit` is called. ABORTED: it made way for
+  // a promotion or a demotion that waits, or the replica changed meanwhile.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 
@@ -225,6 +227,15 @@ class Replica {
       ABSL_LOCKS_EXCLUDED(work_mutex_);
 
   // replica_contents.cc:
+  struct InventoryUnderWay {
+    bool with_digests = false;
+    std::unique_ptr<InventoryWalk> walk{};  // nullptr: not begun
+    model::Sequence sequence = 0;           // of the state that it is of
+    model::Epoch epoch = 0;
+    std::vector<model::InventoryEntry> page{};
+    bool ended = false;
+  };
+  absl::Status FillPage(InventoryUnderWay& inventory) ABSL_LOCKS_EXCLUDED(work_mutex_);
   absl::Status FindOldDigests(const CommitPlan& plan, std::map<std::string, OldEntry>& old)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Whether the folder has an entry after the commit; nullopt: as before.
@@ -238,16 +249,20 @@ class Replica {
     ~StateLock() ABSL_UNLOCK_FUNCTION();
     StateLock(const StateLock&) = delete;
     StateLock& operator=(const StateLock&) = delete;
-    // CANCELLED: given up by now, or before there was the lock.
+    // To be asked before anything else: the lock is there only when this is OK. CANCELLED: given up by now, or before
+    // there was the lock.
     [[nodiscard]] absl::Status Wanted();
 
    private:
+    bool Acquire();
     Replica& replica_;
     const GivenUp& given_up_;
-    bool was_given_up_;
+    bool has_lock_ = false;
   };
   // ABORTED: a change of the state waits, so what takes long has to end.
-  absl::Status MakeWay() const;
+  absl::Status MakeWay() const ABSL_LOCKS_EXCLUDED(turn_mutex_);
+  // Waits while a change of the state waits: nobody gets ahead of it.
+  void LetStateChangesPass() const ABSL_LOCKS_EXCLUDED(turn_mutex_, work_mutex_);
   // Reads the durable state again if it may be ahead of what is known here.
   absl::Status BeSure() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // With everything durable published and settled, and nothing staged or kept of what was.
@@ -258,6 +273,8 @@ class Replica {
   absl::Status CreateAdopted(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
+  absl::Status RunPath(const std::vector<model::Sequence>& path, const std::function<void(size_t, size_t)>& step)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status RunUndo(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Reads the undo records; their kept entries are looked at once the unsettled commit is through.
   absl::Status LoadUndo(const Point& point) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -273,8 +290,6 @@ class Replica {
   // Counts what the newest commit keeps.
   void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the `most` oldest undo records that nobody needs now; how many there were. The newest commit's is given up
-  absl::Status RunPath(const std::vector<model::Sequence>& path, const std::function<void(size_t, size_t)>& step)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // only after all others, and once the commit is published: it is settled for that.
   absl::StatusOr<size_t> DropOldestUndo(size_t most) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the older half of them, after a call found no space.
@@ -290,6 +305,7 @@ class Replica {
 
   // thin.cc:
   absl::Status CheckStandby() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status SetHeldLocked(bool held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged, size_t& tried)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status ApplyMerge(MergedUndo merged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -305,7 +321,6 @@ class Replica {
 
   // As CheckFreeSpace, at the expense of undo records.
   absl::Status MakeRoom(uint64_t bytes, uint64_t entries, Reserve reserve = Reserve::kKept)
-  absl::Status SetHeldLocked(bool held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // No session stages any more: what is worth it becomes a leftover, the rest goes, but for
   // what commit `kept` places (0: keeps nothing). Not to be called while a commit record may still need it.
@@ -319,7 +334,8 @@ class Replica {
   Probe& probe_;
   ReplicaView view_;
 
-  std::atomic<int> state_changes_waiting_{0};
+  mutable absl::Mutex turn_mutex_;
+  int state_changes_waiting_ ABSL_GUARDED_BY(turn_mutex_) = 0;
   std::atomic<bool> copying_{false};  // by who has work_mutex_
   absl::Mutex work_mutex_;
   std::optional<VolumeStore> store_ ABSL_GUARDED_BY(work_mutex_);
