@@ -6,8 +6,6 @@
 #include <utility>
 
 #include "agent-dr/commit/admission.h"
-#include "agent-dr/commit/content_learner.h"
-#include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/publish.h"
@@ -184,6 +182,7 @@ absl::Status Replica::EndStaging(model::Sequence kept) {
 
 absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call) {
   RETURN_IF_ERROR(CheckNoCopy());
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
@@ -332,6 +331,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
 
 absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
   RETURN_IF_ERROR(CheckNoCopy());
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   const Stopwatch stopwatch(probe_.durable_nanoseconds);
@@ -353,6 +353,7 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
 
 absl::Status Replica::Publish() {
   RETURN_IF_ERROR(CheckNoCopy());
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   return PublishLocked();
 }
@@ -404,6 +405,7 @@ absl::Status Replica::SettleLocked() {
 }
 
 absl::StatusOr<Replica::Entry> Replica::Stat(const std::string& path) {
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   if (folders_ == nullptr) {
     return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
@@ -412,20 +414,6 @@ absl::StatusOr<Replica::Entry> Replica::Stat(const std::string& path) {
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const os::EntryStat stat, folders_->root.Stat(path));
   return Entry{.stat = stat, .sequence = State().sequence};
-}
-
-absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Status(model::InventoryEntry)>& visit) {
-  absl::MutexLock lock(&work_mutex_);
-  if (folders_ == nullptr) {
-    return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
-  }
-  RETURN_IF_ERROR(PublishLocked());
-  ContentLearner learner(store_->contents(), State());
-  RETURN_IF_ERROR(ListInventory(
-      folders_->root, HoldsWorkFolder() ? kWorkFolderName : "", with_digests, visit,
-      [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); },
-      [this] { return MakeWay(); }));
-  return learner.Flush();
 }
 
 }  // namespace understudy::dr

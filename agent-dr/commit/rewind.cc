@@ -212,12 +212,28 @@ absl::Status Replica::RunUndo(model::Sequence sequence) {
   return PublishLocked();
 }
 
-absl::Status Replica::Rewind(model::Sequence to, const std::function<void(size_t, size_t)>& step) {
+absl::Status Replica::RunPath(const std::vector<model::Sequence>& path, model::Sequence to,
+                              const std::function<void(size_t, size_t)>& step) {
+  session_ = 0;
+  absl::Status done = EndStaging(State().sequence);
+  if (!path.empty()) needed_from_ = *std::min_element(path.begin(), path.end());
+  for (size_t i = 0; i < path.size() && done.ok(); ++i) {
+    step(i, path.size());
+    if (done = MakeWay(); !done.ok()) break;
+    rewinding_to_ = to;
+    done = RunUndo(path[i]);
+  }
+  needed_from_ = UINT64_MAX;
+  if (done.ok()) rewinding_to_.reset();
+  return done;
+}
+
+absl::Status Replica::Rewind(model::Sequence to, const std::function<void(size_t, size_t)>& step, bool hold) {
   absl::MutexLock lock(&work_mutex_);
   const model::VolumeName volume = State().volume;
-  const auto annotate = [&](const absl::Status& status) {
+  const auto annotate = [&](const absl::Status& status, const std::string& where = "") {
     absl::Status annotated =
-        Annotate(status, fmt::format("take volume '{}' back to the state after commit {}", volume, to));
+        Annotate(status, fmt::format("take volume '{}' back to the state after commit {}{}", volume, to, where));
     const std::string path = wire::PathOf(status);
     return path.empty() ? annotated : wire::WithPath(std::move(annotated), path);
   };
@@ -232,21 +248,27 @@ absl::Status Replica::Rewind(model::Sequence to, const std::function<void(size_t
     // What was found may be ahead of what was known.
     if (State().state != model::VolumeState::kStandby) return annotate(absl::FailedPreconditionError("it is promoted"));
   }
-  const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(view_.Undo(), NewestPoint().sequence, to);
+  const model::Sequence before = NewestPoint().sequence;
+  const absl::StatusOr<std::vector<model::Sequence>> path = PathTo(view_.Undo(), before, to);
   if (!path.ok()) return annotate(path.status());
   if (const absl::Status kept = CheckKept(*path); !kept.ok()) return annotate(kept);
-  session_ = 0;
-  absl::Status done = EndStaging(State().sequence);
-  if (!path->empty()) needed_from_ = *std::min_element(path->begin(), path->end());
-  for (size_t i = 0; i < path->size() && done.ok(); ++i) {
-    step(i, path->size());
-    if (done = MakeWay(); !done.ok()) break;
-    rewinding_to_ = to;
-    done = RunUndo((*path)[i]);
+  const bool holds = hold && !State().held;
+  if (holds) {
+    const absl::Status held = SetHeldLocked(true);
+    if (!held.ok()) return annotate(held);
   }
-  needed_from_ = UINT64_MAX;
-  if (done.ok()) rewinding_to_.reset();
-  return done.ok() ? done : annotate(done);
+  const absl::Status done = RunPath(*path, to, step);
+  if (done.ok()) return done;
+  const model::Sequence after = NewestPoint().sequence;
+  if (after != before) {
+    return annotate(done, fmt::format(" (on the way it came to state {}{}: ask again to go on)", after,
+                                      State().held ? ", and is held there" : ""));
+  }
+  if (holds) {
+    const absl::Status released = SetHeldLocked(false);
+    if (!released.ok()) return annotate(released, fmt::format(" ({}); it stays held", MessageOf(done)));
+  }
+  return annotate(done);
 }
 
 }  // namespace understudy::dr

@@ -283,6 +283,10 @@ absl::Status Replica::CheckStandby() const {
 
 absl::Status Replica::SetHeld(bool held) {
   absl::MutexLock lock(&work_mutex_);
+  return SetHeldLocked(held);
+}
+
+absl::Status Replica::SetHeldLocked(bool held) {
   if (retired_ || !store_.has_value()) return absl::UnavailableError("the replica can't be used now");
   if (held) RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(store_->SetHeld(held));
