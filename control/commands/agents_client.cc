@@ -4,9 +4,9 @@
 
 #include <utility>
 
-#include "control/commands/agent_call.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/trash_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
@@ -133,7 +133,7 @@ struct PrimaryClient::Stub {
   std::stop_token stop;
 
   absl::Status Approve(const std::string& volume, const GuardView& guard, v1::ApproveGuardResponse& response) const {
-    AgentCall call(stop, kApprovalTimeout);
+    net::StoppableCall call(stop, kApprovalTimeout);
     v1::ApproveGuardRequest request;
     request.set_volume(volume);
     request.set_kind(guard.kind);
@@ -154,7 +154,7 @@ PrimaryClient::PrimaryClient(PrimaryClient&&) noexcept = default;
 PrimaryClient::~PrimaryClient() = default;
 
 absl::StatusOr<PrimaryVolumes> PrimaryClient::ListVolumes() const {
-  AgentCall call(stub_->stop, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::ListVolumesResponse response;
   const grpc::Status status = stub_->rpc->ListVolumes(&call.context(), {}, &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
@@ -182,7 +182,7 @@ absl::Status PrimaryClient::ApproveObjectGuard(const GuardView& guard) const {
 absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,
                                                   const std::function<void(const PrimaryVolume&)>& on_progress,
                                                   std::stop_token stop) const {
-  AgentCall call(stop, timeout);
+  net::StoppableCall call(stop, timeout);
   v1::SyncVolumeRequest request;
   request.set_volume(volume);
   request.set_published(published);
@@ -204,7 +204,7 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, boo
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Pause(const std::string& volume) const {
-  AgentCall call(stub_->stop, kApprovalTimeout);
+  net::StoppableCall call(stub_->stop, kApprovalTimeout);
   v1::PauseVolumeRequest request;
   request.set_volume(volume);
   v1::PauseVolumeResponse response;
@@ -214,7 +214,7 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Pause(const std::string& volume) co
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Resume(const std::string& volume) const {
-  AgentCall call(stub_->stop, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::ResumeVolumeRequest request;
   request.set_volume(volume);
   v1::ResumeVolumeResponse response;
@@ -225,7 +225,7 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Resume(const std::string& volume) c
 
 absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
                                        const std::function<void(const EventView&)>& on_event) const {
-  AgentCall call(stub_->stop, follow ? absl::InfiniteDuration() : kQueryTimeout);
+  net::StoppableCall call(stub_->stop, follow ? absl::InfiniteDuration() : kQueryTimeout);
   v1::ListEventsRequest request;
   request.set_limit(limit);
   request.set_follow(follow);
@@ -239,7 +239,7 @@ absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, const kube::NfsSource& source) const {
-  AgentCall call(stub_->stop, kRegistrationTimeout);
+  net::StoppableCall call(stub_->stop, kRegistrationTimeout);
   v1::ProtectVolumeRequest request;
   request.set_name(volume);
   request.set_server(source.server);
@@ -251,7 +251,7 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, 
 }
 
 absl::Status PrimaryClient::Release(const std::string& volume, const kube::NfsSource& source) const {
-  AgentCall call(stub_->stop, kRegistrationTimeout);
+  net::StoppableCall call(stub_->stop, kRegistrationTimeout);
   v1::ReleaseVolumeRequest request;
   request.set_name(volume);
   request.set_server(source.server);
@@ -278,7 +278,7 @@ ReplicaClient::ReplicaClient(ReplicaClient&&) noexcept = default;
 ReplicaClient::~ReplicaClient() = default;
 
 absl::StatusOr<std::vector<DrReplica>> ReplicaClient::ListReplicas() const {
-  AgentCall call(stub_->stop, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::ListReplicasResponse response;
   const grpc::Status status = stub_->rpc->ListReplicas(&call.context(), {}, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
@@ -291,7 +291,7 @@ absl::StatusOr<std::vector<model::TrashEntry>> ReplicaClient::ListTrash() const 
   std::vector<model::TrashEntry> entries;
   v1::ListTrashRequest request;
   while (true) {
-    AgentCall call(stub_->stop, kQueryTimeout);
+    net::StoppableCall call(stub_->stop, kQueryTimeout);
     v1::ListTrashResponse response;
     const grpc::Status status = stub_->rpc->ListTrash(&call.context(), request, &response);
     if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
@@ -305,7 +305,7 @@ absl::StatusOr<std::vector<model::TrashEntry>> ReplicaClient::ListTrash() const 
 }
 
 absl::StatusOr<DrReplica> ReplicaClient::RestoreTrash(const std::string& id) const {
-  AgentCall call(stub_->stop, kRestoreTimeout);
+  net::StoppableCall call(stub_->stop, kRestoreTimeout);
   v1::RestoreTrashRequest request;
   request.set_id(id);
   v1::RestoreTrashResponse response;
@@ -316,7 +316,7 @@ absl::StatusOr<DrReplica> ReplicaClient::RestoreTrash(const std::string& id) con
 
 absl::StatusOr<std::optional<uint64_t>> ReplicaClient::FileSize(const std::string& volume,
                                                                 const std::string& path) const {
-  AgentCall call(stub_->stop, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::StatEntryRequest request;
   request.set_volume(volume);
   request.set_path(path);
@@ -328,7 +328,7 @@ absl::StatusOr<std::optional<uint64_t>> ReplicaClient::FileSize(const std::strin
 }
 
 absl::Status ReplicaClient::PurgeTrash(const std::string& id) const {
-  AgentCall call(stub_->stop, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::PurgeTrashRequest request;
   request.set_id(id);
   v1::PurgeTrashResponse response;

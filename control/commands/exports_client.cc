@@ -4,10 +4,10 @@
 
 #include <utility>
 
-#include "control/commands/agent_call.h"
 #include "control/commands/agents_client.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/exports_codec.h"
 #include "understudy/v1/exports.grpc.pb.h"
 
@@ -41,7 +41,7 @@ absl::StatusOr<std::vector<model::ExportState>> ExportsClient::List() const {
   std::vector<model::ExportState> exports;
   v1::ListExportsRequest request;
   while (true) {
-    AgentCall call(stub_->stop, kQueryTimeout);
+    net::StoppableCall call(stub_->stop, kQueryTimeout);
     v1::ListExportsResponse response;
     const grpc::Status status = stub_->rpc->ListExports(&call.context(), request, &response);
     if (!status.ok()) return net::CallError(status, stub_->program, stub_->address);
@@ -56,7 +56,7 @@ absl::StatusOr<std::vector<model::ExportState>> ExportsClient::List() const {
 }
 
 absl::StatusOr<model::ExportState> ExportsClient::Set(const std::string& volume, model::ExportMode mode) const {
-  AgentCall call(stub_->stop, kSetTimeout);
+  net::StoppableCall call(stub_->stop, kSetTimeout);
   v1::SetExportRequest request;
   request.set_volume(volume);
   request.set_mode(std::string(model::ToString(mode)));

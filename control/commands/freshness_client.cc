@@ -5,10 +5,10 @@
 #include <iterator>
 #include <utility>
 
-#include "control/commands/agent_call.h"
 #include "control/commands/agents_client.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/freshness_codec.h"
 #include "understudy/v1/freshness.grpc.pb.h"
 
@@ -34,7 +34,7 @@ absl::StatusOr<std::vector<model::Confirmation>> FreshnessClient::List() const {
   std::vector<model::Confirmation> confirmations;
   v1::ListConfirmationsRequest request;
   while (true) {
-    AgentCall call(stub_->stop, kQueryTimeout);
+    net::StoppableCall call(stub_->stop, kQueryTimeout);
     v1::ListConfirmationsResponse response;
     const grpc::Status status = stub_->rpc->ListConfirmations(&call.context(), request, &response);
     if (!status.ok()) return net::CallError(status, "understudy-dr", stub_->address);

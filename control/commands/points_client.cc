@@ -4,10 +4,10 @@
 
 #include <utility>
 
-#include "control/commands/agent_call.h"
 #include "control/commands/agents_client.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/points_codec.h"
 #include "understudy/v1/points.grpc.pb.h"
 
@@ -26,7 +26,7 @@ struct PointsClient::Stub {
   template <class Request, class Response>
   absl::Status Call(grpc::Status (v1::Points::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                     const Request& request, Response& response) const {
-    AgentCall call(stop, kQueryTimeout);
+    net::StoppableCall call(stop, kQueryTimeout);
     const grpc::Status status = (rpc.get()->*method)(&call.context(), request, &response);
     return status.ok() ? absl::OkStatus() : net::CallError(status, kDrProgram, address);
   }
@@ -72,7 +72,7 @@ absl::Status PointsClient::Unlabel(const std::string& volume, model::Sequence se
 }
 
 absl::Status PointsClient::Rewind(const std::string& volume, model::Sequence sequence, const Step& step) const {
-  AgentCall call(stub_->stop);
+  net::StoppableCall call(stub_->stop);
   v1::RewindReplicaRequest request;
   request.set_volume(volume);
   request.set_sequence(sequence);
@@ -89,7 +89,7 @@ absl::Status PointsClient::Rewind(const std::string& volume, model::Sequence seq
 }
 
 absl::StatusOr<model::PointTree> PointsClient::Materialise(const Wish& wish, const Step& step) const {
-  AgentCall call(stub_->stop);
+  net::StoppableCall call(stub_->stop);
   v1::MaterialisePointRequest request;
   request.set_volume(wish.volume);
   request.set_sequence(wish.sequence);
@@ -135,7 +135,7 @@ absl::StatusOr<std::vector<model::PointTree>> PointsClient::ListTrees() const {
 }
 
 absl::StatusOr<model::PointTree> PointsClient::RemoveTree(const std::string& id) const {
-  AgentCall call(stub_->stop);  // a large tree takes its time
+  net::StoppableCall call(stub_->stop);  // a large tree takes its time
   v1::RemoveTreeRequest request;
   request.set_id(id);
   v1::RemoveTreeResponse response;

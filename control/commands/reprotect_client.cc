@@ -5,10 +5,10 @@
 
 #include <utility>
 
-#include "control/commands/agent_call.h"
 #include "core/base/log.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/replication_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/standby.grpc.pb.h"
@@ -62,7 +62,7 @@ ReprotectClient::ReprotectClient(ReprotectClient&&) noexcept = default;
 ReprotectClient::~ReprotectClient() = default;
 
 absl::StatusOr<DrReplica> ReprotectClient::LetGo(const wire::LetGoRequest& request) const {
-  AgentCall call(stubs_->stop, kStepTimeout);
+  net::StoppableCall call(stubs_->stop, kStepTimeout);
   v1::LetGoResponse response;
   const grpc::Status status = stubs_->live_dr->LetGo(&call.context(), wire::ToProto(request), &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stubs_->agents.live_dr);
@@ -71,7 +71,7 @@ absl::StatusOr<DrReplica> ReprotectClient::LetGo(const wire::LetGoRequest& reque
 }
 
 absl::StatusOr<PrimaryVolume> ReprotectClient::HandOver(const wire::HandOverRequest& request) const {
-  AgentCall call(stubs_->stop, kStepTimeout);
+  net::StoppableCall call(stubs_->stop, kStepTimeout);
   v1::HandOverVolumeResponse response;
   const grpc::Status status = stubs_->other_primary->HandOverVolume(&call.context(), wire::ToProto(request), &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stubs_->agents.other_primary);
@@ -83,7 +83,7 @@ absl::StatusOr<DrReplica> ReprotectClient::Adopt(const wire::AdoptRequest& reque
 }
 
 absl::StatusOr<PrimaryVolume> ReprotectClient::TakeUp(const wire::TakeUpRequest& request) const {
-  AgentCall call(stubs_->stop, kStepTimeout);
+  net::StoppableCall call(stubs_->stop, kStepTimeout);
   v1::TakeUpVolumeResponse response;
   const grpc::Status status = stubs_->live_primary->TakeUpVolume(&call.context(), wire::ToProto(request), &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stubs_->agents.live_primary);

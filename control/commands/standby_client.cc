@@ -5,9 +5,9 @@
 #include <optional>
 #include <utility>
 
-#include "control/commands/agent_call.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "understudy/v1/standby.grpc.pb.h"
 
 namespace understudy::control {
@@ -68,25 +68,25 @@ StandbyClient::StandbyClient(StandbyClient&&) noexcept = default;
 StandbyClient::~StandbyClient() = default;
 
 absl::StatusOr<DrReplica> StandbyClient::Promote(const wire::PromoteRequest& request, const StandbyWatch& watch) const {
-  AgentCall call(stub_->stop);
+  net::StoppableCall call(stub_->stop);
   const auto reader = stub_->rpc->Promote(&call.context(), wire::ToProto(request));
   return ReplicaOf(Follow(*reader, call.context(), stub_->address, watch));
 }
 
 absl::StatusOr<DrReplica> StandbyClient::Demote(const wire::DemoteRequest& request, const StandbyWatch& watch) const {
-  AgentCall call(stub_->stop);
+  net::StoppableCall call(stub_->stop);
   const auto reader = stub_->rpc->Demote(&call.context(), wire::ToProto(request));
   return ReplicaOf(Follow(*reader, call.context(), stub_->address, watch));
 }
 
 absl::StatusOr<DrReplica> StandbyClient::Adopt(const wire::AdoptRequest& request, const StandbyWatch& watch) const {
-  AgentCall call(stub_->stop);
+  net::StoppableCall call(stub_->stop);
   const auto reader = stub_->rpc->Adopt(&call.context(), wire::ToProto(request));
   return ReplicaOf(Follow(*reader, call.context(), stub_->address, watch));
 }
 
 absl::Status StandbyClient::RunHooks(const wire::RunHooksRequest& request, const StandbyWatch& watch) const {
-  AgentCall call(stub_->stop);
+  net::StoppableCall call(stub_->stop);
   const auto reader = stub_->rpc->RunHooks(&call.context(), wire::ToProto(request));
   return Follow(*reader, call.context(), stub_->address, watch).status();
 }

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "control/commands/agent_call.h"
 #include "control/commands/agents_client.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/verify_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/verify.grpc.pb.h"
@@ -61,7 +61,7 @@ absl::StatusOr<VerifyOutcome> AskToVerify(const std::string& address, const net:
   const bool at_dr = depth == model::VerifyDepth::kExists || depth == model::VerifyDepth::kKept;
   ASSIGN_OR_RETURN(const auto channel,
                    net::MakeChannel({address, tls, net::Role::kControl, at_dr ? net::Role::kDr : net::Role::kPrimary}));
-  AgentCall call(stop);
+  net::StoppableCall call(stop);
   if (at_dr) {
     v1::VerifyReplicaRequest request;
     request.set_volume(volume);
@@ -81,7 +81,7 @@ absl::StatusOr<VerifyOutcome> AskToVerify(const std::string& address, const net:
 absl::StatusOr<std::vector<DamagedReplicaView>> ListDamage(const std::string& dr_address, const net::TlsFiles& tls) {
   ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({dr_address, tls, net::Role::kControl, net::Role::kDr}));
   const auto stub = v1::Verify::NewStub(channel);
-  AgentCall call({}, kQueryTimeout);
+  net::StoppableCall call({}, kQueryTimeout);
   v1::ListDamageResponse response;
   const grpc::Status status = stub->ListDamage(&call.context(), {}, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, dr_address);
