@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/clock.h"
 #include "agent-dr/commit/replica.h"
 #include "agent-dr/commit/state_change.h"
@@ -30,7 +31,8 @@ Replica::StateLock::StateLock(Replica& replica, const GivenUp& given_up) : repli
   count(-1);
 }
 
-bool Replica::StateLock::Acquire() {
+// What it returns says whether it has the lock, which the analysis can't follow.
+bool Replica::StateLock::Acquire() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   if (given_up_ == nullptr) {
     replica_.work_mutex_.Lock();
     return true;

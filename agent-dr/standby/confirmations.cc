@@ -107,7 +107,8 @@ absl::Status Confirmations::Write(const std::vector<model::ReplicaState>& states
 std::vector<model::Confirmation> Confirmations::Of(const std::vector<model::ReplicaState>& states) const {
   const absl::MutexLock lock(&mutex_);
   std::vector<model::Confirmation> confirmations;
-  for (const auto& [volume, known] : known_) {
+  for (const auto& entry : known_) {
+    const Known& known = entry.second;
     const bool holds = std::any_of(states.begin(), states.end(), [&](const model::ReplicaState& state) {
       return known.replica_id == state.replica_id && Fits(known.confirmation, state);
     });
