@@ -214,7 +214,7 @@ absl::Status StatusOfResponse(const net::HttpResponse& response, std::string_vie
 }
 
 Client::Client(ClusterAccess access, ClientOptions options, Clock& clock)
-    : access_(std::move(access)), options_(options), clock_(clock), http_(access_.tls) {}
+    : access_(std::move(access)), options_(std::move(options)), clock_(clock), http_(access_.tls) {}
 
 absl::StatusOr<std::string> Client::Version() const {
   ASSIGN_OR_RETURN(const json version, Call("GET", "/version", "", ""));
