@@ -87,7 +87,11 @@ DrReplica FromWire(const v1::ReplicaState& wire) {
           .sequence = wire.sequence(),
           .published_sequence = wire.published_sequence(),
           .complete = wire.complete(),
+          .demoted_whole = wire.awaits_primary() && wire.demoted_whole(),
           .captured_at = TimeOf(wire.captured_at_nanoseconds()),
+          .midst_of_capture = wire.complete() && wire.midst_of_capture(),
+          .whole_sequence = wire.whole_sequence(),
+          .whole_captured_at = TimeOf(wire.whole_captured_at_nanoseconds()),
           .state_since = TimeOf(wire.state_since_nanoseconds()),
           .held = wire.held(),
           .hooks_due = wire.hooks_due(),
@@ -111,6 +115,7 @@ PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status) {
 }
 
 DrReplica ToDrReplica(const model::ReplicaState& state) {
+  const model::WholeState whole = state.newest_whole.value_or(model::WholeState());
   return {.name = state.volume,
           .state = std::string(model::ToString(state.state)),
           .root = state.root,
@@ -120,6 +125,9 @@ DrReplica ToDrReplica(const model::ReplicaState& state) {
           .complete = state.complete,
           .demoted_whole = state.demoted_whole,
           .captured_at = TimeOf(state.captured_at_nanoseconds),
+          .midst_of_capture = state.midst_of_capture,
+          .whole_sequence = whole.sequence,
+          .whole_captured_at = TimeOf(whole.captured_at_nanoseconds),
           .state_since = TimeOf(state.state_since_nanoseconds),
           .held = state.held,
           .hooks_due = state.hooks_due,

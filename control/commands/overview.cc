@@ -36,6 +36,9 @@ Document ToDocument(const DrReplica& replica) {
           {"complete", replica.complete},
           {"path", Printable(replica.root)},
           {"captured_at", TimeOrNull(replica.captured_at)},
+          {"midst_of_capture", replica.midst_of_capture},
+          {"whole_sequence", replica.whole_sequence == 0 ? Document(nullptr) : Document(replica.whole_sequence)},
+          {"whole_captured_at", TimeOrNull(replica.whole_captured_at)},
           {"state_since", TimeOrNull(replica.state_since)},
           {"hooks_due", replica.hooks_due},
           {"reprotected", replica.reprotected},
@@ -74,6 +77,14 @@ std::string UnfinishedLine(const VolumeView& volume, const DrReplica& replica) {
         "{0} was taken back to an earlier state at DR, and is held there: `drctl volumes resume {0}` lets its primary "
         "bring it up to date again, `drctl volumes promote {0}` makes it the live copy as it is\n",
         volume.name);
+  }
+  // While its primary is there, that is on its way.
+  if (replica.midst_of_capture && !volume.primary_reachable) {
+    return fmt::format("{0} is in the midst of a capture at DR, a state that its primary never had: {1}\n", volume.name,
+                       replica.whole_sequence == 0
+                           ? "no earlier one is kept that it had, and it is promoted with --incomplete only"
+                           : fmt::format("`drctl points rewind {} {}` leads to the newest one that it had", volume.name,
+                                         replica.whole_sequence));
   }
   return "";
 }

@@ -38,7 +38,9 @@ absl::StatusOr<ReplicaView> ViewOf(const DrReplica& replica) {
                    .complete = replica.complete,
                    .held = replica.held,
                    .hooks_due = replica.hooks_due,
-                   .captured_at = replica.captured_at};
+                   .captured_at = replica.captured_at,
+                   .midst_of_capture = replica.midst_of_capture,
+                   .whole_sequence = replica.whole_sequence};
   ASSIGN_OR_RETURN(view.state, model::ParseVolumeState(replica.state));
   return view;
 }
@@ -105,6 +107,14 @@ class GrpcSiteAgents : public SiteAgents {
     ASSIGN_OR_RETURN(VerifyOutcome outcome, AskToVerify(needs_dr_only ? addresses.dr : addresses.primary, tls_, volume,
                                                         depth, on_progress, stop_));
     return Findings{.counts = outcome.counts, .differences = std::move(outcome.differences)};
+  }
+
+  absl::Status Rewind(const std::string& pair, const std::string& volume, model::Sequence sequence,
+                      const std::function<void(const std::string&)>& on_progress) override {
+    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    return points.Rewind(volume, sequence, [&](uint64_t done, uint64_t total) {
+      on_progress(fmt::format("{} of {} undo records", done, total));
+    });
   }
 
   absl::StatusOr<ReplicaView> Promote(const std::string& pair, const std::string& volume, const std::string& run,

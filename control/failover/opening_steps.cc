@@ -286,7 +286,8 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
     ASSIGN_OR_RETURN(const std::vector<ReplicaView> listed, parts_.agents.Replicas(pair));
     for (const ReplicaView& replica : listed) replicas[pair + "/" + replica.volume] = replica;
   }
-  const bool rehearsal = context.run.spec.mode == RunMode::kTest;
+  const RunMode mode = context.run.spec.mode;
+  const bool rehearsal = mode == RunMode::kTest;
   for (const RunVolume& volume : inventory.volumes) {
     const ReplicaView& replica = replicas[volume.Key()];
     const bool standby = replica.state == model::VolumeState::kStandby;
@@ -304,6 +305,14 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
           "volume {} was never at DR as a whole: wait for its first sync (`drctl volumes sync {} --pair {}`), or take "
           "what there is with --incomplete",
           volume.Key(), volume.volume, volume.pair));
+    }
+    const bool no_way_back = replica.midst_of_capture && replica.whole_sequence == 0;
+    if (mode == RunMode::kUnplanned && standby && no_way_back && !context.run.spec.allow_incomplete) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} is in the midst of a capture at DR, a state that the primary never had, and no "
+                      "earlier one is kept "
+                      "that it had: take what there is with --incomplete",
+                      volume.Key()));
     }
     if (replica.held) {
       context.Warn(

@@ -32,6 +32,8 @@ struct ReplicaView {
   bool held = false;
   bool hooks_due = false;
   std::optional<absl::Time> captured_at{};  // of the newest commit, by the primary's clock
+  bool midst_of_capture = false;            // the newest commit is a state that the primary never had
+  model::Sequence whole_sequence = 0;       // then: the newest kept state that it had; 0: none
 };
 
 // A volume as its primary agent has it.
@@ -105,6 +107,10 @@ class SiteAgents {
   [[nodiscard]] virtual absl::StatusOr<Findings> Verify(
       const std::string& pair, const std::string& volume, model::VerifyDepth depth,
       const std::function<void(const model::VerifyCounts&)>& on_progress) = 0;
+  // Back to a kept state, where it is held until it is promoted or released; what was left stays a recovery point.
+  [[nodiscard]] virtual absl::Status Rewind(const std::string& pair, const std::string& volume,
+                                            model::Sequence sequence,
+                                            const std::function<void(const std::string&)>& on_progress) = 0;
   [[nodiscard]] virtual absl::StatusOr<ReplicaView> Promote(const std::string& pair, const std::string& volume,
                                                             const std::string& run, bool allow_incomplete,
                                                             const PromotionWatch& watch) = 0;

@@ -127,6 +127,22 @@ absl::StatusOr<ReplicaView> VolumeStep::Replica(const RunVolume& volume) const {
   return absl::NotFoundError(fmt::format("DR of pair {} has no replica of the volume", volume.pair));
 }
 
+absl::Status VolumeStep::TakeBackToWhole(const RunVolume& volume, ItemContext& context) {
+  if (context.run.spec.mode != RunMode::kUnplanned || context.run.spec.allow_incomplete) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const ReplicaView replica, Replica(volume));
+  const bool standby = replica.state == model::VolumeState::kStandby;
+  // Without a way back, the promotion says why it is refused.
+  if (!standby || !replica.midst_of_capture || replica.whole_sequence == 0) return absl::OkStatus();
+  context.Warn(fmt::format(
+      "volume {} was in the midst of a capture at commit {}, a state that the primary never had: it is taken back to "
+      "commit {}, the newest one that it had. Until it is promoted, what came after that stays a recovery point, and "
+      "`drctl volumes resume {} --pair {}` lets its primary go on",
+      volume.Key(), replica.sequence, replica.whole_sequence, volume.volume, volume.pair));
+  RETURN_IF_ERROR(agents_.Rewind(volume.pair, volume.volume, replica.whole_sequence,
+                                 [&](const std::string& progress) { context.Progress(progress); }));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> VolumeStep::HoldsForAll(
     const RunRecord& run, const std::function<absl::StatusOr<bool>(const ItemRecord&, const RunVolume&)>& holds) const {
   const StepRecord* const step = run.Find(name());
@@ -255,6 +271,7 @@ absl::StatusOr<bool> VerifyStep::Check(const Item& item, ItemContext&) {
 
 absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  RETURN_IF_ERROR(TakeBackToWhole(volume, context));
   ASSIGN_OR_RETURN(const Findings findings,
                    agents().Verify(volume.pair, volume.volume, depth_, [&](const model::VerifyCounts& counts) {
                      context.Progress(fmt::format("{} entries, {} MiB read", counts.entries, counts.bytes_read >> 20));
@@ -303,9 +320,11 @@ absl::StatusOr<bool> PromoteStep::Check(const Item& item, ItemContext&) {
 
 absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  // A primary that still runs may have begun another capture since it was verified.
+  RETURN_IF_ERROR(TakeBackToWhole(volume, context));
   ASSIGN_OR_RETURN(const ReplicaView before, Replica(volume));
   if (context.before.facts.is_null() && before.state == model::VolumeState::kStandby) {
-    Json facts = {{"sequence", before.sequence}, {"complete", before.complete}};
+    Json facts = {{"sequence", before.sequence}, {"complete", before.complete && !before.midst_of_capture}};
     const Loss loss = LossOf(context.run, item.key);
     if (before.captured_at) facts["captured_at"] = Rfc3339Seconds(*before.captured_at);
     if (loss == Loss::kNone) {

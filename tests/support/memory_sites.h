@@ -127,12 +127,25 @@ class MemorySites : public control::SiteAgents {
     if (findings.counts.differences > 0) findings.differences.push_back({"disk", model::DifferenceKind::kContent, ""});
     return findings;
   }
-  absl::StatusOr<control::ReplicaView> Promote(const std::string&, const std::string& volume, const std::string&, bool,
-                                               const control::PromotionWatch&) override {
+  absl::Status Rewind(const std::string&, const std::string& volume, model::Sequence sequence,
+                      const std::function<void(const std::string&)>&) override {
+    return Change(volume, [&](Volume& changed) {
+      ++changed.rewinds;
+      changed.replica.held = true;
+      changed.replica.midst_of_capture = sequence != changed.replica.whole_sequence;
+      changed.replica.captured_at = changed.whole_captured_at;
+    });
+  }
+  absl::StatusOr<control::ReplicaView> Promote(const std::string&, const std::string& volume, const std::string&,
+                                               bool allow_incomplete, const control::PromotionWatch&) override {
     return trouble_.Pass([&]() -> absl::StatusOr<control::ReplicaView> {
       const absl::MutexLock lock(&mutex_);
       Volume& promoted = volumes_.at(volume);
+      if (promoted.replica.midst_of_capture && !allow_incomplete) {
+        return absl::FailedPreconditionError("in the midst of a capture");
+      }
       promoted.replica.state = model::VolumeState::kActive;
+      promoted.replica.held = false;
       ++promoted.replica.epoch;
       ++promoted.promotions;
       return promoted.replica;
@@ -348,6 +361,20 @@ class MemorySites : public control::SiteAgents {
     if (found == of.labels.end()) return "";
     return found->second.name + (found->second.pinned ? " pinned" : "");
   }
+  // DR has a part of its next capture; the newest whole one is that of `captured_at`, commit `whole` (0: it isn't
+  // kept).
+  void LeaveInMidstOfCapture(const std::string& volume, model::Sequence whole, absl::Time captured_at) {
+    const absl::MutexLock lock(&mutex_);
+    Volume& left = volumes_.at(volume);
+    ++left.replica.sequence;
+    left.replica.midst_of_capture = true;
+    left.replica.whole_sequence = whole;
+    left.whole_captured_at = captured_at;
+  }
+  [[nodiscard]] int RewindsOf(const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return volumes_.at(volume).rewinds;
+  }
   [[nodiscard]] size_t Labels() const {
     const absl::MutexLock lock(&mutex_);
     size_t count = 0;
@@ -369,6 +396,8 @@ class MemorySites : public control::SiteAgents {
     uint64_t unchecked = 0;
     bool has_server = true;
     int promotions = 0;
+    int rewinds = 0;
+    absl::Time whole_captured_at{};
     int turns = 0;
   };
 

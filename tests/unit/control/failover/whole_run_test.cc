@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "absl/time/clock.h"
 #include "control/failover/plan_steps.h"
 #include "control/failover/storage.h"
 #include "control/runs/dry_run.h"
@@ -649,6 +650,37 @@ TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
   EXPECT_EQ(taken.Go().state, RunState::kDone);
 }
 
+// Half of a capture was on its way when the primary died.
+TEST(WholeRun, AnUnplannedOnePromotesTheNewestStateThatThePrimaryHad) {
+  World world;
+  world.sites.LosePrimary();
+  const absl::Time whole = absl::Now() - absl::Minutes(7);
+  world.sites.Edit("pv-a", [&](ReplicaView& replica) { replica.captured_at = whole + absl::Minutes(5); });
+  world.sites.LeaveInMidstOfCapture("pv-a", 3, whole);
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(world.sites.RewindsOf("pv-a"), 1);
+  EXPECT_EQ(world.sites.RewindsOf("pv-b"), 0);
+  EXPECT_GE(run.Find("promote")->Find("east/pv-a")->facts["data_age_seconds"], 7 * 60);
+  EXPECT_THAT(run.Find("verify")->Find("east/pv-a")->warnings, ElementsAre(HasSubstr("taken back to commit 3")))
+      << "before it is verified";
+}
+
+TEST(WholeRun, TheMidstOfACaptureIsTakenOnlyWhenThatWasAskedFor) {
+  World world;
+  world.sites.LosePrimary();
+  world.sites.LeaveInMidstOfCapture("pv-a", 0, absl::UnixEpoch());
+  Runner refused(world, Plan(), RunMode::kUnplanned);
+  EXPECT_THAT(refused.Go().error, HasSubstr("no earlier one is kept that it had"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-b"), 0);
+  world.sites.LeaveInMidstOfCapture("pv-a", 3, absl::UnixEpoch());
+  Runner taken(world, Plan(), RunMode::kUnplanned);
+  taken.record().spec.allow_incomplete = true;
+  EXPECT_EQ(taken.Go().state, RunState::kDone);
+  EXPECT_EQ(world.sites.RewindsOf("pv-a"), 0);
+}
+
 TEST(WholeRun, UnknownStorageStopsOrPassesAsThePlanSays) {
   World world;
   BackupObjects objects;
@@ -862,6 +894,7 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
     SCOPED_TRACE(::testing::Message() << "call " << call);
     World world;
     if (mode == RunMode::kTest) world.sites.AddLabel("pv-b", "release", /*pinned=*/false);
+    if (mode == RunMode::kUnplanned) world.sites.LeaveInMidstOfCapture("pv-b", 3, absl::UnixEpoch());
     Runner runner(world, Plan(), mode);
     world.trouble.FailAt(call, when);
     runner.Go({.parallelism = 1});
@@ -881,6 +914,7 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
     } else {
       EXPECT_EQ(runner.record().state, RunState::kDone) << runner.record().error;
       ExpectTakenOver(world);
+      EXPECT_EQ(world.sites.RewindsOf("pv-b"), mode == RunMode::kUnplanned ? 1 : 0);
       if (mode == RunMode::kPlanned) {
         EXPECT_THAT(world.source.Stopped(), SizeIs(10));
       }
