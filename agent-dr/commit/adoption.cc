@@ -42,7 +42,7 @@ absl::Status Replica::CreateAdopted(const model::VolumeSpec& spec) {
 }
 
 absl::StatusOr<model::ReplicaState> Replica::LetGo(model::Epoch epoch) {
-  absl::MutexLock lock(&work_mutex_);
+  const StateLock lock(*this, nullptr);
   RETURN_IF_ERROR(BeSure());
   ASSIGN_OR_RETURN(const auto next, dr::LetGo(State(), epoch));
   if (!next.has_value()) return State();
@@ -57,7 +57,7 @@ absl::StatusOr<model::ReplicaState> Replica::LetGo(model::Epoch epoch) {
 }
 
 absl::StatusOr<model::ReplicaState> Replica::BeginAdoption(const model::VolumeSpec& spec) {
-  absl::MutexLock lock(&work_mutex_);
+  const StateLock lock(*this, nullptr);
   RETURN_IF_ERROR(BeSure());
   if (State().root != spec.replica_root) {
     return absl::FailedPreconditionError(fmt::format("volume '{}' has its folder in '{}' here, not in '{}'", spec.name,

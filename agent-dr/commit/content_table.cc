@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/delta/content_digest.h"
+
 namespace understudy::dr {
 namespace {
 
 using store::Statement;
 
 constexpr size_t kSegmentRecordBytes = 24;
-
-std::string_view BytesOf(const model::Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
 
 model::Digest DigestFrom(std::string_view bytes) {
   model::Digest digest{};
@@ -25,7 +23,7 @@ std::string Serialize(const std::vector<model::SegmentDigest>& segments) {
   bytes.reserve(segments.size() * kSegmentRecordBytes);
   for (const model::SegmentDigest& segment : segments) {
     for (int shift = 0; shift < 64; shift += 8) bytes.push_back(static_cast<char>(segment.number >> shift));
-    bytes.append(BytesOf(segment.digest));
+    bytes.append(delta::BytesOf(segment.digest));
   }
   return bytes;
 }
@@ -68,7 +66,7 @@ absl::Status ContentTable::Apply(const ContentChanges& changes, model::Sequence 
     put.BindUnsigned(1, content.identity.inode).BindInteger(2, content.identity.btime_nanoseconds);
     put.BindUnsigned(3, content.size).BindUnsigned(5, sequence).BindUnsigned(6, place.pass);
     if (content.digest.has_value()) {
-      put.BindBlob(4, BytesOf(*content.digest));
+      put.BindBlob(4, delta::BytesOf(*content.digest));
     } else {
       put.BindNull(4);
     }
@@ -88,7 +86,7 @@ absl::Status ContentTable::Learn(std::span<const KeptContent> contents) {
   for (const KeptContent& content : contents) {
     UNDERSTUDY_CHECK(content.digest.has_value());
     put.BindUnsigned(1, content.identity.inode).BindInteger(2, content.identity.btime_nanoseconds);
-    put.BindUnsigned(3, content.size).BindBlob(4, BytesOf(*content.digest));
+    put.BindUnsigned(3, content.size).BindBlob(4, delta::BytesOf(*content.digest));
     RETURN_IF_ERROR(put.BindUnsigned(5, content.sequence).BindUnsigned(6, place.pass).Run());
   }
   return transaction.Commit();

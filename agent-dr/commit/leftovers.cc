@@ -43,10 +43,6 @@ uint64_t LittleEndian(std::string_view bytes) {
   return value;
 }
 
-std::string_view BytesOf(const model::Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
 // The number in `name` after `prefix`, if it is written as this program writes it.
 std::optional<uint64_t> NumberIn(std::string_view name, char prefix) {
   if (name.empty() || name.front() != prefix) return std::nullopt;
@@ -111,7 +107,7 @@ std::string EncodeLeftoverAbout(const LeftoverAbout& about) {
   AppendLittleEndian(bytes, about.size, 8);
   AppendLittleEndian(bytes, about.path.size(), 4);
   bytes += about.path;
-  bytes += BytesOf(delta::DigestOf(bytes));
+  bytes += delta::BytesOf(delta::DigestOf(bytes));
   return bytes;
 }
 
@@ -123,7 +119,7 @@ absl::StatusOr<LeftoverAbout> ParseLeftoverAbout(std::string_view bytes) {
   const bool over_base = bytes.starts_with(kOverBaseMagic);
   if (!over_base && !bytes.starts_with(kWholeMagic)) return bad("is of another kind");
   const std::string_view told = bytes.substr(bytes.size() - kDigestBytes);
-  if (BytesOf(delta::DigestOf(bytes.substr(0, bytes.size() - kDigestBytes))) != told) return bad("is torn");
+  if (delta::BytesOf(delta::DigestOf(bytes.substr(0, bytes.size() - kDigestBytes))) != told) return bad("is torn");
   LeftoverAbout about;
   about.over_base = over_base;
   about.size = LittleEndian(bytes.substr(8, 8));

@@ -9,6 +9,7 @@
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/ship/data_plane.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::primary {
 
@@ -17,8 +18,7 @@ std::string HandedOverText(const model::VolumeName& volume, const VolumeRole& ro
       "volume '{0}' was handed over to DR at epoch {1} ({2}): its live copy is there, and nothing of it is captured or "
       "sent from here, whatever the configuration lists. To make the copy here the live one again, promote it "
       "(`drctl volumes promote {0}`), and then `drctl volumes reprotect {0}`",
-      volume, role.epoch,
-      absl::FormatTime(absl::RFC3339_sec, absl::FromUnixNanos(role.since_nanoseconds), absl::UTCTimeZone()));
+      volume, role.epoch, Rfc3339Seconds(absl::FromUnixNanos(role.since_nanoseconds)));
 }
 
 VolumeReport DataPlane::HandedOverReport(const model::VolumeName& name, const VolumeRole& role) const {

@@ -6,6 +6,7 @@
 
 #include "agent-primary/ship/volume_replicator.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::primary {
 namespace {
@@ -111,9 +112,8 @@ std::string VolumeReplicator::PauseText() const {
         "it was",
         name_);
   }
-  return fmt::format(
-      "volume '{0}' is paused since {1}: nothing of it is replicated until `drctl volumes resume {0}`", name_,
-      absl::FormatTime(absl::RFC3339_sec, absl::FromUnixNanos(paused_since_nanoseconds_), absl::UTCTimeZone()));
+  return fmt::format("volume '{0}' is paused since {1}: nothing of it is replicated until `drctl volumes resume {0}`",
+                     name_, Rfc3339Seconds(absl::FromUnixNanos(paused_since_nanoseconds_)));
 }
 
 double VolumeReplicator::UnseenLagSeconds() const {

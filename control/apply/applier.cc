@@ -8,23 +8,26 @@
 #include "control/apply/quantity.h"
 #include "control/apply/transform.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 #include "core/kube/resource.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::IsTerminating;
+using kube::NameOf;
+using kube::NamespaceOf;
+using kube::PhaseOf;
+using kube::TextAt;
+using kube::UidOf;
 using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
 
-std::string UidOf(const json& object) {
-  return TextAt(At(object, "metadata"), "uid");
-}
-
 absl::StatusOr<ObjectKey> KeyOf(const json& manifest) {
-  ASSIGN_OR_RETURN(const ObjectKind kind, model::ParseObjectKind(TextAt(manifest, "kind")));
-  const json& metadata = At(manifest, "metadata");
-  return ObjectKey{.kind = kind, .namespace_name = TextAt(metadata, "namespace"), .name = TextAt(metadata, "name")};
+  ASSIGN_OR_RETURN(const ObjectKind kind, model::ParseObjectKind(TextAt(manifest, {"kind"})));
+  return ObjectKey{.kind = kind, .namespace_name = NamespaceOf(manifest), .name = NameOf(manifest)};
 }
 
 absl::StatusOr<json> Get(const kube::Client& client, const ObjectKey& key) {
@@ -32,7 +35,7 @@ absl::StatusOr<json> Get(const kube::Client& client, const ObjectKey& key) {
 }
 
 std::string RequestOf(const json& claim) {
-  return TextAt(At(At(At(claim, "spec"), "resources"), "requests"), "storage");
+  return TextAt(claim, {"spec", "resources", "requests", "storage"});
 }
 
 // The size of an unbound claim never changes, that of a bound one never shrinks. Whether a bound one may grow is its
@@ -47,16 +50,16 @@ bool SizeDiffersForGood(const json& manifest, const json& present) {
 // Whether `manifest` asks for something that the API server doesn't change in place. What it may change (capacity,
 // policy, mount options) isn't looked at here.
 bool DiffersForGood(const json& manifest, const json& present) {
-  const json& wanted = At(manifest, "spec");
-  const json& found = At(present, "spec");
+  const json& wanted = FieldAt(manifest, {"spec"});
+  const json& found = FieldAt(present, {"spec"});
   for (const char* field : {"nfs", "csi", "source", "volumeName", "volumeMode", "volumeSnapshotRef"}) {
-    const json& value = At(wanted, field);
-    if (!value.is_null() && !Holds(At(found, field), value)) return true;
+    const json& value = FieldAt(wanted, {field});
+    if (!value.is_null() && !Holds(FieldAt(found, {field}), value)) return true;
   }
-  if (TextAt(manifest, "kind") != "PersistentVolumeClaim") return false;
-  return TextAt(wanted, "storageClassName") != TextAt(found, "storageClassName") ||
-         At(wanted, "accessModes") != At(found, "accessModes") || At(wanted, "selector") != At(found, "selector") ||
-         SizeDiffersForGood(manifest, present);
+  if (TextAt(manifest, {"kind"}) != "PersistentVolumeClaim") return false;
+  return TextAt(wanted, {"storageClassName"}) != TextAt(found, {"storageClassName"}) ||
+         FieldAt(wanted, {"accessModes"}) != FieldAt(found, {"accessModes"}) ||
+         FieldAt(wanted, {"selector"}) != FieldAt(found, {"selector"}) || SizeDiffersForGood(manifest, present);
 }
 
 // Ours are made with Retain; who turned that off must not lose data because we delete the object.
@@ -64,7 +67,7 @@ absl::Status CheckRetained(const ObjectKey& key, const json& present) {
   const char* const field = key.kind == ObjectKind::kPersistentVolume        ? "persistentVolumeReclaimPolicy"
                             : key.kind == ObjectKind::kVolumeSnapshotContent ? "deletionPolicy"
                                                                              : nullptr;
-  if (field == nullptr || TextAt(At(present, "spec"), field) == "Retain") return absl::OkStatus();
+  if (field == nullptr || TextAt(present, {"spec", field}) == "Retain") return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format(
       "{} at DR isn't deleted because its data might go with it: set spec.{} to Retain", ToString(key), field));
 }
@@ -73,7 +76,7 @@ absl::Status CheckRetained(const ObjectKey& key, const json& present) {
 // bound claim goes only when it was made from another claim than the one that is wanted, which is gone at the primary.
 bool MayBeReplaced(const json& manifest, const json& present) {
   if (PhaseOf(present) != "Bound") return true;
-  return TextAt(manifest, "kind") == "PersistentVolumeClaim" && SourceUidOf(manifest) != SourceUidOf(present);
+  return TextAt(manifest, {"kind"}) == "PersistentVolumeClaim" && SourceUidOf(manifest) != SourceUidOf(present);
 }
 
 // Which of two objects of one name is the newer one isn't told by anything: two pairs would make it anew in turn.
@@ -91,8 +94,8 @@ absl::Status StaysBound(const ObjectKey& key) {
 }  // namespace
 
 json WithBinding(json manifest, const json& present) {
-  const json& bound = At(At(present, "spec"), "volumeSnapshotRef");
-  const json& wanted = At(At(manifest, "spec"), "volumeSnapshotRef");
+  const json& bound = FieldAt(present, {"spec", "volumeSnapshotRef"});
+  const json& wanted = FieldAt(manifest, {"spec", "volumeSnapshotRef"});
   if (wanted.is_object() && Holds(bound, wanted)) manifest["spec"]["volumeSnapshotRef"] = bound;
   return manifest;
 }
@@ -121,9 +124,9 @@ absl::StatusOr<DeleteOutcome> KubeApplier::Delete(const ObjectKey& key, const st
   if (!IsOurs(*present) || SourceUidOf(*present) != source_uid) return DeleteOutcome::kLeftAlone;
   if (IsTerminating(*present)) return DeleteOutcome::kDeleted;
   if (key.kind == ObjectKind::kPersistentVolume && PhaseOf(*present) == "Bound") {
-    const json& claim = At(At(*present, "spec"), "claimRef");
+    const json& claim = FieldAt(*present, {"spec", "claimRef"});
     return absl::AbortedError(fmt::format("{} is still bound to {}/{}: that claim has to be deleted first",
-                                          ToString(key), TextAt(claim, "namespace"), TextAt(claim, "name")));
+                                          ToString(key), TextAt(claim, {"namespace"}), TextAt(claim, {"name"})));
   }
   RETURN_IF_ERROR(CheckRetained(key, *present));
   const absl::Status deleted =
@@ -168,12 +171,12 @@ absl::Status KubeApplier::MakeWayFor(const json& manifest, const ObjectKey& key,
 // The primary released the volume that `present` was made from, else it couldn't have been made anew. Never OK: when
 // the claim is gone, the controller still has to see that.
 absl::Status KubeApplier::ReleaseEarlier(const ObjectKey& key, const json& present) {
-  const json& reference = At(At(present, "spec"), "claimRef");
-  const ObjectKey claim_key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, "namespace"),
-                            TextAt(reference, "name")};
+  const json& reference = FieldAt(present, {"spec", "claimRef"});
+  const ObjectKey claim_key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, {"namespace"}),
+                            TextAt(reference, {"name"})};
   const absl::StatusOr<json> claim = Get(client_, claim_key);
   if (!claim.ok() && !absl::IsNotFound(claim.status())) return claim.status();
-  if (claim.ok() && UidOf(*claim) == TextAt(reference, "uid") && !IsTerminating(*claim)) {
+  if (claim.ok() && UidOf(*claim) == TextAt(reference, {"uid"}) && !IsTerminating(*claim)) {
     if (!IsOurs(*claim)) return StaysBound(key);
     RETURN_IF_ERROR(
         client_.Delete(kube::kPersistentVolumeClaims, claim_key.namespace_name, claim_key.name, UidOf(*claim)));
@@ -223,56 +226,51 @@ absl::Status KubeApplier::EnsureNamespace(const std::string& name) {
 // A claim that was deleted leaves its uid in the volume's claimRef, and no claim of that name can bind any more. The
 // reference then belongs to the controller, so applying doesn't help: the uid is patched away, the name stays.
 absl::Status KubeApplier::FreeVolume(const json& volume) {
-  const json& reference = At(At(volume, "spec"), "claimRef");
-  if (!IsOurs(volume) || PhaseOf(volume) != "Released" || TextAt(reference, "uid").empty()) return absl::OkStatus();
+  const json& reference = FieldAt(volume, {"spec", "claimRef"});
+  if (!IsOurs(volume) || PhaseOf(volume) != "Released" || TextAt(reference, {"uid"}).empty()) return absl::OkStatus();
   const absl::StatusOr<json> claim =
-      client_.Get(kube::kPersistentVolumeClaims, TextAt(reference, "namespace"), TextAt(reference, "name"));
+      client_.Get(kube::kPersistentVolumeClaims, TextAt(reference, {"namespace"}), TextAt(reference, {"name"}));
   if (!claim.ok() && !absl::IsNotFound(claim.status())) return claim.status();
-  if (claim.ok() && UidOf(*claim) == TextAt(reference, "uid")) return absl::OkStatus();
-  const json patch = {{"metadata", {{"resourceVersion", At(At(volume, "metadata"), "resourceVersion")}}},
+  if (claim.ok() && UidOf(*claim) == TextAt(reference, {"uid"})) return absl::OkStatus();
+  const json patch = {{"metadata", {{"resourceVersion", FieldAt(volume, {"metadata", "resourceVersion"})}}},
                       {"spec", {{"claimRef", {{"uid", nullptr}, {"resourceVersion", nullptr}}}}}};
-  return client_
-      .Patch(kube::kPersistentVolumes, "", TextAt(At(volume, "metadata"), "name"), kube::PatchType::kMerge, patch)
-      .status();
+  return client_.Patch(kube::kPersistentVolumes, "", NameOf(volume), kube::PatchType::kMerge, patch).status();
 }
 
 absl::Status KubeApplier::FreeVolumeOfClaim(const json& claim) {
   if (PhaseOf(claim) == "Bound") return absl::OkStatus();
-  const absl::StatusOr<json> volume =
-      client_.Get(kube::kPersistentVolumes, "", TextAt(At(claim, "spec"), "volumeName"));
+  const absl::StatusOr<json> volume = client_.Get(kube::kPersistentVolumes, "", TextAt(claim, {"spec", "volumeName"}));
   if (absl::IsNotFound(volume.status())) return absl::OkStatus();
   RETURN_IF_ERROR(volume.status());
-  const json& reference = At(At(*volume, "spec"), "claimRef");
-  const json& metadata = At(claim, "metadata");
-  const bool of_earlier = TextAt(reference, "namespace") == TextAt(metadata, "namespace") &&
-                          TextAt(reference, "name") == TextAt(metadata, "name") && !TextAt(reference, "uid").empty() &&
-                          TextAt(reference, "uid") != UidOf(claim);
+  const json& reference = FieldAt(*volume, {"spec", "claimRef"});
+  const bool of_earlier = TextAt(reference, {"namespace"}) == NamespaceOf(claim) &&
+                          TextAt(reference, {"name"}) == NameOf(claim) && !TextAt(reference, {"uid"}).empty() &&
+                          TextAt(reference, {"uid"}) != UidOf(claim);
   if (of_earlier && PhaseOf(*volume) == "Bound") {
     // The controller hasn't seen yet that the earlier claim is gone; nobody would free the volume after that.
-    return absl::AbortedError(fmt::format("PersistentVolume {} at DR is still bound to an earlier claim of that name",
-                                          TextAt(At(*volume, "metadata"), "name")));
+    return absl::AbortedError(
+        fmt::format("PersistentVolume {} at DR is still bound to an earlier claim of that name", NameOf(*volume)));
   }
   return FreeVolume(*volume);
 }
 
 // As FreeVolume: the uid of a snapshot that was deleted keeps the snapshot controller from binding the next one.
 absl::Status KubeApplier::FreeContent(const json& content) {
-  const json& reference = At(At(content, "spec"), "volumeSnapshotRef");
-  if (!IsOurs(content) || TextAt(reference, "uid").empty()) return absl::OkStatus();
+  const json& reference = FieldAt(content, {"spec", "volumeSnapshotRef"});
+  if (!IsOurs(content) || TextAt(reference, {"uid"}).empty()) return absl::OkStatus();
   const absl::StatusOr<json> snapshot =
-      Get(client_, {ObjectKind::kVolumeSnapshot, TextAt(reference, "namespace"), TextAt(reference, "name")});
+      Get(client_, {ObjectKind::kVolumeSnapshot, TextAt(reference, {"namespace"}), TextAt(reference, {"name"})});
   if (!snapshot.ok() && !absl::IsNotFound(snapshot.status())) return snapshot.status();
-  if (snapshot.ok() && UidOf(*snapshot) == TextAt(reference, "uid")) return absl::OkStatus();
-  const json patch = {{"metadata", {{"resourceVersion", At(At(content, "metadata"), "resourceVersion")}}},
+  if (snapshot.ok() && UidOf(*snapshot) == TextAt(reference, {"uid"})) return absl::OkStatus();
+  const json patch = {{"metadata", {{"resourceVersion", FieldAt(content, {"metadata", "resourceVersion"})}}},
                       {"spec", {{"volumeSnapshotRef", {{"uid", nullptr}, {"resourceVersion", nullptr}}}}}};
   return client_
-      .Patch(kube::ResourceOf(ObjectKind::kVolumeSnapshotContent), "", TextAt(At(content, "metadata"), "name"),
-             kube::PatchType::kMerge, patch)
+      .Patch(kube::ResourceOf(ObjectKind::kVolumeSnapshotContent), "", NameOf(content), kube::PatchType::kMerge, patch)
       .status();
 }
 
 absl::Status KubeApplier::FreeContentOfSnapshot(const json& snapshot) {
-  const std::string name = TextAt(At(At(snapshot, "spec"), "source"), "volumeSnapshotContentName");
+  const std::string name = TextAt(snapshot, {"spec", "source", "volumeSnapshotContentName"});
   const absl::StatusOr<json> content = Get(client_, {ObjectKind::kVolumeSnapshotContent, "", name});
   if (absl::IsNotFound(content.status())) return absl::OkStatus();
   RETURN_IF_ERROR(content.status());

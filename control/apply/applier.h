@@ -43,6 +43,12 @@ class ObjectApplier {
                                                              const std::string& source_uid) = 0;
 };
 
+// Whether an error of the applier is worth another try at once. A call whose time ran out isn't: it has taken long
+// enough already, and there are more objects.
+[[nodiscard]] inline bool PassesSoon(const absl::Status& status) {
+  return absl::IsAborted(status) || absl::IsUnavailable(status);
+}
+
 // The manifest as it may be applied over `present`. A VolumeSnapshotContent's reference is one field to the API server,
 // and the snapshot controller writes the uid of the snapshot into it: without that uid the manifest would contradict
 // the controller for good. Pure.

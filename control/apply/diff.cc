@@ -6,10 +6,12 @@
 #include <vector>
 
 #include "control/apply/ownership.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
 using nlohmann::json;
 
 constexpr size_t kContextLines = 3;
@@ -74,7 +76,7 @@ std::string Range(size_t first, size_t count) {
 bool Holds(const json& present, const json& wanted) {
   if (!wanted.is_object()) return present == wanted;
   for (const auto& [name, value] : wanted.items()) {
-    if (!Holds(At(present, name), value)) return false;
+    if (!Holds(FieldAt(present, {name}), value)) return false;
   }
   return true;
 }

@@ -1,47 +1,28 @@
 #include "control/apply/ownership.h"
 
 #include "control/apply/transform.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 
+using kube::TextAt;
 using nlohmann::json;
 
-const json& At(const json& object, std::string_view key) {
-  static const json kNull;
-  if (!object.is_object()) return kNull;
-  const auto value = object.find(key);
-  return value != object.end() ? *value : kNull;
-}
-
-std::string TextAt(const json& object, std::string_view key) {
-  const json& value = At(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
-
-std::string PhaseOf(const json& object) {
-  return TextAt(At(object, "status"), "phase");
-}
-
 std::string SourceUidOf(const json& object) {
-  return TextAt(At(At(object, "metadata"), "annotations"), kSourceUidAnnotation);
+  return TextAt(object, {"metadata", "annotations", kSourceUidAnnotation});
 }
 
 bool IsOriginOf(const json& present, const json& manifest) {
-  const std::string origin = TextAt(At(At(manifest, "metadata"), "annotations"), kOriginUidAnnotation);
-  return !origin.empty() && origin == TextAt(At(present, "metadata"), "uid");
+  const std::string origin = TextAt(manifest, {"metadata", "annotations", kOriginUidAnnotation});
+  return !origin.empty() && origin == TextAt(present, {"metadata", "uid"});
 }
 
 std::string PairOf(const json& object) {
-  return TextAt(At(At(object, "metadata"), "annotations"), kPairAnnotation);
+  return TextAt(object, {"metadata", "annotations", kPairAnnotation});
 }
 
 bool IsOurs(const json& object) {
-  return TextAt(At(At(object, "metadata"), "labels"), kManagedByLabel) == kManagedByValue &&
-         !SourceUidOf(object).empty();
-}
-
-bool IsTerminating(const json& object) {
-  return !At(At(object, "metadata"), "deletionTimestamp").is_null();
+  return TextAt(object, {"metadata", "labels", kManagedByLabel}) == kManagedByValue && !SourceUidOf(object).empty();
 }
 
 }  // namespace understudy::control

@@ -14,12 +14,5 @@ namespace understudy::control {
 // The pair that it was made for; empty when it doesn't say.
 [[nodiscard]] std::string PairOf(const nlohmann::json& object);
 [[nodiscard]] bool IsOurs(const nlohmann::json& object);
-[[nodiscard]] bool IsTerminating(const nlohmann::json& object);
-// status.phase; empty when there is none.
-[[nodiscard]] std::string PhaseOf(const nlohmann::json& object);
-
-// A member of an object: null when there is none; as text, empty when it is no text.
-[[nodiscard]] const nlohmann::json& At(const nlohmann::json& object, std::string_view key);
-[[nodiscard]] std::string TextAt(const nlohmann::json& object, std::string_view key);
 
 }  // namespace understudy::control

@@ -5,14 +5,20 @@
 
 #include "control/apply/ownership.h"
 #include "core/base/status.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::IsTerminating;
+using kube::PhaseOf;
+using kube::TextAt;
+
 // Whether `present` is what the primary's object was made from when DR was live.
 bool IsOriginal(const nlohmann::json& present, const model::CatalogEntry& wanted) {
   const nlohmann::json at_primary = nlohmann::json::parse(wanted.resource, nullptr, /*allow_exceptions=*/false);
-  return IsOurs(at_primary) && SourceUidOf(at_primary) == TextAt(At(present, "metadata"), "uid");
+  return IsOurs(at_primary) && SourceUidOf(at_primary) == TextAt(present, {"metadata", "uid"});
 }
 
 }  // namespace
@@ -49,12 +55,13 @@ StandbyObject JudgeStandby(const model::CatalogEntry& wanted, const nlohmann::js
     return is(StandbyPhase::kPending, "isn't bound yet");
   }
   if (wanted.key.kind == model::ObjectKind::kPersistentVolume && phase == "Failed") {
-    return is(StandbyPhase::kFailed, "is Failed: " + TextAt(At(*present, "status"), "message"));
+    return is(StandbyPhase::kFailed, "is Failed: " + TextAt(*present, {"status", "message"}));
   }
   const bool is_snapshot = wanted.key.kind == model::ObjectKind::kVolumeSnapshot ||
                            wanted.key.kind == model::ObjectKind::kVolumeSnapshotContent;
-  if (const nlohmann::json& status = At(*present, "status"); is_snapshot && At(status, "readyToUse") != true) {
-    const std::string error = TextAt(At(status, "error"), "message");
+  if (const nlohmann::json& status = FieldAt(*present, {"status"});
+      is_snapshot && FieldAt(status, {"readyToUse"}) != true) {
+    const std::string error = TextAt(status, {"error", "message"});
     return is(StandbyPhase::kPending, "isn't ready to use yet" + (error.empty() ? "" : ": " + error));
   }
   return is(StandbyPhase::kApplied, "");

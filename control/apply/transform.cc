@@ -9,11 +9,14 @@
 #include "absl/strings/str_split.h"
 #include "control/apply/ownership.h"
 #include "core/kube/nfs_source.h"
+#include "core/kube/object_fields.h"
 #include "core/kube/resource.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::TextAt;
 using model::CatalogEntry;
 using model::ObjectKind;
 using nlohmann::json;
@@ -39,11 +42,11 @@ bool IsUtf8(const std::string& bytes) {
 json MetadataOf(const CatalogEntry& entry, const json& object, const TransformOptions& options) {
   json metadata = {{"name", entry.key.name}};
   if (!entry.key.namespace_name.empty()) metadata["namespace"] = entry.key.namespace_name;
-  const json& source = At(object, "metadata");
-  if (const json& labels = At(source, "labels"); labels.is_object()) metadata["labels"] = labels;
+  const json& source = FieldAt(object, {"metadata"});
+  if (const json& labels = FieldAt(source, {"labels"}); labels.is_object()) metadata["labels"] = labels;
   metadata["labels"][kManagedByLabel] = kManagedByValue;
   for (const std::string& name : options.kept_annotations) {
-    const json& value = At(At(source, "annotations"), name);
+    const json& value = FieldAt(source, {"annotations", name});
     if (name != kBindCompleted && !value.is_null()) metadata["annotations"][name] = value;
   }
   metadata["annotations"][kSourceUidAnnotation] = entry.uid;
@@ -61,14 +64,14 @@ std::string AtDr(const std::map<std::string, std::string>& map, const std::strin
 // `spec` gets the class in its field, by DR's name. A claim without one would be given DR's default class, and wouldn't
 // fit its volume any more: it gets the empty class, which is what it was bound with.
 void MapStorageClass(const json& object, const TransformOptions& options, json& spec) {
-  std::string name = TextAt(spec, "storageClassName");
-  if (name.empty()) name = TextAt(At(At(object, "metadata"), "annotations"), kBetaStorageClass);
+  std::string name = TextAt(spec, {"storageClassName"});
+  if (name.empty()) name = TextAt(object, {"metadata", "annotations", kBetaStorageClass});
   spec["storageClassName"] = AtDr(options.storage_class_map, name);
 }
 
 // A snapshot without a class keeps none: the one that there is says how it was taken.
 void MapSnapshotClass(const json& source, const TransformOptions& options, json& spec) {
-  const std::string name = TextAt(source, "volumeSnapshotClassName");
+  const std::string name = TextAt(source, {"volumeSnapshotClassName"});
   if (!name.empty()) spec["volumeSnapshotClassName"] = AtDr(options.snapshot_class_map, name);
 }
 
@@ -111,7 +114,7 @@ void RewriteCsi(const CatalogEntry& entry, const TransformOptions& options, json
   attributes[share != attributes.end() ? share.key() : "share"] = place.share;
   const auto subdir = kube::FindInAnyCase(attributes, "subdir");
   if (subdir != attributes.end() && place.subdir.empty()) attributes.erase(subdir.key());
-  csi["volumeHandle"] = RewriteHandle(TextAt(csi, "volumeHandle"), options.dr_server, place);
+  csi["volumeHandle"] = RewriteHandle(TextAt(csi, {"volumeHandle"}), options.dr_server, place);
 }
 
 absl::StatusOr<json> VolumeSpec(const CatalogEntry& entry, const json& object, const TransformOptions& options) {
@@ -122,8 +125,8 @@ absl::StatusOr<json> VolumeSpec(const CatalogEntry& entry, const json& object, c
   json spec = object["spec"];
   spec["persistentVolumeReclaimPolicy"] = "Retain";
   MapStorageClass(object, options, spec);
-  const std::string claim = TextAt(At(spec, "claimRef"), "name");
-  const std::string claim_namespace = TextAt(At(spec, "claimRef"), "namespace");
+  const std::string claim = TextAt(spec, {"claimRef", "name"});
+  const std::string claim_namespace = TextAt(spec, {"claimRef", "namespace"});
   spec.erase("claimRef");
   if (options.keep_claim_ref && !claim.empty()) spec["claimRef"] = {{"namespace", claim_namespace}, {"name", claim}};
   if (spec.contains("nfs")) {
@@ -137,7 +140,7 @@ absl::StatusOr<json> VolumeSpec(const CatalogEntry& entry, const json& object, c
 
 absl::StatusOr<json> ClaimSpec(const CatalogEntry& entry, const json& object, const TransformOptions& options) {
   json spec = object["spec"];
-  if (TextAt(spec, "volumeName").empty()) return NotReady(entry, "isn't bound to a PersistentVolume");
+  if (TextAt(spec, {"volumeName"}).empty()) return NotReady(entry, "isn't bound to a PersistentVolume");
   // CDI or a populator would import once more, over what is there.
   spec.erase("dataSource");
   spec.erase("dataSourceRef");
@@ -147,13 +150,13 @@ absl::StatusOr<json> ClaimSpec(const CatalogEntry& entry, const json& object, co
 
 // Tells CDI that the claim of a DataVolume has its content already.
 void MarkPopulated(const json& object, json& metadata) {
-  for (const json& owner : At(At(object, "metadata"), "ownerReferences")) {
-    if (TextAt(owner, "kind") == "DataVolume") metadata["annotations"][kPopulatedFor] = TextAt(owner, "name");
+  for (const json& owner : FieldAt(object, {"metadata", "ownerReferences"})) {
+    if (TextAt(owner, {"kind"}) == "DataVolume") metadata["annotations"][kPopulatedFor] = TextAt(owner, {"name"});
   }
 }
 
 absl::StatusOr<json> SnapshotSpec(const CatalogEntry& entry, const json& object, const TransformOptions& options) {
-  const std::string content = TextAt(At(object, "status"), "boundVolumeSnapshotContentName");
+  const std::string content = TextAt(object, {"status", "boundVolumeSnapshotContentName"});
   if (content.empty()) return NotReady(entry, "isn't bound to a VolumeSnapshotContent");
   json spec = {{"source", {{"volumeSnapshotContentName", content}}}};
   MapSnapshotClass(object["spec"], options, spec);
@@ -164,9 +167,9 @@ absl::StatusOr<json> SnapshotSpec(const CatalogEntry& entry, const json& object,
 // snapshot.
 absl::StatusOr<json> ContentSpec(const CatalogEntry& entry, const json& object, const TransformOptions& options) {
   const json& source = object["spec"];
-  if (TextAt(source, "driver") != kube::kNfsCsiDriver) {
+  if (TextAt(source, {"driver"}) != kube::kNfsCsiDriver) {
     return NotReady(entry,
-                    fmt::format("is of driver '{}', whose handles can't be turned to DR", TextAt(source, "driver")));
+                    fmt::format("is of driver '{}', whose handles can't be turned to DR", TextAt(source, {"driver"})));
   }
   const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(object);
   if (!snapshot) return NotReady(entry, "has no snapshotHandle that names an archive on NFS");
@@ -176,12 +179,12 @@ absl::StatusOr<json> ContentSpec(const CatalogEntry& entry, const json& object, 
   const std::string handle = absl::StrJoin(
       {options.dr_server, entry.replica_path.substr(1, slash == 0 ? 0 : slash - 1), folder, folder, snapshot->archive},
       "#");
-  const json& reference = At(source, "volumeSnapshotRef");
+  const json& reference = FieldAt(source, {"volumeSnapshotRef"});
   json spec = {
       {"driver", source["driver"]},
       {"deletionPolicy", "Retain"},
       {"source", {{"snapshotHandle", handle}}},
-      {"volumeSnapshotRef", {{"namespace", TextAt(reference, "namespace")}, {"name", TextAt(reference, "name")}}}};
+      {"volumeSnapshotRef", {{"namespace", TextAt(reference, {"namespace"})}, {"name", TextAt(reference, {"name"})}}}};
   if (source.contains("sourceVolumeMode")) spec["sourceVolumeMode"] = source["sourceVolumeMode"];
   MapSnapshotClass(source, options, spec);
   return spec;
@@ -205,7 +208,7 @@ absl::StatusOr<json> SpecOf(const CatalogEntry& entry, const json& object, const
 
 absl::StatusOr<json> Transform(const CatalogEntry& entry, const TransformOptions& options) {
   const json object = json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
-  if (!At(object, "spec").is_object() || entry.key.name.empty() || entry.uid.empty()) {
+  if (!FieldAt(object, {"spec"}).is_object() || entry.key.name.empty() || entry.uid.empty()) {
     return absl::InvalidArgumentError(fmt::format("{}: not an object with a uid and a spec", ToString(entry.key)));
   }
   json metadata = MetadataOf(entry, object, options);

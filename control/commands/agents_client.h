@@ -115,6 +115,9 @@ struct DrReplica {
   bool complete = false;
   bool demoted_whole = false;             // not complete for its primary, but whole as the live copy that it was
   std::optional<absl::Time> captured_at;  // of the newest commit, by the primary's clock
+  bool midst_of_capture = false;          // the newest commit is a state that the primary never had
+  uint64_t whole_sequence = 0;            // then: the newest kept state that it had; 0: none
+  std::optional<absl::Time> whole_captured_at;
   std::optional<absl::Time> state_since;
   bool held = false;           // taken back to an earlier state, and refused to its primary
   bool hooks_due = false;      // those after the newest promotion or demotion haven't all run
@@ -132,7 +135,8 @@ struct DrReplica {
 class PrimaryClient {
  public:
   // INVALID_ARGUMENT: `tls` is unfit.
-  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls);
+  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   PrimaryClient(PrimaryClient&&) noexcept;
   ~PrimaryClient();
 
@@ -170,7 +174,8 @@ class PrimaryClient {
 
 class ReplicaClient {
  public:
-  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls);
+  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   ReplicaClient(ReplicaClient&&) noexcept;
   ~ReplicaClient();
 

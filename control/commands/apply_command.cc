@@ -138,7 +138,7 @@ class Changer {
     absl::Status applied;
     for (int i = 0; i < kAttempts; ++i) {
       applied = applier_.Apply(manifest);
-      if (!absl::IsAborted(applied) && !absl::IsUnavailable(applied)) break;
+      if (!PassesSoon(applied)) break;
       WaitUnlessStopped({}, backoff.Next());
     }
     return applied;

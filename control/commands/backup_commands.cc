@@ -7,10 +7,11 @@
 #include "control/oadp/backup_archive.h"
 #include "control/oadp/backup_store.h"
 #include "control/oadp/backup_view.h"
-#include "control/oadp/object_fields.h"
 #include "control/oadp/scratch_folder.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -28,15 +29,11 @@ absl::StatusOr<std::unique_ptr<BackupStore>> OpenStore(const config::ControlConf
   return OpenBackupStore(*config.oadp);
 }
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 std::string CellOf(const std::optional<absl::Time>& time) {
-  return time ? TimeText(*time) : "-";
+  return time ? Rfc3339(*time) : "-";
 }
 Document MemberOf(const std::optional<absl::Time>& time) {
-  return time ? Document(TimeText(*time)) : Document(nullptr);
+  return time ? Document(Rfc3339(*time)) : Document(nullptr);
 }
 std::optional<absl::Time> StartOf(const BackupSummary& backup) {
   if (backup.started_at == absl::InfinitePast()) return std::nullopt;
@@ -119,8 +116,9 @@ Document StorageDocument(const BackupContents& contents) {
 Document MachinesDocument(const BackupContents& contents) {
   Document machines = Document::array();
   for (const nlohmann::json& machine : contents.virtual_machines) {
-    machines.push_back(
-        {{"namespace", NamespaceOf(machine)}, {"name", NameOf(machine)}, {"claims", Names(ClaimsOfMachine(machine))}});
+    machines.push_back({{"namespace", kube::NamespaceOf(machine)},
+                        {"name", kube::NameOf(machine)},
+                        {"claims", Names(ClaimsOfMachine(machine))}});
   }
   return machines;
 }
@@ -160,7 +158,7 @@ std::string ToText(const ShownBackup& shown) {
   }
   Table machines({"NAMESPACE", "VIRTUAL MACHINE", "CLAIMS"});
   for (const nlohmann::json& machine : shown.contents.virtual_machines) {
-    machines.Add({NamespaceOf(machine), NameOf(machine),
+    machines.Add({kube::NamespaceOf(machine), kube::NameOf(machine),
                   Printable(fmt::format("{}", fmt::join(ClaimsOfMachine(machine), ", ")))});
   }
   for (const Table* const table : {&counts, &storage, &machines}) {

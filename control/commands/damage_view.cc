@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 
@@ -32,9 +33,7 @@ Document DamageDocument(const DamageViews& damage, const std::string& pair, cons
   if (found == damage.end()) return nullptr;
   Document first = Document::array();
   for (const DamagedFileView& file : found->second.first) {
-    first.push_back({{"path", Printable(file.path)},
-                     {"reason", Printable(file.why)},
-                     {"found", absl::FormatTime(absl::RFC3339_full, file.found, absl::UTCTimeZone())}});
+    first.push_back({{"path", Printable(file.path)}, {"reason", Printable(file.why)}, {"found", Rfc3339(file.found)}});
   }
   return {{"files", found->second.files}, {"first", std::move(first)}};
 }

@@ -11,6 +11,7 @@
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -23,10 +24,6 @@ ExitCode Fail(const Console& console, const absl::Status& status) {
 // As wide for every time.
 constexpr char kTimeOfTable[] = "%Y-%m-%dT%H:%M:%E3S%Ez";
 
-std::string TimeText(absl::Time time, const char* format = absl::RFC3339_full) {
-  return absl::FormatTime(format, time, absl::UTCTimeZone());
-}
-
 Document OrNull(const std::string& text) {
   return text.empty() ? Document(nullptr) : Document(Printable(text));
 }
@@ -34,7 +31,7 @@ Document OrNull(const std::string& text) {
 Document ToDocument(const std::string& pair, const EventView& event) {
   return {{"event_id", Printable(event.event_id)},
           {"pair", pair},
-          {"observed_at", TimeText(event.observed_at)},
+          {"observed_at", Rfc3339(event.observed_at)},
           {"type", Printable(event.type)},
           {"kind", Printable(event.kind)},
           {"namespace", OrNull(event.namespace_name)},
@@ -60,7 +57,7 @@ std::string OutcomeText(const EventView& event) {
 }
 
 std::vector<std::string> RowOf(const std::string& pair, const EventView& event) {
-  return {TimeText(event.observed_at, kTimeOfTable),
+  return {absl::FormatTime(kTimeOfTable, event.observed_at, absl::UTCTimeZone()),
           pair,
           Printable(event.type),
           ObjectText(event),

@@ -40,7 +40,8 @@ absl::StatusOr<RunLease> LeaseOf(const SyncState& state, const ItemContext& cont
 }  // namespace
 
 struct TargetCluster {
-  explicit TargetCluster(kube::ClusterAccess access) : client(std::move(access)) {}
+  TargetCluster(kube::ClusterAccess access, std::stop_token stop)
+      : client(std::move(access), {.stop = std::move(stop)}) {}
 
   const kube::Client client;
   KubeApplier applier{client};
@@ -75,14 +76,16 @@ absl::StatusOr<config::FailoverPlanConfig> FindPlan(const config::ControlConfig&
                                                 absl::StrJoin(names, ", ")));
 }
 
-FailoverSite::FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode)
-    : config_(std::move(config)), plan_(std::move(plan)), mode_(mode) {}
+FailoverSite::FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode,
+                           std::stop_token stop)
+    : config_(std::move(config)), plan_(std::move(plan)), mode_(mode), stop_(std::move(stop)) {}
 FailoverSite::~FailoverSite() = default;
 
 absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::ControlConfig& config,
-                                                                 const config::FailoverPlanConfig& plan, RunMode mode) {
-  std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode));
-  ASSIGN_OR_RETURN(site->agents_, ConnectSites(config, WayOf(mode)));
+                                                                 const config::FailoverPlanConfig& plan, RunMode mode,
+                                                                 std::stop_token stop) {
+  std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode, std::move(stop)));
+  ASSIGN_OR_RETURN(site->agents_, ConnectSites(config, WayOf(mode), site->stop_));
   site->source_is_dr_ = mode == RunMode::kFailback;
   if (mode == RunMode::kReprotect) {
     ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
@@ -99,16 +102,17 @@ absl::Status FailoverSite::ConnectClusters() {
   clusters_ = std::make_unique<Clusters>();
   if (mode_ != RunMode::kReprotect) {
     ASSIGN_OR_RETURN(kube::ClusterAccess target, access(!back));
-    clusters_->target = std::make_unique<TargetCluster>(std::move(target));
+    clusters_->target = std::make_unique<TargetCluster>(std::move(target), stop_);
   }
   if (mode_ == RunMode::kPlanned || mode_ == RunMode::kReprotect || back) {
     ASSIGN_OR_RETURN(kube::ClusterAccess source, access(source_is_dr_));
-    clusters_->source = std::make_unique<kube::Client>(std::move(source));
+    clusters_->source = std::make_unique<kube::Client>(std::move(source), kube::ClientOptions{.stop = stop_});
     clusters_->source_machines = std::make_unique<KubeVirtMachines>(*clusters_->source);
   } else if (mode_ == RunMode::kUnplanned && config_.clusters.primary) {
     // Only to be asked whether it is really gone, which access that can't be used doesn't hold up.
     absl::StatusOr<kube::ClusterAccess> source = AccessTo(config_.clusters.primary, "primary");
-    if (source.ok()) clusters_->source = std::make_unique<kube::Client>(*std::move(source));
+    if (source.ok())
+      clusters_->source = std::make_unique<kube::Client>(*std::move(source), kube::ClientOptions{.stop = stop_});
   }
   if (back) {
     ASSIGN_OR_RETURN(clusters_->sync, SyncEngine::Create(config_));
@@ -159,7 +163,7 @@ absl::Status FailoverSite::ConnectBackups() {
 absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
   RunStorage storage(*agents_, nullptr, {});
   const RunRecord run{.spec = {.namespaces = plan_.namespaces, .volumes = plan_.volumes}};
-  ASSIGN_OR_RETURN(const auto found, storage.Get(run, {}));
+  ASSIGN_OR_RETURN(const auto found, storage.Get(run, stop_));
   std::set<std::string> wanted(plan_.volumes.begin(), plan_.volumes.end());
   for (const ClaimDefinition& claim : found->storage.claims) wanted.insert(claim.volume.Key());
   for (const std::string& pair : agents_->Pairs()) {

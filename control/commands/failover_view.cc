@@ -5,20 +5,17 @@
 #include <ostream>
 
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
-
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
-}
 
 std::string NameOf(const RunEvent& event) {
   return event.item.empty() ? event.step : fmt::format("{} {}", event.step, Printable(event.item));
 }
 
 Document TimeOrNull(const std::optional<absl::Time>& time) {
-  return time ? Document(TimeText(*time)) : Document(nullptr);
+  return time ? Document(Rfc3339Seconds(*time)) : Document(nullptr);
 }
 
 }  // namespace
@@ -78,7 +75,7 @@ Document RunsDocument(const std::vector<RunRecord>& runs) {
                          {"state", std::string(ToString(run.state))},
                          {"over", run.over},
                          {"started_by", Printable(run.spec.started_by)},
-                         {"started_at", TimeText(run.spec.started_at)},
+                         {"started_at", Rfc3339Seconds(run.spec.started_at)},
                          {"ended_at", TimeOrNull(run.ended_at)},
                          {"error", run.error.empty() ? Document(nullptr) : Document(Printable(run.error))}});
   }
@@ -90,7 +87,7 @@ std::string RunsTable(const std::vector<RunRecord>& runs) {
   for (const RunRecord& run : runs) {
     const bool open = !run.over && run.state != RunState::kRunning;
     table.Add({run.spec.id, run.spec.plan, std::string(ToString(run.spec.mode)),
-               fmt::format("{}{}", ToString(run.state), open ? " (open)" : ""), TimeText(run.spec.started_at),
+               fmt::format("{}{}", ToString(run.state), open ? " (open)" : ""), Rfc3339Seconds(run.spec.started_at),
                Printable(run.spec.started_by)});
   }
   return table.Text();

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -18,16 +19,12 @@ net::TlsFiles TlsOf(const config::ControlConfig& config) {
   return {config.tls.ca, config.tls.cert, config.tls.key};
 }
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 Document TextOrNull(const std::string& text) {
   return text.empty() ? Document(nullptr) : Document(Printable(text));
 }
 
 Document TimeOrNull(const std::optional<absl::Time>& time) {
-  return time ? Document(TimeText(*time)) : Document(nullptr);
+  return time ? Document(Rfc3339(*time)) : Document(nullptr);
 }
 
 Document ToDocument(const DrReplica& replica) {
@@ -38,6 +35,9 @@ Document ToDocument(const DrReplica& replica) {
           {"complete", replica.complete},
           {"path", Printable(replica.root)},
           {"captured_at", TimeOrNull(replica.captured_at)},
+          {"midst_of_capture", replica.midst_of_capture},
+          {"whole_sequence", replica.whole_sequence == 0 ? Document(nullptr) : Document(replica.whole_sequence)},
+          {"whole_captured_at", TimeOrNull(replica.whole_captured_at)},
           {"state_since", TimeOrNull(replica.state_since)},
           {"hooks_due", replica.hooks_due},
           {"reprotected", replica.reprotected},
@@ -76,6 +76,14 @@ std::string UnfinishedLine(const VolumeView& volume, const DrReplica& replica) {
         "{0} was taken back to an earlier state at DR, and is held there: `drctl volumes resume {0}` lets its primary "
         "bring it up to date again, `drctl volumes promote {0}` makes it the live copy as it is\n",
         volume.name);
+  }
+  // While its primary is there, that is on its way.
+  if (replica.midst_of_capture && !volume.primary_reachable) {
+    return fmt::format("{0} is in the midst of a capture at DR, a state that its primary never had: {1}\n", volume.name,
+                       replica.whole_sequence == 0
+                           ? "no earlier one is kept that it had, and it is promoted with --incomplete only"
+                           : fmt::format("`drctl points rewind {} {}` leads to the newest one that it had", volume.name,
+                                         replica.whole_sequence));
   }
   return "";
 }
@@ -259,7 +267,7 @@ Document ToDocument(const GuardView& guard) {
           {"reason", Printable(guard.reason)},
           {"entries_gone", guard.entries_gone},
           {"entries_before", guard.entries_before},
-          {"since", TimeText(guard.since)}};
+          {"since", Rfc3339(guard.since)}};
 }
 
 Document ToDocument(const ObjectsView& objects) {
@@ -294,7 +302,7 @@ Document ToDocument(const PrimaryVolume& volume) {
           {"content_bytes_sent", volume.content_bytes_sent},
           {"commits", volume.commits},
           {"last_acknowledged",
-           volume.last_acknowledged ? Document(TimeText(*volume.last_acknowledged)) : Document(nullptr)},
+           volume.last_acknowledged ? Document(Rfc3339(*volume.last_acknowledged)) : Document(nullptr)},
           {"origin", volume.origin},
           {"complete", volume.complete},
           {"guard", volume.guard ? ToDocument(*volume.guard) : Document(nullptr)},

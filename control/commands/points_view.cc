@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -16,7 +17,7 @@ constexpr char kExampleTime[] = "2026-11-29T03:00:00Z";
 
 Document TimeOrNull(absl::Time time) {
   if (time == absl::UnixEpoch()) return nullptr;
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
+  return Rfc3339(time);
 }
 
 bool IsNewer(const model::RecoveryPoint& a, const model::RecoveryPoint& b) {

@@ -10,6 +10,7 @@
 #include "control/commands/overview.h"
 #include "control/commands/standby_client.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -17,10 +18,6 @@ namespace {
 ExitCode Fail(const Console& console, const absl::Status& status) {
   PrintError(console, status);
   return ExitCodeFor(status);
-}
-
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
 }
 
 // "3m12s", without parts of a second.
@@ -50,8 +47,15 @@ absl::StatusOr<VolumeView> FindReplica(const Overview& overview, const VolumeSel
 std::string DataText(const VolumeView& volume) {
   const DrReplica& replica = *volume.replica;
   std::string text = fmt::format("  data at DR: commit {}", replica.sequence);
-  if (replica.captured_at) {
-    text += fmt::format(", as the primary had it at {} ({} ago)", TimeText(*replica.captured_at),
+  if (replica.midst_of_capture) {
+    text += ", the midst of a capture: NOT a state that the primary ever had";
+    text += replica.whole_sequence == 0
+                ? ", and no earlier one is kept that it had"
+                : fmt::format(". `drctl points rewind {} {}` leads to the newest one that it had{}", replica.name,
+                              replica.whole_sequence,
+                              replica.whole_captured_at ? ", of " + Rfc3339Seconds(*replica.whole_captured_at) : "");
+  } else if (replica.captured_at) {
+    text += fmt::format(", as the primary had it at {} ({} ago)", Rfc3339Seconds(*replica.captured_at),
                         AgeText(*replica.captured_at));
   }
   if (replica.demoted_whole) text += "; as it was when the volume was demoted";
@@ -80,7 +84,7 @@ std::string PromotionText(const VolumeView& volume) {
 
 std::string DemotionText(const VolumeView& volume) {
   const DrReplica& replica = *volume.replica;
-  const std::string since = replica.state_since ? fmt::format(" since {}", TimeText(*replica.state_since)) : "";
+  const std::string since = replica.state_since ? fmt::format(" since {}", Rfc3339Seconds(*replica.state_since)) : "";
   return fmt::format(
       "Demote volume {} of pair {}: the copy at DR becomes a replica again.\n"
       "  folder: {}, exported read-only from then on\n"

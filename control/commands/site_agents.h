@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 
 #include "control/failover/ports.h"
 #include "core/config/control_config.h"
@@ -14,8 +15,9 @@ namespace understudy::control {
 enum class FailoverWay { kToDr, kBack, kNone };
 
 // INVALID_ARGUMENT: the TLS files are unfit, or there is no way back. That an agent can't be reached shows at each
-// call.
+// call. Every call ends with CANCELLED soon after `stop` is requested; what the agent has begun by then, it may have
+// done.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config,
-                                                                       FailoverWay way);
+                                                                       FailoverWay way, std::stop_token stop);
 
 }  // namespace understudy::control

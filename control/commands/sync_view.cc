@@ -5,13 +5,10 @@
 #include "absl/time/clock.h"
 #include "control/sync/cron.h"
 #include "control/sync/scheduler.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
-
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
 
 std::string Count(const RunSummary& run, const char* outcome) {
   if (!run.counts.is_object() || !run.counts.contains(outcome)) return "-";
@@ -25,7 +22,7 @@ Document NextRun(const config::ControlConfig& config, SyncState& state) {
   if (!schedule.ok()) return nullptr;
   const absl::StatusOr<std::optional<absl::Time>> kept_until = state.ScheduleKeptUntil();
   if (!kept_until.ok() || !*kept_until) return nullptr;
-  return TimeText(schedule->Next(AfterSettingTheClock(**kept_until, absl::Now())));
+  return Rfc3339(schedule->Next(AfterSettingTheClock(**kept_until, absl::Now())));
 }
 
 }  // namespace
@@ -35,13 +32,13 @@ Document ToDocument(const RunSummary& run) {
                        {"trigger", std::string(ToString(run.trigger))},
                        {"made_up", run.made_up},
                        {"dry_run", run.dry_run},
-                       {"started_at", TimeText(run.started_at)},
+                       {"started_at", Rfc3339(run.started_at)},
                        {"ended_at", nullptr},
                        {"seconds", nullptr},
                        {"result", run.result},
                        {"counts", run.counts}};
   if (run.ended_at) {
-    document["ended_at"] = TimeText(*run.ended_at);
+    document["ended_at"] = Rfc3339(*run.ended_at);
     document["seconds"] = absl::ToDoubleSeconds(*run.ended_at - run.started_at);
   }
   return document;
@@ -53,7 +50,7 @@ std::string RunsTable(const std::vector<RunSummary>& runs) {
   for (const RunSummary& run : runs) {
     table.Add({run.id,
                fmt::format("{}{}{}", ToString(run.trigger), run.made_up ? ", made up" : "", run.dry_run ? ", dry" : ""),
-               TimeText(run.started_at),
+               Rfc3339(run.started_at),
                run.ended_at ? fmt::format("{:.1f}", absl::ToDoubleSeconds(*run.ended_at - run.started_at)) : "-",
                run.result, Count(run, "synced"), Count(run, "unchanged"), Count(run, "failed"), Count(run, "skipped"),
                Count(run, "cleaned")});

@@ -8,6 +8,7 @@
 #include "control/commands/agents_client.h"
 #include "control/commands/commands.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -63,10 +64,6 @@ absl::Status PrintUnasked(const Console& console, const std::vector<PairTrash>& 
   return first;
 }
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_full, time, absl::UTCTimeZone());
-}
-
 Document ToDocument(const config::PairConfig& pair, const model::TrashEntry& entry) {
   Document document = {{"id", entry.id},
                        {"volume", entry.volume},
@@ -74,8 +71,8 @@ Document ToDocument(const config::PairConfig& pair, const model::TrashEntry& ent
                        {"state", std::string(model::ToString(entry.state))},
                        {"replica_path", Printable(entry.root)},
                        {"reason", Printable(entry.reason)},
-                       {"deleted_at", TimeText(entry.deleted_at)},
-                       {"expires_at", TimeText(entry.expires_at)},
+                       {"deleted_at", Rfc3339(entry.deleted_at)},
+                       {"expires_at", Rfc3339(entry.expires_at)},
                        {"size_bytes", nullptr},
                        {"entries", nullptr}};
   if (entry.measured) {
@@ -90,9 +87,8 @@ class TrashListing {
  public:
   void Add(const config::PairConfig& pair, const model::TrashEntry& entry) {
     documents_.push_back(ToDocument(pair, entry));
-    table_.Add({entry.id, entry.volume, pair.name, std::string(model::ToString(entry.state)),
-                TimeText(entry.deleted_at), TimeText(entry.expires_at),
-                entry.measured ? fmt::format("{}", entry.size_bytes) : "-"});
+    table_.Add({entry.id, entry.volume, pair.name, std::string(model::ToString(entry.state)), Rfc3339(entry.deleted_at),
+                Rfc3339(entry.expires_at), entry.measured ? fmt::format("{}", entry.size_bytes) : "-"});
   }
   void PrintTo(const Console& console, OutputFormat format) const {
     Print(console, format, {{"trash", documents_}}, table_.Text());

@@ -11,8 +11,10 @@
 #include "control/vm/wellbeing.h"
 #include "core/base/backoff.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 #include "core/base/wait.h"
 #include "core/kube/nfs_source.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -22,12 +24,9 @@ using nlohmann::json;
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(500);
 
-std::string TimeText(absl::Time time) {
-  return absl::FormatTime(absl::RFC3339_sec, time, absl::UTCTimeZone());
-}
-
 VmKey KeyOf(const std::string& text) {
-  return {text.substr(0, text.find('/')), text.substr(text.find('/') + 1)};
+  const auto [namespace_name, name] = SplitKey(text);
+  return {namespace_name, name};
 }
 
 std::string_view ToString(StopRecord::Via via) {
@@ -40,10 +39,6 @@ std::string_view ToString(StopRecord::Via via) {
       return "patch";
   }
   AbortOnBrokenInvariant("known StopRecord::Via", __FILE__, __LINE__);
-}
-
-bool MayPass(const absl::Status& status) {
-  return absl::IsAborted(status) || absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
 }
 
 // Machines that the run is to start, by "namespace/name" as the source has them.
@@ -96,16 +91,6 @@ std::string NameFor(const ItemContext& context) {
   const bool failed = phase == "Failed" || phase == "FailedValidation";
   return failed ? RestoreName(context.run.spec, context.before.attempts + 1)
                 : facts.value("name", RestoreName(context.run.spec, 1));
-}
-
-std::string PhaseOf(const json& object) {
-  const auto status = object.find("status");
-  return status == object.end() ? "" : status->value("phase", "");
-}
-
-std::string VolumeNameOf(const json& claim) {
-  const auto spec = claim.find("spec");
-  return spec == claim.end() ? "" : spec->value("volumeName", "");
 }
 
 }  // namespace
@@ -191,7 +176,9 @@ absl::StatusOr<bool> StorageObjectsStep::Check(const Item& item, ItemContext& co
   const absl::StatusOr<json> claim = parts_.target_objects->Get(definition.claim_entry.key);
   if (absl::IsNotFound(claim.status())) return false;
   RETURN_IF_ERROR(claim.status());
-  if (PhaseOf(*claim) != "Bound" || VolumeNameOf(*claim) != definition.volume_entry.key.name) return false;
+  if (kube::PhaseOf(*claim) != "Bound" ||
+      kube::TextAt(*claim, {"spec", "volumeName"}) != definition.volume_entry.key.name)
+    return false;
   ASSIGN_OR_RETURN(const json volume, parts_.target_objects->Get(definition.volume_entry.key));
   ASSIGN_OR_RETURN(const json wanted, Transform(definition.volume_entry, parts_.transform(definition.volume.pair)));
   return kube::NfsSourceOf(volume) == kube::NfsSourceOf(wanted);
@@ -219,7 +206,7 @@ absl::Status StorageObjectsStep::Confirm(const Item& item, ItemContext& context)
   std::string phase = "unknown";
   while (true) {
     const absl::StatusOr<json> claim = parts_.target_objects->Get(definition.claim_entry.key);
-    if (claim.ok()) phase = PhaseOf(*claim);
+    if (claim.ok()) phase = kube::PhaseOf(*claim);
     if (claim.ok() && phase == "Bound") return absl::OkStatus();
     if (!claim.ok() && !MayPass(claim.status())) return claim.status();
     if (parts_.clock.Monotonic() > deadline) {
@@ -291,9 +278,12 @@ absl::Status RestoreStep::Confirm(const Item&, ItemContext& context) {
                     {"warnings", result.warnings},
                     {"items_restored", result.items_restored},
                     {"total_items", result.total_items}});
-  if (result.Completed()) return absl::OkStatus();
   const std::string text =
       fmt::format("Restore {}: {}; `velero restore describe {} --details` says more", name, Describe(result), name);
+  if (result.Completed()) {
+    if (result.warnings > 0) context.Warn(text);
+    return absl::OkStatus();
+  }
   return result.phase == "PartiallyFailed" ? absl::DataLossError(text) : absl::FailedPreconditionError(text);
 }
 
@@ -367,8 +357,8 @@ absl::Status BootStep::Do(const Item& item, ItemContext& context) {
                        [&](const VmStatus&, const VmVerdict& verdict) { context.Progress(verdict.reason); },
                        parts_.vm_wait, parts_.clock));
   const VmBoot& boot = boots.at(0);
-  Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", TimeText(started)}};
-  if (boot.outcome == BootOutcome::kWell) facts["well_at"] = TimeText(parts_.clock.Now());
+  Json facts = {{"outcome", std::string(ToString(boot.outcome))}, {"started_at", Rfc3339Seconds(started)}};
+  if (boot.outcome == BootOutcome::kWell) facts["well_at"] = Rfc3339Seconds(parts_.clock.Now());
   context.SetFacts(std::move(facts));
   if (boot.outcome == BootOutcome::kWell) return absl::OkStatus();
   return absl::AbortedError(fmt::format("{}: {}", ToString(boot.outcome), boot.reason));
@@ -376,7 +366,7 @@ absl::Status BootStep::Do(const Item& item, ItemContext& context) {
 
 absl::Status BootStep::Confirm(const Item&, ItemContext& context) {
   if (context.facts().is_null()) {
-    context.SetFacts({{"outcome", "well"}, {"well_at", TimeText(parts_.clock.Now())}});
+    context.SetFacts({{"outcome", "well"}, {"well_at", Rfc3339Seconds(parts_.clock.Now())}});
   }
   return absl::OkStatus();
 }

@@ -13,6 +13,11 @@ using Json = nlohmann::ordered_json;
 
 }  // namespace
 
+RunVolume VolumeOfKey(std::string_view key) {
+  const auto [pair, volume] = SplitKey(key);
+  return {.pair = pair, .volume = volume};
+}
+
 bool RunMachine::IsToRun() const {
   return was_running && run_strategy != kRunHalted;
 }

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/runs/run.h"
@@ -25,6 +26,8 @@ struct RunVolume {
   // "pair/volume": its key in the steps.
   [[nodiscard]] std::string Key() const { return pair + "/" + volume; }
 };
+// Of a volume that only its key is known of.
+[[nodiscard]] RunVolume VolumeOfKey(std::string_view key);
 
 // A PersistentVolume of the run's namespaces that no pair replicates.
 struct OtherStorage {

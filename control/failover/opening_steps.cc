@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_join.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -30,10 +31,6 @@ bool AsksSource(const RunSpec& spec) {
   return NeedsSource(spec.mode) || (spec.mode == RunMode::kUnplanned && !spec.primary_is_down);
 }
 
-bool NoAnswer(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 // Whether a volume that was listed by hand is the pair's.
 bool IsNamed(const std::string& pair, const RunSpec& spec) {
   return std::any_of(spec.volumes.begin(), spec.volumes.end(),
@@ -43,7 +40,7 @@ bool IsNamed(const std::string& pair, const RunSpec& spec) {
 // Whether the run may not need the pair, which can't be reached: the inventory finds out whether its claims are
 // elsewhere.
 bool MayDoWithout(const std::string& pair, const absl::Status& reached, const RunSpec& spec) {
-  return NoAnswer(reached) && !spec.namespaces.empty() && !IsNamed(pair, spec);
+  return IsUnreachable(reached) && !spec.namespaces.empty() && !IsNamed(pair, spec);
 }
 
 absl::Status Unreached(const Item& item, const absl::Status& reached, ItemContext& context) {
@@ -126,7 +123,7 @@ absl::Status PreflightStep::Do(const Item& item, ItemContext& context) {
 
 absl::Status PreflightStep::JudgeSource(const absl::Status& reached, const Item& item, ItemContext& context) const {
   if (mode_ == RunMode::kUnplanned) {
-    if (NoAnswer(reached)) return absl::OkStatus();
+    if (IsUnreachable(reached)) return absl::OkStatus();
     return absl::FailedPreconditionError(
         fmt::format("the {} answers: use a planned run, which loses nothing, or, when nobody writes there any more, "
                     "--unplanned --primary-is-down. `drctl failover abort {}` gives this run up; nothing was done yet",
@@ -158,12 +155,11 @@ absl::Status BackupStep::Do(const Item&, ItemContext& context) {
     context.Warn(fmt::format("backup {} is {} old: what was changed since isn't in it", backup.name,
                              absl::FormatDuration(absl::Trunc(age, absl::Minutes(1)))));
   }
-  return context.RecordFacts(
-      {{"name", backup.name},
-       {"phase", backup.phase},
-       {"started_at", absl::FormatTime(absl::RFC3339_sec, backup.started_at, absl::UTCTimeZone())},
-       {"age_seconds", absl::ToDoubleSeconds(age)},
-       {"archive_bytes", backup.archive_bytes}});
+  return context.RecordFacts({{"name", backup.name},
+                              {"phase", backup.phase},
+                              {"started_at", Rfc3339Seconds(backup.started_at)},
+                              {"age_seconds", absl::ToDoubleSeconds(age)},
+                              {"archive_bytes", backup.archive_bytes}});
 }
 
 absl::Status BackupStep::Confirm(const Item&, ItemContext& context) {
@@ -211,8 +207,8 @@ absl::Status InventoryStep::Do(const Item&, ItemContext& context) {
 absl::Status InventoryStep::AddListedVolumes(const RunSpec& spec, Inventory& inventory) const {
   std::map<std::string, std::vector<ReplicaView>> replicas;
   for (const std::string& listed : spec.volumes) {
-    const std::string pair = listed.substr(0, listed.find('/'));
-    const std::string volume = listed.substr(listed.find('/') + 1);
+    const RunVolume wanted = VolumeOfKey(listed);
+    const std::string& pair = wanted.pair;
     if (!replicas.contains(pair)) {
       const std::vector<std::string> pairs = parts_.agents.Pairs();
       if (std::find(pairs.begin(), pairs.end(), pair) == pairs.end()) {
@@ -221,14 +217,14 @@ absl::Status InventoryStep::AddListedVolumes(const RunSpec& spec, Inventory& inv
       ASSIGN_OR_RETURN(replicas[pair], parts_.agents.Replicas(pair));
     }
     const auto found = std::find_if(replicas[pair].begin(), replicas[pair].end(),
-                                    [&](const ReplicaView& replica) { return replica.volume == volume; });
+                                    [&](const ReplicaView& replica) { return replica.volume == wanted.volume; });
     if (found == replicas[pair].end()) {
       return absl::NotFoundError(fmt::format("{}: DR has no replica of it", Printable(listed)));
     }
     const bool known = std::any_of(inventory.volumes.begin(), inventory.volumes.end(),
                                    [&](const RunVolume& other) { return other.Key() == listed; });
     if (!known) {
-      inventory.volumes.push_back({.pair = pair, .volume = volume, .replica_path = Printable(found->root)});
+      inventory.volumes.push_back({.pair = pair, .volume = wanted.volume, .replica_path = Printable(found->root)});
     }
   }
   return absl::OkStatus();
@@ -292,7 +288,8 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
     ASSIGN_OR_RETURN(const std::vector<ReplicaView> listed, parts_.agents.Replicas(pair));
     for (const ReplicaView& replica : listed) replicas[pair + "/" + replica.volume] = replica;
   }
-  const bool rehearsal = context.run.spec.mode == RunMode::kTest;
+  const RunMode mode = context.run.spec.mode;
+  const bool rehearsal = mode == RunMode::kTest;
   for (const RunVolume& volume : inventory.volumes) {
     const ReplicaView& replica = replicas[volume.Key()];
     const bool standby = replica.state == model::VolumeState::kStandby;
@@ -310,6 +307,13 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
           "volume {} was never at DR as a whole: wait for its first sync (`drctl volumes sync {} --pair {}`), or take "
           "what there is with --incomplete",
           volume.Key(), volume.volume, volume.pair));
+    }
+    const bool no_way_back = replica.midst_of_capture && replica.whole_sequence == 0;
+    if (mode == RunMode::kUnplanned && standby && no_way_back && !context.run.spec.allow_incomplete) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} is in the midst of a capture at DR, a state that the primary never had, and no "
+                      "earlier one is kept that it had: take what there is with --incomplete",
+                      volume.Key()));
     }
     if (replica.held) {
       context.Warn(

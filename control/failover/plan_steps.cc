@@ -65,6 +65,13 @@ class Builder {
     return updates ? ExistingResources::kUpdate : ExistingResources::kNone;
   }
 
+  [[nodiscard]] std::vector<std::string> ExcludedResources() const {
+    std::vector<std::string> excluded = plan_.excluded_resources;
+    if (mode_ != RunMode::kTest) return excluded;
+    excluded.insert(excluded.end(), plan_.test_excluded_resources.begin(), plan_.test_excluded_resources.end());
+    return excluded;
+  }
+
   void AddOpening() {
     Add<PreflightStep>(parts_, mode_);
     if (parts_.bring_objects) Add<BringObjectsStep>(parts_);
@@ -119,7 +126,7 @@ class Builder {
   // What runs on the storage.
   void AddWorkload(const Placement& placement) {
     if (Restores()) {
-      Add<RestoreStep>(parts_, RestoreStepOptions{.excluded_resources = plan_.excluded_resources,
+      Add<RestoreStep>(parts_, RestoreStepOptions{.excluded_resources = ExcludedResources(),
                                                   .existing = Existing(),
                                                   .backup_timeout = plan_.timeouts.backup,
                                                   .timeout = plan_.timeouts.restore,

@@ -44,7 +44,7 @@ absl::StatusOr<std::vector<PairStorage>> RunStorage::ReadPairs() const {
   for (const std::string& name : agents_.Pairs()) {
     PairStorage pair{.pair = name, .server_names = agents_.ServerNames(name)};
     absl::StatusOr<std::vector<ReplicaView>> replicas = agents_.Replicas(name);
-    if (absl::IsUnavailable(replicas.status()) || absl::IsDeadlineExceeded(replicas.status())) {
+    if (IsUnreachable(replicas.status())) {
       pair.unreachable = replicas.status();
       pairs.push_back(std::move(pair));
       continue;

@@ -3,22 +3,13 @@
 #include <fmt/format.h>
 
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::TextAt;
 using nlohmann::json;
-
-std::string TextAt(const json& object, std::initializer_list<const char*> path) {
-  const json* at = &object;
-  for (const char* const key : path) {
-    if (!at->is_object()) return "";
-    const auto found = at->find(key);
-    if (found == at->end()) return "";
-    at = &*found;
-  }
-  return at->is_string() ? at->get<std::string>() : "";
-}
 
 bool IsOf(const std::string& run, const json& object) {
   return TextAt(object, {"metadata", "labels", kTestRunLabel}) == run;
@@ -34,7 +25,7 @@ absl::Status Foreign(std::string_view what) {
 // Whether the namespace may be used: what is put into one that is being deleted goes with it.
 absl::Status Usable(const std::string& run, const json& object, const std::string& name) {
   if (!IsOf(run, object)) return Foreign("namespace " + Printable(name));
-  if (TextAt(object, {"metadata", "deletionTimestamp"}).empty()) return absl::OkStatus();
+  if (!kube::IsTerminating(object)) return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format(
       "namespace {} is being deleted: wait until it is gone (`kubectl get namespace {}`)", Printable(name), name));
 }
@@ -64,8 +55,8 @@ absl::StatusOr<bool> KubeScratch::HasNamespace(const std::string& name) {
 absl::Status KubeScratch::Put(const std::string& run, const json& manifest) {
   ASSIGN_OR_RETURN(const model::ObjectKind kind, model::ParseObjectKind(TextAt(manifest, {"kind"})));
   const kube::Resource& resource = kube::ResourceOf(kind);
-  const std::string namespace_name = TextAt(manifest, {"metadata", "namespace"});
-  const std::string name = TextAt(manifest, {"metadata", "name"});
+  const std::string namespace_name = kube::NamespaceOf(manifest);
+  const std::string name = kube::NameOf(manifest);
   if (!namespace_name.empty()) RETURN_IF_ERROR(EnsureNamespace(run, namespace_name));
   const absl::StatusOr<json> present = client_.Get(resource, namespace_name, name);
   if (present.ok() && !IsOf(run, *present)) return Foreign(fmt::format("{} {}", resource.kind, Printable(name)));
@@ -82,9 +73,8 @@ absl::StatusOr<size_t> KubeScratch::RemoveAll(const kube::Resource& resource, co
   for (const json& object : all.items) {
     if (!IsOf(run, object)) continue;
     ++left;
-    if (!TextAt(object, {"metadata", "deletionTimestamp"}).empty()) continue;
-    const absl::Status deleted =
-        client_.Delete(resource, "", TextAt(object, {"metadata", "name"}), TextAt(object, {"metadata", "uid"}));
+    if (kube::IsTerminating(object)) continue;
+    const absl::Status deleted = client_.Delete(resource, "", kube::NameOf(object), kube::UidOf(object));
     if (!deleted.ok() && !absl::IsNotFound(deleted)) return deleted;
   }
   return left;

@@ -8,31 +8,17 @@
 #include "control/vm/vm_status.h"
 #include "core/base/log.h"
 #include "core/kube/nfs_source.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::TextAt;
 using model::CatalogEntry;
 using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
-
-// The value at a path of keys; null where something on the way isn't there.
-json At(const json& object, std::initializer_list<const char*> path) {
-  const json* at = &object;
-  for (const char* const key : path) {
-    if (!at->is_object()) return nullptr;
-    const auto found = at->find(key);
-    if (found == at->end()) return nullptr;
-    at = &*found;
-  }
-  return *at;
-}
-
-std::string TextAt(const json& object, std::initializer_list<const char*> path) {
-  const json value = At(object, path);
-  return value.is_string() ? value.get<std::string>() : "";
-}
 
 json Parsed(const CatalogEntry& entry) {
   return json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
@@ -116,10 +102,10 @@ class Finder {
   }
 
   bool IsDeleted(const ObjectKey& claim, const json& object, const json& volume) const {
-    const ObjectKey volume_key{ObjectKind::kPersistentVolume, "", TextAt(volume, {"metadata", "name"})};
+    const ObjectKey volume_key{ObjectKind::kPersistentVolume, "", kube::NameOf(volume)};
     return std::any_of(pairs_.begin(), pairs_.end(), [&](const PairStorage& pair) {
-      return IsDeleted(pair.claims, claim, TextAt(object, {"metadata", "uid"})) ||
-             IsDeleted(pair.volumes, volume_key, TextAt(volume, {"metadata", "uid"}));
+      return IsDeleted(pair.claims, claim, kube::UidOf(object)) ||
+             IsDeleted(pair.volumes, volume_key, kube::UidOf(volume));
     });
   }
 
@@ -136,15 +122,13 @@ class Finder {
   }
 
   absl::Status AddFromBackup(const json& claim, const BackupObjects& backup) {
-    const ObjectKey key{ObjectKind::kPersistentVolumeClaim, TextAt(claim, {"metadata", "namespace"}),
-                        TextAt(claim, {"metadata", "name"})};
+    const ObjectKey key{ObjectKind::kPersistentVolumeClaim, kube::NamespaceOf(claim), kube::NameOf(claim)};
     const std::string name = TextAt(claim, {"spec", "volumeName"});
     if (name.empty() || !namespaces_.contains(key.namespace_name) || claims_.contains(NameOf(key))) {
       return absl::OkStatus();
     }
-    const auto volume = std::find_if(backup.volumes.begin(), backup.volumes.end(), [&](const json& object) {
-      return TextAt(object, {"metadata", "name"}) == name;
-    });
+    const auto volume = std::find_if(backup.volumes.begin(), backup.volumes.end(),
+                                     [&](const json& object) { return kube::NameOf(object) == name; });
     if (IsDeleted(key, claim, volume == backup.volumes.end() ? json() : *volume)) {
       storage_.warnings.push_back(fmt::format(
           "claim {} is left out: the backup has it, but it was deleted at the primary since", Printable(NameOf(key))));
@@ -164,7 +148,7 @@ class Finder {
 
   absl::Status AddReplicaOf(const ObjectKey& key, const json& claim, const json& volume,
                             const kube::NfsSource& source) {
-    const std::string name = TextAt(volume, {"metadata", "name"});
+    const std::string name = kube::NameOf(volume);
     const PairStorage* holder = nullptr;
     for (const PairStorage& pair : pairs_) {
       if (FittingReplica(pair, name, source) == nullptr) continue;
@@ -195,7 +179,7 @@ class Finder {
   static CatalogEntry EntryOf(const ObjectKey& key, const json& object, const ReplicaView& replica,
                               const kube::NfsSource& source) {
     return {.key = key,
-            .uid = TextAt(object, {"metadata", "uid"}),
+            .uid = kube::UidOf(object),
             .resource = object.dump(),
             .volume = replica.volume,
             .replica_path = replica.root,
@@ -246,8 +230,7 @@ std::vector<RunMachine> MachinesOf(const BackupObjects& backup) {
   for (const json& object : backup.machines) {
     const VmStatus status = StatusOfVm(object, nullptr);
     // Whether it had an instance is its status's word, for the backup's instance isn't looked at.
-    const json created = At(object, {"status", "created"});
-    const bool has_instance = created.is_boolean() && created.get<bool>();
+    const bool has_instance = FieldAt(object, {"status", "created"}) == true;
     machines.push_back({.namespace_name = status.key.namespace_name,
                         .name = status.key.name,
                         .run_strategy = status.run_strategy,

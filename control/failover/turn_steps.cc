@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -24,10 +25,6 @@ absl::StatusOr<std::map<std::string, LiveView>> AllLive(SiteAgents& agents) {
     for (const LiveView& volume : volumes) live[pair + "/" + volume.volume] = volume;
   }
   return live;
-}
-
-RunVolume Listed(const std::string& key) {
-  return {.pair = key.substr(0, key.find('/')), .volume = key.substr(key.find('/') + 1)};
 }
 
 }  // namespace
@@ -47,7 +44,7 @@ absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
   for (const std::string& listed : spec.volumes) {
     const bool known = std::any_of(inventory.volumes.begin(), inventory.volumes.end(),
                                    [&](const RunVolume& volume) { return volume.Key() == listed; });
-    if (!known) inventory.volumes.push_back(Listed(listed));
+    if (!known) inventory.volumes.push_back(VolumeOfKey(listed));
   }
   std::sort(inventory.volumes.begin(), inventory.volumes.end(),
             [](const RunVolume& a, const RunVolume& b) { return a.Key() < b.Key(); });
@@ -82,7 +79,9 @@ absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
       }
     }
   }
-  context.SetFacts(ToJson(inventory));
+  Json facts = ToJson(inventory);
+  facts["live_at"] = parts_.source_is_dr ? "primary" : "dr";
+  context.SetFacts(std::move(facts));
   return absl::OkStatus();
 }
 
@@ -131,13 +130,11 @@ absl::StatusOr<std::vector<Item>> ClaimsStep::Items(const RunRecord& run, std::s
 }
 
 absl::StatusOr<bool> ClaimsStep::Check(const Item& item, ItemContext&) {
-  const size_t slash = item.key.find('/');
-  const auto claim = parts_.target_objects->Get(
-      {model::ObjectKind::kPersistentVolumeClaim, item.key.substr(0, slash), item.key.substr(slash + 1)});
+  const auto [namespace_name, name] = SplitKey(item.key);
+  const auto claim = parts_.target_objects->Get({model::ObjectKind::kPersistentVolumeClaim, namespace_name, name});
   if (absl::IsNotFound(claim.status())) return false;
   RETURN_IF_ERROR(claim.status());
-  const auto status = claim->find("status");
-  return status != claim->end() && status->value("phase", "") == "Bound";
+  return kube::PhaseOf(*claim) == "Bound";
 }
 
 absl::Status ClaimsStep::Do(const Item& item, ItemContext& context) {

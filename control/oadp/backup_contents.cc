@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <array>
 
-#include "control/oadp/object_fields.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::NameOf;
+using kube::NamespaceOf;
+using kube::TextAt;
 using nlohmann::json;
 using Objects = std::vector<json>;
 
@@ -62,10 +66,9 @@ NamespacedName IdOf(const json& object) {
   return {.namespace_name = NamespaceOf(object), .name = NameOf(object)};
 }
 
-NamespacedName RefAt(const json& object, std::initializer_list<const char*> path) {
-  const json* const ref = FieldAt(object, path);
-  if (ref == nullptr) return {};
-  return {.namespace_name = TextAt(*ref, {"namespace"}), .name = TextAt(*ref, {"name"})};
+NamespacedName RefAt(const json& object, std::initializer_list<std::string_view> path) {
+  const json& ref = FieldAt(object, path);
+  return {.namespace_name = TextAt(ref, {"namespace"}), .name = TextAt(ref, {"name"})};
 }
 
 void SortByName(Objects& objects) {
@@ -74,7 +77,7 @@ void SortByName(Objects& objects) {
 
 // Keeps of `cluster_wide` what one of `owners` names, or what names one of them.
 void KeepOwned(Objects& cluster_wide, const std::set<std::string>& named, const std::set<NamespacedName>& owners,
-               std::initializer_list<const char*> ref) {
+               std::initializer_list<std::string_view> ref) {
   std::erase_if(cluster_wide, [&](const json& object) {
     return !named.contains(NameOf(object)) && !owners.contains(RefAt(object, ref));
   });

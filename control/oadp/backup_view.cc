@@ -4,12 +4,16 @@
 
 #include <algorithm>
 
-#include "control/oadp/object_fields.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::NameOf;
+using kube::NamespaceOf;
+using kube::TextAt;
 using nlohmann::json;
 
 constexpr char kBetaClassAnnotation[] = "volume.beta.kubernetes.io/storage-class";
@@ -56,8 +60,7 @@ class Gaps {
   }
 
   void OfSnapshot(const json& snapshot) {
-    const json* const ready = FieldAt(snapshot, {"status", "readyToUse"});
-    if (ready == nullptr || !ready->is_boolean() || !ready->get<bool>()) {
+    if (FieldAt(snapshot, {"status", "readyToUse"}) != true) {
       return Say("snapshot {} wasn't ready", IdText(snapshot));
     }
     const std::string content = TextAt(snapshot, {"status", "boundVolumeSnapshotContentName"});
@@ -91,9 +94,9 @@ class Gaps {
 
 std::vector<std::string> ClaimsOfMachine(const json& virtual_machine) {
   std::set<std::string> claims;
-  const json* const volumes = FieldAt(virtual_machine, {"spec", "template", "spec", "volumes"});
-  if (volumes == nullptr || !volumes->is_array()) return {};
-  for (const json& volume : *volumes) {
+  const json& volumes = FieldAt(virtual_machine, {"spec", "template", "spec", "volumes"});
+  if (!volumes.is_array()) return {};
+  for (const json& volume : volumes) {
     // The claim of a DataVolume has its name.
     for (const std::string& name :
          {TextAt(volume, {"persistentVolumeClaim", "claimName"}), TextAt(volume, {"dataVolume", "name"}),

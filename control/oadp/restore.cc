@@ -10,10 +10,17 @@
 #include "control/apply/transform.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::IsTerminating;
+using kube::NameOf;
+using kube::PhaseOf;
+using kube::TextAt;
+using kube::UidOf;
 using nlohmann::json;
 
 // What a Restore was made from: Velero adds to its spec, so that doesn't tell.
@@ -21,25 +28,21 @@ constexpr char kSpecAnnotation[] = "understudy.io/restore-spec";
 constexpr size_t kMaxShownLocations = 5;
 
 std::string SpecOf(const json& restore) {
-  return TextAt(At(At(restore, "metadata"), "annotations"), kSpecAnnotation);
+  return TextAt(restore, {"metadata", "annotations", kSpecAnnotation});
 }
 
 bool IsOurRestore(const json& restore) {
-  return TextAt(At(At(restore, "metadata"), "labels"), kManagedByLabel) == kManagedByValue && !SpecOf(restore).empty();
-}
-
-bool MayPass(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsAborted(status);
+  return TextAt(restore, {"metadata", "labels", kManagedByLabel}) == kManagedByValue && !SpecOf(restore).empty();
 }
 
 uint64_t CountAt(const json& object, std::string_view key) {
-  const json& value = At(object, key);
+  const json& value = FieldAt(object, {key});
   return value.is_number_integer() && value.get<int64_t>() > 0 ? value.get<uint64_t>() : 0;
 }
 
 absl::Time TimeAt(const json& object, std::string_view key) {
   absl::Time time = absl::InfinitePast();
-  return absl::ParseTime(absl::RFC3339_full, TextAt(object, key), &time, nullptr) ? time : absl::InfinitePast();
+  return absl::ParseTime(absl::RFC3339_full, TextAt(object, {key}), &time, nullptr) ? time : absl::InfinitePast();
 }
 
 json LabelsOf(const RestoreSpec& spec) {
@@ -91,13 +94,13 @@ absl::Status UsableBackup(const json& backup, const std::string& name) {
 }
 
 std::string DescribeLocation(const json& location) {
-  const json& status = At(location, "status");
+  const json& status = FieldAt(location, {"status"});
   const std::string phase = PhaseOf(location);
-  const std::string synced = TextAt(status, "lastSyncedTime");
-  std::string text = fmt::format("{} is {}, {}", TextAt(At(location, "metadata"), "name"),
-                                 phase.empty() ? "not looked at by Velero yet" : phase,
-                                 synced.empty() ? "never synced" : "last synced " + synced);
-  if (const std::string message = TextAt(status, "message"); !message.empty()) text += ": " + Printable(message);
+  const std::string synced = TextAt(status, {"lastSyncedTime"});
+  std::string text =
+      fmt::format("{} is {}, {}", NameOf(location), phase.empty() ? "not looked at by Velero yet" : phase,
+                  synced.empty() ? "never synced" : "last synced " + synced);
+  if (const std::string message = TextAt(status, {"message"}); !message.empty()) text += ": " + Printable(message);
   return text;
 }
 
@@ -130,18 +133,18 @@ json RestoreManifest(const RestoreSpec& spec, const std::string& namespace_name)
 }
 
 RestoreResult ResultOf(const json& restore) {
-  const json& status = At(restore, "status");
-  const json& progress = At(status, "progress");
+  const json& status = FieldAt(restore, {"status"});
+  const json& progress = FieldAt(status, {"progress"});
   RestoreResult result{.phase = PhaseOf(restore),
                        .errors = CountAt(status, "errors"),
                        .warnings = CountAt(status, "warnings"),
-                       .failure_reason = TextAt(status, "failureReason"),
+                       .failure_reason = TextAt(status, {"failureReason"}),
                        .validation_errors = {},
                        .items_restored = CountAt(progress, "itemsRestored"),
                        .total_items = CountAt(progress, "totalItems"),
                        .started_at = TimeAt(status, "startTimestamp"),
                        .completed_at = TimeAt(status, "completionTimestamp")};
-  for (const json& error : At(status, "validationErrors")) {
+  for (const json& error : FieldAt(status, {"validationErrors"})) {
     if (error.is_string()) result.validation_errors.push_back(error.get<std::string>());
   }
   return result;
@@ -254,8 +257,7 @@ absl::Status VeleroRestores::Delete(const std::string& name) {
   if (!IsOurRestore(*restore)) {
     return absl::FailedPreconditionError(fmt::format("restore {} isn't Understudy's, so it isn't deleted", name));
   }
-  const absl::Status deleted =
-      client_.Delete(kube::kRestores, options_.namespace_name, name, TextAt(At(*restore, "metadata"), "uid"));
+  const absl::Status deleted = client_.Delete(kube::kRestores, options_.namespace_name, name, UidOf(*restore));
   return absl::IsNotFound(deleted) ? absl::OkStatus() : deleted;
 }
 

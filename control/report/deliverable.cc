@@ -4,6 +4,7 @@
 
 #include "control/report/failover_render.h"
 #include "control/report/render.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 
@@ -52,8 +53,7 @@ Letter LetterOf(const Report& report) {
 
 Letter LetterOf(const FailoverReport& report) {
   const RunRecord& run = report.run;
-  const std::string end = run.ended_at ? absl::FormatTime(absl::RFC3339_full, *run.ended_at, absl::UTCTimeZone())
-                                       : fmt::format("after {} notes", run.notes.size());
+  const std::string end = run.ended_at ? Rfc3339(*run.ended_at) : fmt::format("after {} notes", run.notes.size());
   return {LetterKind::kFailover, fmt::format("failover {} {} {}", run.spec.id, ToString(run.state), end),
           DocumentText(ToJson(report)), report.written_at};
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/base/time_text.h"
+
 namespace understudy::control {
 
 Json TextOrNull(const std::string& text) {
@@ -9,7 +11,7 @@ Json TextOrNull(const std::string& text) {
 }
 
 Json TimeOrNull(const std::optional<absl::Time>& time) {
-  return time ? Json(absl::FormatTime(absl::RFC3339_full, *time, absl::UTCTimeZone())) : Json(nullptr);
+  return time ? Json(Rfc3339(*time)) : Json(nullptr);
 }
 
 Json SecondsOrNull(const std::optional<absl::Duration>& duration) {

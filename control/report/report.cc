@@ -1,20 +1,14 @@
 #include "control/report/report.h"
 
-#include <fmt/format.h>
-
 #include "control/report/json_members.h"
+#include "core/base/named.h"
 
 namespace understudy::control {
 namespace {
 
+constexpr std::string_view kWhose = "a report";  // in messages
 constexpr std::string_view kToDr = "to-dr";
 constexpr std::string_view kToPrimary = "to-primary";
-
-template <class Enum>
-struct Named {
-  Enum value;
-  std::string_view name;
-};
 
 constexpr Named<Outcome> kOutcomes[] = {
     {Outcome::kSynced, "synced"},          {Outcome::kUnchanged, "unchanged"}, {Outcome::kFailed, "failed"},
@@ -31,22 +25,6 @@ constexpr Named<ExitCode> kResults[] = {
     {ExitCode::kPartial, "partial"}, {ExitCode::kUnreachable, "unreachable"},
     {ExitCode::kRefused, "refused"},
 };
-
-template <class Enum, size_t kSize>
-std::string_view NameOf(const Named<Enum> (&names)[kSize], Enum value) {
-  for (const Named<Enum>& named : names) {
-    if (named.value == value) return named.name;
-  }
-  AbortOnBrokenInvariant("a value with a name", __FILE__, __LINE__);
-}
-
-template <class Enum, size_t kSize>
-absl::StatusOr<Enum> ValueOf(const Named<Enum> (&names)[kSize], std::string_view text) {
-  for (const Named<Enum>& named : names) {
-    if (named.name == text) return named.value;
-  }
-  return absl::InvalidArgumentError(fmt::format("'{}' isn't known to a report", text));
-}
 
 Json ToJson(const ObjectResult& object) {
   return {{"kind", std::string(model::ToString(object.key.kind))},
@@ -108,19 +86,19 @@ std::string_view ToString(Outcome outcome) {
   return NameOf(kOutcomes, outcome);
 }
 absl::StatusOr<Outcome> ParseOutcome(std::string_view text) {
-  return ValueOf(kOutcomes, text);
+  return ValueOf(kOutcomes, text, kWhose);
 }
 std::string_view ToString(CleaningState state) {
   return NameOf(kCleaningStates, state);
 }
 absl::StatusOr<CleaningState> ParseCleaningState(std::string_view text) {
-  return ValueOf(kCleaningStates, text);
+  return ValueOf(kCleaningStates, text, kWhose);
 }
 std::string_view ToString(Trigger trigger) {
   return NameOf(kTriggers, trigger);
 }
 absl::StatusOr<Trigger> ParseTrigger(std::string_view text) {
-  return ValueOf(kTriggers, text);
+  return ValueOf(kTriggers, text, kWhose);
 }
 
 std::map<Outcome, size_t> CountOutcomes(const Report& report) {
@@ -195,7 +173,7 @@ absl::StatusOr<Report> ParseReport(std::string_view text) {
   report.dry_run = members.Truth("dry_run");
   report.started_at = members.Time("started_at");
   report.ended_at = members.Time("ended_at");
-  report.exit_code = members.Known(ValueOf(kResults, members.Text("result")));
+  report.exit_code = members.Known(ValueOf(kResults, members.Text("result"), kWhose));
   report.error = members.Text("error");
   report.namespaces = TextsOf(members.Array("namespaces"));
   report.primary_cluster = members.Text("primary_cluster");

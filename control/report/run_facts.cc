@@ -72,10 +72,13 @@ bool HasFailed(ItemState state) {
   return state == ItemState::kFailed || state == ItemState::kBroken;
 }
 
-std::pair<std::string, std::string> SplitKey(std::string_view key) {
-  const size_t slash = key.find('/');
-  if (slash == std::string_view::npos) return {"", std::string(key)};
-  return {std::string(key.substr(0, slash)), std::string(key.substr(slash + 1))};
+RunEnds EndsOf(const RunRecord& run) {
+  const bool turns_dr =
+      run.spec.mode == RunMode::kReprotect && TextFact(FactsOfStep(run, "inventory"), "live_at") == "primary";
+  if (run.spec.mode == RunMode::kFailback || turns_dr) {
+    return {.source = "DR", .target = "the primary", .source_site = "dr"};
+  }
+  return {.source = "the primary", .target = "DR", .source_site = "primary"};
 }
 
 }  // namespace understudy::control

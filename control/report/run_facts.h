@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/time/time.h"
 #include "control/runs/run.h"
@@ -31,7 +30,13 @@ namespace understudy::control {
 // Whether somebody has to look at it: it failed, and the run stopped or went on without it.
 [[nodiscard]] bool HasFailed(ItemState state);
 
-// "pair/volume" and "namespace/name" in their two parts; the first is empty when there is no slash.
-[[nodiscard]] std::pair<std::string, std::string> SplitKey(std::string_view key);
+// Which site a run takes from and which it gives to: a failback goes from DR to the primary, and a reprotection turns
+// whichever side isn't live into a replica.
+struct RunEnds {
+  std::string_view source;       // "the primary", "DR"
+  std::string_view target;       // likewise
+  std::string_view source_site;  // as drctl's --site has it
+};
+[[nodiscard]] RunEnds EndsOf(const RunRecord& run);
 
 }  // namespace understudy::control

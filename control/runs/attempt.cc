@@ -11,10 +11,6 @@
 namespace understudy::control {
 namespace {
 
-bool NobodyAnswered(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 // `look` until it is answered, whatever the answer is, or until nobody did for too long. A look that waited for longer
 // than that by itself, such as for a machine that doesn't stop, isn't begun anew when its time is up.
 template <class Look>
@@ -24,7 +20,7 @@ absl::Status Repeat(const Look& look, const ItemContext& context, const Patience
   while (true) {
     const absl::Duration began = clock.Monotonic();
     const absl::Status answer = look();
-    if (!NobodyAnswered(answer) || context.stop.stop_requested()) return answer;
+    if (!IsUnreachable(answer) || context.stop.stop_requested()) return answer;
     const absl::Duration now = clock.Monotonic();
     const bool waited = absl::IsDeadlineExceeded(answer) && now - began >= patience.bound;
     if (!since) since = now;
@@ -54,7 +50,7 @@ Attempt MakeAttempt(Step& step, const Item& item, ItemContext& context, const Pa
 }
 
 bool IsVerdict(const absl::Status& failure) {
-  return !NobodyAnswered(failure) && !absl::IsUnauthenticated(failure) && !absl::IsPermissionDenied(failure);
+  return !IsUnreachable(failure) && !absl::IsUnauthenticated(failure) && !absl::IsPermissionDenied(failure);
 }
 
 }  // namespace understudy::control

@@ -4,16 +4,15 @@
 
 #include <algorithm>
 
+#include "core/base/named.h"
+#include "core/base/time_text.h"
+
 namespace understudy::control {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-template <class Enum>
-struct Named {
-  Enum value;
-  std::string_view name;
-};
+constexpr std::string_view kWhose = "a run";  // in messages
 
 constexpr Named<RunMode> kModes[] = {{RunMode::kPlanned, "planned"},
                                      {RunMode::kUnplanned, "unplanned"},
@@ -27,22 +26,6 @@ constexpr Named<ItemState> kItemStates[] = {{ItemState::kPending, "pending"}, {I
                                             {ItemState::kDone, "done"},       {ItemState::kAlready, "already"},
                                             {ItemState::kFailed, "failed"},   {ItemState::kBroken, "broken"},
                                             {ItemState::kLeftOut, "left-out"}};
-
-template <class Enum, size_t kSize>
-std::string_view NameOf(const Named<Enum> (&names)[kSize], Enum value) {
-  for (const Named<Enum>& named : names) {
-    if (named.value == value) return named.name;
-  }
-  AbortOnBrokenInvariant("a value with a name", __FILE__, __LINE__);
-}
-
-template <class Enum, size_t kSize>
-absl::StatusOr<Enum> ValueOf(const Named<Enum> (&names)[kSize], std::string_view text) {
-  for (const Named<Enum>& named : names) {
-    if (named.name == text) return named.value;
-  }
-  return absl::InvalidArgumentError(fmt::format("'{}' isn't known to a run", text));
-}
 
 template <class Value>
 absl::StatusOr<Value> Member(const Json& object, const char* key) {
@@ -61,24 +44,30 @@ std::string_view ToString(RunMode mode) {
   return NameOf(kModes, mode);
 }
 absl::StatusOr<RunMode> ParseRunMode(std::string_view text) {
-  return ValueOf(kModes, text);
+  return ValueOf(kModes, text, kWhose);
 }
 std::string_view ToString(RunState state) {
   return NameOf(kRunStates, state);
 }
 absl::StatusOr<RunState> ParseRunState(std::string_view text) {
-  return ValueOf(kRunStates, text);
+  return ValueOf(kRunStates, text, kWhose);
 }
 std::string_view ToString(ItemState state) {
   return NameOf(kItemStates, state);
 }
 absl::StatusOr<ItemState> ParseItemState(std::string_view text) {
-  return ValueOf(kItemStates, text);
+  return ValueOf(kItemStates, text, kWhose);
 }
 
 bool HasEnded(ItemState state) {
   return state == ItemState::kDone || state == ItemState::kAlready || state == ItemState::kBroken ||
          state == ItemState::kLeftOut;
+}
+
+std::pair<std::string, std::string> SplitKey(std::string_view key) {
+  const size_t slash = key.find('/');
+  if (slash == std::string_view::npos) return {"", std::string(key)};
+  return {std::string(key.substr(0, slash)), std::string(key.substr(slash + 1))};
 }
 
 ItemState StepRecord::State() const {
@@ -113,7 +102,7 @@ Json ToJson(const RunSpec& spec) {
           {"primary_is_down", spec.primary_is_down},
           {"keep", spec.keep},
           {"started_by", spec.started_by},
-          {"started_at", absl::FormatTime(absl::RFC3339_full, spec.started_at, absl::UTCTimeZone())}};
+          {"started_at", Rfc3339(spec.started_at)}};
 }
 
 absl::StatusOr<RunSpec> ParseRunSpec(std::string_view text) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -66,6 +67,10 @@ struct RunSpec {
   std::string started_by{};            // user@host
   absl::Time started_at{};
 };
+
+// An item's key "pair/volume" or "namespace/name" in its two parts; the first is empty when there is no slash. None of
+// these names holds one.
+[[nodiscard]] std::pair<std::string, std::string> SplitKey(std::string_view key);
 
 struct ItemRecord {
   std::string key{};  // unique in its step; empty for a step without items of its own

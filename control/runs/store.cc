@@ -1,15 +1,12 @@
 #include "control/runs/store.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <array>
-#include <fstream>
-#include <iterator>
-#include <sstream>
 #include <system_error>
 
 #include "core/base/log.h"
+#include "core/daemon/process_mark.h"
 
 namespace understudy::control {
 namespace {
@@ -36,27 +33,6 @@ std::string TextOf(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-// What tells a process from a later one with its number: when it was started, and in which boot. Empty: there is no
-// such process.
-std::string MarkOf(const std::string& pid) {
-  std::ifstream file("/proc/" + pid + "/stat");
-  const std::string stat{std::istreambuf_iterator<char>(file), {}};
-  // The name, in brackets, may hold anything; the start time is the 20th word after it (proc(5)).
-  std::istringstream words(stat.substr(std::min(stat.size(), stat.rfind(')') + 1)));
-  std::string word;
-  constexpr int kStartTimeWord = 20;
-  for (int i = 0; i < kStartTimeWord; ++i) words >> word;
-  if (!words) return "";
-  std::ifstream boot_file("/proc/sys/kernel/random/boot_id");
-  std::string boot;
-  boot_file >> boot;
-  return fmt::format("{} {} {}", pid, word, boot);
-}
-
-bool IsAlive(const std::string& mark) {
-  return !mark.empty() && MarkOf(mark.substr(0, mark.find(' '))) == mark;
-}
-
 std::optional<absl::Time> TimeAt(const store::Statement& row, int column) {
   if (row.IsNull(column)) return std::nullopt;
   return absl::FromUnixNanos(row.Integer(column));
@@ -75,7 +51,7 @@ absl::StatusOr<RunRecord> RunAt(const store::Statement& row) {
   ASSIGN_OR_RETURN(run.spec, ParseRunSpec(row.Bytes(0)));
   ASSIGN_OR_RETURN(run.state, ParseRunState(row.Bytes(1)));
   run.over = row.Integer(2) != 0;
-  if (run.state == RunState::kRunning && !IsAlive(row.String(3))) run.state = RunState::kInterrupted;
+  if (run.state == RunState::kRunning && !daemon::IsAlive(row.Bytes(3))) run.state = RunState::kInterrupted;
   run.ended_at = TimeAt(row, 4);
   run.error = row.String(5);
   return run;
@@ -84,13 +60,7 @@ absl::StatusOr<RunRecord> RunAt(const store::Statement& row) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RunStore>> RunStore::Open(const std::filesystem::path& state_dir) {
-  std::error_code error;
-  if (std::filesystem::create_directories(state_dir, error)) {
-    std::filesystem::permissions(state_dir, std::filesystem::perms::owner_all, error);
-  }
-  if (error) {
-    return ErrnoStatus(error.value(), fmt::format("can't make state folder {}", Printable(state_dir.native())));
-  }
+  RETURN_IF_ERROR(daemon::MakeStateFolder(state_dir));
   return OpenFile(state_dir);
 }
 
@@ -181,7 +151,7 @@ absl::Status RunStore::Begin(const RunSpec& spec, const std::vector<std::string>
     insert.BindText(1, spec.id).BindText(2, spec.plan).BindInteger(3, spec.mode == RunMode::kTest ? 1 : 0);
     insert.BindInteger(4, absl::ToUnixNanos(spec.started_at)).BindText(5, TextOf(ToJson(spec)));
     insert.BindText(6, ToString(RunState::kRunning));
-    RETURN_IF_ERROR(insert.BindText(7, MarkOf(std::to_string(getpid()))).Run());
+    RETURN_IF_ERROR(insert.BindText(7, daemon::ProcessMark()).Run());
     ASSIGN_OR_RETURN(store::Statement step, database_.Prepare("INSERT INTO step(run, ordinal, name) VALUES(?, ?, ?)"));
     for (size_t i = 0; i < steps.size(); ++i) {
       RETURN_IF_ERROR(step.BindText(1, spec.id).BindUnsigned(2, i).BindText(3, steps[i]).Run());
@@ -196,7 +166,7 @@ absl::Status RunStore::TakeUp(const std::string& run) {
   ASSIGN_OR_RETURN(store::Statement update,
                    database_.Prepare("UPDATE run SET state = ?, process = ?, ended_at_nanoseconds = NULL, error = ''"
                                      " WHERE id = ? AND over = 0"));
-  update.BindText(1, ToString(RunState::kRunning)).BindText(2, MarkOf(std::to_string(getpid())));
+  update.BindText(1, ToString(RunState::kRunning)).BindText(2, daemon::ProcessMark());
   RETURN_IF_ERROR(update.BindText(3, run).Run());
   if (database_.ChangedRows() == 1) return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format("run {} is over: there is nothing to go on with", Printable(run)));

@@ -9,10 +9,13 @@
 #include "control/apply/ownership.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::TextAt;
 using model::CatalogEntry;
 using model::ObjectKey;
 using model::ObjectKind;
@@ -216,7 +219,7 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
   const absl::Status& status = outcome.status();
   absl::MutexLock lock(&mutex_);
   // One line for a cluster that can't be reached, not one for each object.
-  const bool reachable = !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status);
+  const bool reachable = !IsUnreachable(status);
   if (reachable != cluster_reachable_) {
     cluster_reachable_ = reachable;
     if (reachable) spdlog::info("pair {}: the DR cluster answers again", options_.pair);
@@ -258,8 +261,9 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
 
 void Follower::BringClaimAgain(const CatalogEntry& entry) {
   const nlohmann::json volume = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
-  const nlohmann::json& reference = At(At(volume, "spec"), "claimRef");
-  const ObjectKey key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, "namespace"), TextAt(reference, "name")};
+  const nlohmann::json& reference = FieldAt(volume, {"spec", "claimRef"});
+  const ObjectKey key{ObjectKind::kPersistentVolumeClaim, TextAt(reference, {"namespace"}),
+                      TextAt(reference, {"name"})};
   if (const auto wanted = wanted_.find(key); wanted != wanted_.end()) {
     wanted->second.again = wanted->second.running && !wanted->second.entry.deleted;
     return;

@@ -11,10 +11,15 @@
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::IsTerminating;
+using kube::TextAt;
+using kube::UidOf;
 using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
@@ -46,30 +51,26 @@ bool IsSkippedAsDeleted(const absl::Status& status) {
 absl::StatusOr<ObjectKey> BoundTo(const ObjectKey& key, const json& object) {
   if (IsTerminating(object)) return Skip("is being deleted at the primary");
   if (key.kind == ObjectKind::kPersistentVolumeClaim) {
-    const std::string name = TextAt(At(object, "spec"), "volumeName");
+    const std::string name = TextAt(object, {"spec", "volumeName"});
     if (name.empty()) return Skip("isn't bound to a PersistentVolume");
     return ObjectKey{ObjectKind::kPersistentVolume, "", name};
   }
-  const json& status = At(object, "status");
-  const std::string name = TextAt(status, "boundVolumeSnapshotContentName");
-  if (At(status, "readyToUse") != true || name.empty()) return Skip("isn't ready to use");
+  const json& status = FieldAt(object, {"status"});
+  const std::string name = TextAt(status, {"boundVolumeSnapshotContentName"});
+  if (FieldAt(status, {"readyToUse"}) != true || name.empty()) return Skip("isn't ready to use");
   return ObjectKey{ObjectKind::kVolumeSnapshotContent, "", name};
 }
 
 // Whether the volume or content says itself that it belongs to `owner`.
 bool BelongsTo(const json& bound, const ObjectKey& owner) {
   const char* const field = owner.kind == ObjectKind::kPersistentVolumeClaim ? "claimRef" : "volumeSnapshotRef";
-  const json& reference = At(At(bound, "spec"), field);
-  return TextAt(reference, "namespace") == owner.namespace_name && TextAt(reference, "name") == owner.name;
+  const json& reference = FieldAt(bound, {"spec", field});
+  return TextAt(reference, {"namespace"}) == owner.namespace_name && TextAt(reference, {"name"}) == owner.name;
 }
 
 bool MayHold(const PairAgents& pair, const std::string& server) {
   const std::vector<std::string>& names = pair.server_names();
   return names.empty() || std::find(names.begin(), names.end(), server) != names.end();
-}
-
-bool MayPass(const absl::Status& status) {
-  return absl::IsAborted(status) || absl::IsUnavailable(status);
 }
 
 }  // namespace
@@ -288,7 +289,7 @@ absl::Status Bringer::Apply(const json& manifest, std::stop_token stop) const {
   absl::Status applied;
   for (int i = 0; i < options_.attempts; ++i) {
     applied = parts_.applier.Apply(manifest);
-    if (!MayPass(applied) || !WaitUnlessStopped(stop, backoff.Next())) break;
+    if (!PassesSoon(applied) || !WaitUnlessStopped(stop, backoff.Next())) break;
   }
   return applied;
 }

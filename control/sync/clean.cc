@@ -10,10 +10,12 @@
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::UidOf;
 using model::ObjectKey;
 using model::ObjectKind;
 
@@ -135,8 +137,8 @@ class Cleaner {
     Backoff backoff(options_.retry_first, options_.retry_longest);
     for (int i = 1;; ++i) {
       absl::StatusOr<DeleteOutcome> deleted = parts_.applier.Delete(object.key, object.source_uid);
-      const bool passes = absl::IsAborted(deleted.status()) || absl::IsUnavailable(deleted.status());
-      if (!passes || i >= kDeleteAttempts || !WaitUnlessStopped(stop, backoff.Next())) return deleted;
+      if (!PassesSoon(deleted.status()) || i >= kDeleteAttempts || !WaitUnlessStopped(stop, backoff.Next()))
+        return deleted;
     }
   }
 

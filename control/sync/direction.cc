@@ -1,9 +1,15 @@
 #include "control/sync/direction.h"
 
-#include "core/base/status.h"
+#include "core/base/named.h"
 
 namespace understudy::control {
 namespace {
+
+constexpr Named<Direction> kDirections[] = {
+    {Direction::kToDr, "to-dr"},
+    {Direction::kToPrimary, "to-primary"},
+    {Direction::kNone, "none"},
+};
 
 bool IsPromoted(const std::optional<CopyState>& copy) {
   return copy && !copy->standby;
@@ -24,15 +30,7 @@ bool LivesAtDr(const Copies& copies) {
 }  // namespace
 
 std::string_view ToString(Direction direction) {
-  switch (direction) {
-    case Direction::kToDr:
-      return "to-dr";
-    case Direction::kToPrimary:
-      return "to-primary";
-    case Direction::kNone:
-      return "none";
-  }
-  AbortOnBrokenInvariant("known Direction", __FILE__, __LINE__);
+  return NameOf(kDirections, direction);
 }
 
 VolumeWay WayOf(const Copies& copies) {

@@ -4,10 +4,12 @@
 
 #include "control/apply/ownership.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::TextAt;
 using model::ObjectKey;
 using model::ObjectKind;
 using nlohmann::json;
@@ -31,8 +33,7 @@ void ReadList(const ClusterReader& reader, const std::string& cluster, ObjectKin
   } else {
     result.items = items->size();
     for (const json& item : *items) {
-      const json& metadata = At(item, "metadata");
-      listing.objects[{kind, TextAt(metadata, "namespace"), TextAt(metadata, "name")}] = item;
+      listing.objects[{kind, kube::NamespaceOf(item), kube::NameOf(item)}] = item;
     }
   }
   listing.lists.push_back(std::move(result));
@@ -69,21 +70,16 @@ Listing ReadListing(const ClusterReader& reader, const std::string& cluster, con
   return listing;
 }
 
-std::string UidOf(const json& object) {
-  return TextAt(At(object, "metadata"), "uid");
-}
-
 std::string MadeFrom(const json& object) {
   return IsOurs(object) ? SourceUidOf(object) : "";
 }
 
 std::string NamespaceOf(const ObjectKey& key, const json& object) {
-  const json& spec = At(object, "spec");
   switch (key.kind) {
     case ObjectKind::kPersistentVolume:
-      return TextAt(At(spec, "claimRef"), "namespace");
+      return TextAt(object, {"spec", "claimRef", "namespace"});
     case ObjectKind::kVolumeSnapshotContent:
-      return TextAt(At(spec, "volumeSnapshotRef"), "namespace");
+      return TextAt(object, {"spec", "volumeSnapshotRef", "namespace"});
     case ObjectKind::kPersistentVolumeClaim:
     case ObjectKind::kVolumeSnapshot:
       return key.namespace_name;

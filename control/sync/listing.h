@@ -34,8 +34,6 @@ struct Listing {
 [[nodiscard]] Listing ReadListing(const ClusterReader& reader, const std::string& cluster,
                                   const std::vector<std::string>& namespaces, std::stop_token stop);
 
-// Empty when it has none.
-[[nodiscard]] std::string UidOf(const nlohmann::json& object);
 // The uid at the primary of what Understudy made; empty: it didn't make this.
 [[nodiscard]] std::string MadeFrom(const nlohmann::json& object);
 // The namespace that an object belongs to: its own, that of a volume's claim, or that of a content's snapshot.

@@ -12,6 +12,7 @@
 #include "control/apply/ownership.h"
 #include "control/sync/clean.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -121,7 +122,7 @@ Report WithoutAny(const LiveVolumes& live, std::stop_token stop, Clock& clock, R
 // Of a claim: the PersistentVolume that it is bound to, of a snapshot none.
 std::string VolumeOfClaim(const ObjectKey& key, const nlohmann::json& object) {
   if (key.kind != ObjectKind::kPersistentVolumeClaim) return "";
-  return TextAt(At(object, "spec"), "volumeName");
+  return kube::TextAt(object, {"spec", "volumeName"});
 }
 
 bool IsCarried(const LiveVolumes& live, const std::string& volume) {

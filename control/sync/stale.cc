@@ -6,10 +6,13 @@
 
 #include "control/apply/ownership.h"
 #include "core/base/log.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
+using kube::TextAt;
+using kube::UidOf;
 using model::ObjectKey;
 using model::ObjectKind;
 
@@ -31,9 +34,9 @@ std::string VolumeOf(const ObjectKey& key, const nlohmann::json& object) {
     case ObjectKind::kVolumeSnapshotContent:
       return key.name;
     case ObjectKind::kPersistentVolumeClaim:
-      return TextAt(At(object, "spec"), "volumeName");
+      return TextAt(object, {"spec", "volumeName"});
     case ObjectKind::kVolumeSnapshot:
-      return TextAt(At(At(object, "spec"), "source"), "volumeSnapshotContentName");
+      return TextAt(object, {"spec", "source", "volumeSnapshotContentName"});
   }
   AbortOnBrokenInvariant("known ObjectKind", __FILE__, __LINE__);
 }

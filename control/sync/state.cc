@@ -10,13 +10,14 @@
 #include <system_error>
 
 #include "core/base/log.h"
+#include "core/daemon/process_mark.h"
 
 namespace understudy::control {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 3> kSchema = {
+constexpr std::array<std::string_view, 4> kSchema = {
     "CREATE TABLE run(id TEXT PRIMARY KEY, trigger_name TEXT NOT NULL, made_up INTEGER NOT NULL,"
     "  dry_run INTEGER NOT NULL, started_at_nanoseconds INTEGER NOT NULL, ended_at_nanoseconds INTEGER,"
     "  process INTEGER NOT NULL, result TEXT NOT NULL, counts TEXT NOT NULL, report TEXT NOT NULL);"
@@ -36,12 +37,16 @@ constexpr std::array<std::string_view, 3> kSchema = {
     "UPDATE delivery SET letter = coalesce((SELECT id FROM letter WHERE key = 'sync ' || run), 0);"
     "DELETE FROM delivery WHERE letter = 0;"
     "ALTER TABLE delivery DROP COLUMN run;",
+    "ALTER TABLE run ADD COLUMN process_mark TEXT NOT NULL DEFAULT '';",
 };
 
 constexpr std::string_view kRunning = "running";
 constexpr std::string_view kInterrupted = "interrupted";
 
-bool IsAlive(int64_t process) {
+// Whether the process that has the run is still there. Runs of earlier versions have no mark: all that is known of
+// theirs is its number, which another one may have by now.
+bool IsAlive(int64_t process, std::string_view mark) {
+  if (!mark.empty()) return daemon::IsAlive(mark);
   return kill(static_cast<pid_t>(process), 0) == 0 || errno == EPERM;
 }
 
@@ -60,7 +65,7 @@ absl::StatusOr<RunSummary> SummaryAt(const store::Statement& row) {
   summary.started_at = absl::FromUnixNanos(row.Integer(4));
   if (!row.IsNull(5)) summary.ended_at = absl::FromUnixNanos(row.Integer(5));
   summary.result = row.String(7);
-  if (summary.result == kRunning && !IsAlive(row.Integer(6))) summary.result = kInterrupted;
+  if (summary.result == kRunning && !IsAlive(row.Integer(6), row.Bytes(9))) summary.result = kInterrupted;
   summary.counts = Json::parse(row.Bytes(8), nullptr, /*allow_exceptions=*/false);
   if (summary.counts.is_discarded()) summary.counts = nullptr;
   return summary;
@@ -73,13 +78,7 @@ std::filesystem::path FileOf(const std::filesystem::path& state_dir) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SyncState>> SyncState::Open(const std::filesystem::path& state_dir) {
-  std::error_code error;
-  if (std::filesystem::create_directories(state_dir, error)) {
-    std::filesystem::permissions(state_dir, std::filesystem::perms::owner_all, error);
-  }
-  if (error) {
-    return ErrnoStatus(error.value(), fmt::format("can't make state folder {}", Printable(state_dir.native())));
-  }
+  RETURN_IF_ERROR(daemon::MakeStateFolder(state_dir));
   return OpenFile(state_dir);
 }
 
@@ -114,10 +113,11 @@ absl::Status SyncState::BeginRun(const Report& begun) {
   RETURN_IF_ERROR(interrupt.BindText(1, kInterrupted).BindText(2, kRunning).Run());
   ASSIGN_OR_RETURN(store::Statement insert,
                    database_.Prepare("INSERT INTO run(id, trigger_name, made_up, dry_run, started_at_nanoseconds,"
-                                     " process, result, counts, report) VALUES(?, ?, ?, ?, ?, ?, ?, 'null', '')"));
+                                     " process, process_mark, result, counts, report)"
+                                     " VALUES(?, ?, ?, ?, ?, ?, ?, ?, 'null', '')"));
   insert.BindText(1, begun.run).BindText(2, ToString(begun.trigger)).BindInteger(3, begun.made_up);
   insert.BindInteger(4, begun.dry_run).BindInteger(5, absl::ToUnixNanos(begun.started_at));
-  RETURN_IF_ERROR(insert.BindInteger(6, getpid()).BindText(7, kRunning).Run());
+  RETURN_IF_ERROR(insert.BindInteger(6, getpid()).BindText(7, daemon::ProcessMark()).BindText(8, kRunning).Run());
   return transaction.Commit();
 }
 
@@ -149,7 +149,7 @@ absl::StatusOr<std::vector<RunSummary>> SyncState::Runs() {
   const absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(store::Statement query,
                    database_.Prepare("SELECT id, trigger_name, made_up, dry_run, started_at_nanoseconds,"
-                                     " ended_at_nanoseconds, process, result, counts FROM run"
+                                     " ended_at_nanoseconds, process, result, counts, process_mark FROM run"
                                      " ORDER BY started_at_nanoseconds DESC, id DESC"));
   std::vector<RunSummary> runs;
   while (true) {

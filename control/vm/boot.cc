@@ -14,10 +14,9 @@ namespace {
 
 constexpr size_t kMaxNamed = 10;  // machines that a message names
 
-// What may be otherwise at the next look.
-bool MayPass(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsAborted(status) ||
-         absl::IsResourceExhausted(status);
+// What may be otherwise at the next look: an answer that was too large may fit by then, too.
+bool MayPassLater(const absl::Status& status) {
+  return MayPass(status) || absl::IsResourceExhausted(status);
 }
 
 std::string Names(const std::vector<std::string>& lines) {
@@ -126,7 +125,7 @@ class GroupBoot {
     waiting.started = started.ok();
     if (started.ok()) return true;
     waiting.reason = fmt::format("couldn't be started: {}", MessageOf(started));
-    if (MayPass(started)) return true;
+    if (MayPassLater(started)) return true;
     End(*waiting.boot, BootOutcome::kBad, waiting.reason);
     return false;
   }
@@ -145,7 +144,7 @@ class GroupBoot {
     if (stop.stop_requested()) return absl::CancelledError("the boot was stopped");
     if (!found.ok()) {
       for (auto& [key, waiting] : waiting_) waiting.reason = MessageOf(found.status());
-      return MayPass(found.status()) ? absl::OkStatus() : found.status();
+      return MayPassLater(found.status()) ? absl::OkStatus() : found.status();
     }
     for (const VmKey& key : keys) {
       const auto status = found->find(key);
@@ -269,7 +268,7 @@ absl::Status WaitStopped(VirtualMachines& machines, const std::vector<VmKey>& ke
   while (true) {
     const absl::StatusOr<std::map<VmKey, VmStatus>> found = watcher.Look(wanted, stop);
     if (stop.stop_requested()) return absl::CancelledError("waiting for machines to stop was stopped");
-    if (!found.ok() && !MayPass(found.status())) return found.status();
+    if (!found.ok() && !MayPassLater(found.status())) return found.status();
     std::vector<std::string> left;
     if (!found.ok()) left.push_back(fmt::format("the cluster can't be asked: {}", MessageOf(found.status())));
     if (found.ok()) {

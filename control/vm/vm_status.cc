@@ -4,32 +4,18 @@
 
 #include <string_view>
 
+#include "core/kube/object_fields.h"
+
 namespace understudy::control {
 namespace {
 
+using kube::FieldAt;
+using kube::TextAt;
 using nlohmann::json;
-
-// The value at a path of keys; null where something on the way isn't there.
-const json& At(const json& object, std::initializer_list<std::string_view> path) {
-  static const json kNothing;
-  const json* at = &object;
-  for (const std::string_view key : path) {
-    if (!at->is_object()) return kNothing;
-    const auto found = at->find(key);
-    if (found == at->end()) return kNothing;
-    at = &*found;
-  }
-  return *at;
-}
-
-std::string TextAt(const json& object, std::initializer_list<std::string_view> path) {
-  const json& value = At(object, path);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 const json& ConditionOf(const json& object, std::string_view type) {
   static const json kNothing;
-  const json& conditions = At(object, {"status", "conditions"});
+  const json& conditions = FieldAt(object, {"status", "conditions"});
   if (!conditions.is_array()) return kNothing;
   for (const json& condition : conditions) {
     if (TextAt(condition, {"type"}) == type) return condition;
@@ -43,7 +29,7 @@ bool HasCondition(const json& object, std::string_view type) {
 
 // Whether KubeVirt still has to see to a request to start or to stop.
 bool HasRequest(const json& machine, std::string_view action) {
-  const json& requests = At(machine, {"status", "stateChangeRequests"});
+  const json& requests = FieldAt(machine, {"status", "stateChangeRequests"});
   if (!requests.is_array()) return false;
   for (const json& request : requests) {
     if (TextAt(request, {"action"}) == action) return true;
@@ -73,7 +59,7 @@ bool WantsRunning(const json& machine, const VmStatus& status) {
 
 std::vector<std::string> AddressesOf(const json& instance) {
   std::vector<std::string> addresses;
-  const json& interfaces = At(instance, {"status", "interfaces"});
+  const json& interfaces = FieldAt(instance, {"status", "interfaces"});
   if (!interfaces.is_array()) return addresses;
   const auto add = [&](const json& value) {
     if (!value.is_string() || value.get_ref<const std::string&>().empty()) return;
@@ -84,8 +70,8 @@ std::vector<std::string> AddressesOf(const json& instance) {
     addresses.push_back(address);
   };
   for (const json& interface : interfaces) {
-    add(At(interface, {"ipAddress"}));
-    const json& more = At(interface, {"ipAddresses"});
+    add(FieldAt(interface, {"ipAddress"}));
+    const json& more = FieldAt(interface, {"ipAddresses"});
     if (!more.is_array()) continue;
     for (const json& address : more) add(address);
   }
@@ -94,7 +80,7 @@ std::vector<std::string> AddressesOf(const json& instance) {
 
 // What KubeVirt's conditions complain of, the most telling first.
 std::string ProblemOf(const json& machine, const json* instance) {
-  if (!TextAt(machine, {"metadata", "deletionTimestamp"}).empty()) return "the machine is being deleted";
+  if (kube::IsTerminating(machine)) return "the machine is being deleted";
   if (HasCondition(machine, "Failure")) return TextAt(ConditionOf(machine, "Failure"), {"message"});
   if (instance != nullptr) {
     for (const std::string_view type : {"Synchronized", "PodScheduled", "Ready"}) {
@@ -104,7 +90,7 @@ std::string ProblemOf(const json& machine, const json* instance) {
     }
     if (HasCondition(*instance, "Paused")) return TextAt(ConditionOf(*instance, "Paused"), {"message"});
   }
-  const json& failures = At(machine, {"status", "startFailure", "consecutiveFailCount"});
+  const json& failures = FieldAt(machine, {"status", "startFailure", "consecutiveFailCount"});
   if (failures.is_number_integer() && failures.get<int64_t>() > 0) {
     return fmt::format("it failed to start {} times in a row", failures.get<int64_t>());
   }
@@ -115,18 +101,18 @@ std::string ProblemOf(const json& machine, const json* instance) {
 
 VmStatus StatusOfVm(const json& machine, const json* instance) {
   VmStatus status;
-  status.key = {TextAt(machine, {"metadata", "namespace"}), TextAt(machine, {"metadata", "name"})};
-  status.uid = TextAt(machine, {"metadata", "uid"});
+  status.key = {kube::NamespaceOf(machine), kube::NameOf(machine)};
+  status.uid = kube::UidOf(machine);
   status.run_strategy = TextAt(machine, {"spec", "runStrategy"});
   if (status.run_strategy.empty()) {
-    const json& running = At(machine, {"spec", "running"});
+    const json& running = FieldAt(machine, {"spec", "running"});
     status.has_running_field = running.is_boolean();
     status.run_strategy = running.is_boolean() && running.get<bool>() ? kRunAlways : kRunHalted;
   }
   status.printable_status = TextAt(machine, {"status", "printableStatus"});
   if (instance != nullptr) {
     status.has_instance = true;
-    status.instance_phase = TextAt(*instance, {"status", "phase"});
+    status.instance_phase = kube::PhaseOf(*instance);
     status.ready = HasCondition(*instance, "Ready");
     status.agent_connected = HasCondition(*instance, "AgentConnected");
     status.fs_freeze = TextAt(*instance, {"status", "fsFreezeStatus"});

@@ -23,6 +23,16 @@ namespace understudy {
 // The same error with "<context>: " before its message.
 [[nodiscard]] absl::Status Annotate(const absl::Status& status, std::string_view context);
 
+// Whether nobody answered, or not in time.
+[[nodiscard]] inline bool IsUnreachable(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+}
+
+// Whether the same call may go well at another try: nobody answered, or something else came in between.
+[[nodiscard]] inline bool MayPass(const absl::Status& status) {
+  return IsUnreachable(status) || absl::IsAborted(status);
+}
+
 // The exit codes of every program (design §9).
 enum class ExitCode : int {
   kDone = 0,

@@ -34,13 +34,18 @@ absl::Status WritePid(int fd, const std::string& file) {
 
 }  // namespace
 
-absl::StatusOr<StateDir> StateDir::Acquire(const std::filesystem::path& path) {
-  const std::string shown = Printable(path.native());
+absl::Status MakeStateFolder(const std::filesystem::path& path) {
   std::error_code error;
   if (std::filesystem::create_directories(path, error)) {
     std::filesystem::permissions(path, std::filesystem::perms::owner_all, error);
   }
-  if (error) return ErrnoStatus(error.value(), fmt::format("can't make state folder {}", shown));
+  if (!error) return absl::OkStatus();
+  return ErrnoStatus(error.value(), fmt::format("can't make state folder {}", Printable(path.native())));
+}
+
+absl::StatusOr<StateDir> StateDir::Acquire(const std::filesystem::path& path) {
+  RETURN_IF_ERROR(MakeStateFolder(path));
+  const std::string shown = Printable(path.native());
   const int fd = open((path / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoStatus(errno, fmt::format("can't open {}/lock", shown));
   StateDir held(fd);

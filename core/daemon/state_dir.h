@@ -7,10 +7,13 @@
 
 namespace understudy::daemon {
 
+// Makes the folder, and those above it, when it is missing; it itself with mode 0700.
+[[nodiscard]] absl::Status MakeStateFolder(const std::filesystem::path& path);
+
 // Holds the lock on `state_dir`/lock until it is destroyed or the process ends, however it ends.
 class StateDir {
  public:
-  // Makes the folder with mode 0700 when it is missing. FAILED_PRECONDITION, naming the process: another one holds it.
+  // Makes the folder as MakeStateFolder. FAILED_PRECONDITION, naming the process: another one holds it.
   [[nodiscard]] static absl::StatusOr<StateDir> Acquire(const std::filesystem::path& path);
 
   StateDir(StateDir&& other) noexcept;

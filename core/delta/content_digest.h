@@ -20,6 +20,11 @@ inline constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
 // XXH3-128 of the bytes.
 [[nodiscard]] model::Digest DigestOf(std::string_view bytes);
 
+// As it is stored and sent; lives as long as `digest`.
+[[nodiscard]] inline std::string_view BytesOf(const model::Digest& digest) {
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
+
 [[nodiscard]] bool IsAllZeros(std::string_view bytes);
 
 // Segments are added in ascending order of their numbers (offset / kSegmentBytes), each once.

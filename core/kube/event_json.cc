@@ -6,6 +6,7 @@
 
 #include "core/base/log.h"
 #include "core/base/random_id.h"
+#include "core/base/time_text.h"
 #include "nlohmann/json.hpp"
 
 namespace understudy::kube {
@@ -187,7 +188,7 @@ std::string EventJson(const model::ObjectEvent& event, size_t max_bytes) {
                {"name", event.key.name},
                {"resource", resource},
                {"event_id", event.event_id},
-               {"observed_at", absl::FormatTime(absl::RFC3339_full, event.observed_at, absl::UTCTimeZone())}};
+               {"observed_at", Rfc3339(event.observed_at)}};
   if (!event.key.namespace_name.empty()) body["namespace"] = event.key.namespace_name;
   std::string text = Dump(body);
   if (text.size() <= max_bytes || !resource.is_object()) return text;

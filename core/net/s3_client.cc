@@ -28,11 +28,6 @@ std::string HostOf(const S3Options& options) {
   return options.path_style ? host : fmt::format("{}.{}", options.bucket, host);
 }
 
-// Worth another try. A name that isn't resolved and a refused connection are UNAVAILABLE, too.
-bool MayPass(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
-}
-
 // What a retry says once there are no more.
 absl::Status GivenUp(const absl::Status& status, int attempts) {
   return Annotate(status, fmt::format("given up after {} tries", attempts));
@@ -99,7 +94,7 @@ absl::StatusOr<S3Download> S3Client::Download(const std::string& key, const std:
       status = Annotate(status, what);
       if (++restarts > kMaxRestarts) return status;
       RETURN_IF_ERROR(file.Restart());
-    } else if (!MayPass(status)) {
+    } else if (!IsUnreachable(status)) {
       return status;
     } else if (file.size() >= size_before + kProgressBytes) {
       attempts = 0;
@@ -119,7 +114,7 @@ absl::Status S3Client::TransferOnce(const std::string& key, S3DownloadFile& file
       http_.Stream(request.http, std::move(stop),
                    [&](const HttpResponse& head, std::string_view chunk) { return file.Take(head, chunk); });
   if (!response.ok()) {
-    return absl::IsUnavailable(response.status()) || absl::IsDeadlineExceeded(response.status())
+    return IsUnreachable(response.status())
                ? response.status()
                : Annotate(response.status(), fmt::format("object {} of {}", Printable(key), description_));
   }
@@ -173,7 +168,7 @@ absl::StatusOr<HttpResponse> S3Client::Request(const std::string& key, const Que
   Backoff backoff(options_.first_pause, options_.longest_pause);
   for (int attempts = 1;; ++attempts) {
     absl::StatusOr<HttpResponse> response = RequestOnce(key, query, max_bytes, stop);
-    if (response.ok() || !MayPass(response.status())) return response;
+    if (response.ok() || !IsUnreachable(response.status())) return response;
     if (attempts >= options_.attempts) return GivenUp(response.status(), attempts);
     if (!WaitUnlessStopped(stop, backoff.Next())) return absl::CancelledError(fmt::format("{}: stopped", description_));
   }

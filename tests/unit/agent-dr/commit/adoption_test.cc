@@ -6,10 +6,14 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "agent-dr/commit/state_change.h"
+#include "core/wire/limits.h"
 #include "core/wire/status_fence.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
@@ -50,16 +54,21 @@ model::VolumeSpec SpecOf(const DrHost& host, model::Epoch epoch) {
   return {"vol", host.RootOf("vol"), epoch};
 }
 
-// As a retired live copy: active at epoch 2, with what clients wrote.
-bool MakeRetired(dr::CommitEngine& engine, const DrHost& host) {
+// As a live copy: active at epoch 2, with what clients wrote.
+bool MakeLive(dr::CommitEngine& engine, const DrHost& host) {
   auto session = engine.Open(SpecOf(host, 0));
   if (!session.ok() || !session->SubmitDurable(NextCommit(session->State(), {InlinePut("a", "old")})).ok())
     return false;
   if (!session->Publish().ok() || !engine.BeginPromotion("vol", false).ok()) return false;
-  if (!engine.FinishPromotion("vol").ok() || !engine.LetGo("vol", 2).ok()) return false;
+  if (!engine.FinishPromotion("vol").ok()) return false;
   Write(host.RootOf("vol") + "/a", "written live");
   Write(host.RootOf("vol") + "/late", "never across");
   return true;
+}
+
+// As a live copy that is replicated to the other side.
+bool MakeRetired(dr::CommitEngine& engine, const DrHost& host) {
+  return MakeLive(engine, host) && engine.LetGo("vol", 2).ok();
 }
 
 bool Adopt(dr::CommitEngine& engine, const model::VolumeSpec& spec) {
@@ -90,6 +99,20 @@ void ExpectReachable(dr::CommitEngine& engine, const DrHost& host, const model::
 
 class AdoptionTest : public ::testing::Test {
  protected:
+  // Makes the call while an inventory of more than a page is under way, whose end it doesn't wait for. How that ends.
+  absl::Status CallDuringAnInventory(dr::CommitEngine& engine, const std::function<absl::Status()>& call) {
+    constexpr size_t kFiles = wire::kMaxPageEntries + 1;
+    for (size_t i = 0; i < kFiles; ++i) Write(host_.RootOf("vol") + "/many/" + std::to_string(i), "");
+    size_t listed = 0;
+    absl::Status called = absl::UnknownError("not called");
+    const absl::Status ended = engine.Inventory("vol", /*with_digests=*/false, [&](const model::InventoryEntry&) {
+      if (listed++ == 0) std::thread([&] { called = call(); }).join();
+      return absl::OkStatus();
+    });
+    EXPECT_EQ(called, absl::OkStatus());
+    return ended;
+  }
+
   DrHost host_;
 };
 
@@ -112,6 +135,23 @@ TEST_F(AdoptionTest, AFolderThatWasNoneIsAReplicaAsItIs) {
   EXPECT_TRUE(absl::IsFailedPrecondition(engine->BeginPromotion("vol", false).status())) << "nothing came yet";
   EXPECT_EQ(wire::FenceOf(engine->Open(SpecOf(host_, 1)).status()), 2u) << "a primary of before";
   ExpectReachable(*engine, host_, SpecOf(host_, 2));
+}
+
+TEST_F(AdoptionTest, LettingGoDoesNotWaitForAnInventory) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeLive(*engine, host_));
+  const absl::Status ended = CallDuringAnInventory(*engine, [&] { return engine->LetGo("vol", 2).status(); });
+  EXPECT_EQ(ended, absl::OkStatus()) << "the folder is what it was";
+  EXPECT_TRUE(engine->State("vol")->reprotected);
+}
+
+TEST_F(AdoptionTest, BecomingAReplicaAgainDoesNotWaitForAnInventory) {
+  const auto engine = host_.Start();
+  ASSERT_TRUE(MakeRetired(*engine, host_));
+  const absl::Status ended =
+      CallDuringAnInventory(*engine, [&] { return engine->BeginAdoption(SpecOf(host_, 3)).status(); });
+  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
+  EXPECT_EQ(engine->State("vol")->state, VolumeState::kDemoting);
 }
 
 TEST_F(AdoptionTest, ARetiredLiveCopyIsAReplicaAgainForALaterEpochOnly) {

@@ -6,7 +6,7 @@
 
 #include <fstream>
 
-#include "control/oadp/object_fields.h"
+#include "core/kube/object_fields.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/velero_archive.h"
 
@@ -28,7 +28,7 @@ using tests::VeleroArchive;
 
 std::vector<std::string> NamesOf(const std::vector<json>& objects) {
   std::vector<std::string> names;
-  for (const json& object : objects) names.push_back(NameOf(object));
+  for (const json& object : objects) names.push_back(kube::NameOf(object));
   return names;
 }
 

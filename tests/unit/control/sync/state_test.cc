@@ -1,10 +1,13 @@
 // What outlives a run, over real files, and the outbox on top of it.
 #include "control/sync/state.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include "control/report/outbox.h"
 #include "control/sync/runner.h"
@@ -176,6 +179,32 @@ TEST_F(StateTest, ARunThatNeverEndedIsInterruptedOnceTheNextBegins) {
   EXPECT_EQ(state_->Runs()->at(1).result, "interrupted");
 }
 
+// The number of a process that died may be another one's by now, such as this test's.
+TEST_F(StateTest, ARunIsOfTheProcessThatBeganItNotOfALaterOneWithItsNumber) {
+  ASSERT_EQ(state_->BeginRun(ReportOf("a")), absl::OkStatus());
+  EXPECT_EQ(state_->Runs()->at(0).result, "running");
+  auto database = store::Database::Open(folder_.Path() + "/state/sync.db", {});
+  ASSERT_TRUE(database.ok()) << database.status();
+  ASSERT_EQ(database->Execute("UPDATE run SET process_mark = process || ' 1 another-boot'"), absl::OkStatus());
+  EXPECT_EQ(state_->Runs()->at(0).result, "interrupted");
+}
+
+TEST_F(StateTest, ARunOfAnEarlierVersionIsOfTheProcessWithItsNumber) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    while (true) pause();
+  }
+  ASSERT_EQ(state_->BeginRun(ReportOf("a")), absl::OkStatus());
+  auto database = store::Database::Open(folder_.Path() + "/state/sync.db", {});
+  ASSERT_TRUE(database.ok()) << database.status();
+  ASSERT_EQ(database->Execute(fmt::format("UPDATE run SET process_mark = '', process = {}", child)), absl::OkStatus());
+  EXPECT_EQ(state_->Runs()->at(0).result, "running");
+  kill(child, SIGKILL);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_EQ(state_->Runs()->at(0).result, "interrupted");
+}
+
 TEST_F(StateTest, ADeliveryThatFailsIsTriedAgainLaterAndOverARestart) {
   Record(ReportOf("a"), {"email", "https://hooks.example.com/x"});
   FakeClock clock;
@@ -322,6 +351,11 @@ TEST_F(StateTest, DeliveriesOfTheSecondSchemaAreTakenOver) {
   EXPECT_THAT(deliverer.calls, ElementsAre("a to email", "a to https://hook"));
   EXPECT_THAT(deliverer.ids, ElementsAre("m-1", "m-2"));
   EXPECT_EQ(*(*state)->PendingDeliveries(), 0U);
+  const auto runs = (*state)->Runs();
+  ASSERT_TRUE(runs.ok()) << runs.status();
+  ASSERT_THAT(*runs, SizeIs(2));
+  EXPECT_EQ(runs->at(0).result, "running") << "of process 1, which is there";
+  EXPECT_EQ(runs->at(1).result, "done");
 }
 
 TEST(OutboxTest, PausesGrowUpToTheirLimit) {
