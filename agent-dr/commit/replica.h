@@ -258,7 +258,7 @@ class Replica {
     [[nodiscard]] absl::Status Wanted();
 
    private:
-    bool Acquire();
+    bool Acquire() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // false: given up, and not locked
     Replica& replica_;
     const GivenUp& given_up_;
     bool has_lock_ = false;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "absl/time/time.h"
+#include "core/base/time_text.h"
 #include "core/wire/status_fence.h"
 
 namespace understudy::dr {
@@ -62,12 +63,9 @@ absl::Status MidstOfCapture(const model::ReplicaState& state) {
   std::string way_back = "no earlier state is kept that it had, so the primary would have to finish that capture";
   if (state.newest_whole) {
     const int64_t captured = state.newest_whole->captured_at_nanoseconds;
-    way_back = fmt::format(
-        "`drctl points rewind {} {}` leads to the newest state that it had{}", state.volume,
-        state.newest_whole->sequence,
-        captured == 0 ? ""
-                      : fmt::format(", of {}", absl::FormatTime(absl::RFC3339_sec, absl::FromUnixNanos(captured),
-                                                                absl::UTCTimeZone())));
+    way_back = fmt::format("`drctl points rewind {} {}` leads to the newest state that it had{}", state.volume,
+                           state.newest_whole->sequence,
+                           captured == 0 ? "" : fmt::format(", of {}", Rfc3339Seconds(absl::FromUnixNanos(captured))));
   }
   return absl::FailedPreconditionError(
       fmt::format("volume '{}' is in the midst of a capture at commit {}, a state that the primary never had: {} "

@@ -134,7 +134,7 @@ class GrpcSiteAgents : public SiteAgents {
 
   absl::Status Rewind(const std::string& pair, const std::string& volume, model::Sequence sequence,
                       const std::function<void(const std::string&)>& on_progress) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.Rewind(volume, sequence, [&](uint64_t done, uint64_t total) {
       on_progress(fmt::format("{} of {} undo records", done, total));
     });
