@@ -17,11 +17,13 @@
 #include "agent-dr/points/point_trees.h"
 #include "agent-dr/receive/replication_service.h"
 #include "agent-dr/service/catalog_service.h"
+#include "agent-dr/service/freshness_service.h"
 #include "agent-dr/service/metrics.h"
 #include "agent-dr/service/points_service.h"
 #include "agent-dr/service/replica_service.h"
 #include "agent-dr/service/standby_service.h"
 #include "agent-dr/service/verify_service.h"
+#include "agent-dr/standby/confirmations.h"
 #include "agent-dr/standby/export_port.h"
 #include "agent-dr/standby/promoter.h"
 #include "agent-dr/verify/damage_keeper.h"
@@ -95,6 +97,7 @@ struct DrAgent::Parts {
   std::unique_ptr<Scrubber> scrubber;
   std::unique_ptr<exports::VolumeExports> volume_exports;
   std::unique_ptr<CatalogStore> catalog;
+  std::unique_ptr<Confirmations> confirmations;
   std::unique_ptr<PointTrees> trees;
   std::unique_ptr<HookRunner> hooks;
   std::unique_ptr<SwitchedExports> switched_exports;
@@ -155,6 +158,8 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
                                                       [engine = parts->engine.get()](const model::VolumeName& volume) {
                                                         return engine->CheckStandby(volume);
                                                       }));
+  ASSIGN_OR_RETURN(parts->confirmations,
+                   Confirmations::Open((config.state_dir / "confirmations.db").string(), Clock::System()));
   TreeServing serving;
   serving.begin = [exports = parts->exports.get()](const model::PointTree& tree) {
     return exports->Set(tree.id, tree.path,
@@ -167,6 +172,7 @@ absl::StatusOr<std::unique_ptr<DrAgent>> DrAgent::Start(const config::DrConfig& 
 
   parts->services.push_back(MakeReplicationService(*parts->engine, OurHandshake()));
   parts->services.push_back(MakeReplicaService(*parts->engine));
+  parts->services.push_back(MakeFreshnessService(*parts->engine, *parts->confirmations));
   parts->services.push_back(MakePointsService(*parts->engine, *parts->trees));
   parts->hooks = std::make_unique<HookRunner>(HookOptions{config.hooks.dir.string(), config.hooks.timeout});
   parts->switched_exports = std::make_unique<SwitchedExports>(*parts->exports);

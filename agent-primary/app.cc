@@ -13,7 +13,9 @@
 #include "agent-primary/service/primary_service.h"
 #include "agent-primary/service/probe.h"
 #include "agent-primary/ship/data_plane.h"
+#include "agent-primary/ship/freshness_teller.h"
 #include "agent-primary/ship/grpc_sink.h"
+#include "agent-primary/ship/quiet_volumes.h"
 #include "agent-primary/ship/replica_lister.h"
 #include "agent-primary/ship/volume_discarder.h"
 #include "core/base/log.h"
@@ -31,6 +33,8 @@ namespace {
 
 constexpr absl::Duration kStopGrace = absl::Seconds(2);
 constexpr absl::Duration kHealthInterval = absl::Seconds(1);
+// Between two words to DR about the volumes of which nothing is outstanding.
+constexpr absl::Duration kFreshnessInterval = absl::Seconds(5);
 // Of grpc.health.v1.Health: SERVING while DR is connected and every volume replicates.
 constexpr char kReplicationHealth[] = "understudy.v1.Replication";
 constexpr char kPrimaryHealth[] = "understudy.v1.Primary";
@@ -96,6 +100,7 @@ struct PrimaryAgent::Parts {
   std::unique_ptr<exports::ExportSwitch> exports;
   std::unique_ptr<VolumeDiscarder> discarder;
   std::unique_ptr<ReplicaLister> lister;
+  std::unique_ptr<FreshnessTeller> freshness;
   std::unique_ptr<DataPlane> plane;
   std::unique_ptr<ProtectedVolumes> protected_volumes;
   std::unique_ptr<exports::VolumeExports> volume_exports;
@@ -114,6 +119,7 @@ struct PrimaryAgent::Parts {
   // Replicating, with every export as desired.
   absl::Status Ready() const;
   void WatchHealth(std::stop_token token);
+  void TellFreshness(std::stop_token token) const;
 };
 
 absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::PrimaryConfig& config) {
@@ -124,6 +130,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
 
   ASSIGN_OR_RETURN(parts->discarder, VolumeDiscarder::Create(peer));
   ASSIGN_OR_RETURN(parts->lister, ReplicaLister::Create(peer));
+  ASSIGN_OR_RETURN(parts->freshness, FreshnessTeller::Create(peer));
   DataPlaneOptions options = PlaneOptions(config);
   ASSIGN_OR_RETURN(parts->exports, StartExports(config));
   options.discard = [raw = parts.get()](const model::DiscardedVolume& discarded) {
@@ -163,6 +170,7 @@ absl::StatusOr<std::unique_ptr<PrimaryAgent>> PrimaryAgent::Start(const config::
   if (started.objects != nullptr) RETURN_IF_ERROR(started.objects->Start(config));
   RETURN_IF_ERROR(started.StartMetrics(config));
   started.threads.emplace_back([&started] { started.WatchHealth(started.stop.get_token()); });
+  started.threads.emplace_back([&started] { started.TellFreshness(started.stop.get_token()); });
   return agent;
 }
 
@@ -198,6 +206,17 @@ void PrimaryAgent::Parts::WatchHealth(std::stop_token token) {
   do {
     server->SetServing(kReplicationHealth, Replicating().ok());
   } while (WaitUnlessStopped(token, kHealthInterval));
+}
+
+// That DR can't be told is said by readiness already; what it isn't told, it counts as older than it is.
+void PrimaryAgent::Parts::TellFreshness(std::stop_token token) const {
+  QuietVolumes quiet;
+  do {
+    const std::vector<model::Confirmation> confirmed = quiet.Look(Clock::System().Now(), plane->Report());
+    if (const absl::Status told = freshness->Tell(confirmed, token); !told.ok()) {
+      spdlog::debug("freshness not told: {}", MessageOf(told));
+    }
+  } while (WaitUnlessStopped(token, kFreshnessInterval));
 }
 
 PrimaryAgent::PrimaryAgent(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <string>
 #include <variant>
+#include <vector>
 
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/work_area.h"
@@ -26,7 +26,21 @@ bool BringsNothing(const model::Commit& commit) {
   });
 }
 
+// Whose entries an operation changes, and whose it uses.
+std::vector<std::string_view> PathsOf(const model::Operation& operation) {
+  std::vector<std::string_view> paths = {
+      std::visit([](const auto& op) -> std::string_view { return op.path; }, operation)};
+  if (const auto* link = std::get_if<model::Link>(&operation)) paths.emplace_back(link->target);
+  return paths;
+}
+
 }  // namespace
+
+absl::Status CheckNoWorkFolder(std::string_view path, bool holds_work_folder) {
+  if (!holds_work_folder || !model::IsWithin(path, os::kWorkFolderName)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("'{}' is the work folder of understudy-dr, no part of the volume", Printable(path)));
+}
 
 absl::Status CheckAdmission(const model::Commit& commit, const model::ReplicaState& state, bool holds_work_folder) {
   RETURN_IF_ERROR(wire::ValidateCommit(commit));
@@ -42,12 +56,9 @@ absl::Status CheckAdmission(const model::Commit& commit, const model::ReplicaSta
     return absl::FailedPreconditionError(
         fmt::format("commit on top of {} for volume '{}' at {}", commit.base_sequence, state.volume, state.sequence));
   }
-  if (!holds_work_folder) return absl::OkStatus();
   for (const model::Operation& operation : commit.operations) {
-    const std::string& path = std::visit([](const auto& op) -> const std::string& { return op.path; }, operation);
-    if (model::IsWithin(path, os::kWorkFolderName)) {
-      return absl::InvalidArgumentError(
-          fmt::format("'{}' is the work folder of understudy-dr, no part of the volume", Printable(path)));
+    for (const std::string_view path : PathsOf(operation)) {
+      RETURN_IF_ERROR(CheckNoWorkFolder(path, holds_work_folder));
     }
   }
   return absl::OkStatus();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -14,6 +15,10 @@ namespace understudy::dr {
 // `holds_work_folder`: the work folder lies in the replica's own folder.
 [[nodiscard]] absl::Status CheckAdmission(const model::Commit& commit, const model::ReplicaState& state,
                                           bool holds_work_folder);
+
+// Whether a path that a peer gave stays out of the work folder: what lies there isn't the volume's, to write or to
+// read. INVALID_ARGUMENT: it doesn't.
+[[nodiscard]] absl::Status CheckNoWorkFolder(std::string_view path, bool holds_work_folder);
 
 struct SpaceNeed {
   uint64_t bytes = 0;

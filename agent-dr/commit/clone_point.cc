@@ -18,6 +18,7 @@ namespace {
 
 constexpr char kTree[] = "tree";
 constexpr char kUndo[] = "undo";
+constexpr char kRecords[] = "records";
 
 absl::Status Unwanted() {
   return absl::CancelledError("whoever asked for it has gone");
@@ -33,7 +34,8 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
   absl::StatusOr<os::Root> folder = clone.work.OpenUndoFolder(undo.about.sequence);
   if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
   if (folder.ok()) kept = *std::move(folder);
-  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(clone.root, kept.has_value() ? &*kept : nullptr, commit));
+  ASSIGN_OR_RETURN(CommitPlan plan,
+                   PlanCommit(clone.root, kept.has_value() ? &*kept : nullptr, commit, /*keeps=*/false));
   ASSIGN_OR_RETURN(PreparedCommit prepared, PrepareCommit(clone.root, clone.work, clone.staging, plan, &undo,
                                                           /*keep=*/false, FaultPoints::None(), commit));
   CommitRecord record;
@@ -50,7 +52,7 @@ absl::Status RunOnClone(const UndoRecord& undo, size_t number, ReplicaFolders& c
 absl::StatusOr<uint64_t> Replica::CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on) {
   ASSIGN_OR_RETURN(uint64_t bytes, BytesOnDisk(folders_->root, go_on));
   for (const model::Sequence sequence : path) {
-    ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence));
+    ASSIGN_OR_RETURN(const uint64_t kept, folders_->work.MeasureUndoFolder(sequence, go_on));
     bytes += kept;
   }
   struct statvfs filesystem {};
@@ -68,8 +70,8 @@ absl::Status Replica::CheckNoCopy() const {
       State().volume));
 }
 
-absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence to, const os::Root& folder,
-                                                               const CloneWatcher& watcher) {
+absl::StatusOr<UndoSpool> Replica::CloneWithUndo(model::Sequence to, const os::Root& folder,
+                                                 const CloneWatcher& watcher) {
   absl::MutexLock lock(&work_mutex_);
   if (retired_) return absl::UnavailableError("it went to the trash just now");
   if (must_recover_ || folders_ == nullptr) {
@@ -79,6 +81,7 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const std::vector<model::Sequence> path, PathTo(view_.Undo(), NewestPoint().sequence, to));
+  RETURN_IF_ERROR(CheckKept(path));
   const os::GoOn go_on = [&] { return watcher.cancelled() ? Unwanted() : MakeWay(); };
   ASSIGN_OR_RETURN(TreeCloner cloner, TreeCloner::Begin(folder, go_on));
   struct Copying {
@@ -93,10 +96,10 @@ absl::StatusOr<std::vector<UndoRecord>> Replica::CloneWithUndo(model::Sequence t
   if (copying_) session_ = 0;
   RETURN_IF_ERROR(cloner.Clone(folders_->root, kTree, HoldsWorkFolder() ? os::kWorkFolderName : ""));
   RETURN_IF_ERROR(os::PrivateFolder(folder.fd(), kUndo).status());
-  std::vector<UndoRecord> records;
+  ASSIGN_OR_RETURN(UndoSpool records, UndoSpool::Make(folder, kRecords));
   for (const model::Sequence sequence : path) {
-    ASSIGN_OR_RETURN(UndoRecord undo, store_->LoadUndo(sequence));
-    records.push_back(std::move(undo));
+    ASSIGN_OR_RETURN(const UndoRecord undo, store_->LoadUndo(sequence));
+    RETURN_IF_ERROR(records.Append(undo));
     const absl::StatusOr<os::Root> kept = folders_->work.OpenUndoFolder(sequence);
     if (absl::IsNotFound(kept.status())) continue;  // it keeps nothing
     RETURN_IF_ERROR(kept.status());
@@ -109,15 +112,17 @@ absl::Status Replica::ClonePoint(model::Sequence to, os::Root folder, const Clon
   const auto annotate = [&](const absl::Status& status) {
     return Annotate(status, fmt::format("volume '{}' as it was after commit {}", State().volume, to));
   };
-  const absl::StatusOr<std::vector<UndoRecord>> records = CloneWithUndo(to, folder, watcher);
+  absl::StatusOr<UndoSpool> records = CloneWithUndo(to, folder, watcher);
   if (!records.ok()) return annotate(records.status());
+  RETURN_IF_ERROR(TreeCloner::DropLinks(folder));
   ASSIGN_OR_RETURN(os::Fd tree, folder.OpenPath(kTree, O_RDONLY | O_DIRECTORY));
   ASSIGN_OR_RETURN(WorkArea work, WorkArea::In(std::move(folder), os::RenameDomain{}, /*inside_export=*/false));
   ReplicaFolders clone(os::Root(std::move(tree)), std::move(work));
   for (size_t i = 0; i < records->size(); ++i) {
     if (watcher.cancelled()) return Unwanted();
     watcher.step(i, records->size());
-    const absl::Status run = RunOnClone((*records)[i], i + 1, clone);
+    const absl::StatusOr<UndoRecord> undo = records->Next();
+    const absl::Status run = undo.ok() ? RunOnClone(*undo, i + 1, clone) : absl::Status(undo.status());
     if (!run.ok()) return annotate(run);
   }
   return absl::OkStatus();

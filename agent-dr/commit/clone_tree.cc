@@ -13,6 +13,8 @@
 #include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/free_space.h"
 #include "agent-dr/commit/prepare.h"
+#include "agent-dr/commit/remove_tree.h"
+#include "agent-dr/commit/work_area.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/file_io.h"
@@ -23,6 +25,8 @@ namespace understudy::dr {
 namespace {
 
 using model::FileKind;
+
+constexpr char kLinks[] = "links";
 
 absl::Status Failed(std::string_view what, std::string_view path) {
   return ErrnoStatus(errno, fmt::format("{} '{}'", what, Printable(path)));
@@ -38,7 +42,22 @@ absl::StatusOr<model::Metadata> MetadataAt(int folder_fd, const std::string& nam
 
 absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target, os::GoOn go_on) {
   ASSIGN_OR_RETURN(const bool shares, SharesBlocks(target));
-  return TreeCloner(target, std::move(go_on), shares);
+  ASSIGN_OR_RETURN(os::Root links, PrivateFolder(target.fd(), kLinks));
+  return TreeCloner(target, std::move(links), std::move(go_on), shares);
+}
+
+absl::Status TreeCloner::DropLinks(const os::Root& target) {
+  ASSIGN_OR_RETURN(const os::Root links, PrivateFolder(target.fd(), kLinks));
+  RETURN_IF_ERROR(RemoveAllIn(links));
+  return unlinkat(target.fd(), kLinks, AT_REMOVEDIR) == 0 ? absl::OkStatus() : Failed("take away folder", kLinks);
+}
+
+// A clone with as many names as the filesystem allows gives up the one in `links`: no more of them can come.
+absl::StatusOr<bool> TreeCloner::LinkToClone(const std::string& key, int parent, const char* leaf) const {
+  if (linkat(links_.fd(), key.c_str(), parent, leaf, 0) == 0) return true;
+  if (errno == ENOENT) return false;
+  if (errno == EMLINK && renameat(links_.fd(), key.c_str(), parent, leaf) == 0) return true;
+  return Failed("link", leaf);
 }
 
 absl::Status TreeCloner::CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
@@ -61,13 +80,11 @@ absl::Status TreeCloner::CloneEntry(int folder_fd, const std::string& name, cons
   ASSIGN_OR_RETURN(const os::ParentAndName place, target_->OpenParent(path));
   const int parent = place.folder.get();
   const char* const leaf = place.name.c_str();
-  if (stat.kind != FileKind::kDirectory && stat.link_count > 1) {
-    const auto [first, is_new] = linked_.try_emplace({stat.inode, stat.btime_nanoseconds}, path);
-    if (!is_new) {
-      ASSIGN_OR_RETURN(const os::ParentAndName present, target_->OpenParent(first->second));
-      if (linkat(present.folder.get(), present.name.c_str(), parent, leaf, 0) != 0) return Failed("link", path);
-      return absl::OkStatus();
-    }
+  const bool several_names = stat.kind != FileKind::kDirectory && stat.link_count > 1;
+  const std::string key = fmt::format("{}-{}", stat.inode, stat.btime_nanoseconds);
+  if (several_names) {
+    ASSIGN_OR_RETURN(const bool linked, LinkToClone(key, parent, leaf));
+    if (linked) return absl::OkStatus();
   }
   switch (stat.kind) {
     case FileKind::kDirectory:
@@ -86,7 +103,9 @@ absl::Status TreeCloner::CloneEntry(int folder_fd, const std::string& name, cons
   ASSIGN_OR_RETURN(const model::Metadata metadata, MetadataAt(folder_fd, name, stat));
   const os::Fd made(openat(parent, leaf, O_PATH | O_NOFOLLOW | O_CLOEXEC));
   if (!made.valid()) return Failed("open", path);
-  return os::ApplyMetadata(made.get(), stat.kind, metadata);
+  RETURN_IF_ERROR(os::ApplyMetadata(made.get(), stat.kind, metadata));
+  if (several_names && linkat(parent, leaf, links_.fd(), key.c_str(), 0) != 0) return Failed("link", path);
+  return absl::OkStatus();
 }
 
 absl::Status TreeCloner::Clone(const os::Root& source, const std::string& place, const std::string& excluded_name) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <utility>
 
@@ -17,7 +16,8 @@ namespace understudy::dr {
 // Names of one file in whatever is cloned are names of one file in the clones. One thread at a time.
 class TreeCloner {
  public:
-  // All clones lie below `target`, which outlives the cloner. Leaves nothing of its own there.
+  // All clones lie below `target`, which outlives the cloner. Makes the folder `links` there, in which each clone of a
+  // file with several names has one more: there may be more of these than fit into memory.
   // `go_on` is asked before each entry, and while content is copied.
   [[nodiscard]] static absl::StatusOr<TreeCloner> Begin(const os::Root& target, os::GoOn go_on);
 
@@ -30,18 +30,22 @@ class TreeCloner {
   [[nodiscard]] absl::Status Clone(const os::Root& source, const std::string& place,
                                    const std::string& excluded_name = "");
 
+  // Takes `links` away, after all is cloned.
+  [[nodiscard]] static absl::Status DropLinks(const os::Root& target);
+
  private:
-  TreeCloner(const os::Root& target, os::GoOn go_on, bool shares)
-      : target_(&target), go_on_(std::move(go_on)), shares_(shares) {}
+  TreeCloner(const os::Root& target, os::Root links, os::GoOn go_on, bool shares)
+      : target_(&target), links_(std::move(links)), go_on_(std::move(go_on)), shares_(shares) {}
   absl::Status CloneEntry(int folder_fd, const std::string& name, const os::EntryStat& stat, const std::string& path);
+  // Gives the clone of the file `key` this name, too; false: there is none yet.
+  absl::StatusOr<bool> LinkToClone(const std::string& key, int parent, const char* leaf) const;
   absl::Status CloneFile(int folder_fd, const std::string& name, const os::EntryStat& stat, int parent,
                          const std::string& leaf) const;
 
   const os::Root* target_;
+  os::Root links_;  // by inode and birth time of what was cloned
   os::GoOn go_on_;
   bool shares_;  // the filesystem can share blocks between files
-  // Where in the target the clone of a file with several names is, by inode and birth time.
-  std::map<std::pair<uint64_t, int64_t>, std::string> linked_;
 };
 
 }  // namespace understudy::dr

@@ -366,9 +366,9 @@ absl::StatusOr<PointTotals> CommitEngine::TotalsOfPoints(const model::VolumeName
 }
 
 absl::Status CommitEngine::Rewind(const model::VolumeName& volume, model::Sequence to,
-                                  const std::function<void(size_t, size_t)>& step) {
+                                  const std::function<void(size_t, size_t)>& step, bool hold) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
-  return replica->Rewind(to, step);
+  return replica->Rewind(to, step, hold);
 }
 
 absl::Status CommitEngine::ClonePoint(const model::VolumeName& volume, model::Sequence to, os::Root folder,

@@ -123,7 +123,7 @@ class CommitEngine {
   [[nodiscard]] absl::StatusOr<PointTotals> TotalsOfPoints(const model::VolumeName& volume) const;
   [[nodiscard]] absl::Status Rewind(
       const model::VolumeName& volume, model::Sequence to,
-      const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
+      const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {}, bool hold = false);
 
   // No replica is made in, or around, one of the folders that `folders` gives; to be called before there are sessions.
   // It is called while a replica is made, and must not call the engine.

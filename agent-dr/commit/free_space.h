@@ -18,4 +18,9 @@ enum class Reserve { kKept, kOpen };  // kOpen: what is to be written may use th
 // is.
 [[nodiscard]] absl::Status CheckFreeSpace(int fd, uint64_t bytes, uint64_t entries, Reserve reserve = Reserve::kKept);
 
+// Whether what failed with `error` on the filesystem of `fd` would go with more room there: CheckFreeSpace said so
+// (Annotate() hides that), or the reserve is used up. The same code comes from a quota of an owner, and from a limit of
+// one entry, as of its xattrs on ext4: no room helps there.
+[[nodiscard]] bool IsForWantOfSpace(const absl::Status& error, int fd);
+
 }  // namespace understudy::dr

@@ -7,11 +7,9 @@
 #include <optional>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "core/base/log.h"
 #include "core/os/describe_entry.h"
 #include "core/os/file_io.h"
-#include "core/os/tree_walk.h"
 #include "core/wire/limits.h"
 
 namespace understudy::dr {
@@ -41,54 +39,54 @@ absl::StatusOr<model::InventoryEntry> EntryOf(const os::WalkEntry& found, bool w
   return entry;
 }
 
-// Which files have several names in the tree.
-class LinkNames {
- public:
-  absl::Status Count(os::TreeWalk walk, const os::GoOn& go_on) {
-    while (true) {
-      RETURN_IF_ERROR(go_on());
-      ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> found, walk.Next());
-      if (!found.has_value()) return absl::OkStatus();
-      if (!MayHaveOthers(found->stat)) continue;
-      const auto seen = several_.find(found->stat.inode);
-      if (seen != several_.end()) {
-        seen->second = true;
-      } else if (several_.size() < kMaxTrackedLinks) {
-        several_.emplace(found->stat.inode, false);
-      }
-    }
-  }
-  [[nodiscard]] uint64_t LinkIdOf(const os::EntryStat& stat) const {
-    if (!MayHaveOthers(stat)) return 0;
-    const auto seen = several_.find(stat.inode);
-    return seen == several_.end() || seen->second ? stat.inode : 0;
-  }
-
- private:
-  static bool MayHaveOthers(const os::EntryStat& stat) {
-    return stat.kind != FileKind::kDirectory && stat.link_count > 1;
-  }
-  absl::flat_hash_map<uint64_t, bool> several_;  // by inode number: whether it was met more than once
-};
+bool MayHaveOtherNames(const os::EntryStat& stat) {
+  return stat.kind != FileKind::kDirectory && stat.link_count > 1;
+}
 
 }  // namespace
 
-absl::Status ListInventory(const os::Root& root, const std::string& excluded_name, bool with_digests,
-                           const std::function<absl::Status(model::InventoryEntry)>& visit,
-                           const ContentVisitor& visit_content, const os::GoOn& go_on) {
-  ASSIGN_OR_RETURN(os::TreeWalk names, os::TreeWalk::Begin(root, "", excluded_name));
-  LinkNames links;
-  RETURN_IF_ERROR(links.Count(std::move(names), go_on));
-  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(root, "", excluded_name));
+absl::Status LinkNames::Count(os::TreeWalk walk, const os::GoOn& go_on) {
   while (true) {
     RETURN_IF_ERROR(go_on());
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> found, walk.Next());
     if (!found.has_value()) return absl::OkStatus();
-    absl::StatusOr<model::InventoryEntry> entry = EntryOf(*found, with_digests, visit_content, go_on);
-    if (!entry.ok()) return Annotate(entry.status(), fmt::format("inventory of '{}'", Printable(found->path)));
-    entry->link_id = links.LinkIdOf(found->stat);
-    RETURN_IF_ERROR(visit(*std::move(entry)));
+    if (!MayHaveOtherNames(found->stat)) continue;
+    const auto seen = several_.find(found->stat.inode);
+    if (seen != several_.end()) {
+      seen->second = true;
+    } else if (several_.size() < kMaxTrackedLinks) {
+      several_.emplace(found->stat.inode, false);
+    }
   }
+}
+
+uint64_t LinkNames::LinkIdOf(const os::EntryStat& stat) const {
+  if (!MayHaveOtherNames(stat)) return 0;
+  const auto seen = several_.find(stat.inode);
+  return seen == several_.end() || seen->second ? stat.inode : 0;
+}
+
+absl::StatusOr<std::unique_ptr<InventoryWalk>> InventoryWalk::Begin(const os::Root& root,
+                                                                    const std::string& excluded_name, bool with_digests,
+                                                                    const os::GoOn& go_on) {
+  os::Fd own(fcntl(root.fd(), F_DUPFD_CLOEXEC, 0));
+  if (!own.valid()) return ErrnoStatus(errno, "hold the replica's folder");
+  std::unique_ptr<InventoryWalk> begun(new InventoryWalk(os::Root(std::move(own)), with_digests));
+  ASSIGN_OR_RETURN(os::TreeWalk names, os::TreeWalk::Begin(begun->root_, "", excluded_name));
+  RETURN_IF_ERROR(begun->links_.Count(std::move(names), go_on));
+  ASSIGN_OR_RETURN(begun->walk_, os::TreeWalk::Begin(begun->root_, "", excluded_name));
+  return begun;
+}
+
+absl::StatusOr<std::optional<model::InventoryEntry>> InventoryWalk::Next(const ContentVisitor& visit_content,
+                                                                         const os::GoOn& go_on) {
+  RETURN_IF_ERROR(go_on());
+  ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> found, walk_->Next());
+  if (!found.has_value()) return std::nullopt;
+  absl::StatusOr<model::InventoryEntry> entry = EntryOf(*found, with_digests_, visit_content, go_on);
+  if (!entry.ok()) return Annotate(entry.status(), fmt::format("inventory of '{}'", Printable(found->path)));
+  entry->link_id = links_.LinkIdOf(found->stat);
+  return *std::move(entry);
 }
 
 }  // namespace understudy::dr

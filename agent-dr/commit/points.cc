@@ -61,6 +61,15 @@ size_t CountBeyond(std::span<const UndoAbout> records, const PointBounds& bounds
   return count;
 }
 
+std::string WhyBeyond(std::span<const UndoAbout> records, const PointBounds& bounds, bool no_space) {
+  if (no_space) return "the filesystem is full";
+  if (!bounds.KeepsAny()) return "points.keep_for or points.max_bytes is 0 now";
+  uint64_t held = 0;
+  for (const UndoAbout& record : records) held += record.point.held_bytes;
+  if (held > bounds.max_bytes) return "there are more than points.max_bytes allows";
+  return fmt::format("no more than {} are kept of a volume", kMaxUndoRecords);
+}
+
 std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout> records, const PointBounds& bounds,
                                                       absl::Time now, model::Sequence below) {
   absl::flat_hash_map<model::Sequence, size_t> ways_on;  // by the state that they begin at

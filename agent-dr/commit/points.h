@@ -84,6 +84,10 @@ inline constexpr size_t kMaxUndoRecords = 10'000;
 // the oldest never cut off any other. One that leads to a pinned state goes only when there is too much of them.
 [[nodiscard]] size_t CountBeyond(std::span<const UndoAbout> records, const PointBounds& bounds, absl::Time now);
 
+// Why records go before their time with a commit, for a message. `no_space`: they end with it, as there is none for
+// what it displaces.
+[[nodiscard]] std::string WhyBeyond(std::span<const UndoAbout> records, const PointBounds& bounds, bool no_space);
+
 // Records that are to become one, because the states between them are more than `bounds` keeps: each run of at least
 // two begins with the record whose state stays and goes on towards the state that is shown now. Only records before
 // `below` are looked at. A state from which several ways go on stays.

@@ -1,8 +1,11 @@
 #include "agent-dr/commit/preflight.h"
 
 #include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 #include <set>
 #include <string>
@@ -25,6 +28,23 @@ absl::Status Mismatch(std::string_view path, std::string_view why) {
   return wire::WithPath(absl::DataLossError(fmt::format("the replica's '{}' isn't what the primary takes it for: {}",
                                                         Printable(path), why)),
                         path);
+}
+
+// How many names a file may have, where that is known to be few enough to matter (pathconf doesn't tell btrfs from what
+// it doesn't know, nor ext4 from ext2 where /sys isn't there).
+absl::StatusOr<uint64_t> MostNames(int fd) {
+  struct statfs filesystem {};
+  if (fstatfs(fd, &filesystem) != 0) return ErrnoStatus(errno, "look at the replica's filesystem");
+  switch (static_cast<uint64_t>(filesystem.f_type)) {
+    case EXT4_SUPER_MAGIC:
+      return 65'000;
+    case BTRFS_SUPER_MAGIC:
+      return 65'535;
+    case F2FS_SUPER_MAGIC:
+      return 32'000;
+    default:
+      return UINT64_MAX;
+  }
 }
 
 // Where something is on disk: in the replica, or among what an undo record keeps.
@@ -111,12 +131,14 @@ class Names {
 
 class Planner {
  public:
-  Planner(const os::Root& replica, const os::Root* kept) : names_(replica, kept) {}
+  Planner(const os::Root& replica, const os::Root* kept, bool keeps)
+      : replica_(replica), keeps_(keeps), names_(replica, kept) {}
 
   absl::Status operator()(const model::Remove& op) {
     ASSIGN_OR_RETURN(const os::EntryStat stat, Source(op.path));
     if (stat.kind != op.kind) return Mismatch(op.path, "it is of another kind");
     names_.Vacate(op.path);
+    if (!keeps_ && stat.kind != FileKind::kDirectory) ++names_removed_[IdentityOf(stat)];
     return absl::OkStatus();
   }
   absl::Status operator()(const model::Detach& op) {
@@ -136,7 +158,7 @@ class Planner {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, Target(op.path));
     if (present == FileKind::kDirectory) {
       plan_.existing_directories.insert(index_);
-      Touch(op.path);
+      ChangeMetadata(op.path);
       return absl::OkStatus();
     }
     if (present.has_value()) return Mismatch(op.path, "it is no folder");
@@ -159,6 +181,7 @@ class Planner {
         return absl::OkStatus();
       }
     }
+    RETURN_IF_ERROR(CheckNames(op));
     return Come(op.path, *target, present, names_.OriginOf(op.target));
   }
   absl::Status operator()(const model::Patch& op) {
@@ -181,7 +204,7 @@ class Planner {
     ASSIGN_OR_RETURN(const std::optional<FileKind> present, names_.Lookup(op.path));
     if (!present.has_value()) return Mismatch(op.path, "it isn't there");
     if (present != op.kind) return Mismatch(op.path, "it is of another kind");
-    Touch(op.path);
+    ChangeMetadata(op.path);
     return absl::OkStatus();
   }
 
@@ -220,6 +243,42 @@ class Planner {
     if (origin.has_value() && !origin->kept) plan_.touched.insert(origin->path);
   }
 
+  void ChangeMetadata(const std::string& path) {
+    Touch(path);
+    const std::optional<Origin> origin = names_.OriginOf(path);
+    if (origin.has_value() && !origin->kept) plan_.metadata_of[index_] = origin->path;
+  }
+
+  // Of the target with this name and those that the commit gave it before.
+  absl::Status CheckNames(const model::Link& op) {
+    if (!most_names_.has_value()) {
+      ASSIGN_OR_RETURN(most_names_, MostNames(replica_.fd()));
+    }
+    const std::optional<Origin> origin = names_.OriginOf(op.target);
+    std::optional<os::EntryStat> stat;
+    if (origin.has_value()) {
+      ASSIGN_OR_RETURN(stat, names_.OnDisk(*origin));
+    }
+    uint64_t before = 1;
+    uint64_t added = 0;
+    if (stat.has_value()) {
+      const Identity identity = IdentityOf(*stat);
+      const auto removed = names_removed_.find(identity);
+      before = stat->link_count - (removed == names_removed_.end() ? 0 : removed->second);
+      added = ++names_added_[identity];
+    } else {
+      added = ++names_of_new_[op.target];
+    }
+    if (before + added <= *most_names_) return absl::OkStatus();
+    return wire::WithPath(
+        absl::FailedPreconditionError(fmt::format(
+            "link '{}': '{}' has as many names as the replica's filesystem allows ({}; what recovery points keep "
+            "counts): take names away at the primary, or give the replica a filesystem that allows as many as the "
+            "primary's, as XFS",
+            Printable(op.path), Printable(op.target), *most_names_)),
+        op.path);
+  }
+
   absl::StatusOr<bool> AreOneFile(const std::string& path, const std::string& other) const {
     const std::optional<Origin> one = names_.OriginOf(path);
     const std::optional<Origin> two = names_.OriginOf(other);
@@ -255,9 +314,21 @@ class Planner {
     return absl::OkStatus();
   }
 
+  struct ByIdentity {
+    bool operator()(const Identity& one, const Identity& other) const {
+      return std::pair(one.inode, one.btime_nanoseconds) < std::pair(other.inode, other.btime_nanoseconds);
+    }
+  };
+
+  const os::Root& replica_;
+  const bool keeps_;
   Names names_;
   CommitPlan plan_;
-  std::set<std::pair<uint64_t, int64_t>> patched_files_;  // by inode and birth time
+  std::optional<uint64_t> most_names_;                      // of a file; nullopt: not asked yet
+  std::map<Identity, uint64_t, ByIdentity> names_removed_;  // for good
+  std::map<Identity, uint64_t, ByIdentity> names_added_;    // to files that are there
+  std::unordered_map<std::string, uint64_t> names_of_new_;  // added to new files, by the path of the first one
+  std::set<std::pair<uint64_t, int64_t>> patched_files_;    // by inode and birth time
   size_t index_ = 0;
   std::optional<std::string> last_parent_;
   std::optional<std::string> last_source_folder_;
@@ -272,8 +343,9 @@ bool CommitPlan::Displaces(const model::Commit& commit) const {
          });
 }
 
-absl::StatusOr<CommitPlan> PlanCommit(const os::Root& replica, const os::Root* kept, const model::Commit& commit) {
-  return Planner(replica, kept).Plan(commit);
+absl::StatusOr<CommitPlan> PlanCommit(const os::Root& replica, const os::Root* kept, const model::Commit& commit,
+                                      bool keeps) {
+  return Planner(replica, kept, keeps).Plan(commit);
 }
 
 }  // namespace understudy::dr

@@ -35,6 +35,9 @@ struct CommitPlan {
   std::map<size_t, std::string> patched_paths;     // their paths before the commit
   std::map<size_t, std::string> displaced;         // where before the commit was what a name is taken from
   std::map<size_t, model::FileKind> placed_kinds;  // of Link, and Attach of a kept slot
+  // Of SetMetadata, and of MakeDirectory over a folder: where before the commit is what it is for; nothing for what is
+  // new, or kept.
+  std::map<size_t, std::string> metadata_of;
   // Paths before the commit of all whose metadata it changes, but for patched files: named ones, and folders whose
   // entries it changes.
   std::set<std::string> touched;
@@ -45,8 +48,10 @@ struct CommitPlan {
 
 // `commit` is valid by wire::ValidateCommit, or the reverse of one (agent-dr/commit/reverse.h), and `kept` then the
 // folder of what its kept slots name (nullptr: it has none). DATA_LOSS about a path (core/wire/status_path.h): the
-// replica doesn't hold there what the operation needs. Reads names only; changes nothing.
+// replica doesn't hold there what the operation needs. FAILED_PRECONDITION about a path: a file would have more names
+// than its filesystem allows. `keeps`: what the commit takes away stays as a name in the work folder. Reads names only;
+// changes nothing.
 [[nodiscard]] absl::StatusOr<CommitPlan> PlanCommit(const os::Root& replica, const os::Root* kept,
-                                                    const model::Commit& commit);
+                                                    const model::Commit& commit, bool keeps);
 
 }  // namespace understudy::dr

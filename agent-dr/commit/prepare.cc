@@ -14,10 +14,10 @@
 
 #include "agent-dr/commit/file_clone.h"
 #include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/metadata_trial.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/os/file_io.h"
-#include "core/os/metadata.h"
 #include "core/wire/status_path.h"
 
 namespace understudy::dr {
@@ -42,7 +42,8 @@ class Preparer {
         run_(run),
         undo_(undo),
         faults_(faults),
-        sequence_(sequence) {}
+        sequence_(sequence),
+        trial_(replica, work.staging()) {}
 
   void set_index(size_t index) { index_ = index; }
   PreparedCommit Take() { return std::move(prepared_); }
@@ -50,16 +51,18 @@ class Preparer {
   absl::Status operator()(model::Remove&) { return absl::OkStatus(); }
   absl::Status operator()(model::Detach&) { return absl::OkStatus(); }
   absl::Status operator()(model::Attach&) { return absl::OkStatus(); }
-  absl::Status operator()(model::SetMetadata&) { return absl::OkStatus(); }
+  absl::Status operator()(model::SetMetadata& op) { return Try(op.path, op.kind, op.metadata); }
   absl::Status operator()(model::Link&) { return absl::OkStatus(); }
   absl::Status operator()(model::Patch& op) {
     RETURN_IF_ERROR(IsKeptSlot(op.slot) ? PatchBack(op) : PatchStaged(op));
+    RETURN_IF_ERROR(trial_.Try(op.path, FileKind::kRegular, op.metadata, &plan_.patched_paths.at(index_)));
     const bool known = op.digest != model::Digest{};
     prepared_.contents.push_back({plan_.patched.at(index_), op.size, known ? std::optional(op.digest) : std::nullopt});
     return undo_ == nullptr ? absl::OkStatus() : KeepContent(op);
   }
 
-  absl::Status operator()(model::MakeDirectory&) {
+  absl::Status operator()(model::MakeDirectory& op) {
+    RETURN_IF_ERROR(Try(op.path, FileKind::kDirectory, op.metadata));
     if (plan_.existing_directories.contains(index_)) return absl::OkStatus();
     // Its metadata comes with the fourth pass, after what is put into it.
     return mkdirat(folder(), Name().c_str(), 0700) == 0 ? absl::OkStatus() : Failed("make folder");
@@ -69,11 +72,11 @@ class Preparer {
   }
   absl::Status operator()(model::MakeSymlink& op) {
     if (symlinkat(op.target.c_str(), folder(), Name().c_str()) != 0) return Failed("make symlink");
-    return SetMetadata(Name(), FileKind::kSymlink, op.metadata);
+    return SetMetadata(op.path, FileKind::kSymlink, op.metadata);
   }
   absl::Status operator()(model::MakeNode& op) {
     if (mknodat(folder(), Name().c_str(), NodeTypeBits(op.kind) | 0600, op.device) != 0) return Failed("make node");
-    return SetMetadata(Name(), op.kind, op.metadata);
+    return SetMetadata(op.path, op.kind, op.metadata);
   }
 
  private:
@@ -81,9 +84,15 @@ class Preparer {
   [[nodiscard]] std::string Name() const { return WorkArea::StagedEntry(sequence_, index_); }
   static absl::Status Failed(std::string_view what) { return ErrnoStatus(errno, fmt::format("stage: {}", what)); }
 
-  absl::Status SetMetadata(const std::string& name, FileKind kind, const model::Metadata& metadata) {
-    ASSIGN_OR_RETURN(const os::Fd entry, work_.staging().OpenPath(name, O_PATH));
-    return os::ApplyMetadata(entry.get(), kind, metadata);
+  absl::Status SetMetadata(const std::string& path, FileKind kind, const model::Metadata& metadata) {
+    ASSIGN_OR_RETURN(const os::Fd entry, work_.staging().OpenPath(Name(), O_PATH));
+    return ApplyMetadataOf(path, entry.get(), kind, metadata);
+  }
+
+  // What is set only when it is published.
+  absl::Status Try(const std::string& path, FileKind kind, const model::Metadata& metadata) {
+    const auto present = plan_.metadata_of.find(index_);
+    return trial_.Try(path, kind, metadata, present == plan_.metadata_of.end() ? nullptr : &present->second);
   }
 
   absl::Status PatchStaged(const model::Patch& op) {
@@ -124,7 +133,7 @@ class Preparer {
     RETURN_IF_ERROR(os::WriteAt(file.get(), 0, content));
     content = std::string();
     RETURN_IF_ERROR(NoteContent(file.get(), op));
-    return os::ApplyMetadata(file.get(), FileKind::kRegular, op.metadata);
+    return ApplyMetadataOf(op.path, file.get(), FileKind::kRegular, op.metadata);
   }
 
   absl::StatusOr<const StagedContent*> Content(const std::string& path, model::Slot slot, uint64_t size) {
@@ -151,7 +160,7 @@ class Preparer {
       if (digest != op.digest) return ContentMismatch(op.path, "doesn't match its digest");
     }
     RETURN_IF_ERROR(NoteContent(file.get(), op));
-    return os::ApplyMetadata(file.get(), FileKind::kRegular, op.metadata);
+    return ApplyMetadataOf(op.path, file.get(), FileKind::kRegular, op.metadata);
   }
 
   absl::Status NoteContent(int fd, const model::Put& op) {
@@ -183,6 +192,7 @@ class Preparer {
   const os::Root* const undo_;
   FaultPoints& faults_;
   const model::Sequence sequence_;
+  MetadataTrial trial_;
   PreparedCommit prepared_;
   size_t index_ = 0;
 };

@@ -4,31 +4,71 @@
 #include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/time/clock.h"
 #include "agent-dr/commit/replica.h"
 #include "agent-dr/commit/state_change.h"
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/os/file_io.h"
 
 namespace understudy::dr {
+namespace {
+
+// Of a change of the state that waits for whoever works on the folder.
+constexpr absl::Duration kTryInterval = absl::Milliseconds(1);
+constexpr absl::Duration kAskInterval = absl::Milliseconds(100);
+
+}  // namespace
 
 Replica::StateLock::StateLock(Replica& replica, const GivenUp& given_up) : replica_(replica), given_up_(given_up) {
-  ++replica_.state_changes_waiting_;
-  was_given_up_ = given_up_ != nullptr && given_up_();
-  replica_.work_mutex_.Lock();
-  --replica_.state_changes_waiting_;
+  const auto count = [&](int by) {
+    absl::MutexLock lock(&replica_.turn_mutex_);
+    replica_.state_changes_waiting_ += by;
+  };
+  count(1);
+  has_lock_ = Acquire();
+  count(-1);
+}
+
+// What it returns says whether it has the lock, which the analysis can't follow.
+bool Replica::StateLock::Acquire() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  if (given_up_ == nullptr) {
+    replica_.work_mutex_.Lock();
+    return true;
+  }
+  // In steps, as whoever has the lock may hang. Those that would take it again and again let this one pass.
+  for (absl::Duration asked = -absl::InfiniteDuration();;) {
+    const absl::Duration now = Clock::System().Monotonic();
+    if (now - asked >= kAskInterval) {
+      asked = now;
+      if (given_up_()) return false;
+    }
+    if (replica_.work_mutex_.TryLock()) return true;
+    absl::SleepFor(kTryInterval);
+  }
 }
 
 Replica::StateLock::~StateLock() {
-  replica_.work_mutex_.Unlock();
+  if (has_lock_) replica_.work_mutex_.Unlock();
 }
 
 absl::Status Replica::StateLock::Wanted() {
-  was_given_up_ = was_given_up_ || (given_up_ != nullptr && given_up_());
-  return was_given_up_ ? absl::CancelledError("the call was given up, and nothing was changed") : absl::OkStatus();
+  const bool wanted = has_lock_ && (given_up_ == nullptr || !given_up_());
+  return wanted ? absl::OkStatus() : absl::CancelledError("the call was given up, and nothing was changed");
+}
+
+void Replica::LetStateChangesPass() const {
+  const auto none_waits = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(turn_mutex_) { return state_changes_waiting_ == 0; };
+  turn_mutex_.LockWhen(absl::Condition(&none_waits));
+  turn_mutex_.Unlock();
 }
 
 absl::Status Replica::MakeWay() const {
-  if (state_changes_waiting_ == 0) return absl::OkStatus();
+  {
+    absl::MutexLock lock(&turn_mutex_);
+    if (state_changes_waiting_ == 0) return absl::OkStatus();
+  }
   return absl::AbortedError(fmt::format(
       "it made way for a promotion, a demotion or a reprotection of volume '{}': try again", State().volume));
 }
@@ -67,6 +107,7 @@ absl::Status Replica::WriteState(const model::ReplicaState& next, const Point& p
   view_.SetPoints(point, {});
   view_.SetLabels(label.has_value() ? std::vector<PointLabel>{*label} : std::vector<PointLabel>());
   ran_ = 0;
+  rewinding_to_.reset();
   measured_.clear();
   spdlog::info("volume={} state={} epoch={}", next.volume, model::ToString(next.state), next.epoch);
   RETURN_IF_ERROR(faults_.Reach(Step::kState, 1));
@@ -85,6 +126,13 @@ absl::StatusOr<model::ReplicaState> Replica::BeginPromotion(bool allow_incomplet
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ASSIGN_OR_RETURN(std::optional<model::ReplicaState> next, dr::BeginPromotion(State(), allow_incomplete, now));
   if (!next.has_value()) return State();
+  if (rewinding_to_.has_value() && !allow_incomplete) {
+    const model::VolumeName volume = State().volume;
+    return absl::FailedPreconditionError(fmt::format(
+        "volume '{0}' was being taken back to the state after commit {1} and stands at that after commit {2}: take it "
+        "back again (drctl points rewind {0}), or promote it as it is with --incomplete",
+        volume, *rewinding_to_, NewestPoint().sequence));
+  }
   RETURN_IF_ERROR(SettleForGood());
   // From what it is now: settling can have published the newest commit.
   ASSIGN_OR_RETURN(next, dr::BeginPromotion(State(), allow_incomplete, now));
@@ -103,6 +151,7 @@ absl::StatusOr<model::ReplicaState> Replica::FinishPromotion() {
 
 absl::StatusOr<model::ReplicaState> Replica::BeginDemotion(const GivenUp& given_up) {
   StateLock lock(*this, given_up);
+  RETURN_IF_ERROR(lock.Wanted());
   RETURN_IF_ERROR(BeSure());
   ASSIGN_OR_RETURN(const auto next, dr::BeginDemotion(State(), absl::ToUnixNanos(settings_.clock->Now())));
   RETURN_IF_ERROR(lock.Wanted());

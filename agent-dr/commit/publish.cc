@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "agent-dr/commit/file_clone.h"
+#include "agent-dr/commit/metadata_trial.h"
 #include "agent-dr/commit/prepare.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
-#include "core/os/metadata.h"
 
 namespace understudy::dr {
 namespace {
@@ -192,7 +192,7 @@ class Publisher {
     if (unlinkat(staging, entry.c_str(), 0) != 0 && errno != ENOENT) return Failed("link", link.path);
     if (linkat(target.folder.get(), target.name.c_str(), staging, entry.c_str(), 0) != 0) {
       if (errno != EMLINK) return Failed("link", link.path);
-      return absl::ResourceExhaustedError(
+      return absl::FailedPreconditionError(
           fmt::format("link '{}': '{}' has as many names as this filesystem allows ({}): give the replica a filesystem "
                       "that allows as many as the primary's",
                       Printable(link.path), Printable(link.target), meant.link_count));
@@ -231,8 +231,7 @@ class Publisher {
     RETURN_IF_ERROR(NextEffect());
     RETURN_IF_ERROR(SetSize(file.get(), patch.size));
     RETURN_IF_ERROR(NextEffect());
-    const absl::Status set = os::ApplyMetadata(file.get(), FileKind::kRegular, patch.metadata);
-    return set.ok() ? set : annotate(set);
+    return ApplyMetadataOf(patch.path, file.get(), FileKind::kRegular, patch.metadata);
   }
 
   // Pass 4: what is in a folder before the folder, whose times it would change. New folders get theirs here, too.
@@ -250,8 +249,7 @@ class Publisher {
       RETURN_IF_ERROR(NextEffect());
       const int flags = of_path.kind == FileKind::kDirectory ? O_PATH | O_DIRECTORY : O_PATH;
       ASSIGN_OR_RETURN(const os::Fd entry, replica_.OpenPath(path, flags));
-      const absl::Status set = os::ApplyMetadata(entry.get(), of_path.kind, *of_path.metadata);
-      if (!set.ok()) return Annotate(set, Printable(path));
+      RETURN_IF_ERROR(ApplyMetadataOf(path, entry.get(), of_path.kind, *of_path.metadata));
     }
     return absl::OkStatus();
   }

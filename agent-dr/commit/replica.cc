@@ -6,8 +6,6 @@
 #include <utility>
 
 #include "agent-dr/commit/admission.h"
-#include "agent-dr/commit/content_learner.h"
-#include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/preflight.h"
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/publish.h"
@@ -141,6 +139,7 @@ absl::StatusOr<SessionToken> Replica::Open(const model::VolumeSpec& spec) {
   }
   RETURN_IF_ERROR(AdoptEpoch(spec.epoch));
   view_.SetLeftoverPaths(folders_->leftovers.Paths());
+  rewinding_to_.reset();
   session_ = ++last_session_;
   return SessionToken{session_, State().epoch};
 }
@@ -183,6 +182,7 @@ absl::Status Replica::EndStaging(model::Sequence kept) {
 
 absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call) {
   RETURN_IF_ERROR(CheckNoCopy());
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
@@ -195,14 +195,20 @@ absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::funct
 
 absl::Status Replica::StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
                                  const std::string& base_path) {
-  return Stage(token, 0, [&](Staging& staging) { return staging.Begin(slot, path, size, base_path); });
+  return Stage(token, 0, [&](Staging& staging) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) -> absl::Status {
+    RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
+    RETURN_IF_ERROR(CheckNoWorkFolder(base_path, HoldsWorkFolder()));
+    return staging.Begin(slot, path, size, base_path);
+  });
 }
 
 absl::StatusOr<std::vector<model::SegmentDigest>> Replica::StageResume(SessionToken token, model::Slot slot,
                                                                        const std::string& path, uint64_t size,
                                                                        const std::string& base_path) {
   absl::StatusOr<std::vector<model::SegmentDigest>> held;
-  const absl::Status done = Stage(token, 0, [&](Staging& staging) {
+  const absl::Status done = Stage(token, 0, [&](Staging& staging) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) {
+    RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
+    RETURN_IF_ERROR(CheckNoWorkFolder(base_path, HoldsWorkFolder()));
     held = staging.Resume(slot, path, size, base_path);
     return absl::IsNotFound(held.status()) ? absl::OkStatus() : held.status();
   });
@@ -245,12 +251,12 @@ absl::StatusOr<Replica::ReadyCommit> Replica::MakeReady(model::Commit commit, co
   absl::StatusOr<ReadyCommit> ready = PrepareAndSync(std::move(commit), run);
   if (ready.ok()) return ready;
   folders_->work.DropUndoFolder(sequence).IgnoreError();
-  if (absl::IsResourceExhausted(ready.status())) {
+  if (IsForWantOfSpace(ready.status(), folders_->work.staging().fd())) {
     // Replicating is worth more than going back: at last not even this commit's own undo record stands in its way.
     const absl::StatusOr<size_t> dropped = DropOlderHalf();
     leave_no_undo_ = run == nullptr && dropped.ok() && *dropped == 0;
   }
-  folders_->work.DiscardRemoved().IgnoreError();
+  folders_->work.DiscardRemoved([this] { return MakeWay(); }).IgnoreError();
   return ready;
 }
 
@@ -261,8 +267,8 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
     if (!folder.ok() && !absl::IsNotFound(folder.status())) return folder.status();
     if (folder.ok()) kept = *std::move(folder);
   }
-  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit));
   const bool keep = run != nullptr || (settings_.points.KeepsAny() && !leave_no_undo_);
+  ASSIGN_OR_RETURN(CommitPlan plan, PlanCommit(folders_->root, kept.has_value() ? &*kept : nullptr, commit, keep));
   const int64_t now = absl::ToUnixNanos(settings_.clock->Now());
   ReadyCommit ready;
   ready.record.keeps = keep && plan.Displaces(commit);
@@ -325,6 +331,7 @@ absl::Status Replica::WriteRecord(ReadyCommit ready) {
 
 absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
   RETURN_IF_ERROR(CheckNoCopy());
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   RETURN_IF_ERROR(CheckSession(token));
   const Stopwatch stopwatch(probe_.durable_nanoseconds);
@@ -346,6 +353,7 @@ absl::Status Replica::SubmitDurable(SessionToken token, model::Commit commit) {
 
 absl::Status Replica::Publish() {
   RETURN_IF_ERROR(CheckNoCopy());
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   return PublishLocked();
 }
@@ -356,7 +364,7 @@ absl::Status Replica::PublishLocked() {
   absl::Status published = faults_.Reach(Step::kRecorded, 0);
   while (published.ok()) {
     published = PublishCommit(folders_->root, folders_->work, *unpublished_, faults_);
-    if (!absl::IsResourceExhausted(published)) break;
+    if (!IsForWantOfSpace(published, folders_->work.staging().fd())) break;
     const absl::StatusOr<size_t> dropped = DropOlderHalf();
     if (!dropped.ok() || *dropped == 0) break;
     published = absl::OkStatus();
@@ -397,27 +405,15 @@ absl::Status Replica::SettleLocked() {
 }
 
 absl::StatusOr<Replica::Entry> Replica::Stat(const std::string& path) {
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   if (folders_ == nullptr) {
     return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
   }
+  RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
   RETURN_IF_ERROR(PublishLocked());
   ASSIGN_OR_RETURN(const os::EntryStat stat, folders_->root.Stat(path));
   return Entry{.stat = stat, .sequence = State().sequence};
-}
-
-absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Status(model::InventoryEntry)>& visit) {
-  absl::MutexLock lock(&work_mutex_);
-  if (folders_ == nullptr) {
-    return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
-  }
-  RETURN_IF_ERROR(PublishLocked());
-  ContentLearner learner(store_->contents(), State());
-  RETURN_IF_ERROR(ListInventory(
-      folders_->root, HoldsWorkFolder() ? os::kWorkFolderName : "", with_digests, visit,
-      [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); },
-      [this] { return MakeWay(); }));
-  return learner.Flush();
 }
 
 }  // namespace understudy::dr

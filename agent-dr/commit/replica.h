@@ -18,12 +18,14 @@
 #include "absl/synchronization/mutex.h"
 #include "agent-dr/commit/fault_points.h"
 #include "agent-dr/commit/free_space.h"
+#include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/merge_undo.h"
 #include "agent-dr/commit/points.h"
 #include "agent-dr/commit/probe.h"
 #include "agent-dr/commit/replica_folders.h"
 #include "agent-dr/commit/replica_view.h"
 #include "agent-dr/commit/reverse.h"
+#include "agent-dr/commit/undo_spool.h"
 #include "agent-dr/commit/volume_store.h"
 #include "core/base/clock.h"
 #include "core/base/status.h"
@@ -82,8 +84,9 @@ class Replica {
   // fine. Each gives the state that it leads to. An error other than FAILED_PRECONDITION leaves open whether it
   // happened; ask again.
   //
-  // They wait for no inventory and no clone: those end (MakeWay). CANCELLED: `given_up`, which is asked before it waits
-  // for anything and right before the state changes; it hasn't changed.
+  // They wait for no inventory and no clone: those end (MakeWay), and whatever else works on the folder in many short
+  // turns lets them pass. CANCELLED: `given_up`, which is asked while it waits and right before the state changes; it
+  // hasn't changed.
   using GivenUp = std::function<bool()>;
   // Brings everything durable into the folder, for good; ends the session, and with the next epoch the rights of every
   // primary; gives up leftovers and undo records.
@@ -132,13 +135,18 @@ class Replica {
   // own with a new sequence; the states left on the way stay points. Ends the session; the primary's next opening has
   // to compare (no sequence that it can know comes back). An error leaves the replica at some state on the way; ask
   // again. NOT_FOUND: that state isn't kept. FAILED_PRECONDITION: the volume is no standby. DATA_LOSS: the folder or
-  // what was kept was changed past understudy-dr.
-  // `step` is told how many of how many records were run.
+  // what was kept was changed past understudy-dr; that a record on the way, or what it keeps, isn't there is found
+  // before anything is changed. ABORTED: it made way for a promotion or a demotion; a promotion of the state that it
+  // left wants `allow_incomplete`.
+  // `step` is told how many of how many records were run. With `hold` the replica is held from before the first record
+  // on (SetHeld), or its primary would bring it up to date again; an error that left it where it was leaves it as it
+  // was.
   [[nodiscard]] absl::Status Rewind(
-      model::Sequence to, const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {});
+      model::Sequence to, const std::function<void(size_t, size_t)>& step = [](size_t, size_t) {}, bool hold = false);
 
-  // Merges undo records whose states are more than the bounds keep, a bounded number in one call; how many are fewer
-  // now. 0: nothing (more) is to be done, or can be now. Commits wait meanwhile.
+  // Gives up undo records past the bounds, merges those whose states are more than the bounds keep, and counts what is
+  // kept where that wasn't done yet: a bounded number in one call; how many are fewer now. 0: nothing (more) is to be
+  // done, or can be now. Commits wait meanwhile.
   [[nodiscard]] absl::StatusOr<size_t> Thin();
 
   // Makes `tree` in `folder`, an empty folder of ours on the replica's filesystem: the volume as it was after commit
@@ -162,7 +170,7 @@ class Replica {
     os::EntryStat stat;
     model::Sequence sequence = 0;  // of the state that was looked at
   };
-  // What stands at `path`, in a published state. NOT_FOUND: nothing.
+  // What stands at `path`, in a published state. NOT_FOUND: nothing. INVALID_ARGUMENT: in the work folder.
   [[nodiscard]] absl::StatusOr<Entry> Stat(const std::string& path);
 
   // What a call of WithPublished works on.
@@ -178,14 +186,14 @@ class Replica {
   // Whether what stands in the replica's place now is the replica's folder. FAILED_PRECONDITION, NOT_FOUND: it isn't.
   [[nodiscard]] absl::Status CheckPlace();
 
-  // `listener` is told of damaged files while the session `token` is the newest one; nullptr ends that, and waits for a
-  // call under way.
+  // `listener` is told of damaged files while the session `token` is the newest one; it must not wait for its peer, as
+  // who looks for damage, and the next session, would wait with it. nullptr ends that, and waits for a call under way.
   void Listen(SessionToken token, std::function<void(const model::DamagedFile&)> listener);
   // Whether there was somebody to tell.
   bool TellDamage(const model::DamagedFile& file);
 
-  // As ReplicaSink::Inventory, over a published state; commits wait meanwhile. ABORTED: it made way for a promotion, a
-  // demotion or a reprotection that waits.
+  // As ReplicaSink::Inventory, over one published state. Nobody waits while `visit` is called. ABORTED: it made way for
+  // a promotion, a demotion or a reprotection that waits, or the replica changed meanwhile.
   [[nodiscard]] absl::Status Inventory(bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit);
 
@@ -223,6 +231,15 @@ class Replica {
       ABSL_LOCKS_EXCLUDED(work_mutex_);
 
   // replica_contents.cc:
+  struct InventoryUnderWay {
+    bool with_digests = false;
+    std::unique_ptr<InventoryWalk> walk{};  // nullptr: not begun
+    model::Sequence sequence = 0;           // of the state that it is of
+    model::Epoch epoch = 0;
+    std::vector<model::InventoryEntry> page{};
+    bool ended = false;
+  };
+  absl::Status FillPage(InventoryUnderWay& inventory) ABSL_LOCKS_EXCLUDED(work_mutex_);
   absl::Status FindOldDigests(const CommitPlan& plan, std::map<std::string, OldEntry>& old)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Whether the folder has an entry after the commit; nullopt: as before.
@@ -236,16 +253,20 @@ class Replica {
     ~StateLock() ABSL_UNLOCK_FUNCTION();
     StateLock(const StateLock&) = delete;
     StateLock& operator=(const StateLock&) = delete;
-    // CANCELLED: given up by now, or before there was the lock.
+    // To be asked before anything else: the lock is there only when this is OK. CANCELLED: given up by now, or before
+    // there was the lock.
     [[nodiscard]] absl::Status Wanted();
 
    private:
+    bool Acquire() ABSL_NO_THREAD_SAFETY_ANALYSIS;  // false: given up, and not locked
     Replica& replica_;
     const GivenUp& given_up_;
-    bool was_given_up_;
+    bool has_lock_ = false;
   };
   // ABORTED: a change of the state waits, so what takes long has to end.
-  absl::Status MakeWay() const;
+  absl::Status MakeWay() const ABSL_LOCKS_EXCLUDED(turn_mutex_);
+  // Waits while a change of the state waits: nobody gets ahead of it.
+  void LetStateChangesPass() const ABSL_LOCKS_EXCLUDED(turn_mutex_, work_mutex_);
   // Reads the durable state again if it may be ahead of what is known here.
   absl::Status BeSure() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // With everything durable published and settled, and nothing staged or kept of what was.
@@ -256,6 +277,11 @@ class Replica {
   absl::Status CreateAdopted(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
+  // DATA_LOSS: what one of these records keeps isn't there.
+  absl::Status CheckKept(const std::vector<model::Sequence>& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Along the records of `path`, to the state `to`.
+  absl::Status RunPath(const std::vector<model::Sequence>& path, model::Sequence to,
+                       const std::function<void(size_t, size_t)>& step) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status RunUndo(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Reads the undo records; their kept entries are looked at once the unsettled commit is through.
   absl::Status LoadUndo(const Point& point) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -266,9 +292,14 @@ class Replica {
   // What is durable now of what became of the undo records.
   void NoteUndo(const CommitRecord& record, const Point& point, const UndoChanges& undo)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Counts and tells which of `dropped` go before their time.
-  void NoteGivenUp(const std::vector<model::Sequence>& dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Counts what the newest commit keeps.
+  // Counts and tells which of `dropped` go before their time; `no_space`: because the next commit's had no room.
+  void NoteGivenUp(const std::vector<model::Sequence>& dropped, bool no_space)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Gives up what is past the bounds; how many records that were.
+  absl::StatusOr<size_t> DropBeyondBounds() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Takes these, the oldest undo records, away. None of them is needed by a replay.
+  absl::Status DropUndo(const std::vector<model::Sequence>& oldest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  // Counts what this commit keeps, unless somebody waits for that, or it can't be read: then Thin does, or a start.
   void MeasureKept(model::Sequence sequence) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // Gives up the `most` oldest undo records that nobody needs now; how many there were. The newest commit's is given up
   // only after all others, and once the commit is published: it is settled for that.
@@ -276,8 +307,8 @@ class Replica {
   // Gives up the older half of them, after a call found no space.
   absl::StatusOr<size_t> DropOlderHalf() ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // clone_point.cc: the records that lead to the state `to`.
-  absl::StatusOr<std::vector<UndoRecord>> CloneWithUndo(model::Sequence to, const os::Root& folder,
-                                                        const CloneWatcher& watcher) ABSL_LOCKS_EXCLUDED(work_mutex_);
+  absl::StatusOr<UndoSpool> CloneWithUndo(model::Sequence to, const os::Root& folder, const CloneWatcher& watcher)
+      ABSL_LOCKS_EXCLUDED(work_mutex_);
   // How many bytes are to be copied.
   absl::StatusOr<uint64_t> CheckRoomForCopies(const std::vector<model::Sequence>& path, const os::GoOn& go_on)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -286,6 +317,7 @@ class Replica {
 
   // thin.cc:
   absl::Status CheckStandby() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status SetHeldLocked(bool held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status MergeRun(const std::vector<model::Sequence>& run, size_t& merged, size_t& tried)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status ApplyMerge(MergedUndo merged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
@@ -314,7 +346,8 @@ class Replica {
   Probe& probe_;
   ReplicaView view_;
 
-  std::atomic<int> state_changes_waiting_{0};
+  mutable absl::Mutex turn_mutex_;
+  int state_changes_waiting_ ABSL_GUARDED_BY(turn_mutex_) = 0;
   std::atomic<bool> copying_{false};  // by who has work_mutex_
   absl::Mutex work_mutex_;
   std::optional<VolumeStore> store_ ABSL_GUARDED_BY(work_mutex_);
@@ -326,6 +359,8 @@ class Replica {
   std::vector<UndoAbout> measured_ ABSL_GUARDED_BY(work_mutex_);  // not yet written
   // What the newest published commit ran: until it is settled a replay may need what that kept.
   model::Sequence ran_ ABSL_GUARDED_BY(work_mutex_) = 0;
+  // The state on the way to which a rewind ended.
+  std::optional<model::Sequence> rewinding_to_ ABSL_GUARDED_BY(work_mutex_);
   // Undo records from this one on aren't given up, whatever is short of space.
   model::Sequence needed_from_ ABSL_GUARDED_BY(work_mutex_) = UINT64_MAX;
   // Records that the next older one can't be merged with, as far as was tried.

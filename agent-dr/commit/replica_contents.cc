@@ -12,10 +12,13 @@
 #include <utility>
 #include <variant>
 
+#include "agent-dr/commit/content_learner.h"
+#include "agent-dr/commit/inventory.h"
 #include "agent-dr/commit/prepare.h"
 #include "agent-dr/commit/replica.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
+#include "core/wire/limits.h"
 
 namespace understudy::dr {
 namespace {
@@ -46,6 +49,14 @@ absl::StatusOr<bool> HasOtherNames(const os::Root& root, const std::set<std::str
     const std::string_view name = entry->d_name;
     if (name != "." && name != ".." && !known.contains(std::string(name))) return true;
   }
+}
+
+// About what it takes in memory.
+size_t BytesOf(const model::InventoryEntry& entry) {
+  size_t bytes = sizeof(entry) + entry.path.size() + entry.symlink_target.size();
+  bytes += entry.segments.size() * sizeof(model::SegmentDigest);
+  for (const model::Xattr& xattr : entry.metadata.xattrs) bytes += xattr.name.size() + xattr.value.size();
+  return bytes;
 }
 
 // Whoever has the lock keeps commits waiting, so its I/O doesn't wait for everybody else's, as the scrub's does
@@ -93,6 +104,7 @@ absl::StatusOr<std::optional<bool>> Replica::HoldsEntriesAfter(const model::Comm
 }
 
 absl::Status Replica::WithPublished(const std::function<absl::Status(const Published&)>& call) {
+  LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
   const NoIdleIo no_idle_io;
   if (retired_) return absl::UnavailableError("the volume went to the trash just now");
@@ -101,6 +113,53 @@ absl::Status Replica::WithPublished(const std::function<absl::Status(const Publi
   const model::ReplicaState state = State();
   return call(
       {state, folders_->root, folders_->work, HoldsWorkFolder() ? os::kWorkFolderName : "", store_->contents()});
+}
+
+absl::Status Replica::FillPage(InventoryUnderWay& inventory) {
+  LetStateChangesPass();
+  absl::MutexLock lock(&work_mutex_);
+  if (folders_ == nullptr || retired_) {
+    return absl::UnavailableError(fmt::format("replica folder '{}' can't be reached", Printable(State().root)));
+  }
+  RETURN_IF_ERROR(PublishLocked());
+  const model::ReplicaState state = State();
+  const os::GoOn go_on = [this] { return MakeWay(); };
+  if (inventory.walk == nullptr) {
+    inventory.sequence = state.sequence;
+    inventory.epoch = state.epoch;
+    const std::string excluded = HoldsWorkFolder() ? os::kWorkFolderName : "";
+    ASSIGN_OR_RETURN(inventory.walk, InventoryWalk::Begin(folders_->root, excluded, inventory.with_digests, go_on));
+  }
+  RETURN_IF_ERROR(go_on());
+  if (state.sequence != inventory.sequence || state.epoch != inventory.epoch) {
+    return absl::AbortedError(fmt::format("volume '{}' changed since its inventory began: try again", state.volume));
+  }
+  ContentLearner learner(store_->contents(), state);
+  size_t bytes = 0;
+  inventory.page.clear();
+  while (inventory.page.size() < wire::kMaxPageEntries && bytes < wire::kMaxPageBytes) {
+    ASSIGN_OR_RETURN(
+        std::optional<model::InventoryEntry> entry,
+        inventory.walk->Next(
+            [&](const os::EntryStat& stat, const model::Digest& digest) { return learner.Add(stat, digest); }, go_on));
+    if (!entry.has_value()) {
+      inventory.ended = true;
+      break;
+    }
+    bytes += BytesOf(*entry);
+    inventory.page.push_back(*std::move(entry));
+  }
+  return learner.Flush();
+}
+
+// Whoever is told may be slow, or hang: a page is told while nobody waits for it.
+absl::Status Replica::Inventory(bool with_digests, const std::function<absl::Status(model::InventoryEntry)>& visit) {
+  InventoryUnderWay inventory{.with_digests = with_digests};
+  while (!inventory.ended) {
+    RETURN_IF_ERROR(FillPage(inventory));
+    for (model::InventoryEntry& entry : inventory.page) RETURN_IF_ERROR(visit(std::move(entry)));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Replica::CheckPlace() {

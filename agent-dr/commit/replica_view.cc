@@ -9,7 +9,20 @@ model::ReplicaState ReplicaView::State() const {
   absl::MutexLock lock(&mutex_);
   model::ReplicaState state = state_;
   state.captured_at_nanoseconds = point_.captured_at_nanoseconds;
+  state.midst_of_capture = state.complete && !point_.completes_capture;
+  state.newest_whole = state.midst_of_capture ? NewestWhole() : std::nullopt;
   return state;
+}
+
+std::optional<model::WholeState> ReplicaView::NewestWhole() const {
+  const Point* newest = nullptr;
+  for (const UndoAbout& about : undo_) {
+    const Point& point = about.point;
+    if (!point.completes_capture) continue;
+    if (newest == nullptr || point.committed_at_nanoseconds > newest->committed_at_nanoseconds) newest = &point;
+  }
+  if (newest == nullptr) return std::nullopt;
+  return model::WholeState{newest->sequence, newest->captured_at_nanoseconds};
 }
 
 void ReplicaView::SetState(const model::ReplicaState& state) {

@@ -63,6 +63,8 @@ class ReplicaView {
   std::vector<PointLabel> labels_ ABSL_GUARDED_BY(mutex_);
 
   void Label(Point& point) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of the states behind the newest one.
+  [[nodiscard]] std::optional<model::WholeState> NewestWhole() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 };
 
 }  // namespace understudy::dr

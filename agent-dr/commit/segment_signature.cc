@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "agent-dr/commit/admission.h"
 #include "agent-dr/commit/commit_engine.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
@@ -35,10 +36,12 @@ absl::StatusOr<std::string> CommitEngine::SegmentSignature(const model::VolumeNa
                                                            uint64_t number) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Replica> replica, Find(volume));
   std::string bytes;
-  RETURN_IF_ERROR(replica->WithPublished([&](const Replica::Published& published) -> absl::Status {
+  const absl::Status read = replica->WithPublished([&](const Replica::Published& published) -> absl::Status {
+    RETURN_IF_ERROR(CheckNoWorkFolder(path, !published.excluded_name.empty()));
     ASSIGN_OR_RETURN(bytes, ReadSegment(published.root, path, number));
     return absl::OkStatus();
-  }));
+  });
+  RETURN_IF_ERROR(read);
   return delta::MakeSignature(bytes);
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "absl/time/time.h"
+#include "core/base/time_text.h"
 #include "core/wire/status_fence.h"
 
 namespace understudy::dr {
@@ -56,6 +58,21 @@ absl::Status EarlierEpoch(const model::ReplicaState& state, model::Epoch epoch) 
                             state.volume, epoch, state.epoch));
 }
 
+// Why what is in the midst of a capture isn't promoted, and what can be.
+absl::Status MidstOfCapture(const model::ReplicaState& state) {
+  std::string way_back = "no earlier state is kept that it had, so the primary would have to finish that capture";
+  if (state.newest_whole) {
+    const int64_t captured = state.newest_whole->captured_at_nanoseconds;
+    way_back = fmt::format("`drctl points rewind {} {}` leads to the newest state that it had{}", state.volume,
+                           state.newest_whole->sequence,
+                           captured == 0 ? "" : fmt::format(", of {}", Rfc3339Seconds(absl::FromUnixNanos(captured))));
+  }
+  return absl::FailedPreconditionError(
+      fmt::format("volume '{}' is in the midst of a capture at commit {}, a state that the primary never had: {} "
+                  "(--incomplete promotes it as it is)",
+                  state.volume, state.sequence, way_back));
+}
+
 }  // namespace
 
 StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomplete, int64_t now_nanoseconds) {
@@ -64,17 +81,18 @@ StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomple
     return Misplaced(
         state, fmt::format("so it can't be promoted: `drctl volumes demote {}` finishes that first", state.volume));
   }
-  const bool whole = state.complete || state.demoted_whole;
-  if (!whole && !allow_incomplete) {
+  const bool was_whole = state.complete || state.demoted_whole;
+  if (!was_whole && !allow_incomplete) {
     return absl::FailedPreconditionError(fmt::format(
         "volume '{}' was never across as a whole, or not since it was demoted: what is here is a part of it "
         "(--incomplete promotes it all the same)",
         state.volume));
   }
+  if (state.midst_of_capture && !allow_incomplete) return MidstOfCapture(state);
   std::optional<model::ReplicaState> next = Become(state, VolumeState::kPromoting, now_nanoseconds);
   ++next->epoch;
   next->held = false;
-  next->complete = whole;
+  next->complete = was_whole && !state.midst_of_capture;
   next->awaits_primary = false;
   next->demoted_whole = false;
   next->hooks_due = false;

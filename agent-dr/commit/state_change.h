@@ -16,8 +16,8 @@ namespace understudy::dr {
 
 using StateChange = absl::StatusOr<std::optional<model::ReplicaState>>;
 
-// To `promoting`, at the next epoch. FAILED_PRECONDITION: it is being demoted; or it was never across as a whole,
-// unless `allow_incomplete`.
+// To `promoting`, at the next epoch. FAILED_PRECONDITION: it is being demoted; or, unless `allow_incomplete`, it was
+// never across as a whole, or is in the midst of a capture.
 [[nodiscard]] StateChange BeginPromotion(const model::ReplicaState& state, bool allow_incomplete,
                                          int64_t now_nanoseconds);
 // To `active`. FAILED_PRECONDITION: it isn't being promoted.

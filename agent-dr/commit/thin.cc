@@ -68,6 +68,15 @@ absl::StatusOr<size_t> Replica::Thin() {
     ASSIGN_OR_RETURN(shares_blocks_, SharesBlocks(folders_->work.undo()));
   }
   if (stay_apart_.size() > kMaxUndoRecords) stay_apart_.clear();
+  const std::vector<UndoAbout> records = view_.Undo();
+  for (const UndoAbout& about : records) {
+    if (!about.measured && MakeWay().ok()) MeasureKept(about.sequence);
+  }
+  const absl::StatusOr<size_t> beyond = DropBeyondBounds();
+  if (!beyond.ok()) {
+    return Annotate(beyond.status(), fmt::format("give up old recovery points of volume '{}'", State().volume));
+  }
+  if (*beyond > 0) return *beyond;
   size_t merged = 0;
   size_t tried = 0;
   absl::Status first_error;
@@ -274,6 +283,10 @@ absl::Status Replica::CheckStandby() const {
 
 absl::Status Replica::SetHeld(bool held) {
   absl::MutexLock lock(&work_mutex_);
+  return SetHeldLocked(held);
+}
+
+absl::Status Replica::SetHeldLocked(bool held) {
   if (retired_ || !store_.has_value()) return absl::UnavailableError("the replica can't be used now");
   if (held) RETURN_IF_ERROR(CheckStandby());
   RETURN_IF_ERROR(store_->SetHeld(held));

@@ -142,11 +142,11 @@ absl::Status WorkArea::DropUndoFoldersBut(const std::set<model::Sequence>& kept)
     if (!kept.contains(sequence)) RETURN_IF_ERROR(DropUndoFolder(sequence));
   }
 }
-absl::StatusOr<uint64_t> WorkArea::MeasureUndoFolder(model::Sequence sequence) const {
+absl::StatusOr<uint64_t> WorkArea::MeasureUndoFolder(model::Sequence sequence, const os::GoOn& go_on) const {
   const absl::StatusOr<os::Root> folder = OpenUndoFolder(sequence);
   if (absl::IsNotFound(folder.status())) return 0;
   RETURN_IF_ERROR(folder.status());
-  return BytesOnDisk(*folder);
+  return BytesOnDisk(*folder, go_on);
 }
 absl::Status WorkArea::DiscardRemoved(const os::GoOn& go_on) const {
   return RemoveAllIn(removed_, {}, nullptr, go_on);

@@ -4,7 +4,7 @@
 //   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; a<slot>: what it is about, if
 //                                                 it is worth keeping; o<sequence>-<index>: what operation <index> of
 //                                                 commit <sequence> places; v<sequence>: pass 1 of that commit isn't
-//                                                 over
+//                                                 over; t: metadata is tried on it
 //   <work folder>/replica-<replica id>/leftover/  c<number>, a<number>: such content of sessions that ended
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
 //   <work folder>/replica-<replica id>/removed/   <sequence>-<index>: folders that were removed with all they hold;
@@ -55,6 +55,7 @@ class WorkArea {
   // Whether the work folder lies in the export's folder, so that a walk of that folder has to leave it out.
   [[nodiscard]] bool inside_export() const { return inside_export_; }
 
+  static constexpr char kTrialEntry[] = "t";
   // Of the replica's own folder in the work folder.
   [[nodiscard]] static std::string FolderName(const std::string& replica_id);
   [[nodiscard]] static std::string StagedContent(model::Slot slot);
@@ -83,8 +84,9 @@ class WorkArea {
   [[nodiscard]] absl::Status DropUndoFolder(model::Sequence sequence) const;
   // The same with all but those of `kept`.
   [[nodiscard]] absl::Status DropUndoFoldersBut(const std::set<model::Sequence>& kept) const;
-  // Bytes on disk of what is kept of that commit; a file with more names counts for its share.
-  [[nodiscard]] absl::StatusOr<uint64_t> MeasureUndoFolder(model::Sequence sequence) const;
+  // Bytes on disk of what is kept of that commit; a file with more names counts for its share. `go_on` is
+  // asked before each entry.
+  [[nodiscard]] absl::StatusOr<uint64_t> MeasureUndoFolder(model::Sequence sequence, const os::GoOn& go_on) const;
 
   // Takes away removed folders for good. At any time. `go_on` is asked before each entry.
   [[nodiscard]] absl::Status DiscardRemoved(const os::GoOn& go_on = nullptr) const;

@@ -13,8 +13,12 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/os/fd.h"
@@ -22,6 +26,8 @@
 namespace understudy::dr {
 namespace {
 
+// A killed process that isn't gone after this waits for something that no signal ends, as a server's disk.
+constexpr absl::Duration kKillPatience = absl::Seconds(1);
 // How soon `cancelled` is noticed.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(200);
 
@@ -129,9 +135,10 @@ class Tail {
   uint64_t left_out_ = 0;
 };
 
-// Waits until the process of `pidfd` has ended, without burying it. What it writes is taken meanwhile.
+// Waits until the process of `pidfd` has ended, without burying it, or can't be ended. What it writes is taken
+// meanwhile.
 void AwaitEnd(const ProcessSpec& spec, pid_t pid, int pidfd, int output, Tail& tail, ProcessOutcome& outcome) {
-  const absl::Duration deadline = Clock::System().Monotonic() + spec.time_limit;
+  absl::Duration deadline = Clock::System().Monotonic() + spec.time_limit;
   bool open = true;
   while (true) {
     std::array<pollfd, 2> waiting = {pollfd{pidfd, POLLIN, 0}, pollfd{open ? output : -1, POLLIN, 0}};
@@ -140,16 +147,58 @@ void AwaitEnd(const ProcessSpec& spec, pid_t pid, int pidfd, int output, Tail& t
          static_cast<int>(absl::ToInt64Milliseconds(std::min(left, kLookInterval)) + 1));
     if ((waiting[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) open = tail.TakeFrom(output);
     if ((waiting[0].revents & POLLIN) != 0) return;
-    if (outcome.late || outcome.was_cancelled) continue;  // killed, and not dead yet
-    outcome.late = Clock::System().Monotonic() >= deadline;
+    const absl::Duration now = Clock::System().Monotonic();
+    if (outcome.late || outcome.was_cancelled) {
+      if (now >= deadline) return;
+      continue;
+    }
+    outcome.late = now >= deadline;
     outcome.was_cancelled = !outcome.late && spec.cancelled != nullptr && spec.cancelled();
-    if (outcome.late || outcome.was_cancelled) kill(-pid, SIGKILL);
+    if (!outcome.late && !outcome.was_cancelled) continue;
+    kill(-pid, SIGKILL);
+    deadline = now + kKillPatience;
+  }
+}
+
+// Those that were given up: buried once they have ended.
+class LeftBehind {
+ public:
+  void Add(pid_t pid) {
+    absl::MutexLock lock(&mutex_);
+    pids_.push_back(pid);
+  }
+  void Bury() {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(pids_, [](pid_t pid) { return waitpid(pid, nullptr, WNOHANG) != 0; });
+  }
+
+ private:
+  absl::Mutex mutex_;
+  std::vector<pid_t> pids_ ABSL_GUARDED_BY(mutex_);
+};
+
+LeftBehind& TheLeftBehind() {
+  static LeftBehind left_behind;
+  return left_behind;
+}
+
+// Buries a process that has been killed; nullopt: it hasn't ended within the patience.
+std::optional<int> Bury(pid_t pid) {
+  const absl::Duration deadline = Clock::System().Monotonic() + kKillPatience;
+  while (true) {
+    int status = 0;
+    const pid_t ended = waitpid(pid, &status, WNOHANG);
+    if (ended == pid) return status;
+    if (ended < 0 && errno != EINTR) return 0;
+    if (Clock::System().Monotonic() >= deadline) return std::nullopt;
+    absl::SleepFor(absl::Milliseconds(1));
   }
 }
 
 }  // namespace
 
 absl::StatusOr<ProcessOutcome> RunBounded(const ProcessSpec& spec) {
+  TheLeftBehind().Bury();
   ASSIGN_OR_RETURN(os::Fd input, InputFile(spec.input));
   ASSIGN_OR_RETURN(Pipe output, OutputPipe());
   const SpawnPlan plan(input.get(), output.write.get());
@@ -163,15 +212,15 @@ absl::StatusOr<ProcessOutcome> RunBounded(const ProcessSpec& spec) {
   }
   // While its leader isn't buried, no other group can have this number.
   kill(-pid, SIGKILL);
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
+  const std::optional<int> status = Bury(pid);
+  if (!status) TheLeftBehind().Add(pid);
   if (!pidfd.valid()) return absl::InternalError("a process can't be watched: the kernel is too old, or out of files");
   // A process that left the group can hold the pipe still: nobody waits for it.
   tail.TakeFrom(output.read.get());
   tail.MoveTo(outcome);
-  if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
-  if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
+  if (!status) outcome.left_behind = pid;
+  if (status && WIFEXITED(*status)) outcome.exit_code = WEXITSTATUS(*status);
+  if (status && WIFSIGNALED(*status)) outcome.signal = WTERMSIG(*status);
   return outcome;
 }
 

@@ -1,8 +1,11 @@
 // bounded_process.h: one program of the administrator's, run to its end within bounds of time and output.
 //
-// It gets a process group of its own, nothing of ours but what is said here, and never outlives the call: when it ends,
-// is late or isn't wanted any more, what is left of its group is killed.
+// It gets a process group of its own, nothing of ours but what is said here, and doesn't outlive the call: when it
+// ends, is late or isn't wanted any more, what is left of its group is killed. One that no signal ends (it waits for a
+// disk, or an NFS server) is given up a second later, and buried by a later call once it has ended.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstdint>
 #include <functional>
@@ -29,6 +32,7 @@ struct ProcessOutcome {
   int signal = 0;
   bool late = false;            // killed at its time limit
   bool was_cancelled = false;   // killed because `cancelled` said so
+  pid_t left_behind = 0;        // killed, and it didn't end; 0: it did
   std::string output;           // the end of what it wrote to stdout and stderr
   uint64_t left_out_bytes = 0;  // before that
 };

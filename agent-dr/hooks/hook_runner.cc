@@ -19,8 +19,13 @@ std::vector<std::string> EnvironmentOf(const HookCall& call) {
 }
 
 std::string ProblemOf(const ProcessOutcome& outcome, absl::Duration timeout) {
-  if (outcome.late) return fmt::format("it was killed after {}", absl::FormatDuration(timeout));
-  if (outcome.was_cancelled) return "it was killed: the call that it belonged to was given up";
+  const std::string left_behind =
+      outcome.left_behind == 0
+          ? ""
+          : fmt::format(", and hasn't ended (process {}): see what it waits for", outcome.left_behind);
+  if (outcome.late) return fmt::format("it was killed after {}{}", absl::FormatDuration(timeout), left_behind);
+  if (outcome.was_cancelled) return "it was killed: the call that it belonged to was given up" + left_behind;
+  if (outcome.left_behind != 0) return "it was killed" + left_behind;
   if (outcome.exit_code == 0) return "";
   if (outcome.exit_code > 0) return fmt::format("exit code {}", outcome.exit_code);
   return fmt::format("ended by signal {}", outcome.signal);

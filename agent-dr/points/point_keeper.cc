@@ -17,7 +17,7 @@ void ThinPoints(CommitEngine& engine, std::stop_token stop) {
       if (!some.ok() || *some == 0) break;
       merged += *some;
     }
-    if (merged > 0) spdlog::info("volume={} recovery points merged: {}", replica.volume, merged);
+    if (merged > 0) spdlog::info("volume={} recovery points merged, or past their bounds: {}", replica.volume, merged);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "agent-dr/receive/damage_teller.h"
 #include "agent-dr/receive/lanes.h"
 #include "core/base/log.h"
 #include "core/net/grpc_status.h"
@@ -75,7 +76,9 @@ class ReplicationService final : public v1::Replication::Service {
     };
     absl::Status status;
     {
-      Lanes lanes([&] { return std::make_unique<VolumeReceiver>(engine_, answer); });
+      DamageTeller teller(answer);
+      const auto tell_damage = [&](const v1::ReplicateResponse& told) { teller.Tell(told); };
+      Lanes lanes([&] { return std::make_unique<VolumeReceiver>(engine_, answer, tell_damage); });
       v1::ReplicateRequest request;
       while (status.ok() && stream->Read(&request)) {
         const absl::StatusOr<model::VolumeName> volume = VolumeOf(request);

@@ -63,7 +63,7 @@ void VolumeReceiver::Open(const v1::OpenVolume& message) {
   session_->ListenToDamage([this, volume = spec->name](const model::DamagedFile& file) {
     v1::ReplicateResponse told;
     *told.mutable_damaged() = wire::ToProto(wire::Damaged{volume, file});
-    answer_(told);
+    tell_damage_(told);
   });
 }
 

@@ -16,9 +16,11 @@ namespace understudy::dr {
 // is opened again. One thread at a time.
 class VolumeReceiver {
  public:
-  // `answer` sends to the primary; it may block, and drops what is said after the stream's end. `engine` outlives it.
-  VolumeReceiver(CommitEngine& engine, std::function<void(const v1::ReplicateResponse&)> answer)
-      : engine_(engine), answer_(std::move(answer)) {}
+  // `answer` sends to the primary; it may block, and drops what is said after the stream's end. `tell_damage` does so
+  // without blocking, when it can (DamageTeller). `engine` outlives it.
+  using Send = std::function<void(const v1::ReplicateResponse&)>;
+  VolumeReceiver(CommitEngine& engine, Send answer, Send tell_damage)
+      : engine_(engine), answer_(std::move(answer)), tell_damage_(std::move(tell_damage)) {}
   ~VolumeReceiver() { EndSession(); }
   VolumeReceiver(const VolumeReceiver&) = delete;
   VolumeReceiver& operator=(const VolumeReceiver&) = delete;
@@ -36,7 +38,8 @@ class VolumeReceiver {
   void Refuse(const model::VolumeName& volume, const absl::Status& why);
 
   CommitEngine& engine_;
-  const std::function<void(const v1::ReplicateResponse&)> answer_;
+  const Send answer_;
+  const Send tell_damage_;
   std::optional<Session> session_;  // nullopt: not open
   uint64_t peer_session_ = 0;       // the primary's number of the newest opening
 };

@@ -167,24 +167,11 @@ class PointsService final : public v1::Points::Service {
 
   absl::Status Rewind(const model::VolumeName& volume, model::Sequence to,
                       grpc::ServerWriter<v1::RewindReplicaResponse>& writer) {
-    ASSIGN_OR_RETURN(const model::ReplicaState state, engine_.State(volume));
-    ASSIGN_OR_RETURN(const Point before, engine_.NewestPoint(volume));
-    // First, or the primary would bring it up to date again while it is on its way.
-    RETURN_IF_ERROR(engine_.SetHeld(volume, true));
-    const absl::Status rewound = engine_.Rewind(volume, to, Progress<v1::RewindReplicaResponse>(writer));
-    if (rewound.ok()) {
-      v1::RewindReplicaResponse response;
-      response.set_done(true);
-      writer.Write(response);
-      return absl::OkStatus();
-    }
-    ASSIGN_OR_RETURN(const Point after, engine_.NewestPoint(volume));
-    if (after.sequence == before.sequence) {
-      if (!state.held) RETURN_IF_ERROR(engine_.SetHeld(volume, false));
-      return rewound;
-    }
-    return Annotate(
-        rewound, fmt::format("on the way it came to state {}, and is held there (ask again to go on)", after.sequence));
+    RETURN_IF_ERROR(engine_.Rewind(volume, to, Progress<v1::RewindReplicaResponse>(writer), /*hold=*/true));
+    v1::RewindReplicaResponse response;
+    response.set_done(true);
+    writer.Write(response);
+    return absl::OkStatus();
   }
 
   // Tells how far it is, at most about once a second: whoever asked may be slow.

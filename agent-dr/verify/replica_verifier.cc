@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "agent-dr/commit/admission.h"
 #include "agent-dr/commit/inventory.h"
 #include "agent-dr/verify/content_check.h"
 #include "agent-dr/verify/replica_tree.h"
@@ -164,6 +165,7 @@ class Lister {
     std::optional<model::InventoryEntry> entry;
     os::EntryStat stat;
     const absl::Status looked = replica_.WithPublished([&](const Replica::Published& published) -> absl::Status {
+      RETURN_IF_ERROR(CheckNoWorkFolder(path, !published.excluded_name.empty()));
       std::string name;
       std::optional<os::Fd> folder;
       if (!path.empty()) {

@@ -100,10 +100,10 @@ absl::Status Scrubber::Pass(const model::VolumeName& volume, Replica& replica, s
     return contents.SavePlace(place, {});
   }));
   ASSIGN_OR_RETURN(const std::set<std::string> unreadable, ScrubTree(volume, replica, place, stop));
-  RETURN_IF_ERROR(MeetKept(replica, place, stop));
+  ASSIGN_OR_RETURN(const bool met_all, MeetKept(volume, replica, place, stop));
   damage_.EndPass(volume, unreadable);
   // What lies where nobody can look is only out of sight.
-  if (unreadable.empty()) RETURN_IF_ERROR(Collect(replica, place.pass, stop));
+  if (unreadable.empty() && met_all) RETURN_IF_ERROR(Collect(replica, place.pass, stop));
   place.under_way = false;
   place.path.clear();
   if (Reads()) place.ended_nanoseconds = absl::ToUnixNanos(clock_.Now());
@@ -216,7 +216,8 @@ absl::Status Scrubber::ScrubFile(const model::VolumeName& volume, Replica& repli
   return absl::OkStatus();
 }
 
-absl::Status Scrubber::MeetKept(Replica& replica, const ScrubPlace& place, std::stop_token stop) {
+absl::StatusOr<bool> Scrubber::MeetKept(const model::VolumeName& volume, Replica& replica, const ScrubPlace& place,
+                                        std::stop_token stop) {
   std::optional<os::Root> undo;
   RETURN_IF_ERROR(replica.WithPublished([&](const Replica::Published& published) -> absl::Status {
     ASSIGN_OR_RETURN(os::Fd folder, published.work.undo().OpenPath("", O_RDONLY | O_DIRECTORY));
@@ -225,9 +226,23 @@ absl::Status Scrubber::MeetKept(Replica& replica, const ScrubPlace& place, std::
   }));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(*undo, ""));
   Batch batch;
+  bool met_all = true;
   while (!stop.stop_requested()) {
-    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
-    if (!entry.has_value()) return Write(replica, place, batch);
+    const absl::StatusOr<std::optional<os::WalkEntry>> next = walk.Next();
+    if (absl::IsDataLoss(next.status())) {
+      // No file of the volume: who wants to go back there is told.
+      if (met_all) {
+        spdlog::error("volume={} what recovery points keep can't be read: {}", volume, MessageOf(next.status()));
+      }
+      met_all = false;
+      continue;
+    }
+    RETURN_IF_ERROR(next.status());
+    const std::optional<os::WalkEntry>& entry = *next;
+    if (!entry.has_value()) {
+      RETURN_IF_ERROR(Write(replica, place, batch));
+      return met_all;
+    }
     if (entry->stat.kind != model::FileKind::kRegular) continue;
     batch.met.push_back(IdentityOf(entry->stat));
     if (batch.met.size() >= kBatch) RETURN_IF_ERROR(Write(replica, place, batch));

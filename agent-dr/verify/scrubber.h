@@ -68,8 +68,9 @@ class Scrubber {
   absl::Status Collect(Replica& replica, uint64_t pass, std::stop_token stop);
   absl::Status ScrubFile(const model::VolumeName& volume, Replica& replica, const std::string& path, Batch& batch,
                          std::stop_token stop);
-  // Files that only undo records keep aren't read, but known.
-  absl::Status MeetKept(Replica& replica, const ScrubPlace& place, std::stop_token stop);
+  // Files that only undo records keep aren't read, but known. Whether all of them could be met.
+  absl::StatusOr<bool> MeetKept(const model::VolumeName& volume, Replica& replica, const ScrubPlace& place,
+                                std::stop_token stop);
   absl::Status Write(Replica& replica, const ScrubPlace& place, Batch& batch);
   // Waits until so many more bytes are within the pace.
   absl::Status KeepPace(uint64_t bytes, std::stop_token stop);

@@ -41,6 +41,9 @@ absl::Status WatchError(int error_number, std::string_view path) {
     return absl::ResourceExhaustedError(fmt::format(
         "inotify has no watch left for '{}': raise the sysctl fs.inotify.max_user_watches", Printable(path)));
   }
+  if (error_number == ENOMEM) {
+    return absl::ResourceExhaustedError(fmt::format("the kernel has no memory to watch '{}'", Printable(path)));
+  }
   return ErrnoStatus(error_number, fmt::format("watch '{}'", Printable(path)));
 }
 

@@ -105,6 +105,7 @@ absl::Status KubeApplier::Apply(const json& manifest) {
   absl::StatusOr<json> present = Get(client_, key);
   json wanted = manifest;
   if (present.ok()) {
+    if (!IsOurs(*present) && IsOriginOf(*present, manifest)) return absl::OkStatus();
     RETURN_IF_ERROR(MakeWayFor(manifest, key, *present));
     wanted = WithBinding(std::move(wanted), *present);
   } else if (!absl::IsNotFound(present.status())) {

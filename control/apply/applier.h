@@ -1,6 +1,7 @@
 // applier.h: brings storage objects of the DR cluster to the wanted state, and deletes what Understudy made.
 //
-// An object that exists without Understudy's label is never changed and never deleted. Nothing is forced.
+// An object that exists without Understudy's label is never changed and never deleted. Nothing is forced. After a
+// failover objects go the other way, too: one that comes back to where it was made first is there, and stays as it is.
 #pragma once
 
 #include <string>
@@ -23,7 +24,8 @@ class ObjectApplier {
  public:
   virtual ~ObjectApplier() = default;
 
-  // `manifest` is what Transform returned. Every error may be tried again later:
+  // `manifest` is what Transform returned. OK without a change: the object that is there is its origin (IsOriginOf) and
+  // isn't Understudy's. Every error may be tried again later:
   //   ABORTED              the object is being deleted, was just deleted to be made anew, or somebody else set a field;
   //                        or a PersistentVolume that was made anew at the primary has to be released by its claim at
   //                        DR first, which was deleted and is to be applied again afterwards

@@ -12,6 +12,11 @@ std::string SourceUidOf(const json& object) {
   return TextAt(object, {"metadata", "annotations", kSourceUidAnnotation});
 }
 
+bool IsOriginOf(const json& present, const json& manifest) {
+  const std::string origin = TextAt(manifest, {"metadata", "annotations", kOriginUidAnnotation});
+  return !origin.empty() && origin == TextAt(present, {"metadata", "uid"});
+}
+
 std::string PairOf(const json& object) {
   return TextAt(object, {"metadata", "annotations", kPairAnnotation});
 }

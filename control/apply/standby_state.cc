@@ -8,11 +8,20 @@
 #include "core/kube/object_fields.h"
 
 namespace understudy::control {
+namespace {
 
 using kube::FieldAt;
 using kube::IsTerminating;
 using kube::PhaseOf;
 using kube::TextAt;
+
+// Whether `present` is what the primary's object was made from when DR was live.
+bool IsOriginal(const nlohmann::json& present, const model::CatalogEntry& wanted) {
+  const nlohmann::json at_primary = nlohmann::json::parse(wanted.resource, nullptr, /*allow_exceptions=*/false);
+  return IsOurs(at_primary) && SourceUidOf(at_primary) == TextAt(present, {"metadata", "uid"});
+}
+
+}  // namespace
 
 std::string_view ToString(StandbyPhase phase) {
   switch (phase) {
@@ -33,11 +42,13 @@ StandbyObject JudgeStandby(const model::CatalogEntry& wanted, const nlohmann::js
   if (present == nullptr) {
     return {.key = wanted.key, .phase = StandbyPhase::kPending, .reason = "isn't there yet", .is_absent = true};
   }
-  if (!IsOurs(*present)) {
+  const bool is_original = IsOriginal(*present, wanted);
+  if (!IsOurs(*present) && !is_original) {
     return is(StandbyPhase::kFailed, "an object of that name is there that isn't Understudy's: rename or delete it");
   }
   if (IsTerminating(*present)) return is(StandbyPhase::kPending, "is being deleted, and will be made again");
-  if (SourceUidOf(*present) != wanted.uid) return is(StandbyPhase::kPending, "is of an earlier object of that name");
+  if (SourceUidOf(*present) != wanted.uid && !is_original)
+    return is(StandbyPhase::kPending, "is of an earlier object of that name");
   const std::string phase = PhaseOf(*present);
   if (wanted.key.kind == model::ObjectKind::kPersistentVolumeClaim && phase != "Bound") {
     if (phase == "Lost") return is(StandbyPhase::kFailed, "is Lost: its PersistentVolume was taken away; delete it");

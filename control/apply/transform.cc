@@ -50,6 +50,7 @@ json MetadataOf(const CatalogEntry& entry, const json& object, const TransformOp
     if (name != kBindCompleted && !value.is_null()) metadata["annotations"][name] = value;
   }
   metadata["annotations"][kSourceUidAnnotation] = entry.uid;
+  if (IsOurs(object)) metadata["annotations"][kOriginUidAnnotation] = SourceUidOf(object);
   if (!options.pair.empty()) metadata["annotations"][kPairAnnotation] = options.pair;
   return metadata;
 }

@@ -19,6 +19,9 @@ inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManagedByValue = "understudy";
 inline constexpr const char* kSourceUidAnnotation = "understudy.io/source-uid";
 inline constexpr const char* kPairAnnotation = "understudy.io/pair";
+// Of what was made from a copy that Understudy made: the uid of the object that the copy was made from. So an object
+// that comes back to where it was first is known there.
+inline constexpr const char* kOriginUidAnnotation = "understudy.io/origin-uid";
 
 struct TransformOptions {
   std::string pair;       // its name

@@ -19,7 +19,8 @@ void AddRun(CommandLine& line, CLI::App& failover) {
                 "with --unplanned: go on although the primary answers, for nobody writes there any more")
       ->needs("--unplanned");
   run->add_option("--backup", options.backup, "name of the backup (the latest that can be used)");
-  run->add_flag("--incomplete", options.incomplete, "promote also volumes that were never across as a whole");
+  run->add_flag("--incomplete", options.incomplete,
+                "promote also volumes that were never across as a whole, or are in the midst of a capture");
   run->add_flag("--dry-run", options.dry_run, "say what would be done; change nothing");
   run->add_flag("-y,--yes", options.yes, "don't ask");
   line.DoesWithConfig(run, [&line, &options, &unplanned](const auto& config) {

@@ -87,7 +87,8 @@ void AddVolumesPromote(CommandLine& line, CLI::App& volumes, VolumesOptions& opt
   promote->add_option("NAME", options.promote.selection.name, "the volume's name")->required();
   promote->add_option("--pair", options.promote.selection.pair, "only in this pair");
   promote->add_flag("--yes", options.promote.yes, "don't ask; without this and without a terminal, nothing is done");
-  promote->add_flag("--incomplete", options.promote.incomplete, "also a volume that was never across as a whole");
+  promote->add_flag("--incomplete", options.promote.incomplete,
+                    "also a volume that was never across as a whole, or in the midst of a capture");
   line.DoesWithConfig(promote, [&line, &options](const auto& config) {
     return RunVolumesPromote(line.console(), line.format(), config, options.promote);
   });

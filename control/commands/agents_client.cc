@@ -4,9 +4,9 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/trash_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/replica.grpc.pb.h"
@@ -87,7 +87,11 @@ DrReplica FromWire(const v1::ReplicaState& wire) {
           .sequence = wire.sequence(),
           .published_sequence = wire.published_sequence(),
           .complete = wire.complete(),
+          .demoted_whole = wire.awaits_primary() && wire.demoted_whole(),
           .captured_at = TimeOf(wire.captured_at_nanoseconds()),
+          .midst_of_capture = wire.complete() && wire.midst_of_capture(),
+          .whole_sequence = wire.whole_sequence(),
+          .whole_captured_at = TimeOf(wire.whole_captured_at_nanoseconds()),
           .state_since = TimeOf(wire.state_since_nanoseconds()),
           .held = wire.held(),
           .hooks_due = wire.hooks_due(),
@@ -95,12 +99,10 @@ DrReplica FromWire(const v1::ReplicaState& wire) {
           .adopted_epoch = wire.adopted_epoch()};
 }
 
-void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
-  if (timeout != absl::InfiniteDuration()) context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-}
-
 // Of a restore, which syncs its filesystem.
 constexpr absl::Duration kRestoreTimeout = absl::Minutes(2);
+// A commit that is under way has to end.
+constexpr absl::Duration kHandOverTimeout = absl::Minutes(2);
 // The primary waits for the volume's lane up to 30 s; also when it is paused.
 constexpr absl::Duration kApprovalTimeout = absl::Seconds(40);
 // Watching a large volume's folders, and moving one to the trash, take their time.
@@ -114,7 +116,19 @@ PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status) {
   return FromWire(status);
 }
 
+CopyState CopyOf(const DrReplica& replica) {
+  return {.standby = replica.state == model::ToString(model::VolumeState::kStandby),
+          .reprotected = replica.reprotected,
+          .epoch = replica.epoch};
+}
+
+bool IsTurned(const DrReplica& replica) {
+  const VolumeWay way = WayOf({.at_dr = CopyOf(replica)});
+  return way.live_at_dr && way.reversed;
+}
+
 DrReplica ToDrReplica(const model::ReplicaState& state) {
+  const model::WholeState whole = state.newest_whole.value_or(model::WholeState());
   return {.name = state.volume,
           .state = std::string(model::ToString(state.state)),
           .root = state.root,
@@ -124,6 +138,9 @@ DrReplica ToDrReplica(const model::ReplicaState& state) {
           .complete = state.complete,
           .demoted_whole = state.demoted_whole,
           .captured_at = TimeOf(state.captured_at_nanoseconds),
+          .midst_of_capture = state.midst_of_capture,
+          .whole_sequence = whole.sequence,
+          .whole_captured_at = TimeOf(whole.captured_at_nanoseconds),
           .state_since = TimeOf(state.state_since_nanoseconds),
           .held = state.held,
           .hooks_due = state.hooks_due,
@@ -134,22 +151,23 @@ DrReplica ToDrReplica(const model::ReplicaState& state) {
 struct PrimaryClient::Stub {
   std::string address;
   std::unique_ptr<v1::Primary::Stub> rpc;
+  std::stop_token stop;
 
   absl::Status Approve(const std::string& volume, const GuardView& guard, v1::ApproveGuardResponse& response) const {
-    grpc::ClientContext context;
-    SetTimeout(context, kApprovalTimeout);
+    net::StoppableCall call(stop, kApprovalTimeout);
     v1::ApproveGuardRequest request;
     request.set_volume(volume);
     request.set_kind(guard.kind);
     request.set_entries_gone(guard.entries_gone);
-    const grpc::Status status = rpc->ApproveGuard(&context, request, &response);
+    const grpc::Status status = rpc->ApproveGuard(&call.context(), request, &response);
     return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, address);
   }
 };
 
-absl::StatusOr<PrimaryClient> PrimaryClient::Create(const std::string& address, const net::TlsFiles& tls) {
+absl::StatusOr<PrimaryClient> PrimaryClient::Create(const std::string& address, const net::TlsFiles& tls,
+                                                    std::stop_token stop) {
   ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kPrimary}));
-  return PrimaryClient(std::make_unique<Stub>(Stub{address, v1::Primary::NewStub(channel)}));
+  return PrimaryClient(std::make_unique<Stub>(Stub{address, v1::Primary::NewStub(channel), std::move(stop)}));
 }
 
 PrimaryClient::PrimaryClient(std::unique_ptr<Stub> stub) : stub_(std::move(stub)) {}
@@ -157,10 +175,9 @@ PrimaryClient::PrimaryClient(PrimaryClient&&) noexcept = default;
 PrimaryClient::~PrimaryClient() = default;
 
 absl::StatusOr<PrimaryVolumes> PrimaryClient::ListVolumes() const {
-  grpc::ClientContext context;
-  SetTimeout(context, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::ListVolumesResponse response;
-  const grpc::Status status = stub_->rpc->ListVolumes(&context, {}, &response);
+  const grpc::Status status = stub_->rpc->ListVolumes(&call.context(), {}, &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
   PrimaryVolumes result;
   for (const v1::VolumeStatus& volume : response.volumes()) result.volumes.push_back(FromWire(volume));
@@ -186,13 +203,11 @@ absl::Status PrimaryClient::ApproveObjectGuard(const GuardView& guard) const {
 absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,
                                                   const std::function<void(const PrimaryVolume&)>& on_progress,
                                                   std::stop_token stop) const {
-  grpc::ClientContext context;
-  SetTimeout(context, timeout);
-  const std::stop_callback cancel(stop, [&context] { context.TryCancel(); });
+  net::StoppableCall call(stop, timeout);
   v1::SyncVolumeRequest request;
   request.set_volume(volume);
   request.set_published(published);
-  const auto reader = stub_->rpc->SyncVolume(&context, request);
+  const auto reader = stub_->rpc->SyncVolume(&call.context(), request);
   v1::SyncVolumeResponse response;
   std::optional<PrimaryVolume> done;
   while (reader->Read(&response)) {
@@ -209,77 +224,82 @@ absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, boo
   return *done;
 }
 
+absl::StatusOr<PrimaryVolume> PrimaryClient::HandOver(const wire::HandOverRequest& request) const {
+  net::StoppableCall call(stub_->stop, kHandOverTimeout);
+  v1::HandOverVolumeResponse response;
+  const grpc::Status status = stub_->rpc->HandOverVolume(&call.context(), wire::ToProto(request), &response);
+  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
+  return ToPrimaryVolume(response.volume());
+}
+
 absl::StatusOr<PrimaryVolume> PrimaryClient::Pause(const std::string& volume) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kApprovalTimeout);
+  net::StoppableCall call(stub_->stop, kApprovalTimeout);
   v1::PauseVolumeRequest request;
   request.set_volume(volume);
   v1::PauseVolumeResponse response;
-  const grpc::Status status = stub_->rpc->PauseVolume(&context, request, &response);
+  const grpc::Status status = stub_->rpc->PauseVolume(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
   return FromWire(response.volume());
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Resume(const std::string& volume) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::ResumeVolumeRequest request;
   request.set_volume(volume);
   v1::ResumeVolumeResponse response;
-  const grpc::Status status = stub_->rpc->ResumeVolume(&context, request, &response);
+  const grpc::Status status = stub_->rpc->ResumeVolume(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
   return FromWire(response.volume());
 }
 
 absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
                                        const std::function<void(const EventView&)>& on_event) const {
-  grpc::ClientContext context;
-  SetTimeout(context, follow ? absl::InfiniteDuration() : kQueryTimeout);
+  net::StoppableCall call(stub_->stop, follow ? absl::InfiniteDuration() : kQueryTimeout);
   v1::ListEventsRequest request;
   request.set_limit(limit);
   request.set_follow(follow);
-  const auto reader = stub_->rpc->ListEvents(&context, request);
+  const auto reader = stub_->rpc->ListEvents(&call.context(), request);
   v1::ListEventsResponse response;
   while (reader->Read(&response)) on_event(FromWire(response.event()));
   const grpc::Status status = reader->Finish();
-  // Nobody here cancels: it is how an agent that stops ends the calls that are under way.
+  // It is also how an agent that stops ends the calls that are under way.
   if (status.error_code() == grpc::StatusCode::CANCELLED) return absl::OkStatus();
   return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 
 absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, const kube::NfsSource& source) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kRegistrationTimeout);
+  net::StoppableCall call(stub_->stop, kRegistrationTimeout);
   v1::ProtectVolumeRequest request;
   request.set_name(volume);
   request.set_server(source.server);
   request.set_path(source.path);
   v1::ProtectVolumeResponse response;
-  const grpc::Status status = stub_->rpc->ProtectVolume(&context, request, &response);
+  const grpc::Status status = stub_->rpc->ProtectVolume(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
   return FromWire(response.volume());
 }
 
 absl::Status PrimaryClient::Release(const std::string& volume, const kube::NfsSource& source) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kRegistrationTimeout);
+  net::StoppableCall call(stub_->stop, kRegistrationTimeout);
   v1::ReleaseVolumeRequest request;
   request.set_name(volume);
   request.set_server(source.server);
   request.set_path(source.path);
   v1::ReleaseVolumeResponse response;
-  const grpc::Status status = stub_->rpc->ReleaseVolume(&context, request, &response);
+  const grpc::Status status = stub_->rpc->ReleaseVolume(&call.context(), request, &response);
   return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 
 struct ReplicaClient::Stub {
   std::string address;
   std::unique_ptr<v1::Replica::Stub> rpc;
+  std::stop_token stop;
 };
 
-absl::StatusOr<ReplicaClient> ReplicaClient::Create(const std::string& address, const net::TlsFiles& tls) {
+absl::StatusOr<ReplicaClient> ReplicaClient::Create(const std::string& address, const net::TlsFiles& tls,
+                                                    std::stop_token stop) {
   ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kDr}));
-  return ReplicaClient(std::make_unique<Stub>(Stub{address, v1::Replica::NewStub(channel)}));
+  return ReplicaClient(std::make_unique<Stub>(Stub{address, v1::Replica::NewStub(channel), std::move(stop)}));
 }
 
 ReplicaClient::ReplicaClient(std::unique_ptr<Stub> stub) : stub_(std::move(stub)) {}
@@ -287,10 +307,9 @@ ReplicaClient::ReplicaClient(ReplicaClient&&) noexcept = default;
 ReplicaClient::~ReplicaClient() = default;
 
 absl::StatusOr<std::vector<DrReplica>> ReplicaClient::ListReplicas() const {
-  grpc::ClientContext context;
-  SetTimeout(context, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::ListReplicasResponse response;
-  const grpc::Status status = stub_->rpc->ListReplicas(&context, {}, &response);
+  const grpc::Status status = stub_->rpc->ListReplicas(&call.context(), {}, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
   std::vector<DrReplica> replicas;
   for (const v1::ReplicaState& replica : response.replicas()) replicas.push_back(FromWire(replica));
@@ -301,10 +320,9 @@ absl::StatusOr<std::vector<model::TrashEntry>> ReplicaClient::ListTrash() const 
   std::vector<model::TrashEntry> entries;
   v1::ListTrashRequest request;
   while (true) {
-    grpc::ClientContext context;
-    SetTimeout(context, kQueryTimeout);
+    net::StoppableCall call(stub_->stop, kQueryTimeout);
     v1::ListTrashResponse response;
-    const grpc::Status status = stub_->rpc->ListTrash(&context, request, &response);
+    const grpc::Status status = stub_->rpc->ListTrash(&call.context(), request, &response);
     if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
     ASSIGN_OR_RETURN(wire::TrashPage page, wire::Parse(response));
     for (model::TrashEntry& entry : page.entries) entries.push_back(std::move(entry));
@@ -316,37 +334,34 @@ absl::StatusOr<std::vector<model::TrashEntry>> ReplicaClient::ListTrash() const 
 }
 
 absl::StatusOr<DrReplica> ReplicaClient::RestoreTrash(const std::string& id) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kRestoreTimeout);
+  net::StoppableCall call(stub_->stop, kRestoreTimeout);
   v1::RestoreTrashRequest request;
   request.set_id(id);
   v1::RestoreTrashResponse response;
-  const grpc::Status status = stub_->rpc->RestoreTrash(&context, request, &response);
+  const grpc::Status status = stub_->rpc->RestoreTrash(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
   return FromWire(response.replica());
 }
 
 absl::StatusOr<std::optional<uint64_t>> ReplicaClient::FileSize(const std::string& volume,
                                                                 const std::string& path) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::StatEntryRequest request;
   request.set_volume(volume);
   request.set_path(path);
   v1::StatEntryResponse response;
-  const grpc::Status status = stub_->rpc->StatEntry(&context, request, &response);
+  const grpc::Status status = stub_->rpc->StatEntry(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
   if (!response.found() || !response.regular()) return std::nullopt;
   return response.size_bytes();
 }
 
 absl::Status ReplicaClient::PurgeTrash(const std::string& id) const {
-  grpc::ClientContext context;
-  SetTimeout(context, kQueryTimeout);
+  net::StoppableCall call(stub_->stop, kQueryTimeout);
   v1::PurgeTrashRequest request;
   request.set_id(id);
   v1::PurgeTrashResponse response;
-  const grpc::Status status = stub_->rpc->PurgeTrash(&context, request, &response);
+  const grpc::Status status = stub_->rpc->PurgeTrash(&call.context(), request, &response);
   return status.ok() ? absl::OkStatus() : net::CallError(status, kDrProgram, stub_->address);
 }
 

@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "control/sync/direction.h"
 #include "core/base/status.h"
 #include "core/kube/nfs_source.h"
 #include "core/model/trash.h"
 #include "core/model/volume.h"
 #include "core/net/tls_files.h"
+#include "core/wire/handover_codec.h"
 
 namespace understudy::v1 {
 class VolumeStatus;
@@ -31,6 +33,8 @@ struct GuardView {
   uint64_t entries_before = 0;
   absl::Time since;
 };
+
+inline constexpr char kHandedOver[] = "handed-over";
 
 // A volume as understudy-primary sees it. Paths are bytes.
 struct PrimaryVolume {
@@ -111,12 +115,18 @@ struct DrReplica {
   bool complete = false;
   bool demoted_whole = false;             // not complete for its primary, but whole as the live copy that it was
   std::optional<absl::Time> captured_at;  // of the newest commit, by the primary's clock
+  bool midst_of_capture = false;          // the newest commit is a state that the primary never had
+  uint64_t whole_sequence = 0;            // then: the newest kept state that it had; 0: none
+  std::optional<absl::Time> whole_captured_at;
   std::optional<absl::Time> state_since;
   bool held = false;           // taken back to an earlier state, and refused to its primary
   bool hooks_due = false;      // those after the newest promotion or demotion haven't all run
   bool reprotected = false;    // active, and replicated to the other side from there
   uint64_t adopted_epoch = 0;  // for which its folder last became a replica; 0: never
 };
+[[nodiscard]] CopyState CopyOf(const DrReplica& replica);
+// Whether DR's replica has the live copy, and is replicated from there.
+[[nodiscard]] bool IsTurned(const DrReplica& replica);
 [[nodiscard]] DrReplica ToDrReplica(const model::ReplicaState& state);
 [[nodiscard]] PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status);
 
@@ -125,7 +135,8 @@ struct DrReplica {
 class PrimaryClient {
  public:
   // INVALID_ARGUMENT: `tls` is unfit.
-  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls);
+  [[nodiscard]] static absl::StatusOr<PrimaryClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   PrimaryClient(PrimaryClient&&) noexcept;
   ~PrimaryClient();
 
@@ -144,6 +155,9 @@ class PrimaryClient {
   // The volume was deleted for good: its data goes to DR's trash. NOT_FOUND: it isn't on that host.
   // FAILED_PRECONDITION: DR keeps the data in place.
   [[nodiscard]] absl::Status Release(const std::string& volume, const kube::NfsSource& source) const;
+  // The volume's live copy is at the other side, at `epoch`: nothing of it is captured or sent by this agent, whatever
+  // says so, until it takes the volume up. May be made again. FAILED_PRECONDITION: it has that epoch already.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> HandOver(const wire::HandOverRequest& request) const;
   // Nothing of the volume is replicated between the two.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Pause(const std::string& volume) const;
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Resume(const std::string& volume) const;
@@ -160,7 +174,8 @@ class PrimaryClient {
 
 class ReplicaClient {
  public:
-  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls);
+  [[nodiscard]] static absl::StatusOr<ReplicaClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   ReplicaClient(ReplicaClient&&) noexcept;
   ~ReplicaClient();
 

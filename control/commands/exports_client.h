@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,9 @@ namespace understudy::control {
 // One agent; thread-safe. Errors are the agent's; UNAVAILABLE and DEADLINE_EXCEEDED say which agent, and what to check.
 class ExportsClient {
  public:
-  // `agent` is kPrimary or kDr. INVALID_ARGUMENT: `tls` is unfit.
+  // `agent` is kPrimary or kDr. INVALID_ARGUMENT: `tls` is unfit. Calls end with CANCELLED once `stop` is requested.
   [[nodiscard]] static absl::StatusOr<ExportsClient> Create(const std::string& address, const net::TlsFiles& tls,
-                                                            net::Role agent);
+                                                            net::Role agent, std::stop_token stop = {});
   ExportsClient(ExportsClient&&) noexcept;
   ~ExportsClient();
 

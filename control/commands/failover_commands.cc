@@ -90,15 +90,16 @@ ExitCode RunFailover(const Console& console, OutputFormat format, const config::
   const absl::StatusOr<config::FailoverPlanConfig> plan = FindPlan(config, options.plan);
   if (!plan.ok()) return Fail(console, plan.status());
   const RunSpec spec = SpecOf(options, *plan);
-  const StopOnSignal stop;
   const absl::StatusOr<std::unique_ptr<RunStore>> store = RunStore::Open(config.state_dir);
   if (!store.ok()) return Fail(console, store.status());
-  const absl::StatusOr<std::unique_ptr<FailoverSite>> site = FailoverSite::Open(config, *plan, spec.mode);
-  if (!site.ok()) return Fail(console, site.status());
-  if (options.dry_run) return RunDry(console, format, **store, **site, spec, stop.Token());
-  if (!options.yes) {
+  // Asked while Ctrl-C still ends the process: nothing was begun yet.
+  if (!options.yes && !options.dry_run) {
     if (const absl::Status confirmed = Confirm(console, spec); !confirmed.ok()) return Fail(console, confirmed);
   }
+  const StopOnSignal stop;
+  const absl::StatusOr<std::unique_ptr<FailoverSite>> site = FailoverSite::Open(config, *plan, spec.mode, stop.Token());
+  if (!site.ok()) return Fail(console, site.status());
+  if (options.dry_run) return RunDry(console, format, **store, **site, spec, stop.Token());
   const absl::StatusOr<PlanLease> lease = (*store)->Lease(LeaseNameOf(spec));
   if (!lease.ok()) return Fail(console, lease.status());
   const absl::StatusOr<std::filesystem::path> folder = (*store)->WorkFolder(spec.id);

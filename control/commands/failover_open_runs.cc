@@ -99,7 +99,8 @@ absl::Status CheckSteps(const RunRecord& run, const Engine::Steps& steps) {
                                       : ""));
 }
 
-absl::StatusOr<TakenUp> TakeUp(const config::ControlConfig& config, RunStore& store, Leased leased, bool only_removal) {
+absl::StatusOr<TakenUp> TakeUp(const config::ControlConfig& config, RunStore& store, Leased leased, bool only_removal,
+                               std::stop_token stop) {
   const RunRecord& run = leased.run;
   config::FailoverPlanConfig plan;
   if (only_removal) {
@@ -107,7 +108,8 @@ absl::StatusOr<TakenUp> TakeUp(const config::ControlConfig& config, RunStore& st
   } else {
     ASSIGN_OR_RETURN(plan, PlanAsBegun(config, run.spec));
   }
-  ASSIGN_OR_RETURN(std::unique_ptr<FailoverSite> site, FailoverSite::Open(config, plan, run.spec.mode));
+  ASSIGN_OR_RETURN(std::unique_ptr<FailoverSite> site,
+                   FailoverSite::Open(config, plan, run.spec.mode, std::move(stop)));
   ASSIGN_OR_RETURN(const std::filesystem::path folder, store.WorkFolder(run.spec.id));
   Engine::Steps steps = StepsFor(*site, store, run.spec.id, folder);
   RETURN_IF_ERROR(only_removal ? KeepRemoval(run, steps) : CheckSteps(run, steps));
@@ -116,7 +118,8 @@ absl::StatusOr<TakenUp> TakeUp(const config::ControlConfig& config, RunStore& st
 }
 
 // `id`, or the open run that is meant.
-absl::StatusOr<TakenUp> Find(const config::ControlConfig& config, RunStore& store, std::string id, bool only_removal) {
+absl::StatusOr<TakenUp> Find(const config::ControlConfig& config, RunStore& store, std::string id, bool only_removal,
+                             std::stop_token stop) {
   if (id.empty()) {
     ASSIGN_OR_RETURN(const std::vector<RunRecord> runs, store.List());
     ASSIGN_OR_RETURN(id, ChooseOpenRun(runs, /*only_rehearsals=*/only_removal));
@@ -127,7 +130,7 @@ absl::StatusOr<TakenUp> Find(const config::ControlConfig& config, RunStore& stor
   }
   ASSIGN_OR_RETURN(Leased leased, Lease(store, id));
   only_removal = only_removal || RemovalHasBegun(leased.run);
-  return TakeUp(config, store, std::move(leased), only_removal);
+  return TakeUp(config, store, std::move(leased), only_removal, std::move(stop));
 }
 
 ExitCode GoOn(const Console& console, OutputFormat format, const config::ControlConfig& config, const std::string& id,
@@ -136,7 +139,7 @@ ExitCode GoOn(const Console& console, OutputFormat format, const config::Control
   const StopOnSignal stop;
   const absl::StatusOr<std::unique_ptr<RunStore>> store = RunStore::OpenPresent(config.state_dir);
   if (!store.ok()) return Fail(console, store.status());
-  const absl::StatusOr<TakenUp> taken = Find(config, **store, id, only_removal);
+  const absl::StatusOr<TakenUp> taken = Find(config, **store, id, only_removal, stop.Token());
   if (!taken.ok()) return Fail(console, taken.status());
   if (taken->only_removal && !only_removal) {
     console.err << fmt::format("the removal of run {} has begun: it can only be removed", taken->run) << std::endl;

@@ -8,17 +8,40 @@
 #include "control/apply/applier.h"
 #include "control/commands/clusters.h"
 #include "control/commands/site_agents.h"
+#include "control/commands/sync_service.h"
 #include "control/failover/plan_steps.h"
 #include "control/failover/s3_backups.h"
 #include "control/failover/scratch_objects.h"
 #include "control/oadp/restore.h"
 #include "control/sync/kube_reader.h"
 #include "core/base/log.h"
+#include "core/base/wait.h"
 
 namespace understudy::control {
+namespace {
+
+constexpr absl::Duration kLeaseInterval = absl::Seconds(1);
+
+FailoverWay WayOf(RunMode mode) {
+  if (mode == RunMode::kReprotect) return FailoverWay::kNone;
+  return mode == RunMode::kFailback ? FailoverWay::kBack : FailoverWay::kToDr;
+}
+
+// When no other run of the scheduled sync is under way.
+absl::StatusOr<RunLease> LeaseOf(const SyncState& state, const ItemContext& context) {
+  while (true) {
+    absl::StatusOr<RunLease> lease = state.Lease();
+    if (!absl::IsFailedPrecondition(lease.status())) return lease;
+    context.Progress("a run of the scheduled sync is under way, and is waited for");
+    if (!WaitUnlessStopped(context.stop, kLeaseInterval)) return absl::CancelledError("stopped");
+  }
+}
+
+}  // namespace
 
 struct TargetCluster {
-  explicit TargetCluster(kube::ClusterAccess access) : client(std::move(access)) {}
+  TargetCluster(kube::ClusterAccess access, std::stop_token stop)
+      : client(std::move(access), {.stop = std::move(stop)}) {}
 
   const kube::Client client;
   KubeApplier applier{client};
@@ -33,6 +56,8 @@ struct FailoverSite::Clusters {
   std::unique_ptr<kube::Client> source;
   std::unique_ptr<KubeVirtMachines> source_machines;
   std::unique_ptr<VeleroRestores> restores;
+  std::unique_ptr<SyncEngine> sync;
+  std::unique_ptr<SyncState> sync_state;
 };
 
 absl::StatusOr<config::FailoverPlanConfig> FindPlan(const config::ControlConfig& config, const std::string& name) {
@@ -51,15 +76,16 @@ absl::StatusOr<config::FailoverPlanConfig> FindPlan(const config::ControlConfig&
                                                 absl::StrJoin(names, ", ")));
 }
 
-FailoverSite::FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode)
-    : config_(std::move(config)), plan_(std::move(plan)), mode_(mode) {}
+FailoverSite::FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode,
+                           std::stop_token stop)
+    : config_(std::move(config)), plan_(std::move(plan)), mode_(mode), stop_(std::move(stop)) {}
 FailoverSite::~FailoverSite() = default;
 
 absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::ControlConfig& config,
-                                                                 const config::FailoverPlanConfig& plan, RunMode mode) {
-  std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode));
-  ASSIGN_OR_RETURN(site->agents_,
-                   ConnectSites(config, mode == RunMode::kFailback ? FailoverWay::kBack : FailoverWay::kToDr));
+                                                                 const config::FailoverPlanConfig& plan, RunMode mode,
+                                                                 std::stop_token stop) {
+  std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode, std::move(stop)));
+  ASSIGN_OR_RETURN(site->agents_, ConnectSites(config, WayOf(mode), site->stop_));
   site->source_is_dr_ = mode == RunMode::kFailback;
   if (mode == RunMode::kReprotect) {
     ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
@@ -76,19 +102,47 @@ absl::Status FailoverSite::ConnectClusters() {
   clusters_ = std::make_unique<Clusters>();
   if (mode_ != RunMode::kReprotect) {
     ASSIGN_OR_RETURN(kube::ClusterAccess target, access(!back));
-    clusters_->target = std::make_unique<TargetCluster>(std::move(target));
+    clusters_->target = std::make_unique<TargetCluster>(std::move(target), stop_);
   }
   if (mode_ == RunMode::kPlanned || mode_ == RunMode::kReprotect || back) {
     ASSIGN_OR_RETURN(kube::ClusterAccess source, access(source_is_dr_));
-    clusters_->source = std::make_unique<kube::Client>(std::move(source));
+    clusters_->source = std::make_unique<kube::Client>(std::move(source), kube::ClientOptions{.stop = stop_});
     clusters_->source_machines = std::make_unique<KubeVirtMachines>(*clusters_->source);
   } else if (mode_ == RunMode::kUnplanned && config_.clusters.primary) {
     // Only to be asked whether it is really gone, which access that can't be used doesn't hold up.
     absl::StatusOr<kube::ClusterAccess> source = AccessTo(config_.clusters.primary, "primary");
-    if (source.ok()) clusters_->source = std::make_unique<kube::Client>(*std::move(source));
+    if (source.ok())
+      clusters_->source = std::make_unique<kube::Client>(*std::move(source), kube::ClientOptions{.stop = stop_});
   }
-  const bool restores = mode_ != RunMode::kReprotect && !back && plan_.restore == config::RestoreFrom::kVelero;
+  if (back) {
+    ASSIGN_OR_RETURN(clusters_->sync, SyncEngine::Create(config_));
+    ASSIGN_OR_RETURN(clusters_->sync_state, SyncState::Open(config_.state_dir));
+  }
+  // Where what was made at DR isn't backed up, a failback restores nothing.
+  const bool backed_up = !back || (config_.oadp && config_.oadp->failback_s3);
+  const bool restores = mode_ != RunMode::kReprotect && backed_up && plan_.restore == config::RestoreFrom::kVelero;
   return restores ? ConnectBackups() : absl::OkStatus();
+}
+
+absl::Status FailoverSite::BringObjects(ItemContext& context) {
+  const absl::StatusOr<RunLease> lease = LeaseOf(*clusters_->sync_state, context);
+  RETURN_IF_ERROR(lease.status());
+  ASSIGN_OR_RETURN(const Report report,
+                   clusters_->sync->Run(*lease, {.namespaces = plan_.namespaces, .only_to_primary = true},
+                                        *clusters_->sync_state, context.stop, [&](const RunProgress& now) {
+                                          context.Progress(fmt::format("{}: {} of {}", now.phase, now.done, now.total));
+                                        }));
+  for (const std::string& alert : report.alerts) context.Warn(alert);
+  if (report.exit_code == ExitCode::kDone || report.exit_code == ExitCode::kRefused) {
+    context.SetFacts({{"sync_run", report.run}, {"objects", report.objects.size()}});
+    return absl::OkStatus();
+  }
+  for (const ObjectResult& object : report.objects) {
+    if (object.outcome != Outcome::kFailed) continue;
+    return absl::AbortedError(
+        fmt::format("{}: {} (`drctl sync report {}` says more)", ToString(object.key), object.reason, report.run));
+  }
+  return absl::AbortedError(fmt::format("`drctl sync report {}` says why", report.run));
 }
 
 absl::Status FailoverSite::ConnectBackups() {
@@ -98,7 +152,9 @@ absl::Status FailoverSite::ConnectBackups() {
   }
   clusters_->restores = std::make_unique<VeleroRestores>(clusters_->target->client,
                                                          VeleroOptions{.namespace_name = config_.oadp->namespace_name});
-  ASSIGN_OR_RETURN(std::unique_ptr<BackupStore> store, OpenBackupStore(*config_.oadp));
+  config::OadpConfig oadp = *config_.oadp;
+  if (mode_ == RunMode::kFailback) oadp.s3 = *oadp.failback_s3;
+  ASSIGN_OR_RETURN(std::unique_ptr<BackupStore> store, OpenBackupStore(oadp));
   backups_ = std::make_unique<StoredBackups>(std::move(store), config_.oadp->accept_partially_failed,
                                              config_.oadp->max_archive_bytes);
   return absl::OkStatus();
@@ -107,7 +163,7 @@ absl::Status FailoverSite::ConnectBackups() {
 absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
   RunStorage storage(*agents_, nullptr, {});
   const RunRecord run{.spec = {.namespaces = plan_.namespaces, .volumes = plan_.volumes}};
-  ASSIGN_OR_RETURN(const auto found, storage.Get(run, {}));
+  ASSIGN_OR_RETURN(const auto found, storage.Get(run, stop_));
   std::set<std::string> wanted(plan_.volumes.begin(), plan_.volumes.end());
   for (const ClaimDefinition& claim : found->storage.claims) wanted.insert(claim.volume.Key());
   for (const std::string& pair : agents_->Pairs()) {
@@ -140,6 +196,9 @@ Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
 void FailoverSite::UseClusters() {
   parts_->source_machines = clusters_->source_machines.get();
   parts_->restores = clusters_->restores.get();
+  if (clusters_->sync != nullptr) {
+    parts_->bring_objects = [this](ItemContext& context) { return BringObjects(context); };
+  }
   if (clusters_->source != nullptr) parts_->reach_source = [this] { return clusters_->source->Version(); };
   if (clusters_->target == nullptr) return;
   TargetCluster& target = *clusters_->target;

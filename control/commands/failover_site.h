@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "control/failover/parts.h"
@@ -17,10 +18,10 @@ namespace understudy::control {
 class FailoverSite {
  public:
   // Connects to nobody yet. INVALID_ARGUMENT: the configuration can't be used: a kubeconfig, certificates, or a plan
-  // with namespaces where the DR cluster isn't configured.
+  // with namespaces where the DR cluster isn't configured. What the steps wait for ends soon after `stop` is requested.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<FailoverSite>> Open(const config::ControlConfig& config,
                                                                           const config::FailoverPlanConfig& plan,
-                                                                          RunMode mode);
+                                                                          RunMode mode, std::stop_token stop);
   ~FailoverSite();
 
   // The steps of run `run`, whose files are in `work_folder`. The site outlives them. To be called once.
@@ -29,16 +30,19 @@ class FailoverSite {
 
  private:
   struct Clusters;
-  FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode);
+  FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode, std::stop_token stop);
   [[nodiscard]] absl::Status ConnectClusters();
   [[nodiscard]] absl::Status ConnectBackups();
   // Of a reprotect: whether the primary site has the plan's live copies, after a failback.
   [[nodiscard]] absl::StatusOr<bool> LiveAtPrimary() const;
   void UseClusters();
+  // FailoverParts::bring_objects.
+  [[nodiscard]] absl::Status BringObjects(ItemContext& context);
 
   const config::ControlConfig config_;
   const config::FailoverPlanConfig plan_;
   const RunMode mode_;
+  const std::stop_token stop_;
   bool source_is_dr_ = false;
   std::unique_ptr<SiteAgents> agents_;
   std::unique_ptr<Clusters> clusters_;  // nullptr: the plan has no namespaces

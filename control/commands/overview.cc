@@ -14,7 +14,6 @@ namespace {
 
 constexpr char kNothing[] = "-";
 constexpr char kPromoted[] = "promoted";
-constexpr char kHandedOver[] = "handed-over";
 
 net::TlsFiles TlsOf(const config::ControlConfig& config) {
   return {config.tls.ca, config.tls.cert, config.tls.key};
@@ -36,6 +35,9 @@ Document ToDocument(const DrReplica& replica) {
           {"complete", replica.complete},
           {"path", Printable(replica.root)},
           {"captured_at", TimeOrNull(replica.captured_at)},
+          {"midst_of_capture", replica.midst_of_capture},
+          {"whole_sequence", replica.whole_sequence == 0 ? Document(nullptr) : Document(replica.whole_sequence)},
+          {"whole_captured_at", TimeOrNull(replica.whole_captured_at)},
           {"state_since", TimeOrNull(replica.state_since)},
           {"hooks_due", replica.hooks_due},
           {"reprotected", replica.reprotected},
@@ -74,6 +76,14 @@ std::string UnfinishedLine(const VolumeView& volume, const DrReplica& replica) {
         "{0} was taken back to an earlier state at DR, and is held there: `drctl volumes resume {0}` lets its primary "
         "bring it up to date again, `drctl volumes promote {0}` makes it the live copy as it is\n",
         volume.name);
+  }
+  // While its primary is there, that is on its way.
+  if (replica.midst_of_capture && !volume.primary_reachable) {
+    return fmt::format("{0} is in the midst of a capture at DR, a state that its primary never had: {1}\n", volume.name,
+                       replica.whole_sequence == 0
+                           ? "no earlier one is kept that it had, and it is promoted with --incomplete only"
+                           : fmt::format("`drctl points rewind {} {}` leads to the newest one that it had", volume.name,
+                                         replica.whole_sequence));
   }
   return "";
 }
@@ -118,23 +128,21 @@ const PrimaryVolume* FindByName(const absl::StatusOr<PrimaryVolumes>& volumes, c
   return found == volumes->volumes.end() ? nullptr : &*found;
 }
 
-// Turned round is what DR let go, unless the other side was promoted and let go since.
 void LookAtDirection(const PairView& pair, VolumeView& volume) {
   const DrReplica* const there = FindByName(pair.reverse_dr, volume.name);
-  const bool turned_back =
-      there != nullptr && there->reprotected && volume.replica && there->epoch > volume.replica->epoch;
-  volume.turned = !pair.reverse_dr_address.empty() && volume.replica && volume.replica->reprotected && !turned_back;
+  Copies copies;
+  if (volume.replica) copies.at_dr = CopyOf(*volume.replica);
+  if (there != nullptr) copies.at_primary = CopyOf(*there);
+  const VolumeWay way = WayOf(copies);
+  volume.turned = !pair.reverse_dr_address.empty() && way.reversed;
   if (volume.turned) {
     const PrimaryVolume* const primary = FindByName(pair.reverse_primary, volume.name);
     volume.primary = primary != nullptr ? std::optional(*primary) : std::nullopt;
     volume.replica = there != nullptr ? std::optional(*there) : std::nullopt;
     volume.primary_reachable = pair.reverse_primary.ok();
   }
-  const bool to_a_replica = !volume.replica || volume.replica->state == "standby";
   const bool handed_over = volume.primary && volume.primary->state == kHandedOver;
-  volume.direction = !to_a_replica || handed_over ? Direction::kNone
-                     : volume.turned              ? Direction::kToPrimary
-                                                  : Direction::kToDr;
+  volume.direction = handed_over ? Direction::kNone : way.direction;
 }
 
 std::string OrNothing(const std::string& text) {
@@ -143,23 +151,8 @@ std::string OrNothing(const std::string& text) {
 
 }  // namespace
 
-std::string_view ToString(Direction direction) {
-  switch (direction) {
-    case Direction::kToDr:
-      return "to-dr";
-    case Direction::kToPrimary:
-      return "to-primary";
-    case Direction::kNone:
-      return "none";
-  }
-  AbortOnBrokenInvariant("known Direction", __FILE__, __LINE__);
-}
-
-config::PairConfig AgentsOf(config::PairConfig pair, const VolumeView& volume) {
-  if (!volume.turned || !pair.reverse) return pair;
-  std::swap(pair.primary, pair.reverse->primary);
-  std::swap(pair.dr, pair.reverse->dr);
-  return pair;
+config::PairConfig AgentsOf(const config::PairConfig& pair, const VolumeView& volume) {
+  return volume.turned && pair.reverse ? config::Reversed(pair) : pair;
 }
 
 std::string VolumeView::State() const {
@@ -212,6 +205,10 @@ std::vector<VolumeView> MergeVolumes(const std::vector<PairView>& pairs) {
     }
     if (pair.dr.ok()) {
       for (const DrReplica& replica : *pair.dr) by_name[replica.name].replica = replica;
+    }
+    // What was made at DR while that was live.
+    if (pair.reverse_dr.ok()) {
+      for (const DrReplica& replica : *pair.reverse_dr) by_name.try_emplace(replica.name);
     }
     for (auto& [name, volume] : by_name) {
       volume.name = name;

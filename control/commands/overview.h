@@ -7,6 +7,7 @@
 
 #include "control/commands/agents_client.h"
 #include "control/commands/output.h"
+#include "control/sync/direction.h"
 #include "core/config/control_config.h"
 
 namespace understudy::control {
@@ -23,10 +24,6 @@ struct PairView {
   absl::StatusOr<PrimaryVolumes> reverse_primary = PrimaryVolumes();
   absl::StatusOr<std::vector<DrReplica>> reverse_dr = std::vector<DrReplica>();
 };
-
-// Which way a volume's data goes.
-enum class Direction { kToDr, kToPrimary, kNone };
-[[nodiscard]] std::string_view ToString(Direction direction);  // "to-dr", "to-primary", "none"
 
 // One volume of one pair: known to its primary, to its DR, or to both. Of a volume that was turned round (drctl volumes
 // reprotect), `primary` and `replica` are what the reverse agents say.
@@ -60,7 +57,7 @@ struct Overview {
 [[nodiscard]] absl::StatusOr<VolumeView> FindVolume(const Overview& overview, const std::string& name,
                                                     const std::string& pair);
 // The pair as its agents stand to the volume: with those of `reverse` in the place of its own where it is turned round.
-[[nodiscard]] config::PairConfig AgentsOf(config::PairConfig pair, const VolumeView& volume);
+[[nodiscard]] config::PairConfig AgentsOf(const config::PairConfig& pair, const VolumeView& volume);
 // The configuration with that pair alone, or whole when `name` is empty. NOT_FOUND: there is no such pair.
 [[nodiscard]] absl::StatusOr<config::ControlConfig> OnlyPair(config::ControlConfig config, const std::string& name);
 

@@ -1,5 +1,10 @@
 #include "control/commands/pair_agents.h"
 
+#include <fmt/format.h>
+
+#include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "control/commands/agents_client.h"
@@ -12,17 +17,35 @@
 namespace understudy::control {
 namespace {
 
+// Any that a replica is ever promoted with is later.
+constexpr uint64_t kFirstEpoch = 1;
+
 ProtectedVolume ToProtected(const PrimaryVolume& volume) {
   return {.replica_path = volume.replica_path, .sequence = volume.sequence};
 }
 
+// The agents of the other direction.
+struct OtherAgents {
+  PrimaryClient primary;
+  ReplicaClient replicas;
+};
+
+absl::StatusOr<std::map<std::string, CopyState>> CopiesAt(const ReplicaClient& client) {
+  ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, client.ListReplicas());
+  std::map<std::string, CopyState> copies;
+  for (const DrReplica& replica : replicas) copies[replica.name] = CopyOf(replica);
+  return copies;
+}
+
 class GrpcPairAgents : public PairAgents {
  public:
-  GrpcPairAgents(config::PairConfig pair, PrimaryClient primary, ReplicaClient replicas,
-                 std::unique_ptr<wire::CatalogClient> catalog)
+  GrpcPairAgents(config::PairConfig pair, Direction direction, PrimaryClient primary, ReplicaClient replicas,
+                 std::optional<OtherAgents> other, std::unique_ptr<wire::CatalogClient> catalog)
       : pair_(std::move(pair)),
+        direction_(direction),
         primary_(std::move(primary)),
         replicas_(std::move(replicas)),
+        other_(std::move(other)),
         catalog_(std::move(catalog)),
         snapshots_(
             [this](const std::string& volume, const std::string& path) { return replicas_.FileSize(volume, path); }) {}
@@ -40,6 +63,7 @@ class GrpcPairAgents : public PairAgents {
   }
 
   absl::StatusOr<ProtectedVolume> Protect(const std::string& volume, const kube::NfsSource& source) override {
+    if (direction_ == Direction::kToPrimary) RETURN_IF_ERROR(KeepFromPrimary(volume));
     ASSIGN_OR_RETURN(const PrimaryVolume known, primary_.Protect(volume, source));
     return ToProtected(known);
   }
@@ -65,16 +89,61 @@ class GrpcPairAgents : public PairAgents {
     for (const DrReplica& replica : replicas) {
       if (replica.state != model::ToString(model::VolumeState::kStandby)) live[replica.name] = replica.state;
     }
+    if (!other_) return live;
+    ASSIGN_OR_RETURN(const auto ways, Ways());
+    for (const auto& [volume, way] : ways) {
+      const bool goes_here = direction_ == Direction::kToPrimary ? way.direction == direction_ : !way.live_at_dr;
+      if (!goes_here) live.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
+    }
     return live;
+  }
+
+  absl::StatusOr<std::set<std::string>> Carried() override {
+    ASSIGN_OR_RETURN(const auto ways, Ways());
+    std::set<std::string> carried;
+    for (const auto& [volume, way] : ways) {
+      if (way.direction == direction_) carried.insert(volume);
+    }
+    return carried;
   }
 
   model::CatalogWriter& catalog() override { return *catalog_; }
   SnapshotCheck& snapshots() override { return snapshots_; }
 
  private:
+  // Of all volumes that either side has a replica of, or that the primary's agent has charge of.
+  absl::StatusOr<std::map<std::string, VolumeWay>> Ways() const {
+    const bool reversed = direction_ == Direction::kToPrimary;
+    ASSIGN_OR_RETURN(const auto at_dr, CopiesAt(reversed ? other_->replicas : replicas_));
+    ASSIGN_OR_RETURN(const auto at_primary, CopiesAt(reversed ? replicas_ : other_->replicas));
+    ASSIGN_OR_RETURN(const PrimaryVolumes sources, (reversed ? other_->primary : primary_).ListVolumes());
+    std::map<std::string, Copies> copies;
+    for (const PrimaryVolume& source : sources.volumes) {
+      if (source.state != kHandedOver) copies[source.name] = {};
+    }
+    for (const auto& [volume, copy] : at_dr) copies[volume].at_dr = copy;
+    for (const auto& [volume, copy] : at_primary) copies[volume].at_primary = copy;
+    std::map<std::string, VolumeWay> ways;
+    for (const auto& [volume, known] : copies) ways[volume] = WayOf(known);
+    return ways;
+  }
+
+  absl::Status KeepFromPrimary(const std::string& volume) {
+    ASSIGN_OR_RETURN(const PrimaryVolumes sources, other_->primary.ListVolumes());
+    for (const PrimaryVolume& source : sources.volumes) {
+      if (source.name != volume) continue;
+      if (source.state == kHandedOver) return absl::OkStatus();
+      return absl::FailedPreconditionError(fmt::format(
+          "volume '{}' is replicated from the primary: what is at DR is a copy, or another one of that name", volume));
+    }
+    return other_->primary.HandOver({.volume = volume, .epoch = kFirstEpoch}).status();
+  }
+
   const config::PairConfig pair_;
+  const Direction direction_;
   const PrimaryClient primary_;
   const ReplicaClient replicas_;
+  const std::optional<OtherAgents> other_;  // nullopt: the pair has none
   const std::unique_ptr<wire::CatalogClient> catalog_;
   ArchiveCheck snapshots_;
 };
@@ -82,12 +151,19 @@ class GrpcPairAgents : public PairAgents {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PairAgents>> ConnectPair(const config::ControlConfig& config,
-                                                        const config::PairConfig& pair) {
+                                                        const config::PairConfig& pair, Direction direction) {
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
-  ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, tls));
-  ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
-  ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
-  return std::make_unique<GrpcPairAgents>(pair, std::move(primary), std::move(replicas),
+  const config::PairConfig way = direction == Direction::kToPrimary ? config::Reversed(pair) : pair;
+  ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(way.primary, tls));
+  ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(way.dr, tls));
+  ASSIGN_OR_RETURN(auto channel, net::MakeChannel({way.dr, tls, net::Role::kControl, net::Role::kDr}));
+  std::optional<OtherAgents> other;
+  if (way.reverse) {
+    ASSIGN_OR_RETURN(PrimaryClient other_primary, PrimaryClient::Create(way.reverse->primary, tls));
+    ASSIGN_OR_RETURN(ReplicaClient other_replicas, ReplicaClient::Create(way.reverse->dr, tls));
+    other.emplace(OtherAgents{std::move(other_primary), std::move(other_replicas)});
+  }
+  return std::make_unique<GrpcPairAgents>(way, direction, std::move(primary), std::move(replicas), std::move(other),
                                           std::make_unique<wire::CatalogClient>(std::move(channel)));
 }
 

@@ -9,8 +9,12 @@
 
 namespace understudy::control {
 
-// INVALID_ARGUMENT: the TLS files are unfit. That an agent can't be reached shows at each call.
+// The pair's own agents, or, for `direction` kToPrimary, its `reverse` agents, which it has to have then. These protect
+// what was made at DR only after the primary's own agent has been told, for good, that the volume isn't its: it would
+// take the copy's objects for new ones, and send the copy over the live data. INVALID_ARGUMENT: the TLS files are
+// unfit. That an agent can't be reached shows at each call.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<PairAgents>> ConnectPair(const config::ControlConfig& config,
-                                                                      const config::PairConfig& pair);
+                                                                      const config::PairConfig& pair,
+                                                                      Direction direction);
 
 }  // namespace understudy::control

@@ -4,10 +4,10 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "control/commands/agents_client.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/points_codec.h"
 #include "understudy/v1/points.grpc.pb.h"
 
@@ -16,29 +16,26 @@ namespace {
 
 constexpr char kDrProgram[] = "understudy-dr";
 
-void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
-  context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-}
-
 }  // namespace
 
 struct PointsClient::Stub {
   std::string address;
   std::unique_ptr<v1::Points::Stub> rpc;
+  std::stop_token stop;
 
   template <class Request, class Response>
   absl::Status Call(grpc::Status (v1::Points::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                     const Request& request, Response& response) const {
-    grpc::ClientContext context;
-    SetTimeout(context, kQueryTimeout);
-    const grpc::Status status = (rpc.get()->*method)(&context, request, &response);
+    net::StoppableCall call(stop, kQueryTimeout);
+    const grpc::Status status = (rpc.get()->*method)(&call.context(), request, &response);
     return status.ok() ? absl::OkStatus() : net::CallError(status, kDrProgram, address);
   }
 };
 
-absl::StatusOr<PointsClient> PointsClient::Create(const std::string& address, const net::TlsFiles& tls) {
+absl::StatusOr<PointsClient> PointsClient::Create(const std::string& address, const net::TlsFiles& tls,
+                                                  std::stop_token stop) {
   ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kDr}));
-  return PointsClient(std::make_unique<Stub>(Stub{address, v1::Points::NewStub(channel)}));
+  return PointsClient(std::make_unique<Stub>(Stub{address, v1::Points::NewStub(channel), std::move(stop)}));
 }
 
 PointsClient::PointsClient(std::unique_ptr<Stub> stub) : stub_(std::move(stub)) {}
@@ -75,11 +72,11 @@ absl::Status PointsClient::Unlabel(const std::string& volume, model::Sequence se
 }
 
 absl::Status PointsClient::Rewind(const std::string& volume, model::Sequence sequence, const Step& step) const {
-  grpc::ClientContext context;
+  net::StoppableCall call(stub_->stop);
   v1::RewindReplicaRequest request;
   request.set_volume(volume);
   request.set_sequence(sequence);
-  const auto reader = stub_->rpc->RewindReplica(&context, request);
+  const auto reader = stub_->rpc->RewindReplica(&call.context(), request);
   v1::RewindReplicaResponse response;
   bool done = false;
   while (reader->Read(&response)) {
@@ -92,13 +89,13 @@ absl::Status PointsClient::Rewind(const std::string& volume, model::Sequence seq
 }
 
 absl::StatusOr<model::PointTree> PointsClient::Materialise(const Wish& wish, const Step& step) const {
-  grpc::ClientContext context;
+  net::StoppableCall call(stub_->stop);
   v1::MaterialisePointRequest request;
   request.set_volume(wish.volume);
   request.set_sequence(wish.sequence);
   request.set_path(wish.path);
   request.set_writable(wish.writable);
-  const auto reader = stub_->rpc->MaterialisePoint(&context, request);
+  const auto reader = stub_->rpc->MaterialisePoint(&call.context(), request);
   v1::MaterialisePointResponse response;
   std::optional<v1::PointTree> tree;
   while (reader->Read(&response)) {
@@ -138,11 +135,11 @@ absl::StatusOr<std::vector<model::PointTree>> PointsClient::ListTrees() const {
 }
 
 absl::StatusOr<model::PointTree> PointsClient::RemoveTree(const std::string& id) const {
-  grpc::ClientContext context;  // a large tree takes its time
+  net::StoppableCall call(stub_->stop);  // a large tree takes its time
   v1::RemoveTreeRequest request;
   request.set_id(id);
   v1::RemoveTreeResponse response;
-  const grpc::Status status = stub_->rpc->RemoveTree(&context, request, &response);
+  const grpc::Status status = stub_->rpc->RemoveTree(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stub_->address);
   return wire::Parse(response.tree());
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,9 @@ namespace understudy::control {
 
 class PointsClient {
  public:
-  [[nodiscard]] static absl::StatusOr<PointsClient> Create(const std::string& address, const net::TlsFiles& tls);
+  // INVALID_ARGUMENT: `tls` is unfit. Calls end with CANCELLED once `stop` is requested.
+  [[nodiscard]] static absl::StatusOr<PointsClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                           std::stop_token stop = {});
   PointsClient(PointsClient&&) noexcept;
   ~PointsClient();
 

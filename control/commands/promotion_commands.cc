@@ -47,7 +47,14 @@ absl::StatusOr<VolumeView> FindReplica(const Overview& overview, const VolumeSel
 std::string DataText(const VolumeView& volume) {
   const DrReplica& replica = *volume.replica;
   std::string text = fmt::format("  data at DR: commit {}", replica.sequence);
-  if (replica.captured_at) {
+  if (replica.midst_of_capture) {
+    text += ", the midst of a capture: NOT a state that the primary ever had";
+    text += replica.whole_sequence == 0
+                ? ", and no earlier one is kept that it had"
+                : fmt::format(". `drctl points rewind {} {}` leads to the newest one that it had{}", replica.name,
+                              replica.whole_sequence,
+                              replica.whole_captured_at ? ", of " + Rfc3339Seconds(*replica.whole_captured_at) : "");
+  } else if (replica.captured_at) {
     text += fmt::format(", as the primary had it at {} ({} ago)", Rfc3339Seconds(*replica.captured_at),
                         AgeText(*replica.captured_at));
   }

@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/replication_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/standby.grpc.pb.h"
@@ -19,10 +20,6 @@ constexpr char kPrimaryProgram[] = "understudy-primary";
 constexpr char kDrProgram[] = "understudy-dr";
 // A commit that is under way has to end, an NFS server to let go of an export, a large volume to be watched.
 constexpr absl::Duration kStepTimeout = absl::Minutes(2);
-
-void SetDeadline(grpc::ClientContext& context) {
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kStepTimeout));
-}
 
 }  // namespace
 
@@ -41,21 +38,23 @@ struct ReprotectClient::Stubs {
   ReprotectAgents agents;
   std::unique_ptr<v1::Standby::Stub> live_dr;
   std::unique_ptr<v1::Primary::Stub> live_primary;
-  std::unique_ptr<v1::Primary::Stub> other_primary;
+  PrimaryClient other_primary;
   StandbyClient other_dr;
+  std::stop_token stop;
 };
 
-absl::StatusOr<ReprotectClient> ReprotectClient::Create(const ReprotectAgents& agents, const net::TlsFiles& tls) {
+absl::StatusOr<ReprotectClient> ReprotectClient::Create(const ReprotectAgents& agents, const net::TlsFiles& tls,
+                                                        std::stop_token stop) {
   const auto channel = [&](const std::string& address, net::Role role) {
     return net::MakeChannel({address, tls, net::Role::kControl, role});
   };
   ASSIGN_OR_RETURN(const auto live_dr, channel(agents.live_dr, net::Role::kDr));
   ASSIGN_OR_RETURN(const auto live_primary, channel(agents.live_primary, net::Role::kPrimary));
-  ASSIGN_OR_RETURN(const auto other_primary, channel(agents.other_primary, net::Role::kPrimary));
-  ASSIGN_OR_RETURN(StandbyClient other_dr, StandbyClient::Create(agents.other_dr, tls));
+  ASSIGN_OR_RETURN(PrimaryClient other_primary, PrimaryClient::Create(agents.other_primary, tls, stop));
+  ASSIGN_OR_RETURN(StandbyClient other_dr, StandbyClient::Create(agents.other_dr, tls, stop));
   return ReprotectClient(
       std::make_unique<Stubs>(Stubs{agents, v1::Standby::NewStub(live_dr), v1::Primary::NewStub(live_primary),
-                                    v1::Primary::NewStub(other_primary), std::move(other_dr)}));
+                                    std::move(other_primary), std::move(other_dr), std::move(stop)}));
 }
 
 ReprotectClient::ReprotectClient(std::unique_ptr<Stubs> stubs) : stubs_(std::move(stubs)) {}
@@ -63,22 +62,16 @@ ReprotectClient::ReprotectClient(ReprotectClient&&) noexcept = default;
 ReprotectClient::~ReprotectClient() = default;
 
 absl::StatusOr<DrReplica> ReprotectClient::LetGo(const wire::LetGoRequest& request) const {
-  grpc::ClientContext context;
-  SetDeadline(context);
+  net::StoppableCall call(stubs_->stop, kStepTimeout);
   v1::LetGoResponse response;
-  const grpc::Status status = stubs_->live_dr->LetGo(&context, wire::ToProto(request), &response);
+  const grpc::Status status = stubs_->live_dr->LetGo(&call.context(), wire::ToProto(request), &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, stubs_->agents.live_dr);
   ASSIGN_OR_RETURN(const model::ReplicaState state, wire::Parse(response.replica()));
   return ToDrReplica(state);
 }
 
 absl::StatusOr<PrimaryVolume> ReprotectClient::HandOver(const wire::HandOverRequest& request) const {
-  grpc::ClientContext context;
-  SetDeadline(context);
-  v1::HandOverVolumeResponse response;
-  const grpc::Status status = stubs_->other_primary->HandOverVolume(&context, wire::ToProto(request), &response);
-  if (!status.ok()) return net::CallError(status, kPrimaryProgram, stubs_->agents.other_primary);
-  return ToPrimaryVolume(response.volume());
+  return stubs_->other_primary.HandOver(request);
 }
 
 absl::StatusOr<DrReplica> ReprotectClient::Adopt(const wire::AdoptRequest& request, const StandbyWatch& watch) const {
@@ -86,10 +79,9 @@ absl::StatusOr<DrReplica> ReprotectClient::Adopt(const wire::AdoptRequest& reque
 }
 
 absl::StatusOr<PrimaryVolume> ReprotectClient::TakeUp(const wire::TakeUpRequest& request) const {
-  grpc::ClientContext context;
-  SetDeadline(context);
+  net::StoppableCall call(stubs_->stop, kStepTimeout);
   v1::TakeUpVolumeResponse response;
-  const grpc::Status status = stubs_->live_primary->TakeUpVolume(&context, wire::ToProto(request), &response);
+  const grpc::Status status = stubs_->live_primary->TakeUpVolume(&call.context(), wire::ToProto(request), &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stubs_->agents.live_primary);
   return ToPrimaryVolume(response.volume());
 }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "control/commands/agents_client.h"
@@ -39,8 +40,9 @@ struct ReprotectTask {
 
 class ReprotectClient {
  public:
-  // INVALID_ARGUMENT: `tls` is unfit.
-  [[nodiscard]] static absl::StatusOr<ReprotectClient> Create(const ReprotectAgents& agents, const net::TlsFiles& tls);
+  // INVALID_ARGUMENT: `tls` is unfit. Calls end with CANCELLED once `stop` is requested.
+  [[nodiscard]] static absl::StatusOr<ReprotectClient> Create(const ReprotectAgents& agents, const net::TlsFiles& tls,
+                                                              std::stop_token stop = {});
   ReprotectClient(ReprotectClient&&) noexcept;
   ~ReprotectClient();
 

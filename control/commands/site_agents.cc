@@ -2,43 +2,35 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "control/commands/agents_client.h"
-#include "control/commands/exports_client.h"
+#include "control/commands/freshness_client.h"
 #include "control/commands/points_client.h"
-#include "control/commands/reprotect_client.h"
+#include "control/commands/source_agents.h"
 #include "control/commands/standby_client.h"
-#include "control/commands/sync_watch.h"
+#include "control/commands/turn_agents.h"
 #include "control/commands/verify_client.h"
-#include "core/base/clock.h"
-#include "core/base/log.h"
 #include "core/net/channel.h"
 #include "core/wire/catalog_client.h"
 
 namespace understudy::control {
 namespace {
 
-// understudy-dr at the host that the failover goes from: it exports what was promoted there in an earlier one.
-struct OtherSide {
-  ReplicaClient replicas;
-  ExportsClient exports;
-};
-
 // One pair's connections. Every client is thread-safe but PointsClient, which is made for each call.
 struct PairConnections {
-  config::PairConfig pair;        // with the agents that the failover goes between
-  config::PairConfig configured;  // as it stands in the configuration
-  PrimaryClient primary;
+  config::PairConfig pair;  // with the agents that the failover goes between
+  SourceAgents source;
   ReplicaClient replicas;
   StandbyClient standby;
-  ExportsClient primary_exports;
-  std::optional<OtherSide> other_side;  // none: the pair has no `reverse` agents
+  FreshnessClient freshness;
+  TurnAgents turn;
   std::unique_ptr<wire::CatalogClient> catalog;
+  // Of the other side; nullptr: nothing is known from there.
+  std::unique_ptr<wire::CatalogClient> other_catalog;
 };
 
 absl::StatusOr<ReplicaView> ViewOf(const DrReplica& replica) {
@@ -49,45 +41,27 @@ absl::StatusOr<ReplicaView> ViewOf(const DrReplica& replica) {
                    .complete = replica.complete,
                    .held = replica.held,
                    .hooks_due = replica.hooks_due,
-                   .captured_at = replica.captured_at};
+                   .captured_at = replica.captured_at,
+                   .midst_of_capture = replica.midst_of_capture,
+                   .whole_sequence = replica.whole_sequence};
   ASSIGN_OR_RETURN(view.state, model::ParseVolumeState(replica.state));
   return view;
 }
 
-SourceView ViewOf(const PrimaryVolume& volume) {
-  return {.volume = volume.name,
-          .state = volume.state,
-          .problem = volume.guard ? Printable(volume.guard->reason) : Printable(volume.error),
-          .lag_seconds = volume.lag_seconds,
-          .sequence = volume.sequence,
-          .paused = volume.paused_since.has_value()};
-}
-
-absl::Status NoWayBack(const config::PairConfig& pair) {
-  return absl::InvalidArgumentError(
-      fmt::format("pair {}: the configuration doesn't say which agents carry replication the other way: add `reverse: "
-                  "{{primary: …, dr: …}}` with understudy-primary of DR's host and understudy-dr of the primary's",
-                  pair.name));
-}
-
-// Of the two sides' understudy-dr: what is promoted there.
-void AddLive(const std::vector<DrReplica>& replicas, bool at_primary, std::map<std::string, LiveView>& live) {
-  for (const DrReplica& replica : replicas) {
-    if (replica.state != "active") continue;
-    LiveView& known = live[replica.name];
-    if (!known.volume.empty() && known.epoch >= replica.epoch) continue;
-    known = {.volume = replica.name,
-             .at_primary = at_primary,
-             .epoch = replica.epoch,
-             .root = replica.root,
-             .turned = replica.reprotected};
+// `items` gets those of `others` whose key none of it has.
+template <class Item, class KeyOf>
+void AddMissing(const std::vector<Item>& others, const KeyOf& key_of, std::vector<Item>& items) {
+  std::set<decltype(key_of(others.front()))> known;
+  for (const Item& item : items) known.insert(key_of(item));
+  for (const Item& other : others) {
+    if (!known.contains(key_of(other))) items.push_back(other);
   }
 }
 
 class GrpcSiteAgents : public SiteAgents {
  public:
-  GrpcSiteAgents(net::TlsFiles tls, std::map<std::string, PairConnections> pairs)
-      : tls_(std::move(tls)), pairs_(std::move(pairs)) {}
+  GrpcSiteAgents(net::TlsFiles tls, FailoverWay way, std::stop_token stop, std::map<std::string, PairConnections> pairs)
+      : tls_(std::move(tls)), way_(way), stop_(std::move(stop)), pairs_(std::move(pairs)) {}
 
   std::vector<std::string> Pairs() const override {
     std::vector<std::string> names;
@@ -100,54 +74,29 @@ class GrpcSiteAgents : public SiteAgents {
     return found == pairs_.end() ? std::vector<std::string>() : found->second.pair.server_names;
   }
 
-  absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) override {
-    const PairConnections& agents = Of(pair);
-    ASSIGN_OR_RETURN(const PrimaryVolumes volumes, agents.primary.ListVolumes());
-    std::map<std::string, model::ExportState> exports;
-    ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_primary, agents.primary_exports.List());
-    for (const model::ExportState& state : by_primary) exports[state.name] = state;
-    ASSIGN_OR_RETURN(const std::set<std::string> promoted, PromotedThere(agents));
-    if (!promoted.empty()) {
-      ASSIGN_OR_RETURN(const std::vector<model::ExportState> by_dr, agents.other_side->exports.List());
-      for (const model::ExportState& state : by_dr) {
-        if (promoted.contains(state.name)) exports[state.name] = state;
-      }
-    }
-    std::vector<SourceView> sources;
-    for (const PrimaryVolume& volume : volumes.volumes) {
-      SourceView source = ViewOf(volume);
-      if (const auto found = exports.find(volume.name); found != exports.end()) {
-        const model::ExportState& state = found->second;
-        source.exported = state.desired;
-        source.fenced = state.actual.has_value() && *state.actual != model::ExportMode::kReadWrite;
-      }
-      sources.push_back(std::move(source));
-    }
-    return sources;
-  }
-
+  absl::StatusOr<std::vector<SourceView>> Sources(const std::string& pair) override { return Of(pair).source.List(); }
   absl::Status SetSourceExport(const std::string& pair, const std::string& volume, model::ExportMode mode) override {
-    const PairConnections& agents = Of(pair);
-    ASSIGN_OR_RETURN(const std::set<std::string> promoted, PromotedThere(agents));
-    if (promoted.contains(volume)) return agents.other_side->exports.Set(volume, mode).status();
-    return agents.primary_exports.Set(volume, mode).status();
+    return Of(pair).source.SetExport(volume, mode);
   }
-
   absl::StatusOr<model::Sequence> Sync(const std::string& pair, const std::string& volume, absl::Duration timeout,
                                        const std::function<void(const std::string&)>& on_progress,
                                        std::stop_token stop) override {
-    return SyncAt(Of(pair).primary, volume, timeout, on_progress, std::move(stop));
+    return SyncAt(Of(pair).source.primary(), volume, timeout, on_progress, std::move(stop));
   }
-
   absl::Status Pause(const std::string& pair, const std::string& volume) override {
-    return Of(pair).primary.Pause(volume).status();
+    return Of(pair).source.primary().Pause(volume).status();
   }
   absl::Status Resume(const std::string& pair, const std::string& volume) override {
-    return Of(pair).primary.Resume(volume).status();
+    return Of(pair).source.primary().Resume(volume).status();
   }
 
   absl::StatusOr<std::vector<ReplicaView>> Replicas(const std::string& pair) override {
-    ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, Of(pair).replicas.ListReplicas());
+    ASSIGN_OR_RETURN(std::vector<DrReplica> replicas, Of(pair).replicas.ListReplicas());
+    if (way_ == FailoverWay::kNone) {
+      ASSIGN_OR_RETURN(const std::vector<DrReplica> others, Of(pair).source.OtherReplicas());
+      AddMissing(
+          others, [](const DrReplica& replica) { return replica.name; }, replicas);
+    }
     std::vector<ReplicaView> views;
     for (const DrReplica& replica : replicas) {
       ASSIGN_OR_RETURN(ReplicaView view, ViewOf(replica));
@@ -156,17 +105,39 @@ class GrpcSiteAgents : public SiteAgents {
     return views;
   }
 
+  absl::StatusOr<std::optional<absl::Time>> ConfirmedAt(const std::string& pair, const ReplicaView& replica) override {
+    ASSIGN_OR_RETURN(const std::vector<model::Confirmation> confirmed, Of(pair).freshness.List());
+    for (const model::Confirmation& one : confirmed) {
+      const bool fits = one.volume == replica.volume && one.epoch == replica.epoch && one.sequence == replica.sequence;
+      if (fits) return one.as_of;
+    }
+    return std::nullopt;
+  }
+
   absl::StatusOr<std::vector<model::CatalogEntry>> Catalog(const std::string& pair, model::ObjectKind kind) override {
-    return Of(pair).catalog->List(kind);
+    ASSIGN_OR_RETURN(std::vector<model::CatalogEntry> entries, Of(pair).catalog->List(kind));
+    if (Of(pair).other_catalog == nullptr) return entries;
+    ASSIGN_OR_RETURN(const std::vector<model::CatalogEntry> others, Of(pair).other_catalog->List(kind));
+    AddMissing(
+        others, [](const model::CatalogEntry& entry) { return entry.key; }, entries);
+    return entries;
   }
 
   absl::StatusOr<Findings> Verify(const std::string& pair, const std::string& volume, model::VerifyDepth depth,
                                   const std::function<void(const model::VerifyCounts&)>& on_progress) override {
     const bool needs_dr_only = depth == model::VerifyDepth::kExists || depth == model::VerifyDepth::kKept;
     const config::PairConfig& addresses = Of(pair).pair;
-    ASSIGN_OR_RETURN(VerifyOutcome outcome,
-                     AskToVerify(needs_dr_only ? addresses.dr : addresses.primary, tls_, volume, depth, on_progress));
+    ASSIGN_OR_RETURN(VerifyOutcome outcome, AskToVerify(needs_dr_only ? addresses.dr : addresses.primary, tls_, volume,
+                                                        depth, on_progress, stop_));
     return Findings{.counts = outcome.counts, .differences = std::move(outcome.differences)};
+  }
+
+  absl::Status Rewind(const std::string& pair, const std::string& volume, model::Sequence sequence,
+                      const std::function<void(const std::string&)>& on_progress) override {
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
+    return points.Rewind(volume, sequence, [&](uint64_t done, uint64_t total) {
+      on_progress(fmt::format("{} of {} undo records", done, total));
+    });
   }
 
   absl::StatusOr<ReplicaView> Promote(const std::string& pair, const std::string& volume, const std::string& run,
@@ -184,119 +155,56 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   absl::StatusOr<std::vector<LiveView>> LiveVolumes(const std::string& pair) override {
-    const config::PairConfig& addresses = Of(pair).configured;
-    if (!addresses.reverse) return NoWayBack(addresses);
-    std::map<std::string, LiveView> live;
-    for (const bool at_primary : {false, true}) {
-      ASSIGN_OR_RETURN(const ReplicaClient replicas,
-                       ReplicaClient::Create(at_primary ? addresses.reverse->dr : addresses.dr, tls_));
-      ASSIGN_OR_RETURN(const std::vector<DrReplica> listed, replicas.ListReplicas());
-      AddLive(listed, at_primary, live);
-      ASSIGN_OR_RETURN(const PrimaryClient primary,
-                       PrimaryClient::Create(at_primary ? addresses.primary : addresses.reverse->primary, tls_));
-      RETURN_IF_ERROR(primary.ListVolumes().status());
-    }
-    std::vector<LiveView> views;
-    for (auto& [name, view] : live) views.push_back(std::move(view));
-    return views;
+    return Of(pair).turn.LiveVolumes();
   }
-
   absl::Status Turn(const std::string& pair, const std::string& volume, const std::string& run,
                     const PromotionWatch& watch) override {
-    ASSIGN_OR_RETURN(const LiveView live, LiveVolume(pair, volume));
-    ASSIGN_OR_RETURN(const ReprotectAgents agents, AgentsToTurn(Of(pair).configured, live.at_primary));
-    ASSIGN_OR_RETURN(const ReprotectClient client, ReprotectClient::Create(agents, tls_));
-    ASSIGN_OR_RETURN(const ReplicaClient other, ReplicaClient::Create(agents.other_dr, tls_));
-    ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, other.ListReplicas());
-    const auto known = std::find_if(replicas.begin(), replicas.end(),
-                                    [&](const DrReplica& replica) { return replica.name == volume; });
-    return client
-        .Reprotect({.volume = volume,
-                    .epoch = live.epoch,
-                    .live_path = live.root,
-                    .other_path = known == replicas.end() ? "" : known->root,
-                    .run = run},
-                   {.on_step = watch.on_step, .on_hook = watch.on_hook})
-        .status();
+    return Of(pair).turn.Turn(volume, run, watch);
   }
-
   absl::StatusOr<model::Sequence> SyncTurned(const std::string& pair, const std::string& volume, absl::Duration timeout,
                                              const std::function<void(const std::string&)>& on_progress,
                                              std::stop_token stop) override {
-    ASSIGN_OR_RETURN(const LiveView live, LiveVolume(pair, volume));
-    ASSIGN_OR_RETURN(const ReprotectAgents agents, AgentsToTurn(Of(pair).configured, live.at_primary));
-    ASSIGN_OR_RETURN(const PrimaryClient primary, PrimaryClient::Create(agents.live_primary, tls_));
-    return SyncAt(primary, volume, timeout, on_progress, std::move(stop));
+    return Of(pair).turn.Sync(volume, timeout, on_progress, std::move(stop));
   }
 
   absl::StatusOr<model::Sequence> LabelNewest(const std::string& pair, const std::string& volume,
                                               const std::string& label) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.Label(volume, std::nullopt, label, /*pinned=*/true);
   }
   absl::StatusOr<model::RecoveryPoints> Points(const std::string& pair, const std::string& volume) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.List(volume);
   }
+  absl::Status SetPinned(const std::string& pair, const std::string& volume, model::Sequence sequence,
+                         const std::string& label, bool pinned) override {
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
+    return points.Label(volume, sequence, label, pinned).status();
+  }
   absl::Status Unlabel(const std::string& pair, const std::string& volume, model::Sequence sequence) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.Unlabel(volume, sequence);
   }
   absl::StatusOr<model::PointTree> Materialise(const std::string& pair, const TreeWish& wish,
                                                const std::function<void(const std::string&)>& on_progress) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.Materialise(
         {.volume = wish.volume, .sequence = wish.sequence, .path = wish.path, .writable = true},
         [&](uint64_t done, uint64_t total) { on_progress(fmt::format("{} of {} undo records", done, total)); });
   }
   absl::StatusOr<std::vector<model::PointTree>> Trees(const std::string& pair) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.ListTrees();
   }
   absl::Status RemoveTree(const std::string& pair, const std::string& id) override {
-    ASSIGN_OR_RETURN(const PointsClient points, PointsClient::Create(Of(pair).pair.dr, tls_));
+    ASSIGN_OR_RETURN(const PointsClient points, PointsOf(pair));
     return points.RemoveTree(id).status();
   }
 
  private:
-  // Who exports a volume mustn't be guessed: a fence at the wrong agent is none.
-  static absl::StatusOr<std::set<std::string>> PromotedThere(const PairConnections& agents) {
-    std::set<std::string> promoted;
-    if (!agents.other_side) return promoted;
-    const absl::StatusOr<std::vector<DrReplica>> replicas = agents.other_side->replicas.ListReplicas();
-    if (!replicas.ok()) {
-      return Annotate(replicas.status(), "who exports the volumes can't be told");
-    }
-    for (const DrReplica& replica : *replicas) {
-      if (replica.state == "active") promoted.insert(replica.name);
-    }
-    return promoted;
+  [[nodiscard]] absl::StatusOr<PointsClient> PointsOf(const std::string& pair) const {
+    return PointsClient::Create(Of(pair).pair.dr, tls_, stop_);
   }
-
-  static absl::StatusOr<model::Sequence> SyncAt(const PrimaryClient& primary, const std::string& volume,
-                                                absl::Duration timeout,
-                                                const std::function<void(const std::string&)>& on_progress,
-                                                std::stop_token stop) {
-    const Clock& clock = Clock::System();
-    SyncWatch watch;
-    const absl::StatusOr<PrimaryVolume> synced = primary.Sync(
-        volume, /*published=*/false, timeout,
-        [&](const PrimaryVolume& report) {
-          if (const auto trouble = watch.OnReport(report, clock.Monotonic())) on_progress(*trouble);
-        },
-        std::move(stop));
-    if (!synced.ok()) return watch.Explain(synced.status(), timeout, clock.Monotonic());
-    return synced->sequence;
-  }
-
-  absl::StatusOr<LiveView> LiveVolume(const std::string& pair, const std::string& volume) {
-    ASSIGN_OR_RETURN(const std::vector<LiveView> live, LiveVolumes(pair));
-    for (const LiveView& view : live) {
-      if (view.volume == volume) return view;
-    }
-    return absl::FailedPreconditionError(fmt::format("volume {} isn't promoted at either site", volume));
-  }
-
   [[nodiscard]] const PairConnections& Of(const std::string& pair) const {
     const auto found = pairs_.find(pair);
     UNDERSTUDY_CHECK(found != pairs_.end());
@@ -304,43 +212,48 @@ class GrpcSiteAgents : public SiteAgents {
   }
 
   const net::TlsFiles tls_;
+  const FailoverWay way_;
+  const std::stop_token stop_;
   const std::map<std::string, PairConnections> pairs_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config, FailoverWay way) {
+absl::StatusOr<std::unique_ptr<SiteAgents>> ConnectSites(const config::ControlConfig& config, FailoverWay way,
+                                                         std::stop_token stop) {
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   std::map<std::string, PairConnections> pairs;
   for (const config::PairConfig& configured : config.pairs) {
     config::PairConfig pair = configured;
     if (way == FailoverWay::kBack) {
       if (!pair.reverse) return NoWayBack(pair);
-      pair.primary = pair.reverse->primary;
-      pair.dr = pair.reverse->dr;
+      pair = config::Reversed(pair);
     }
-    ASSIGN_OR_RETURN(PrimaryClient primary, PrimaryClient::Create(pair.primary, tls));
-    ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
-    ASSIGN_OR_RETURN(StandbyClient standby, StandbyClient::Create(pair.dr, tls));
-    ASSIGN_OR_RETURN(ExportsClient exports, ExportsClient::Create(pair.primary, tls, net::Role::kPrimary));
-    std::optional<OtherSide> other_side;
-    if (configured.reverse) {
-      const std::string& address = way == FailoverWay::kBack ? configured.dr : configured.reverse->dr;
-      ASSIGN_OR_RETURN(ReplicaClient other, ReplicaClient::Create(address, tls));
-      ASSIGN_OR_RETURN(ExportsClient other_exports, ExportsClient::Create(address, tls, net::Role::kDr));
-      other_side.emplace(OtherSide{std::move(other), std::move(other_exports)});
+    std::optional<std::string> other_dr;
+    if (configured.reverse) other_dr = way == FailoverWay::kBack ? configured.dr : configured.reverse->dr;
+    ASSIGN_OR_RETURN(SourceAgents source, SourceAgents::Create(pair.primary, other_dr, tls, stop));
+    ASSIGN_OR_RETURN(ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls, stop));
+    ASSIGN_OR_RETURN(StandbyClient standby, StandbyClient::Create(pair.dr, tls, stop));
+    ASSIGN_OR_RETURN(FreshnessClient freshness, FreshnessClient::Create(pair.dr, tls, stop));
+    const auto catalog_at = [&](const std::string& address) -> absl::StatusOr<std::unique_ptr<wire::CatalogClient>> {
+      ASSIGN_OR_RETURN(auto channel, net::MakeChannel({address, tls, net::Role::kControl, net::Role::kDr}));
+      return std::make_unique<wire::CatalogClient>(std::move(channel), wire::CatalogClientOptions{.stop = stop});
+    };
+    ASSIGN_OR_RETURN(auto catalog, catalog_at(pair.dr));
+    std::unique_ptr<wire::CatalogClient> other_catalog;
+    if (way != FailoverWay::kToDr && pair.reverse) {
+      ASSIGN_OR_RETURN(other_catalog, catalog_at(pair.reverse->dr));
     }
-    ASSIGN_OR_RETURN(auto channel, net::MakeChannel({configured.dr, tls, net::Role::kControl, net::Role::kDr}));
     pairs.emplace(pair.name, PairConnections{.pair = pair,
-                                             .configured = configured,
-                                             .primary = std::move(primary),
+                                             .source = std::move(source),
                                              .replicas = std::move(replicas),
                                              .standby = std::move(standby),
-                                             .primary_exports = std::move(exports),
-                                             .other_side = std::move(other_side),
-                                             .catalog = std::make_unique<wire::CatalogClient>(std::move(channel))});
+                                             .freshness = std::move(freshness),
+                                             .turn = TurnAgents(configured, tls, stop),
+                                             .catalog = std::move(catalog),
+                                             .other_catalog = std::move(other_catalog)});
   }
-  return std::make_unique<GrpcSiteAgents>(tls, std::move(pairs));
+  return std::make_unique<GrpcSiteAgents>(tls, way, std::move(stop), std::move(pairs));
 }
 
 }  // namespace understudy::control

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "control/commands/agents_client.h"
@@ -24,8 +25,9 @@ struct StandbyWatch {
 // the call was done isn't known then, and it may be made again.
 class StandbyClient {
  public:
-  // INVALID_ARGUMENT: `tls` is unfit.
-  [[nodiscard]] static absl::StatusOr<StandbyClient> Create(const std::string& address, const net::TlsFiles& tls);
+  // INVALID_ARGUMENT: `tls` is unfit. Calls end with CANCELLED once `stop` is requested.
+  [[nodiscard]] static absl::StatusOr<StandbyClient> Create(const std::string& address, const net::TlsFiles& tls,
+                                                            std::stop_token stop = {});
   StandbyClient(StandbyClient&&) noexcept;
   ~StandbyClient();
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <future>
+#include <set>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -69,11 +70,18 @@ absl::StatusOr<Entries> ListCatalog(const config::ControlConfig& config, const c
   const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
   ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
   wire::CatalogClient catalog(std::move(channel), {.deadline = kStandbyTimeout});
+  // What was turned round is DR's own: the catalog doesn't say any more what it is to be.
+  std::set<std::string> turned;
+  ASSIGN_OR_RETURN(const ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
+  ASSIGN_OR_RETURN(const std::vector<DrReplica> listed, replicas.ListReplicas());
+  for (const DrReplica& replica : listed) {
+    if (IsTurned(replica)) turned.insert(replica.name);
+  }
   Entries entries;
   for (const model::ObjectKind kind : kKinds) {
     ASSIGN_OR_RETURN(Entries of_kind, catalog.List(kind));
     for (model::CatalogEntry& entry : of_kind) {
-      if (HoldsServer(pair.server_names, entry)) entries.push_back(std::move(entry));
+      if (HoldsServer(pair.server_names, entry) && !turned.contains(entry.volume)) entries.push_back(std::move(entry));
     }
   }
   return entries;

@@ -42,6 +42,12 @@ void LogEnd(const absl::StatusOr<Report>& report) {
               report->run);
 }
 
+std::vector<PairAgents*> PointersOf(const std::vector<std::unique_ptr<PairAgents>>& pairs) {
+  std::vector<PairAgents*> pointers;
+  for (const std::unique_ptr<PairAgents>& pair : pairs) pointers.push_back(pair.get());
+  return pointers;
+}
+
 }  // namespace
 
 struct SyncEngine::Parts {
@@ -54,7 +60,9 @@ struct SyncEngine::Parts {
   const KubeReader primary_reader{primary};
   const KubeReader dr_reader{dr};
   KubeApplier applier{dr};
+  KubeApplier primary_applier{primary};
   std::vector<std::unique_ptr<PairAgents>> pairs;
+  std::vector<std::unique_ptr<PairAgents>> reverse_pairs;  // of those pairs that may be turned round
 };
 
 absl::StatusOr<std::unique_ptr<SyncEngine>> SyncEngine::Create(const config::ControlConfig& config) {
@@ -62,8 +70,11 @@ absl::StatusOr<std::unique_ptr<SyncEngine>> SyncEngine::Create(const config::Con
   ASSIGN_OR_RETURN(kube::ClusterAccess dr, AccessTo(config.clusters.dr, "dr"));
   auto parts = std::make_unique<Parts>(config, std::move(primary), std::move(dr));
   for (const config::PairConfig& pair : config.pairs) {
-    ASSIGN_OR_RETURN(std::unique_ptr<PairAgents> agents, ConnectPair(config, pair));
+    ASSIGN_OR_RETURN(std::unique_ptr<PairAgents> agents, ConnectPair(config, pair, Direction::kToDr));
     parts->pairs.push_back(std::move(agents));
+    if (!pair.reverse) continue;
+    ASSIGN_OR_RETURN(agents, ConnectPair(config, pair, Direction::kToPrimary));
+    parts->reverse_pairs.push_back(std::move(agents));
   }
   return std::unique_ptr<SyncEngine>(new SyncEngine(std::move(parts)));
 }
@@ -83,18 +94,32 @@ absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest&
   options.parallelism = config.sync.parallelism;
   options.bring.dry_run = request.dry_run;
   options.bring.volume_timeout = config.sync.volume_timeout;
-  options.bring.transform = TransformOptionsOf(config, {});
   options.stale = {.enabled = config.stale.enabled,
                    .max_fraction = config.stale.max_fraction,
                    .min_objects = config.stale.min_objects,
                    .accept_cluster = request.accept_cluster};
-  RunParts run{.primary = parts_->primary_reader,
-               .dr = parts_->dr_reader,
-               .applier = parts_->applier,
-               .owed = state,
-               .pairs = {}};
-  for (const std::unique_ptr<PairAgents>& pair : parts_->pairs) run.pairs.push_back(pair.get());
-  return RunAndRecord(lease, options, run, state, config.notify, std::move(stop), on_progress);
+  OwedOneWay owed_at_dr(state, Direction::kToDr);
+  OwedOneWay owed_at_primary(state, Direction::kToPrimary);
+  std::vector<RunParts> legs;
+  if (!request.only_to_primary) {
+    legs.push_back({.primary = parts_->primary_reader,
+                    .dr = parts_->dr_reader,
+                    .applier = parts_->applier,
+                    .owed = owed_at_dr,
+                    .pairs = PointersOf(parts_->pairs),
+                    .transform = TransformOptionsOf(config, {}, Direction::kToDr)});
+  }
+  if (!parts_->reverse_pairs.empty()) {
+    legs.push_back({.primary = parts_->dr_reader,
+                    .dr = parts_->primary_reader,
+                    .applier = parts_->primary_applier,
+                    .owed = owed_at_primary,
+                    .pairs = PointersOf(parts_->reverse_pairs),
+                    .direction = Direction::kToPrimary,
+                    .transform = TransformOptionsOf(config, {}, Direction::kToPrimary)});
+  }
+  if (legs.empty()) return absl::FailedPreconditionError("no pair names agents for the other way (`reverse`)");
+  return RunAndRecord(lease, options, legs, state, config.notify, std::move(stop), on_progress);
 }
 
 struct SyncService::Parts {

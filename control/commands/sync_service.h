@@ -19,10 +19,12 @@ struct SyncRequest {
   std::vector<std::string> namespaces = {};  // of those that are configured; empty: all of them
   Trigger trigger = Trigger::kManual;
   bool made_up = false;
-  bool accept_cluster = false;  // StaleOptions::accept_cluster
+  bool accept_cluster = false;   // StaleOptions::accept_cluster
+  bool only_to_primary = false;  // what DR has the live copies of, and nothing else
 };
 
-// The clusters and agents of a configuration, ready for runs. Thread-safe, one run at a time.
+// The clusters and agents of a configuration, ready for runs. Each volume's objects go the way that its data goes: to
+// DR, or, where a failover was turned round, to the primary. Thread-safe, one run at a time.
 class SyncEngine {
  public:
   // INVALID_ARGUMENT or NOT_FOUND: the configuration names no clusters, or files that can't be used. That a cluster or

@@ -6,10 +6,11 @@
 #include <memory>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "control/commands/agents_client.h"
 #include "core/net/channel.h"
 #include "core/net/grpc_status.h"
+#include "core/net/stoppable_call.h"
 #include "core/wire/verify_codec.h"
 #include "understudy/v1/primary.grpc.pb.h"
 #include "understudy/v1/verify.grpc.pb.h"
@@ -55,34 +56,34 @@ absl::StatusOr<VerifyOutcome> Follow(grpc::ClientContext& context, grpc::ClientR
 
 absl::StatusOr<VerifyOutcome> AskToVerify(const std::string& address, const net::TlsFiles& tls,
                                           const std::string& volume, model::VerifyDepth depth,
-                                          const std::function<void(const model::VerifyCounts&)>& on_progress) {
+                                          const std::function<void(const model::VerifyCounts&)>& on_progress,
+                                          std::stop_token stop) {
   const bool at_dr = depth == model::VerifyDepth::kExists || depth == model::VerifyDepth::kKept;
   ASSIGN_OR_RETURN(const auto channel,
                    net::MakeChannel({address, tls, net::Role::kControl, at_dr ? net::Role::kDr : net::Role::kPrimary}));
-  grpc::ClientContext context;
+  net::StoppableCall call(stop);
   if (at_dr) {
     v1::VerifyReplicaRequest request;
     request.set_volume(volume);
     request.set_depth(std::string(model::ToString(depth)));
     const auto stub = v1::Verify::NewStub(channel);
-    const auto reader = stub->VerifyReplica(&context, request);
-    return Follow(context, *reader, kDrProgram, address, on_progress);
+    const auto reader = stub->VerifyReplica(&call.context(), request);
+    return Follow(call.context(), *reader, kDrProgram, address, on_progress);
   }
   v1::VerifyVolumeRequest request;
   request.set_volume(volume);
   request.set_depth(std::string(model::ToString(depth)));
   const auto stub = v1::Primary::NewStub(channel);
-  const auto reader = stub->VerifyVolume(&context, request);
-  return Follow(context, *reader, kPrimaryProgram, address, on_progress);
+  const auto reader = stub->VerifyVolume(&call.context(), request);
+  return Follow(call.context(), *reader, kPrimaryProgram, address, on_progress);
 }
 
 absl::StatusOr<std::vector<DamagedReplicaView>> ListDamage(const std::string& dr_address, const net::TlsFiles& tls) {
   ASSIGN_OR_RETURN(const auto channel, net::MakeChannel({dr_address, tls, net::Role::kControl, net::Role::kDr}));
   const auto stub = v1::Verify::NewStub(channel);
-  grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kQueryTimeout));
+  net::StoppableCall call({}, kQueryTimeout);
   v1::ListDamageResponse response;
-  const grpc::Status status = stub->ListDamage(&context, {}, &response);
+  const grpc::Status status = stub->ListDamage(&call.context(), {}, &response);
   if (!status.ok()) return net::CallError(status, kDrProgram, dr_address);
   std::vector<DamagedReplicaView> replicas;
   for (const v1::DamagedReplica& replica : response.replicas()) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,11 @@ struct VerifyOutcome {
 };
 
 // At depth exists or kept `address` is DR's, else the primary's. `on_progress` is called about once a second.
-// UNAVAILABLE: that agent can't be reached, or the primary can't reach DR; NOT_FOUND: it knows no such volume.
+// UNAVAILABLE: that agent can't be reached, or the primary can't reach DR; NOT_FOUND: it knows no such volume;
+// CANCELLED: `stop`.
 [[nodiscard]] absl::StatusOr<VerifyOutcome> AskToVerify(
     const std::string& address, const net::TlsFiles& tls, const std::string& volume, model::VerifyDepth depth,
-    const std::function<void(const model::VerifyCounts&)>& on_progress);
+    const std::function<void(const model::VerifyCounts&)>& on_progress, std::stop_token stop = {});
 
 struct DamagedFileView {
   std::string path;

@@ -278,9 +278,12 @@ absl::Status RestoreStep::Confirm(const Item&, ItemContext& context) {
                     {"warnings", result.warnings},
                     {"items_restored", result.items_restored},
                     {"total_items", result.total_items}});
-  if (result.Completed()) return absl::OkStatus();
   const std::string text =
       fmt::format("Restore {}: {}; `velero restore describe {} --details` says more", name, Describe(result), name);
+  if (result.Completed()) {
+    if (result.warnings > 0) context.Warn(text);
+    return absl::OkStatus();
+  }
   return result.phase == "PartiallyFailed" ? absl::DataLossError(text) : absl::FailedPreconditionError(text);
 }
 

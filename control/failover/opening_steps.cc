@@ -257,7 +257,9 @@ absl::Status InventoryStep::AddMachines(const BackupObjects& backup, ItemContext
   if (NeedsSource(spec.mode) && parts_.source_machines != nullptr) {
     RETURN_IF_ERROR(add(*parts_.source_machines, /*at_source=*/true));
   }
-  const bool stands_by = storage_.backups() == nullptr && spec.mode != RunMode::kTest;
+  // What goes back is what DR has; what is at the primary only was deleted at DR.
+  const bool stands_by =
+      storage_.backups() == nullptr && spec.mode != RunMode::kTest && spec.mode != RunMode::kFailback;
   if (stands_by && parts_.target_machines != nullptr) {
     RETURN_IF_ERROR(add(*parts_.target_machines, /*at_source=*/false));
   }
@@ -286,7 +288,8 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
     ASSIGN_OR_RETURN(const std::vector<ReplicaView> listed, parts_.agents.Replicas(pair));
     for (const ReplicaView& replica : listed) replicas[pair + "/" + replica.volume] = replica;
   }
-  const bool rehearsal = context.run.spec.mode == RunMode::kTest;
+  const RunMode mode = context.run.spec.mode;
+  const bool rehearsal = mode == RunMode::kTest;
   for (const RunVolume& volume : inventory.volumes) {
     const ReplicaView& replica = replicas[volume.Key()];
     const bool standby = replica.state == model::VolumeState::kStandby;
@@ -304,6 +307,13 @@ absl::Status InventoryStep::CheckReplicas(const Inventory& inventory, ItemContex
           "volume {} was never at DR as a whole: wait for its first sync (`drctl volumes sync {} --pair {}`), or take "
           "what there is with --incomplete",
           volume.Key(), volume.volume, volume.pair));
+    }
+    const bool no_way_back = replica.midst_of_capture && replica.whole_sequence == 0;
+    if (mode == RunMode::kUnplanned && standby && no_way_back && !context.run.spec.allow_incomplete) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume {} is in the midst of a capture at DR, a state that the primary never had, and no "
+                      "earlier one is kept that it had: take what there is with --incomplete",
+                      volume.Key()));
     }
     if (replica.held) {
       context.Warn(

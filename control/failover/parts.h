@@ -10,6 +10,7 @@
 #include "control/apply/transform.h"
 #include "control/failover/ports.h"
 #include "control/oadp/restore.h"
+#include "control/runs/step.h"
 #include "control/sync/ports.h"
 #include "control/vm/boot.h"
 #include "control/vm/virtual_machines.h"
@@ -30,6 +31,9 @@ struct FailoverParts {
   ObjectApplier* applier = nullptr;  // of the target
   const ClusterReader* target_objects = nullptr;
   ScratchObjects* scratch = nullptr;  // of the target
+  // Brings the storage objects of the plan's namespaces from the cluster that goes down to the one that takes over,
+  // with their data; its warnings are noted. Empty where DR's catalog has them already.
+  std::function<absl::Status(ItemContext&)> bring_objects{};
   // Whether the cluster answers: its version.
   std::function<absl::StatusOr<std::string>()> reach_source{};
   std::function<absl::StatusOr<std::string>()> reach_target{};

@@ -65,8 +65,16 @@ class Builder {
     return updates ? ExistingResources::kUpdate : ExistingResources::kNone;
   }
 
+  [[nodiscard]] std::vector<std::string> ExcludedResources() const {
+    std::vector<std::string> excluded = plan_.excluded_resources;
+    if (mode_ != RunMode::kTest) return excluded;
+    excluded.insert(excluded.end(), plan_.test_excluded_resources.begin(), plan_.test_excluded_resources.end());
+    return excluded;
+  }
+
   void AddOpening() {
     Add<PreflightStep>(parts_, mode_);
+    if (parts_.bring_objects) Add<BringObjectsStep>(parts_);
     if (Restores()) Add<BackupStep>(storage_, plan_.warn_backup_age, parts_.clock);
     Add<InventoryStep>(parts_, storage_, plan_.unknown_storage);
   }
@@ -83,7 +91,7 @@ class Builder {
     Add<PromoteStep>(parts_.agents, parts_.clock);
     if (parts_.target_objects != nullptr) {
       if (mode_ == RunMode::kFailback) {
-        Add<ClaimsStep>(parts_);
+        Add<ClaimsStep>(parts_, plan_.timeouts.bind);
       } else {
         Add<StorageObjectsStep>(parts_, storage_, plan_.timeouts.bind);
       }
@@ -118,7 +126,7 @@ class Builder {
   // What runs on the storage.
   void AddWorkload(const Placement& placement) {
     if (Restores()) {
-      Add<RestoreStep>(parts_, RestoreStepOptions{.excluded_resources = plan_.excluded_resources,
+      Add<RestoreStep>(parts_, RestoreStepOptions{.excluded_resources = ExcludedResources(),
                                                   .existing = Existing(),
                                                   .backup_timeout = plan_.timeouts.backup,
                                                   .timeout = plan_.timeouts.restore,

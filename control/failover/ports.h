@@ -32,6 +32,8 @@ struct ReplicaView {
   bool held = false;
   bool hooks_due = false;
   std::optional<absl::Time> captured_at{};  // of the newest commit, by the primary's clock
+  bool midst_of_capture = false;            // the newest commit is a state that the primary never had
+  model::Sequence whole_sequence = 0;       // then: the newest kept state that it had; 0: none
 };
 
 // A volume as its primary agent has it.
@@ -96,11 +98,19 @@ class SiteAgents {
 
   // At DR; a verification at a depth that compares goes by the primary.
   [[nodiscard]] virtual absl::StatusOr<std::vector<ReplicaView>> Replicas(const std::string& pair) = 0;
+  // When the primary last said that DR has everything that was written before, as of the state that `replica` has.
+  // nullopt: it never did. By the primary's clock.
+  [[nodiscard]] virtual absl::StatusOr<std::optional<absl::Time>> ConfirmedAt(const std::string& pair,
+                                                                              const ReplicaView& replica) = 0;
   [[nodiscard]] virtual absl::StatusOr<std::vector<model::CatalogEntry>> Catalog(const std::string& pair,
                                                                                  model::ObjectKind kind) = 0;
   [[nodiscard]] virtual absl::StatusOr<Findings> Verify(
       const std::string& pair, const std::string& volume, model::VerifyDepth depth,
       const std::function<void(const model::VerifyCounts&)>& on_progress) = 0;
+  // Back to a kept state, where it is held until it is promoted or released; what was left stays a recovery point.
+  [[nodiscard]] virtual absl::Status Rewind(const std::string& pair, const std::string& volume,
+                                            model::Sequence sequence,
+                                            const std::function<void(const std::string&)>& on_progress) = 0;
   [[nodiscard]] virtual absl::StatusOr<ReplicaView> Promote(const std::string& pair, const std::string& volume,
                                                             const std::string& run, bool allow_incomplete,
                                                             const PromotionWatch& watch) = 0;
@@ -119,11 +129,14 @@ class SiteAgents {
       const std::string& pair, const std::string& volume, absl::Duration timeout,
       const std::function<void(const std::string&)>& on_progress, std::stop_token stop) = 0;
 
-  // Recovery points at DR.
+  // Recovery points at DR. Of the newest whole state, which is pinned by it. ALREADY_EXISTS: it has another label.
   [[nodiscard]] virtual absl::StatusOr<model::Sequence> LabelNewest(const std::string& pair, const std::string& volume,
                                                                     const std::string& label) = 0;
   [[nodiscard]] virtual absl::StatusOr<model::RecoveryPoints> Points(const std::string& pair,
                                                                      const std::string& volume) = 0;
+  // Of a state that has the label, which stays.
+  [[nodiscard]] virtual absl::Status SetPinned(const std::string& pair, const std::string& volume,
+                                               model::Sequence sequence, const std::string& label, bool pinned) = 0;
   [[nodiscard]] virtual absl::Status Unlabel(const std::string& pair, const std::string& volume,
                                              model::Sequence sequence) = 0;
   // Writable, and exported. One that is there already at that path, of that state, is fine.

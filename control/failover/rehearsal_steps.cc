@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -29,6 +30,28 @@ const model::RecoveryPoint* FindLabelled(const model::RecoveryPoints& points, co
   const auto found = std::find_if(points.points.begin(), points.points.end(),
                                   [&](const model::RecoveryPoint& point) { return point.label == label; });
   return found == points.points.end() ? nullptr : &*found;
+}
+
+// A state that had a label of its own before the run pinned it, as the facts of `points` have it.
+struct BorrowedPoint {
+  model::Sequence sequence = 0;
+  std::string label;
+  bool was_pinned = false;
+};
+constexpr char kBorrowedLabel[] = "label";
+constexpr char kWasPinned[] = "was_pinned";
+
+std::optional<BorrowedPoint> BorrowedOf(const nlohmann::ordered_json& facts) {
+  if (!facts.is_object() || !facts.contains(kBorrowedLabel)) return std::nullopt;
+  return BorrowedPoint{.sequence = facts.value("sequence", model::Sequence{0}),
+                       .label = facts.value(kBorrowedLabel, ""),
+                       .was_pinned = facts.value(kWasPinned, false)};
+}
+
+// nullptr: its label was taken away or changed meanwhile, so it isn't the run's to care for any more.
+const model::RecoveryPoint* FindBorrowed(const model::RecoveryPoints& points, const BorrowedPoint& borrowed) {
+  const model::RecoveryPoint* const point = FindLabelled(points, borrowed.label);
+  return point != nullptr && point->sequence == borrowed.sequence ? point : nullptr;
 }
 
 absl::StatusOr<model::PointTree> FindTree(SiteAgents& agents, const std::string& pair, const std::string& path) {
@@ -95,6 +118,10 @@ absl::Status NamespacesStep::Do(const Item& item, ItemContext& context) {
 absl::StatusOr<bool> PointsStep::Check(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
   ASSIGN_OR_RETURN(const model::RecoveryPoints points, agents().Points(volume.pair, volume.volume));
+  if (const std::optional<BorrowedPoint> borrowed = BorrowedOf(context.facts())) {
+    const model::RecoveryPoint* const point = FindBorrowed(points, *borrowed);
+    return point != nullptr && point->pinned;
+  }
   const model::RecoveryPoint* const point = FindLabelled(points, PointLabelOf(context.run.spec));
   if (point == nullptr) return false;
   context.SetFacts({{"sequence", point->sequence}});
@@ -103,10 +130,30 @@ absl::StatusOr<bool> PointsStep::Check(const Item& item, ItemContext& context) {
 
 absl::Status PointsStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
-  ASSIGN_OR_RETURN(const model::Sequence sequence,
-                   agents().LabelNewest(volume.pair, volume.volume, PointLabelOf(context.run.spec)));
-  context.SetFacts({{"sequence", sequence}});
+  if (const std::optional<BorrowedPoint> borrowed = BorrowedOf(context.facts())) {
+    ASSIGN_OR_RETURN(const model::RecoveryPoints points, agents().Points(volume.pair, volume.volume));
+    if (FindBorrowed(points, *borrowed) != nullptr) {
+      return agents().SetPinned(volume.pair, volume.volume, borrowed->sequence, borrowed->label, /*pinned=*/true);
+    }
+  }
+  const absl::StatusOr<model::Sequence> sequence =
+      agents().LabelNewest(volume.pair, volume.volume, PointLabelOf(context.run.spec));
+  if (absl::IsAlreadyExists(sequence.status())) return Borrow(volume, context);
+  RETURN_IF_ERROR(sequence.status());
+  context.SetFacts({{"sequence", *sequence}});
   return absl::OkStatus();
+}
+
+absl::Status PointsStep::Borrow(const RunVolume& volume, ItemContext& context) const {
+  ASSIGN_OR_RETURN(const model::RecoveryPoints points, agents().Points(volume.pair, volume.volume));
+  const model::RecoveryPoint* const newest = model::NewestWhole(points);
+  if (newest == nullptr || newest->label.empty()) {
+    return absl::AbortedError("its newest state had a label just now, and has none any more: resume the rehearsal");
+  }
+  RETURN_IF_ERROR(context.RecordFacts(
+      {{"sequence", newest->sequence}, {kBorrowedLabel, newest->label}, {kWasPinned, newest->pinned}}));
+  if (newest->pinned) return absl::OkStatus();
+  return agents().SetPinned(volume.pair, volume.volume, newest->sequence, newest->label, /*pinned=*/true);
 }
 
 absl::StatusOr<bool> MaterialiseStep::Check(const Item& item, ItemContext& context) {
@@ -286,6 +333,11 @@ absl::Status RemoveStep::ReleasePoint(const RunVolume& volume, const RunRecord& 
   const absl::StatusOr<model::RecoveryPoints> points = parts_.agents.Points(volume.pair, volume.volume);
   if (absl::IsNotFound(points.status())) return absl::OkStatus();  // the replica is gone
   RETURN_IF_ERROR(points.status());
+  if (const std::optional<BorrowedPoint> borrowed = BorrowedOf(FactsOf(run, "points", volume.Key()))) {
+    const model::RecoveryPoint* const point = FindBorrowed(*points, *borrowed);
+    if (point == nullptr || !point->pinned || borrowed->was_pinned) return absl::OkStatus();
+    return parts_.agents.SetPinned(volume.pair, volume.volume, point->sequence, point->label, /*pinned=*/false);
+  }
   const model::RecoveryPoint* const point = FindLabelled(*points, PointLabelOf(run.spec));
   if (point == nullptr) return absl::OkStatus();
   const absl::Status released = parts_.agents.Unlabel(volume.pair, volume.volume, point->sequence);

@@ -32,7 +32,8 @@ class NamespacesStep : public Step {
   const Placement placement_;
 };
 
-// The newest whole state of each replica is kept as long as the rehearsal needs it.
+// The newest whole state of each replica is kept as long as the rehearsal needs it: by a label of the run, or, where it
+// has somebody else's, by being pinned under that one.
 class PointsStep : public VolumeStep {
  public:
   using VolumeStep::VolumeStep;
@@ -44,6 +45,10 @@ class PointsStep : public VolumeStep {
 
  protected:
   std::string_view Verb() const override { return "keep the newest state of"; }
+
+ private:
+  // Of the newest whole state, which has a label already: notes how it was, and pins it.
+  [[nodiscard]] absl::Status Borrow(const RunVolume& volume, ItemContext& context) const;
 };
 
 // That state is a writable folder of its own at DR, exported under its own path.

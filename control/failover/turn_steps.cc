@@ -7,12 +7,15 @@
 
 #include "absl/strings/str_join.h"
 #include "core/base/log.h"
+#include "core/base/wait.h"
 #include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr absl::Duration kPollInterval = absl::Milliseconds(500);
 
 // The live volumes of every pair, by "pair/volume".
 absl::StatusOr<std::map<std::string, LiveView>> AllLive(SiteAgents& agents) {
@@ -76,7 +79,9 @@ absl::Status LiveInventoryStep::Do(const Item&, ItemContext& context) {
       }
     }
   }
-  context.SetFacts(ToJson(inventory));
+  Json facts = ToJson(inventory);
+  facts["live_at"] = parts_.source_is_dr ? "primary" : "dr";
+  context.SetFacts(std::move(facts));
   return absl::OkStatus();
 }
 
@@ -110,6 +115,10 @@ absl::Status TurnStep::Confirm(const Item& item, ItemContext& context) {
   return absl::AbortedError("it isn't live any more: somebody demoted it meanwhile");
 }
 
+absl::StatusOr<std::vector<Item>> BringObjectsStep::Items(const RunRecord&, std::stop_token) {
+  return std::vector<Item>{{"", "bring the claims across that were made at DR"}};
+}
+
 absl::StatusOr<std::vector<Item>> ClaimsStep::Items(const RunRecord& run, std::stop_token) {
   ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
   std::vector<Item> items;
@@ -128,11 +137,18 @@ absl::StatusOr<bool> ClaimsStep::Check(const Item& item, ItemContext&) {
   return kube::PhaseOf(*claim) == "Bound";
 }
 
-absl::Status ClaimsStep::Do(const Item& item, ItemContext&) {
-  return absl::FailedPreconditionError(fmt::format(
-      "claim {} isn't bound at the cluster that takes over, where it came from: make it and its PersistentVolume again "
-      "(DR's are `kubectl get pvc,pv -o yaml`), then resume",
-      Printable(item.key)));
+absl::Status ClaimsStep::Do(const Item& item, ItemContext& context) {
+  const absl::Duration deadline = parts_.clock.Monotonic() + timeout_;
+  while (parts_.clock.Monotonic() < deadline) {
+    ASSIGN_OR_RETURN(const bool bound, Check(item, context));
+    if (bound) return absl::OkStatus();
+    context.Progress("the claim isn't bound yet");
+    if (!WaitUnlessStopped(context.stop, kPollInterval)) return absl::CancelledError("stopped");
+  }
+  return absl::FailedPreconditionError(
+      fmt::format("claim {} isn't bound at the cluster that takes over: make it and its PersistentVolume again "
+                  "(DR's are `kubectl get pvc,pv -o yaml`), then resume",
+                  Printable(item.key)));
 }
 
 }  // namespace understudy::control

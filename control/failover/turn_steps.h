@@ -47,12 +47,28 @@ class TurnStep : public VolumeStep {
   const absl::Duration timeout_;
 };
 
-// Each claim is there and bound at the cluster that takes over: after a failback that is where it came from.
+// The claims that were made at DR, and their PersistentVolumes, are at the cluster that takes over.
+class BringObjectsStep : public Step {
+ public:
+  explicit BringObjectsStep(const FailoverParts& parts) : parts_(parts) {}
+  std::string_view name() const override { return "bring-objects"; }
+  std::string_view purpose() const override { return "bring across the claims that were made at DR"; }
+  absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
+  // Never so before it was asked: claims may have come since.
+  absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
+  absl::Status Do(const Item&, ItemContext& context) override { return parts_.bring_objects(context); }
+  absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
+
+ private:
+  const FailoverParts& parts_;
+};
+
+// Each claim is there and bound at the cluster that takes over: where it came from, or was brought to.
 class ClaimsStep : public Step {
  public:
-  explicit ClaimsStep(const FailoverParts& parts) : parts_(parts) {}
+  ClaimsStep(const FailoverParts& parts, absl::Duration timeout) : parts_(parts), timeout_(timeout) {}
   std::string_view name() const override { return "storage-objects"; }
-  std::string_view purpose() const override { return "see that each claim is still bound where it came from"; }
+  std::string_view purpose() const override { return "see that each claim is bound"; }
   absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
   absl::StatusOr<bool> Check(const Item& item, ItemContext& context) override;
   absl::Status Do(const Item& item, ItemContext& context) override;
@@ -60,6 +76,7 @@ class ClaimsStep : public Step {
 
  private:
   const FailoverParts& parts_;
+  const absl::Duration timeout_;
 };
 
 }  // namespace understudy::control

@@ -14,6 +14,9 @@ using Json = nlohmann::ordered_json;
 
 // Of a fence: whether its hooks have run to their end, whether anything keeps clients from writing, and whether the NFS
 // server does.
+// Of the fact `data_age_by`.
+constexpr char kByConfirmation[] = "confirmation";
+constexpr char kByNewestCommit[] = "newest-commit";
 constexpr char kHooksRunFact[] = "hooks_run";
 constexpr char kFencedFact[] = "fenced";
 constexpr char kServerFact[] = "fenced_by_server";
@@ -79,6 +82,19 @@ Loss LossOf(const RunRecord& run, const std::string& key) {
   return fence != nullptr && IsFact(fence->facts, kFencedFact) ? Loss::kNone : Loss::kUnknown;
 }
 
+// How old the data is: by the last moment at which DR was known to have everything, else by its newest commit. An agent
+// that can't tell the former leaves the latter.
+void AddDataAge(const ReplicaView& replica, const absl::StatusOr<std::optional<absl::Time>>& confirmed_at,
+                absl::Time now, Json& facts) {
+  const std::optional<absl::Time> confirmed = confirmed_at.ok() ? *confirmed_at : std::nullopt;
+  const bool by_word = confirmed && (!replica.captured_at || *confirmed > *replica.captured_at);
+  const std::optional<absl::Time> as_of = by_word ? confirmed : replica.captured_at;
+  if (!as_of) return;
+  facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(now - *as_of));
+  facts["data_age_by"] = by_word ? kByConfirmation : kByNewestCommit;
+  if (by_word) facts["confirmed_at"] = Rfc3339Seconds(*confirmed);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<Item>> VolumeStep::Items(const RunRecord& run, std::stop_token) {
@@ -109,6 +125,22 @@ absl::StatusOr<ReplicaView> VolumeStep::Replica(const RunVolume& volume) const {
     if (replica.volume == volume.volume) return replica;
   }
   return absl::NotFoundError(fmt::format("DR of pair {} has no replica of the volume", volume.pair));
+}
+
+absl::Status VolumeStep::TakeBackToWhole(const RunVolume& volume, ItemContext& context) {
+  if (context.run.spec.mode != RunMode::kUnplanned || context.run.spec.allow_incomplete) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const ReplicaView replica, Replica(volume));
+  const bool standby = replica.state == model::VolumeState::kStandby;
+  // Without a way back, the promotion says why it is refused.
+  if (!standby || !replica.midst_of_capture || replica.whole_sequence == 0) return absl::OkStatus();
+  context.Warn(fmt::format(
+      "volume {} was in the midst of a capture at commit {}, a state that the primary never had: it is taken back to "
+      "commit {}, the newest one that it had. Until it is promoted, what came after that stays a recovery point, and "
+      "`drctl volumes resume {} --pair {}` lets its primary go on",
+      volume.Key(), replica.sequence, replica.whole_sequence, volume.volume, volume.pair));
+  RETURN_IF_ERROR(agents_.Rewind(volume.pair, volume.volume, replica.whole_sequence,
+                                 [&](const std::string& progress) { context.Progress(progress); }));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> VolumeStep::HoldsForAll(
@@ -239,6 +271,7 @@ absl::StatusOr<bool> VerifyStep::Check(const Item& item, ItemContext&) {
 
 absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  RETURN_IF_ERROR(TakeBackToWhole(volume, context));
   ASSIGN_OR_RETURN(const Findings findings,
                    agents().Verify(volume.pair, volume.volume, depth_, [&](const model::VerifyCounts& counts) {
                      context.Progress(fmt::format("{} entries, {} MiB read", counts.entries, counts.bytes_read >> 20));
@@ -287,17 +320,19 @@ absl::StatusOr<bool> PromoteStep::Check(const Item& item, ItemContext&) {
 
 absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
   const RunVolume volume = VolumeOf(item);
+  // A primary that still runs may have begun another capture since it was verified.
+  RETURN_IF_ERROR(TakeBackToWhole(volume, context));
   ASSIGN_OR_RETURN(const ReplicaView before, Replica(volume));
   if (context.before.facts.is_null() && before.state == model::VolumeState::kStandby) {
-    Json facts = {{"sequence", before.sequence}, {"complete", before.complete}};
+    Json facts = {{"sequence", before.sequence}, {"complete", before.complete && !before.midst_of_capture}};
     const Loss loss = LossOf(context.run, item.key);
     if (before.captured_at) facts["captured_at"] = Rfc3339Seconds(*before.captured_at);
     if (loss == Loss::kNone) {
       facts["data_age_seconds"] = 0.0;
     } else if (loss == Loss::kUnknown) {
       context.Warn("nothing kept the primary's clients from writing: how much is lost can't be told");
-    } else if (before.captured_at) {
-      facts["data_age_seconds"] = std::max(0.0, absl::ToDoubleSeconds(clock_.Now() - *before.captured_at));
+    } else {
+      AddDataAge(before, agents().ConfirmedAt(volume.pair, before), clock_.Now(), facts);
     }
     RETURN_IF_ERROR(context.RecordFacts(std::move(facts)));
   }

@@ -29,6 +29,9 @@ class VolumeStep : public Step {
   [[nodiscard]] static RunVolume VolumeOf(const Item& item);
   [[nodiscard]] absl::StatusOr<SourceView> Source(const RunVolume& volume) const;
   [[nodiscard]] absl::StatusOr<ReplicaView> Replica(const RunVolume& volume) const;
+  // In an unplanned run, unless incomplete replicas are to be taken: a replica in the midst of a capture goes back to
+  // the newest state that the primary really had.
+  [[nodiscard]] absl::Status TakeBackToWhole(const RunVolume& volume, ItemContext& context);
   // Whether `holds` for what the step left of each of its volumes.
   [[nodiscard]] absl::StatusOr<bool> HoldsForAll(
       const RunRecord& run,

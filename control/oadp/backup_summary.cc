@@ -4,7 +4,9 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <iterator>
 
+#include "absl/strings/ascii.h"
 #include "core/base/log.h"
 #include "nlohmann/json.hpp"
 
@@ -17,6 +19,8 @@ constexpr size_t kReasonsShown = 3;
 constexpr std::string_view kCompleted = "Completed";
 constexpr std::string_view kPartiallyFailed = "PartiallyFailed";
 constexpr std::string_view kDeleting = "Deleting";
+// That a failover has of its own, or that have a note of their own.
+constexpr BackupKind kKindsNotRestored[] = {BackupKind::kVirtualMachine, BackupKind::kClaim, BackupKind::kVolume};
 
 // The object at `key`; an empty one where it is missing or null. nullptr: it is something else.
 const json* ObjectAt(const json& parent, const char* key) {
@@ -51,6 +55,13 @@ class Members {
     absl::Time time;
     std::string error;
     if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return time;
+    Complain(key);
+    return std::nullopt;
+  }
+  std::optional<bool> Truth(const char* key) {
+    const json* const value = Find(key);
+    if (value == nullptr) return std::nullopt;
+    if (value->is_boolean()) return value->get<bool>();
     Complain(key);
     return std::nullopt;
   }
@@ -97,6 +108,50 @@ std::string ListText(const std::vector<std::string>& list) {
   return text;
 }
 
+// As Velero lets a kind be named: plural, singular and short, each with or without the group.
+struct KindNames {
+  std::vector<std::string_view> names;
+  std::string_view group;  // empty: the core group
+  std::string_view title;
+};
+
+const KindNames& NamesOf(BackupKind kind) {
+  static const KindNames kMachines{
+      {"virtualmachines", "virtualmachine", "vm", "vms"}, "kubevirt.io", "virtual machines"};
+  static const KindNames kClaims{
+      {"persistentvolumeclaims", "persistentvolumeclaim", "pvc"}, "", "PersistentVolumeClaims"};
+  static const KindNames kVolumes{{"persistentvolumes", "persistentvolume", "pv"}, "", "PersistentVolumes"};
+  switch (kind) {
+    case BackupKind::kVirtualMachine:
+      return kMachines;
+    case BackupKind::kClaim:
+      return kClaims;
+    case BackupKind::kVolume:
+      return kVolumes;
+  }
+  AbortOnBrokenInvariant("known BackupKind", __FILE__, __LINE__);
+}
+
+bool Names(const std::vector<std::string>& resources, const KindNames& kind) {
+  return std::any_of(resources.begin(), resources.end(), [&](const std::string& resource) {
+    const std::string lower = absl::AsciiStrToLower(resource);
+    if (lower == "*") return true;
+    return std::any_of(kind.names.begin(), kind.names.end(), [&](std::string_view name) {
+      return lower == name || (!kind.group.empty() && lower == fmt::format("{}.{}", name, kind.group));
+    });
+  });
+}
+
+// "made of configmaps, secrets without services"
+std::string ResourcesText(const BackupSummary& backup) {
+  std::vector<std::string> included = backup.included_resources;
+  included.insert(included.end(), backup.included_cluster_resources.begin(), backup.included_cluster_resources.end());
+  std::vector<std::string> excluded = backup.excluded_resources;
+  excluded.insert(excluded.end(), backup.excluded_cluster_resources.begin(), backup.excluded_cluster_resources.end());
+  return fmt::format("made of {}{}", included.empty() ? "all kinds" : ListText(included),
+                     excluded.empty() ? "" : fmt::format(" without {}", ListText(excluded)));
+}
+
 bool IsExpired(const BackupSummary& backup, absl::Time now) {
   return backup.expires_at && *backup.expires_at <= now;
 }
@@ -131,12 +186,51 @@ Objection ObjectionToNamespaces(const BackupSummary& backup, const std::vector<s
                                     : fmt::format(" without {}", ListText(backup.excluded_namespaces)))};
 }
 
+// One that was named is taken: who named it may know that there is nothing to be missed.
+Objection ObjectionToKinds(const BackupSummary& backup, bool is_named) {
+  if (is_named || IncludesKind(backup, BackupKind::kVirtualMachine)) return {.reason = ""};
+  return {.reason = fmt::format("holds no virtual machines (it was {})", ResourcesText(backup)),
+          .advice = "choose another one, or take it nevertheless, with --backup"};
+}
+
 Objection ObjectionTo(const BackupSummary& backup, const BackupChoice& choice, absl::Time now) {
   if (!backup.problem.empty()) return {.reason = fmt::format("can't be used: {}", backup.problem)};
   if (Objection phase = ObjectionToPhase(backup, choice.accept_partially_failed); !phase.reason.empty()) return phase;
   // One that was named is taken while it lasts: in a disaster, an old one may be what is left.
   if (!choice.name && IsExpired(backup, now)) return {.reason = "has expired"};
+  if (Objection kinds = ObjectionToKinds(backup, choice.name.has_value()); !kinds.reason.empty()) return kinds;
   return ObjectionToNamespaces(backup, choice.must_include_namespaces);
+}
+
+// What isn't in it on purpose isn't restored, and nobody else would say so.
+void AddNotesOnFilters(const BackupSummary& backup, std::vector<std::string>& notes) {
+  if (backup.by_labels) {
+    notes.push_back(
+        fmt::format("backup {} holds only what its label selector matches: nothing else of the namespaces is restored",
+                    backup.name));
+  }
+  for (const BackupKind kind : {BackupKind::kVirtualMachine, BackupKind::kClaim, BackupKind::kVolume}) {
+    if (IncludesKind(backup, kind)) continue;
+    notes.push_back(fmt::format(
+        "backup {} holds no {} (it was {}): {}", backup.name, NamesOf(kind).title, ResourcesText(backup),
+        kind == BackupKind::kVirtualMachine ? "none is restored" : "those that DR's catalog lacks aren't known"));
+  }
+  // Storage isn't restored from it in any case.
+  std::vector<std::string> missed;
+  for (const std::string& excluded : backup.excluded_resources) {
+    const bool is_known = std::any_of(std::begin(kKindsNotRestored), std::end(kKindsNotRestored),
+                                      [&](BackupKind kind) { return Names({excluded}, NamesOf(kind)); });
+    if (!is_known) missed.push_back(excluded);
+  }
+  const bool all = backup.included_resources.empty() || MatchesAny(backup.included_resources, "*");
+  if (!all) {
+    notes.push_back(fmt::format("backup {} was made of some kinds only ({}): no others are restored", backup.name,
+                                ListText(backup.included_resources)));
+  }
+  if (!missed.empty()) {
+    notes.push_back(
+        fmt::format("backup {} was made without {}: none of these is restored", backup.name, ListText(missed)));
+  }
 }
 
 // Of one that may be used: what isn't as one would wish.
@@ -149,6 +243,7 @@ std::vector<std::string> NotesOf(const BackupSummary& backup, absl::Time now) {
   if (IsExpired(backup, now)) {
     notes.push_back(fmt::format("backup {} has expired: Velero may delete it at any moment", backup.name));
   }
+  AddNotesOnFilters(backup, notes);
   return notes;
 }
 
@@ -177,6 +272,30 @@ absl::StatusOr<BackupSummary> ChooseByName(const std::vector<BackupSummary>& bac
   RETURN_IF_ERROR(CheckUsable(chosen, choice, now));
   chosen.notes = NotesOf(chosen, now);
   return chosen;
+}
+
+bool Selects(const json& selector) {
+  return selector.is_object() && std::any_of(selector.begin(), selector.end(), [](const json& member) {
+           return member.is_structured() && !member.empty();
+         });
+}
+
+void ReadFilters(const json& spec, Members& of_spec, BackupSummary& backup) {
+  const auto add = [&](const char* key, std::vector<std::string>& list) {
+    std::vector<std::string> named = of_spec.TextList(key);
+    list.insert(list.end(), std::make_move_iterator(named.begin()), std::make_move_iterator(named.end()));
+  };
+  add("includedResources", backup.included_resources);
+  add("includedNamespaceScopedResources", backup.included_resources);
+  add("excludedResources", backup.excluded_resources);
+  add("excludedNamespaceScopedResources", backup.excluded_resources);
+  add("includedClusterScopedResources", backup.included_cluster_resources);
+  add("excludedClusterScopedResources", backup.excluded_cluster_resources);
+  backup.include_cluster_resources = of_spec.Truth("includeClusterResources");
+  const auto one = spec.find("labelSelector");
+  const auto several = spec.find("orLabelSelectors");
+  backup.by_labels = (one != spec.end() && Selects(*one)) || (several != spec.end() && several->is_array() &&
+                                                              std::any_of(several->begin(), several->end(), Selects));
 }
 
 }  // namespace
@@ -210,8 +329,7 @@ absl::StatusOr<BackupSummary> ParseBackupSummary(std::string_view name, std::str
   backup.warnings = of_status.Count("warnings");
   backup.included_namespaces = of_spec.TextList("includedNamespaces");
   backup.excluded_namespaces = of_spec.TextList("excludedNamespaces");
-  backup.included_resources = of_spec.TextList("includedResources");
-  backup.excluded_resources = of_spec.TextList("excludedResources");
+  ReadFilters(*spec, of_spec, backup);
   if (const json* const progress = ObjectAt(*status, "progress"); progress != nullptr) {
     backup.items = Members(*progress).Count("itemsBackedUp");
   }
@@ -221,6 +339,17 @@ absl::StatusOr<BackupSummary> ParseBackupSummary(std::string_view name, std::str
         fmt::format("velero-backup.json: {} isn't what a Backup has there", members->complaint()));
   }
   return backup;
+}
+
+bool IncludesKind(const BackupSummary& backup, BackupKind kind) {
+  const KindNames& names = NamesOf(kind);
+  if (Names(backup.excluded_resources, names)) return false;
+  if (kind == BackupKind::kVolume) {
+    if (Names(backup.excluded_cluster_resources, names) || backup.include_cluster_resources == false) return false;
+    if (Names(backup.included_cluster_resources, names)) return true;
+    // Velero takes the volume of each claim along, unless the kinds are listed without it.
+  }
+  return backup.included_resources.empty() || Names(backup.included_resources, names);
 }
 
 bool IncludesNamespace(const BackupSummary& backup, const std::string& namespace_name) {

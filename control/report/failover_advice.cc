@@ -63,9 +63,9 @@ void AddMachines(const FailoverReport& report, std::vector<Advice>& next) {
                                     ? ""
                                     : fmt::format("kubectl -n {} describe vm,vmi {}", ShellWord(machine.namespace_name),
                                                   ShellWord(machine.name));
-    next.push_back(
-        {fmt::format("Look at virtual machine {}/{} at DR: {}", machine.namespace_name, machine.name, problem),
-         command});
+    next.push_back({fmt::format("Look at virtual machine {}/{} at {}: {}", machine.namespace_name, machine.name,
+                                EndsOf(report.run).target, problem),
+                    command});
   }
   if (unwell > kMaxNamed) next.push_back({fmt::format("… and {} more virtual machines", unwell - kMaxNamed), ""});
 }
@@ -94,7 +94,7 @@ void AddLossOfData(const FailoverReport& report, std::vector<Advice>& next) {
 void AddAfterFailover(const FailoverReport& report, std::vector<Advice>& next) {
   const RunRecord& run = report.run;
   AddLossOfData(report, next);
-  next.push_back({"Check the applications at DR", ""});
+  next.push_back({fmt::format("Check the applications at {}", EndsOf(run).target), ""});
   if (run.spec.mode == RunMode::kUnplanned) {
     next.push_back(
         {"When the old site comes back, keep its virtual machines stopped and its exports read-only: it "
@@ -179,9 +179,9 @@ std::string MachineWords(const ItemRecord& item) {
 }
 
 // What the item leaves, and how it is taken back; an empty text: nothing.
-Advice StayOf(std::string_view step, const ItemRecord& item) {
+Advice StayOf(std::string_view step, const ItemRecord& item, const RunEnds& ends) {
   if (step == "boot") {
-    return {fmt::format("Virtual machine {} runs at DR: stop it there", item.key),
+    return {fmt::format("Virtual machine {} runs at {}: stop it there", item.key, ends.target),
             "virtctl stop " + MachineWords(item)};
   }
   if (step == "restore") {
@@ -191,8 +191,8 @@ Advice StayOf(std::string_view step, const ItemRecord& item) {
   }
   if (step == "promote") {
     return {
-        fmt::format("Volume {} is the live copy at DR: make it a replica again (what was written there is replaced)",
-                    item.key),
+        fmt::format("Volume {} is the live copy at {}: make it a replica again (what was written there is replaced)",
+                    item.key, ends.target),
         ForVolume("volumes demote", item, "")};
   }
   if (step == "pause") {
@@ -200,14 +200,14 @@ Advice StayOf(std::string_view step, const ItemRecord& item) {
   }
   if (step == "fence") {
     const std::string before = TextFact(item.facts, "exported_before");
-    return {
-        fmt::format("Volume {} is read-only at the primary", item.key),
-        ForVolume("exports set", item, fmt::format(" {} --site primary", before.empty() ? "rw" : ShellWord(before)))};
+    return {fmt::format("Volume {} is read-only at {}", item.key, ends.source),
+            ForVolume("exports set", item,
+                      fmt::format(" {} --site {}", before.empty() ? "rw" : ShellWord(before), ends.source_site))};
   }
   if (step == "stop-vms") {
     if (TruthFact(item.facts, "was_running") == false) return {};
     const std::string strategy = TextFact(item.facts, "previous_run_strategy");
-    return {fmt::format("Virtual machine {} is stopped at the primary{}", item.key,
+    return {fmt::format("Virtual machine {} is stopped at {}{}", item.key, ends.source,
                         strategy.empty() ? "" : fmt::format(" (its run strategy was {})", strategy)),
             "virtctl start " + MachineWords(item)};
   }
@@ -269,7 +269,7 @@ std::vector<Advice> StaysOf(const RunRecord& run) {
   if (run.state == RunState::kDone || run.state == RunState::kPartial || run.spec.mode == RunMode::kTest) return stays;
   for (auto step = run.steps.rbegin(); step != run.steps.rend(); ++step) {
     for (const ItemRecord& item : step->items) {
-      Advice stay = StayOf(step->name, item);
+      Advice stay = StayOf(step->name, item, EndsOf(run));
       if (stay.text.empty() || !MayHaveActed(item)) continue;
       if (item.state != ItemState::kDone) stay.text = "Perhaps (it isn't known to be done): " + stay.text;
       stays.push_back(std::move(stay));

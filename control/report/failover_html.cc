@@ -154,7 +154,9 @@ class Page {
   void WriteMachines() {
     if (report_.machines.empty()) return;
     Heading("Virtual machines");
-    BeginTable({"virtual machine", "stopped at the primary", "start at DR", "began", "probes", "message"});
+    const RunEnds ends = EndsOf(report_.run);
+    BeginTable({"virtual machine", fmt::format("stopped at {}", ends.source), fmt::format("start at {}", ends.target),
+                "began", "probes", "message"});
     for (size_t i = 0; i < std::min(report_.machines.size(), kMaxRenderedRows); ++i) {
       const MachineOutcome& machine = report_.machines[i];
       const std::string state = StateText(machine.boot);

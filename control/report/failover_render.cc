@@ -187,6 +187,9 @@ std::string SubjectOf(const FailoverReport& report) {
   std::string subject = fmt::format("[understudy] {} {}", TitleOf(report), ToString(report.run.state));
   if (report.recovery_time.took) subject += ", RTO " + DurationText(*report.recovery_time.took);
   if (report.recovery_point.worst) subject += ", RPO " + DurationText(*report.recovery_point.worst);
+  if (const size_t count = report.warnings.size(); count > 0) {
+    subject += fmt::format(", {} warning{}", count, count == 1 ? "" : "s");
+  }
   return Ascii(subject);
 }
 

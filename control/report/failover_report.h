@@ -65,6 +65,8 @@ struct VolumeOutcome {
   std::optional<uint64_t> sequence;
   std::optional<absl::Time> captured_at;
   std::optional<absl::Duration> data_age;  // when it was promoted
+  std::string data_age_by;                 // "confirmation", "newest-commit"; empty: not told
+  std::optional<absl::Time> confirmed_at;  // when the primary last said that DR has everything
   std::optional<bool> complete;            // false: it was never across as a whole
   // What is lost, as time: nothing when its last sync passed after its export was fenced, else the age of its data.
   std::optional<absl::Duration> recovery_point;

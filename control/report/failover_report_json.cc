@@ -57,6 +57,8 @@ Json ToJson(const VolumeOutcome& volume) {
           {"sequence", ValueOrNull(volume.sequence)},
           {"captured_at", TimeOrNull(volume.captured_at)},
           {"data_age_seconds", SecondsOrNull(volume.data_age)},
+          {"data_age_by", TextOrNull(volume.data_age_by)},
+          {"confirmed_at", TimeOrNull(volume.confirmed_at)},
           {"complete", ValueOrNull(volume.complete)},
           {"rpo_seconds", SecondsOrNull(volume.recovery_point)},
           {"verification", StateOrNull(volume.verification)},

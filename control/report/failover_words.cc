@@ -58,12 +58,36 @@ std::string RecoveryPointText(const FailoverReport& report) {
   }
   if (*point.worst <= absl::ZeroDuration()) {
     return fmt::format(
-        "Recovery point (RPO): 0 s: nothing is lost in {} volumes; each was read-only at the primary "
-        "before its last sync",
-        point.volumes);
+        "Recovery point (RPO): 0 s: nothing is lost in {} volumes; each was read-only at {} before its last sync",
+        point.volumes, EndsOf(report.run).source);
   }
-  return fmt::format("Recovery point (RPO): {}: the age of the data of the worst of {} volumes",
-                     DurationText(*point.worst), point.volumes);
+  const auto by_commit = std::count_if(report.volumes.begin(), report.volumes.end(), [](const VolumeOutcome& volume) {
+    return volume.data_age_by == "newest-commit" && volume.recovery_point > absl::ZeroDuration();
+  });
+  return fmt::format("Recovery point (RPO): {}: the age of the data of the worst of {} volumes{}",
+                     DurationText(*point.worst), point.volumes,
+                     by_commit == 0 ? "" : fmt::format("; of {} only the newest commit's age is known", by_commit));
+}
+
+// Whoever reads no further than the first lines has to know that there are any.
+std::string WarningsText(const FailoverReport& report) {
+  if (report.warnings.empty()) return "";
+  const RunWarning& first = report.warnings.front();
+  return fmt::format(
+      "{}: {}{}{}: {}",
+      report.warnings.size() == 1 ? "1 warning" : fmt::format("{} warnings, the first", report.warnings.size()),
+      first.step, first.item.empty() ? "" : " ", first.item, first.text);
+}
+
+// Without a word of the primary nobody knows whether anything was written after the newest commit, or nothing for days.
+std::string DataAgeText(const FailoverReport& report, const VolumeOutcome& volume) {
+  const std::string age = DurationText(*volume.data_age) + " old";
+  if (volume.data_age_by == "confirmation") {
+    return fmt::format("{} (DR had everything at {})", age, ClockText(report, volume.confirmed_at));
+  }
+  if (volume.data_age_by == "newest-commit")
+    return age + " by its newest commit (whether more was written isn't known)";
+  return age;
 }
 
 // One value of facts, on a line.
@@ -100,6 +124,7 @@ std::vector<std::string> SummaryOf(const FailoverReport& report) {
   if (!report.run.error.empty()) add("What went wrong: " + report.run.error);
   add(RecoveryTimeText(report));
   add(RecoveryPointText(report));
+  add(WarningsText(report));
   if (!report.gaps.empty()) {
     add(fmt::format("Of its {}, nothing was under way during {} (see the gaps)",
                     DurationText(EndOf(report) - report.run.spec.started_at), DurationText(WaitedIn(report))));
@@ -248,8 +273,10 @@ std::string CopyText(const FailoverReport& report, const VolumeOutcome& volume) 
   std::vector<std::string> parts;
   if (volume.epoch) parts.push_back(fmt::format("epoch {}", *volume.epoch));
   if (volume.sequence) parts.push_back(fmt::format("sequence {}", *volume.sequence));
-  if (volume.captured_at) parts.push_back("as the primary had it at " + ClockText(report, volume.captured_at));
-  if (volume.data_age) parts.push_back(DurationText(*volume.data_age) + " old");
+  if (volume.captured_at)
+    parts.push_back(
+        fmt::format("as {} had it at {}", EndsOf(report.run).source, ClockText(report, volume.captured_at)));
+  if (volume.data_age) parts.push_back(DataAgeText(report, volume));
   if (volume.complete == false) parts.emplace_back("NEVER ACROSS AS A WHOLE");
   return absl::StrJoin(parts, ", ");
 }

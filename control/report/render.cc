@@ -87,9 +87,13 @@ std::string Row(std::string_view name, const std::string& value) {
   return fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", name, EscapeHtml(value));
 }
 
+std::string NameAndWay(const ObjectResult& object) {
+  return NameText(object.key) + (object.to_primary ? " (to the primary)" : "");
+}
+
 std::string HtmlOf(const ObjectResult& object) {
   return fmt::format("<tr class=\"{0}\"><td>{0}</td><td>{1}</td><td>{2}</td><td>{3}</td><td>{4}</td></tr>\n",
-                     ToString(object.outcome), model::ToString(object.key.kind), EscapeHtml(NameText(object.key)),
+                     ToString(object.outcome), model::ToString(object.key.kind), EscapeHtml(NameAndWay(object)),
                      EscapeHtml(object.pair), EscapeHtml(object.reason));
 }
 
@@ -142,9 +146,8 @@ std::string RenderText(const Report& report) {
   const std::vector<const ObjectResult*> objects = Shown(report, left_out);
   if (!objects.empty()) text += "\n";
   for (const ObjectResult* const object : objects) {
-    text +=
-        fmt::format("{:<11} {} {}{}\n", ToString(object->outcome), model::ToString(object->key.kind),
-                    Printable(NameText(object->key)), object->reason.empty() ? "" : ": " + Printable(object->reason));
+    text += fmt::format("{:<11} {} {}{}\n", ToString(object->outcome), model::ToString(object->key.kind),
+                        Printable(NameAndWay(*object)), object->reason.empty() ? "" : ": " + Printable(object->reason));
   }
   if (left_out > 0) text += fmt::format("… and {} more: drctl sync report {} --format json\n", left_out, report.run);
   return text;

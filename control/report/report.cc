@@ -7,6 +7,8 @@ namespace understudy::control {
 namespace {
 
 constexpr std::string_view kWhose = "a report";  // in messages
+constexpr std::string_view kToDr = "to-dr";
+constexpr std::string_view kToPrimary = "to-primary";
 
 constexpr Named<Outcome> kOutcomes[] = {
     {Outcome::kSynced, "synced"},          {Outcome::kUnchanged, "unchanged"}, {Outcome::kFailed, "failed"},
@@ -33,7 +35,8 @@ Json ToJson(const ObjectResult& object) {
           {"pair", TextOrNull(object.pair)},
           {"volume", TextOrNull(object.volume)},
           {"sequence", ValueOrNull(object.sequence)},
-          {"seconds", absl::ToDoubleSeconds(object.took)}};
+          {"seconds", absl::ToDoubleSeconds(object.took)},
+          {"direction", std::string(object.to_primary ? kToPrimary : kToDr)}};
 }
 
 Json ToJson(const ListResult& list) {
@@ -58,6 +61,8 @@ absl::StatusOr<ObjectResult> ParseObject(const Json& json) {
   object.volume = members.Text("volume");
   if (json.contains("sequence") && !json["sequence"].is_null()) object.sequence = members.Number("sequence");
   object.took = absl::Seconds(members.Seconds("seconds"));
+  // Reports from before there was another direction don't say.
+  object.to_primary = json.value("direction", std::string(kToDr)) == kToPrimary;
   RETURN_IF_ERROR(members.status());
   return object;
 }

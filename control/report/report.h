@@ -43,6 +43,7 @@ struct ObjectResult {
   std::string volume = {};
   std::optional<uint64_t> sequence = {};  // of the volume's commit that DR has
   absl::Duration took = absl::ZeroDuration();
+  bool to_primary = false;  // the other way round: DR has the live copy of its volume
 };
 
 // One list that was read from a cluster.

@@ -72,4 +72,13 @@ bool HasFailed(ItemState state) {
   return state == ItemState::kFailed || state == ItemState::kBroken;
 }
 
+RunEnds EndsOf(const RunRecord& run) {
+  const bool turns_dr =
+      run.spec.mode == RunMode::kReprotect && TextFact(FactsOfStep(run, "inventory"), "live_at") == "primary";
+  if (run.spec.mode == RunMode::kFailback || turns_dr) {
+    return {.source = "DR", .target = "the primary", .source_site = "dr"};
+  }
+  return {.source = "the primary", .target = "DR", .source_site = "primary"};
+}
+
 }  // namespace understudy::control

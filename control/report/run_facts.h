@@ -30,4 +30,13 @@ namespace understudy::control {
 // Whether somebody has to look at it: it failed, and the run stopped or went on without it.
 [[nodiscard]] bool HasFailed(ItemState state);
 
+// Which site a run takes from and which it gives to: a failback goes from DR to the primary, and a reprotection turns
+// whichever side isn't live into a replica.
+struct RunEnds {
+  std::string_view source;       // "the primary", "DR"
+  std::string_view target;       // likewise
+  std::string_view source_site;  // as drctl's --site has it
+};
+[[nodiscard]] RunEnds EndsOf(const RunRecord& run);
+
 }  // namespace understudy::control

@@ -21,6 +21,8 @@ using model::ObjectKey;
 using model::ObjectKind;
 
 constexpr int kLastRank = 5;
+// In the place of a manifest's fingerprint: of no manifest, and of no deletion.
+constexpr size_t kLeftAlone = 1;
 constexpr absl::Duration kReconnectFirst = absl::Milliseconds(250);
 constexpr absl::Duration kReconnectLongest = absl::Seconds(15);
 // As in core/kube/list_watch.cc: what a server in trouble asks for mustn't put an object off for a day.
@@ -163,6 +165,10 @@ void Follower::Work(std::stop_token stop) {
 }
 
 absl::StatusOr<size_t> Follower::Bring(const CatalogEntry& entry) {
+  if (options_.left_alone && options_.left_alone(entry.volume)) {
+    spdlog::debug("{} is left alone: DR has the live copy of its volume pair={}", ToString(entry.key), options_.pair);
+    return entry.deleted ? 0 : kLeftAlone;
+  }
   if (entry.deleted) {
     RETURN_IF_ERROR(BringDeletion(entry));
     return 0;

@@ -3,10 +3,12 @@
 // Entries are transformed and applied, each with retries of its own, so that one that can't be applied doesn't hold up
 // the others. PersistentVolumes come before claims; deletions the other way round. After a lost connection, and once in
 // each resync interval, the whole catalog is read again: what somebody deleted at DR comes back. What was deleted isn't
-// looked for again. A PersistentVolume that changed has its claim brought again: what was made anew lost it.
+// looked for again. What belongs to a volume that was turned round is left as it is. A PersistentVolume that changed
+// has its claim brought again: what was made anew lost it.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <stop_token>
@@ -28,6 +30,9 @@ struct FollowerOptions {
   std::string pair;  // its name, for the log
   TransformOptions transform;
   int workers = 4;
+  // Whether the objects of the volume are DR's own by now, because its replication was turned round: what the catalog
+  // has of it is what there was before that, and nothing of it is brought. Thread-safe; empty: of none.
+  std::function<bool(const std::string& volume)> left_alone = {};
   absl::Duration resync_interval = absl::Minutes(10);
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);

@@ -266,14 +266,15 @@ absl::StatusOr<Outcome> Bringer::BringObject(const ObjectKey& key, const Place& 
                             .replica_path = place.replica_path,
                             .server = place.source.server,
                             .observed_at = parts_.clock.Now()};
-  TransformOptions transform = options_.transform;
+  TransformOptions transform = parts_.transform;
   transform.pair = place.pair->name();
   transform.dr_server = place.pair->dr_server();
   const absl::StatusOr<json> manifest = Transform(entry, transform);
   if (absl::IsFailedPrecondition(manifest.status())) return Skip(MessageOf(manifest.status()));
   RETURN_IF_ERROR(manifest.status());
   const auto at_dr = dr_.objects.find(key);
-  const bool is_so = at_dr != dr_.objects.end() && Holds(at_dr->second, *manifest);
+  const bool is_so = at_dr != dr_.objects.end() && (Holds(at_dr->second, *manifest) ||
+                                                    (!IsOurs(at_dr->second) && IsOriginOf(at_dr->second, *manifest)));
   if (options_.dry_run) return is_so ? Outcome::kUnchanged : Outcome::kWouldSync;
   const absl::Status put = place.pair->catalog().Put(entry);
   if (absl::IsFailedPrecondition(put)) return Skip(MessageOf(put));

@@ -17,7 +17,8 @@
 
 namespace understudy::control {
 
-// What a run works with; all of it outlives the run.
+// What a run works with; all of it outlives the run. In a run to the primary, `primary` is the DR cluster and `dr` the
+// primary one: the former is what is read, the latter what is brought to.
 struct RunParts {
   const ClusterReader& primary;
   const ClusterReader& dr;
@@ -25,12 +26,13 @@ struct RunParts {
   OwedReleases& owed;
   std::vector<PairAgents*> pairs;
   Clock& clock = Clock::System();
+  Direction direction = Direction::kToDr;
+  TransformOptions transform = {};  // its pair and dr_server are each pair's own
 };
 
 struct BringOptions {
   bool dry_run = false;
   absl::Duration volume_timeout = absl::Hours(1);
-  TransformOptions transform;  // its pair and dr_server are each pair's own
   // What the API server says to try again later is tried so often, with growing pauses.
   int attempts = 6;
   absl::Duration retry_first = absl::Milliseconds(250);

@@ -8,6 +8,12 @@ std::string LiveVolumes::WhyLeftAlone(const std::string& pair, const std::string
   if (volume.empty()) return "";
   for (const auto& [place, state] : states) {
     if (place.second != volume || (!pair.empty() && place.first != pair)) continue;
+    if (direction == Direction::kToPrimary) {
+      return fmt::format(
+          "is left as it is at the primary: volume '{}' isn't replicated from DR (it is {}; `drctl volumes list` says "
+          "which way each goes)",
+          volume, state);
+    }
     return fmt::format(
         "is left as it is at DR: volume '{0}' is {1} there, its copy is the live one (`drctl volumes demote "
         "{0}` gives the word back to the primary)",
@@ -16,8 +22,9 @@ std::string LiveVolumes::WhyLeftAlone(const std::string& pair, const std::string
   return "";
 }
 
-LiveVolumes ReadLiveVolumes(const std::vector<PairAgents*>& pairs) {
+LiveVolumes ReadLiveVolumes(const std::vector<PairAgents*>& pairs, Direction direction) {
   LiveVolumes live;
+  live.direction = direction;
   for (PairAgents* const pair : pairs) {
     const absl::StatusOr<std::map<std::string, std::string>> found = pair->LiveAtDr();
     if (!found.ok()) {
@@ -25,6 +32,11 @@ LiveVolumes ReadLiveVolumes(const std::vector<PairAgents*>& pairs) {
       continue;
     }
     for (const auto& [volume, state] : *found) live.states[{pair->name(), volume}] = state;
+    if (direction != Direction::kToPrimary) continue;
+    const absl::StatusOr<std::set<std::string>> carried = pair->Carried();
+    live.known.Update(Annotate(carried.status(), "pair " + pair->name()));
+    if (!carried.ok()) continue;
+    for (const std::string& volume : *carried) live.carried.emplace(pair->name(), volume);
   }
   return live;
 }

@@ -4,12 +4,14 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "control/apply/snapshot_check.h"
+#include "control/sync/direction.h"
 #include "core/base/status.h"
 #include "core/kube/nfs_source.h"
 #include "core/model/catalog_port.h"
@@ -39,7 +41,8 @@ struct ProtectedVolume {
   uint64_t sequence = 0;     // of the newest commit that DR acknowledged
 };
 
-// The agents of one pair.
+// The agents of one pair, that carry its volumes one way: in a run from DR to the primary they are the pair's `reverse`
+// agents, and what is said of the primary here is true of DR.
 class PairAgents {
  public:
   virtual ~PairAgents() = default;
@@ -61,8 +64,11 @@ class PairAgents {
   // The volume was deleted at the primary for good: its data goes to DR's trash.
   [[nodiscard]] virtual absl::Status Release(const std::string& volume, const kube::NfsSource& source) = 0;
 
-  // The volumes whose replica at DR is no standby, with its state: promoting, active or demoting.
+  // The volumes over whose objects the cluster that is read has no say, for their live copy is at the other site; with
+  // the state of that: promoting, active or demoting, or a word for what never was promoted.
   [[nodiscard]] virtual absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() = 0;
+  // The volumes that these agents replicate. Asked for only of agents that carry them from DR to the primary.
+  [[nodiscard]] virtual absl::StatusOr<std::set<std::string>> Carried() { return std::set<std::string>(); }
 
   [[nodiscard]] virtual model::CatalogWriter& catalog() = 0;
   // Of the replicas at DR.
@@ -87,6 +93,20 @@ class OwedReleases {
   [[nodiscard]] virtual absl::Status Owe(const OwedRelease& release) = 0;
   // It is done, or there is no need for it any more.
   [[nodiscard]] virtual absl::Status Settle(const OwedRelease& release) = 0;
+};
+
+// Those of one direction, of all that are kept: a volume that is given up at the primary isn't one that is at DR.
+class OwedOneWay : public OwedReleases {
+ public:
+  // `all` outlives it.
+  OwedOneWay(OwedReleases& all, Direction direction) : all_(all), direction_(direction) {}
+  [[nodiscard]] absl::StatusOr<std::vector<OwedRelease>> Owed() override;
+  [[nodiscard]] absl::Status Owe(const OwedRelease& release) override;
+  [[nodiscard]] absl::Status Settle(const OwedRelease& release) override;
+
+ private:
+  OwedReleases& all_;
+  const Direction direction_;
 };
 
 }  // namespace understudy::control

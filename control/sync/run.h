@@ -33,6 +33,13 @@ struct RunProgress {
   size_t failed = 0;  // objects
 };
 
+// Of a run to the primary: the claims that go that way, and no other, are those of volumes that do, and new ones in
+// namespaces that have such claims; and snapshots of these namespaces. Pure.
+[[nodiscard]] std::vector<model::ObjectKey> TasksToPrimary(const Listing& dr, const LiveVolumes& live);
+
+// One report of two runs, the other way round: what the first skipped and the other brought is the other's.
+void Merge(Report other, Report& report);
+
 // Makes the run and returns when it has ended; nothing is thrown away by a failure: the report says what came of
 // everything. A stop request ends it soon, with what wasn't begun skipped. `on_progress` is called from the run's
 // threads, one call at a time.

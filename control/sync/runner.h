@@ -4,6 +4,7 @@
 #include <functional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "control/sync/run.h"
@@ -15,10 +16,11 @@ namespace understudy::control {
 // "20260102T030405Z-1f2e": sorts by time.
 [[nodiscard]] std::string NewRunId(absl::Time now);
 
-// Makes the run and records it. `options.id` names it. A dry run is recorded, but reported to nobody. An error: the
-// state couldn't be written; nothing was run then, or the report is lost.
+// Makes the run of each of `legs`, one after the other, and records both as one. Of the legs at most the first is to
+// DR. `options.id` names it. A dry run is recorded, but reported to nobody. An error: the state couldn't be written;
+// nothing was run then, or the report is lost.
 [[nodiscard]] absl::StatusOr<Report> RunAndRecord(const RunLease& lease, const RunOptions& options,
-                                                  const RunParts& parts, SyncState& state,
+                                                  const std::vector<RunParts>& legs, SyncState& state,
                                                   const config::NotifyConfig& notify, std::stop_token stop,
                                                   const std::function<void(const RunProgress&)>& on_progress);
 

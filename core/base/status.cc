@@ -16,6 +16,12 @@ absl::Status ErrnoStatus(int error_number, std::string_view what) {
     case ENOSPC:
     case EDQUOT:
       return absl::ResourceExhaustedError(mapped.message());
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:  // of the kernel's own
+      return absl::UnavailableError(mapped.message());
+    case EMLINK:
+      return absl::FailedPreconditionError(mapped.message());
     case ESTALE:
       return absl::NotFoundError(mapped.message());
     case EIO:

@@ -39,6 +39,15 @@ void PairConfig::Describe(Visitor& v) {
             reverse);
 }
 
+PairConfig Reversed(const PairConfig& pair) {
+  return {.name = pair.name,
+          .primary = pair.reverse->primary,
+          .dr = pair.reverse->dr,
+          .server_names = {pair.dr_server},
+          .dr_server = pair.server_names.empty() ? HostOf(pair.primary) : pair.server_names.front(),
+          .reverse = ReverseAgents{.primary = pair.primary, .dr = pair.dr}};
+}
+
 void ControlClusters::Describe(Visitor& v) {
   v.Section({.key = "primary", .doc = "the primary cluster, of which the scheduled sync reads storage objects"},
             primary);

@@ -30,6 +30,9 @@ struct PairConfig {
   std::optional<ReverseAgents> reverse{};
   void Describe(Visitor& v);
 };
+// The pair the other way round: its `reverse` agents in the place of its own, and the NFS server names of either side
+// in the place of the other's. The pair has to have `reverse` agents.
+[[nodiscard]] PairConfig Reversed(const PairConfig& pair);
 
 struct ControlClusters {
   std::optional<ClusterConfig> primary;

@@ -173,6 +173,10 @@ void FailoverPlanConfig::Describe(Visitor& v) {
   v.Text({.key = "test_namespace_suffix",
           .doc = "what a rehearsal adds to the names of the namespaces; together at most 63 characters"},
          test_namespace_suffix, CheckSuffix);
+  v.TextList({.key = "test_excluded_resources",
+              .doc = "resources that a rehearsal doesn't restore, besides `excluded_resources`: what would meet "
+                     "production's, such as Services and Routes"},
+             test_excluded_resources, CheckNotEmpty);
   v.Section({.key = "timeouts", .doc = "how long steps wait"}, timeouts);
 }
 

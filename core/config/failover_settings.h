@@ -72,6 +72,7 @@ struct FailoverPlanConfig {
   OnBrokenVm on_broken_vm = OnBrokenVm::kContinue;
   std::vector<ProbeConfig> probes;
   std::string test_namespace_suffix = "-drtest";
+  std::vector<std::string> test_excluded_resources;
   FailoverTimeouts timeouts;
   void Describe(Visitor& v);
 };

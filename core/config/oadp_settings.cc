@@ -65,22 +65,32 @@ absl::Status CheckRegion(const std::string& text) {
   return absl::InvalidArgumentError(fmt::format("'{}': write a region, such as us-east-1", Printable(text)));
 }
 
-std::optional<Problem> FindKeyProblem(const S3Config& s3) {
+std::optional<Problem> FindKeyProblem(const S3Config& s3, const std::string& key) {
   const bool key_files = !s3.access_key_file.empty() || !s3.secret_key_file.empty();
   if (!s3.credentials_file.empty()) {
     if (key_files || !s3.session_token_file.empty()) {
-      return Problem{"oadp.s3.credentials_file",
+      return Problem{key + ".credentials_file",
                      "holds the keys already: leave out access_key_file, secret_key_file and session_token_file"};
     }
     return std::nullopt;
   }
   if (s3.access_key_file.empty()) {
-    return Problem{"oadp.s3.access_key_file", "write access_key_file and secret_key_file, or credentials_file"};
+    return Problem{key + ".access_key_file", "write access_key_file and secret_key_file, or credentials_file"};
   }
   if (s3.secret_key_file.empty()) {
-    return Problem{"oadp.s3.secret_key_file", "belongs to access_key_file: write both"};
+    return Problem{key + ".secret_key_file", "belongs to access_key_file: write both"};
   }
   return std::nullopt;
+}
+
+std::optional<Problem> FindBucketProblem(const S3Config& s3, const std::string& key) {
+  const bool a_host_name =
+      std::all_of(s3.bucket.begin(), s3.bucket.end(), [](char c) { return IsLowerOrDigit(c) || c == '.' || c == '-'; });
+  if (!s3.path_style && !a_host_name) {
+    return Problem{key + ".bucket",
+                   "capital letters and underscores can't stand in a host's name: write path_style: true"};
+  }
+  return FindKeyProblem(s3, key);
 }
 
 }  // namespace
@@ -118,8 +128,8 @@ void S3Config::Describe(Visitor& v) {
 }
 
 void OadpConfig::Describe(Visitor& v) {
-  v.Text({.key = "namespace", .doc = "OADP's namespace on the DR cluster, where restores are made"}, namespace_name,
-         CheckNotEmpty);
+  v.Text({.key = "namespace", .doc = "OADP's namespace on the cluster that takes over, where restores are made"},
+         namespace_name, CheckNotEmpty);
   v.Boolean(
       {.key = "accept_partially_failed",
        .doc =
@@ -128,17 +138,22 @@ void OadpConfig::Describe(Visitor& v) {
   v.Size({.key = "max_archive_bytes", .doc = "a larger archive of a backup is refused"}, max_archive_bytes,
          kLeastArchiveBytes, kMostArchiveBytes);
   v.Section({.key = "s3", .doc = "the bucket that holds the backups", .required = true}, s3);
+  v.Section({.key = "failback_s3",
+             .doc = "the bucket that holds the backups of the DR cluster, of which a failback restores what was made "
+                    "there; without it a failback restores nothing"},
+            failback_s3);
 }
 
 std::optional<Problem> FindOadpProblem(const OadpConfig& oadp) {
-  const S3Config& s3 = oadp.s3;
-  const bool a_host_name =
-      std::all_of(s3.bucket.begin(), s3.bucket.end(), [](char c) { return IsLowerOrDigit(c) || c == '.' || c == '-'; });
-  if (!s3.path_style && !a_host_name) {
-    return Problem{"oadp.s3.bucket",
-                   "capital letters and underscores can't stand in a host's name: write path_style: true"};
+  if (auto problem = FindBucketProblem(oadp.s3, "oadp.s3")) return problem;
+  if (!oadp.failback_s3) return std::nullopt;
+  const S3Config& back = *oadp.failback_s3;
+  if (back.endpoint == oadp.s3.endpoint && back.bucket == oadp.s3.bucket && back.prefix == oadp.s3.prefix) {
+    return Problem{"oadp.failback_s3",
+                   "is where the primary's backups are: which of two clusters a backup is of isn't written in it, so "
+                   "give each a bucket or a prefix of its own"};
   }
-  return FindKeyProblem(s3);
+  return FindBucketProblem(back, "oadp.failback_s3");
 }
 
 }  // namespace understudy::config

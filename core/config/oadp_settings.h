@@ -31,6 +31,7 @@ struct OadpConfig {
   bool accept_partially_failed = false;
   uint64_t max_archive_bytes = uint64_t{4} << 30;
   S3Config s3;
+  std::optional<S3Config> failback_s3{};  // nullopt: a failback restores nothing
   void Describe(Visitor& v);
 };
 

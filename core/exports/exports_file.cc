@@ -1,5 +1,6 @@
 #include "core/exports/exports_file.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -76,9 +77,12 @@ std::optional<ExportMode> ModeOf(std::string_view options) {
 
 // Whether exportfs keeps this client under the very name that the file gives it: it replaces names of single hosts.
 bool KeepsItsName(std::string_view client) {
-  const bool address = std::all_of(client.begin(), client.end(),
-                                   [](char c) { return absl::ascii_isxdigit(c) || c == '.' || c == ':' || c == '/'; });
-  return address || client.find_first_of("*?@[/") != std::string_view::npos;
+  // Letters don't tell: `cafe` is a host.
+  in6_addr parsed{};
+  const std::string address(client);
+  const bool is_address =
+      inet_pton(AF_INET, address.c_str(), &parsed) == 1 || inet_pton(AF_INET6, address.c_str(), &parsed) == 1;
+  return is_address || client.find_first_of("*?@[/") != std::string_view::npos;
 }
 
 struct OurPart {
@@ -178,6 +182,14 @@ absl::StatusOr<std::vector<EtabEntry>> ParseEtab(std::string_view text) {
     entries.push_back(std::move(entry));
   }
   return entries;
+}
+
+std::string RenderEtab(std::span<const EtabEntry> entries) {
+  std::string text;
+  for (const EtabEntry& entry : entries) {
+    text += fmt::format("{}\t{}({})\n", EscapePath(entry.path), entry.client, entry.options);
+  }
+  return text;
 }
 
 FoundExport JudgeEtab(const WantedExport& wanted, std::span<const EtabEntry> etab, const EtabOptions& options) {

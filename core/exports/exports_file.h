@@ -40,6 +40,9 @@ struct EtabEntry {
 // DATA_LOSS: a line that isn't an etab's; the file may just be another one.
 [[nodiscard]] absl::StatusOr<std::vector<EtabEntry>> ParseEtab(std::string_view text);
 
+// What ParseEtab reads as `entries`.
+[[nodiscard]] std::string RenderEtab(std::span<const EtabEntry> entries);
+
 // What etab says of one wanted export. `same_filesystem(a, b)` tells whether two paths lie on one.
 struct EtabOptions {
   bool (*same_filesystem)(const std::string& a, const std::string& b);

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -80,6 +82,19 @@ absl::StatusOr<os::Fd> LockExports(const std::string& folder, absl::Duration pat
   return file;
 }
 
+// The files of the agents of this host in the folder.
+absl::StatusOr<std::vector<std::string>> AgentsFiles(const std::string& folder) {
+  std::vector<std::string> files;
+  std::error_code failed;
+  for (auto file = std::filesystem::directory_iterator(folder, failed);
+       !failed && file != std::filesystem::directory_iterator(); file.increment(failed)) {
+    const std::string name = file->path().filename().string();
+    if (name.starts_with("understudy-") && name.ends_with(".exports")) files.push_back(file->path().string());
+  }
+  if (!failed) return files;
+  return ErrnoStatus(failed.value(), fmt::format("list '{}'", Printable(folder)));
+}
+
 ExportBackend::Found Judge(std::span<const WantedExport> wanted, const std::vector<EtabEntry>& etab) {
   ExportBackend::Found found;
   for (const WantedExport& one : wanted) {
@@ -96,7 +111,9 @@ ExportBackend::Found Judge(std::span<const WantedExport> wanted, const std::vect
 }  // namespace
 
 KnfsdBackend::KnfsdBackend(KnfsdOptions options)
-    : options_(std::move(options)), file_(fmt::format("{}/{}.exports", options_.exports_dir, options_.program)) {}
+    : options_(std::move(options)),
+      file_(fmt::format("{}/{}.exports", options_.exports_dir, options_.program)),
+      by_hand_(options_.exports_dir) {}
 
 absl::StatusOr<std::vector<EtabEntry>> KnfsdBackend::ReadEtab() const {
   ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadServerFile(options_.etab));
@@ -116,27 +133,50 @@ absl::StatusOr<os::CommandResult> KnfsdBackend::RunExportfs(std::vector<std::str
   return result;
 }
 
-absl::Status KnfsdBackend::PutBack(const EtabEntry& entry) {
+absl::StatusOr<std::vector<EtabEntry>> KnfsdBackend::ByHand(const std::set<std::string>& our_paths) const {
+  std::set<std::string> agents_paths = our_paths;
+  ASSIGN_OR_RETURN(const std::vector<std::string> files, AgentsFiles(options_.exports_dir));
+  for (const std::string& file : files) {
+    ASSIGN_OR_RETURN(const std::optional<std::string> text, ReadServerFile(file));
+    agents_paths.merge(PathsOfExportsFile(text.value_or("")));
+  }
+  ASSIGN_OR_RETURN(std::vector<EtabEntry> entries, ReadEtab());
+  std::erase_if(entries, [&](const EtabEntry& entry) { return agents_paths.contains(entry.path); });
+  return entries;
+}
+
+absl::StatusOr<bool> KnfsdBackend::PutBack(const EtabEntry& entry) {
   const bool is_address = entry.client.find(':') != std::string::npos;
   const std::string client = is_address ? fmt::format("[{}]", entry.client) : entry.client;
   ASSIGN_OR_RETURN(const os::CommandResult result,
                    RunExportfs({"-i", "-o", entry.options, fmt::format("{}:{}", client, entry.path)}));
-  if (result.exit_code == 0) return absl::OkStatus();
-  return absl::InternalError(fmt::format("exportfs -o for '{}' to {}: {}", Printable(entry.path),
-                                         Printable(entry.client), Shortened(result.output)));
+  if (result.exit_code == 0) return true;
+  spdlog::warn("an export that isn't ours was dropped by exportfs -r: exportfs -o for '{}' to {}: {}",
+               Printable(entry.path), Printable(entry.client), Shortened(result.output));
+  return false;
+}
+
+absl::Status KnfsdBackend::PutBackKept() {
+  ASSIGN_OR_RETURN(const std::vector<EtabEntry> kept, by_hand_.Load());
+  if (!kept.empty()) {
+    ASSIGN_OR_RETURN(const std::vector<EtabEntry> present, ReadEtab());
+    for (const EtabEntry& entry : kept) {
+      if (!Holds(present, entry)) RETURN_IF_ERROR(PutBack(entry).status());
+    }
+  }
+  return by_hand_.Drop();
 }
 
 absl::Status KnfsdBackend::Apply(const std::set<std::string>& our_paths, std::string& said) {
-  ASSIGN_OR_RETURN(const std::vector<EtabEntry> before, ReadEtab());
-  ASSIGN_OR_RETURN(const os::CommandResult reexported, RunExportfs({"-r"}));
-  if (reexported.exit_code != 0) said = Shortened(reexported.output);
-  ASSIGN_OR_RETURN(const std::vector<EtabEntry> after, ReadEtab());
-  for (const EtabEntry& entry : before) {
-    if (our_paths.contains(entry.path) || Holds(after, entry)) continue;
-    // Either it was made by hand, or its file changed and nobody ran exportfs yet: in both cases not ours to take away.
-    const absl::Status put_back = PutBack(entry);
-    if (!put_back.ok()) spdlog::warn("an export that isn't ours was dropped by exportfs -r: {}", MessageOf(put_back));
-  }
+  RETURN_IF_ERROR(PutBackKept());
+  // Either made by hand, or of a file that changed and nobody ran exportfs yet: in both cases not ours to take away.
+  ASSIGN_OR_RETURN(const std::vector<EtabEntry> by_hand, ByHand(our_paths));
+  RETURN_IF_ERROR(by_hand_.Keep(by_hand));
+  const absl::StatusOr<os::CommandResult> reexported = RunExportfs({"-r"});
+  const absl::Status put_back = PutBackKept();
+  RETURN_IF_ERROR(reexported.status());
+  RETURN_IF_ERROR(put_back);
+  if (reexported->exit_code != 0) said = Shortened(reexported->output);
   // What the kernel knows already goes, so that the next request asks anew.
   ASSIGN_OR_RETURN(const os::CommandResult flushed, RunExportfs({"-f"}));
   if (flushed.exit_code == 0) return absl::OkStatus();

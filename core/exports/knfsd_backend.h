@@ -3,7 +3,8 @@
 //
 // exportfs -r makes the server's exports what all files say. Its exit code counts for little: a mistake in somebody
 // else's file makes it 1 although ours were applied, and warnings leave it 0; so what it wrote into etab is compared
-// with what is wanted. It drops exports that were made by hand (`exportfs -o`): those are put back.
+// with what is wanted. It drops exports that were made by hand (`exportfs -o`): those are kept in a file meanwhile, and
+// put back whatever it said.
 #pragma once
 
 #include <optional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "core/exports/by_hand_file.h"
 #include "core/exports/export_backend.h"
 #include "core/exports/exports_file.h"
 #include "core/os/command.h"
@@ -39,14 +41,20 @@ class KnfsdBackend : public ExportBackend {
 
  private:
   [[nodiscard]] absl::StatusOr<std::vector<EtabEntry>> ReadEtab() const;
-  // Runs exportfs so that its files are what the server does, and keeps every export of other paths. `said`: what
-  // exportfs has to say of that.
+  // Runs exportfs so that its files are what the server does, and keeps every export of other paths, also when it is
+  // cut short: the next call goes on. `said`: what exportfs has to say of that.
   absl::Status Apply(const std::set<std::string>& our_paths, std::string& said);
-  absl::Status PutBack(const EtabEntry& entry);
+  // Exports what by_hand_ keeps and the server hasn't. An error leaves it kept, to be tried again.
+  absl::Status PutBackKept();
+  // False: exportfs doesn't take it (any more), which is told.
+  absl::StatusOr<bool> PutBack(const EtabEntry& entry);
+  // Of etab, what isn't at one of our paths, nor at one of another agent's.
+  [[nodiscard]] absl::StatusOr<std::vector<EtabEntry>> ByHand(const std::set<std::string>& our_paths) const;
   absl::StatusOr<os::CommandResult> RunExportfs(std::vector<std::string> arguments);
 
   const KnfsdOptions options_;
   const std::string file_;
+  const ByHandFile by_hand_;
   os::CommandRunner runner_;
   bool applied_ = false;                // in this run of the agent, with nothing left to do
   std::vector<EtabEntry> left_behind_;  // what etab had for the wanted paths after the newest Apply

@@ -214,7 +214,7 @@ absl::Status StatusOfResponse(const net::HttpResponse& response, std::string_vie
 }
 
 Client::Client(ClusterAccess access, ClientOptions options, Clock& clock)
-    : access_(std::move(access)), options_(options), clock_(clock), http_(access_.tls) {}
+    : access_(std::move(access)), options_(std::move(options)), clock_(clock), http_(access_.tls) {}
 
 absl::StatusOr<std::string> Client::Version() const {
   ASSIGN_OR_RETURN(const json version, Call("GET", "/version", "", ""));
@@ -336,7 +336,8 @@ absl::StatusOr<json> Client::Call(std::string_view method, const std::string& pa
 }
 
 absl::StatusOr<net::HttpResponse> Client::Ask(net::HttpRequest& request, std::stop_token stop) const {
-  ASSIGN_OR_RETURN(net::HttpResponse response, SendSignedIn(request, stop));
+  if (!stop.stop_possible()) stop = options_.stop;
+  ASSIGN_OR_RETURN(net::HttpResponse response, SendSignedIn(request, std::move(stop)));
   RETURN_IF_ERROR(StatusOfResponse(response, fmt::format("{} {}", request.method, request.url)));
   return response;
 }

@@ -30,6 +30,8 @@ struct ClientOptions {
   absl::Duration watch_silence_timeout = absl::Seconds(150);
   // How long the server is asked to serve a watch; it is begun again after that.
   absl::Duration watch_duration = absl::Minutes(5);
+  // Ends every call that isn't given a stop of its own with CANCELLED.
+  std::stop_token stop{};
 };
 
 struct ListResult {

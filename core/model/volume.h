@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,13 @@ enum class VolumeState { kStandby, kPromoting, kActive, kDemoting };
 [[nodiscard]] std::string_view ToString(VolumeState state);
 [[nodiscard]] absl::StatusOr<VolumeState> ParseVolumeState(std::string_view text);
 
+// A state that the primary really had.
+struct WholeState {
+  Sequence sequence = 0;                // of the commit that first made it
+  int64_t captured_at_nanoseconds = 0;  // by the primary's clock; 0: not known
+  friend bool operator==(const WholeState&, const WholeState&) = default;
+};
+
 struct ReplicaState {
   VolumeName volume;
   std::string replica_id;  // random, made with the replica
@@ -38,7 +46,10 @@ struct ReplicaState {
   std::string root;                     // absolute, at DR
   bool complete = false;                // a whole capture was committed at least once
   int64_t captured_at_nanoseconds = 0;  // of the newest commit, by the primary's clock; 0: not known
-  int64_t state_since_nanoseconds = 0;  // by DR's clock; 0: not known
+  // With complete: the newest commit is the midst of a capture that takes several, a state that the primary never had.
+  bool midst_of_capture = false;
+  std::optional<WholeState> newest_whole{};  // with midst_of_capture: the newest kept state that it had; nullopt: none
+  int64_t state_since_nanoseconds = 0;       // by DR's clock; 0: not known
   // Demoted: the next primary that commits is taken, whatever epoch it comes with.
   bool awaits_primary = false;
   bool demoted_whole =

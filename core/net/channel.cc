@@ -1,6 +1,7 @@
 #include "core/net/channel.h"
 
 #include <fmt/format.h>
+#include <grpcpp/completion_queue.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
@@ -8,8 +9,11 @@
 #include <grpcpp/security/tls_credentials_options.h>
 
 #include <functional>
+#include <memory>
+#include <thread>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
 #include "core/net/grpc_log.h"
 #include "core/net/limits.h"
 
@@ -56,6 +60,44 @@ int Milliseconds(absl::Duration duration) {
   return static_cast<int>(absl::ToInt64Milliseconds(duration));
 }
 
+// gRPC reads the sockets of its connections, also for their handshakes, while some thread waits inside it. In a process
+// that only calls, and only now and then, nobody does between two calls, and a call fails at once while a connection is
+// being made: so a handshake would run into its limit again and again. One thread that always waits ends that.
+class Pump {
+ public:
+  // The process's own, as long as somebody has it.
+  static std::shared_ptr<Pump> Get() {
+    static absl::Mutex mutex;
+    static std::weak_ptr<Pump> shared;
+    const absl::MutexLock lock(&mutex);
+    std::shared_ptr<Pump> pump = shared.lock();
+    if (pump == nullptr) shared = pump = std::make_shared<Pump>();
+    return pump;
+  }
+  Pump() : thread_([this] { Run(); }) {}
+  ~Pump() {
+    queue_.Shutdown();
+    thread_.join();
+  }
+  Pump(const Pump&) = delete;
+  Pump& operator=(const Pump&) = delete;
+
+ private:
+  void Run() {
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue_.Next(&tag, &ok)) continue;
+  }
+
+  grpc::CompletionQueue queue_;  // nothing ever comes out of it but its end
+  std::thread thread_;
+};
+
+struct PumpedChannel {
+  std::shared_ptr<Pump> pump;
+  std::shared_ptr<grpc::Channel> channel;  // goes first
+};
+
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -88,7 +130,11 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const ChannelSpec& sp
   options.set_verify_server_certs(true);
   options.set_check_call_host(false);  // the verifier does, once for each connection
   options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<HostAndRoleVerifier>(spec.server_role));
-  return grpc::CreateCustomChannel(spec.address, tls::TlsCredentials(options), Arguments());
+  auto pumped = std::make_shared<PumpedChannel>();
+  pumped->pump = Pump::Get();
+  pumped->channel = grpc::CreateCustomChannel(spec.address, tls::TlsCredentials(options), Arguments());
+  grpc::Channel* const channel = pumped->channel.get();
+  return std::shared_ptr<grpc::Channel>(std::move(pumped), channel);
 }
 
 }  // namespace understudy::net

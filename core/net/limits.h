@@ -20,7 +20,8 @@ inline constexpr absl::Duration kLeastPingInterval = absl::Seconds(5);  // a pee
 
 inline constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
 inline constexpr absl::Duration kFirstReconnectBackoff = absl::Milliseconds(200);
-inline constexpr absl::Duration kMaxReconnectBackoff = absl::Seconds(5);
+// Short, so that an agent that was restarted is reached again about as soon as it listens.
+inline constexpr absl::Duration kMaxReconnectBackoff = absl::Seconds(1);
 
 // How often certificate files are looked at for renewal.
 inline constexpr absl::Duration kCertificateRefreshInterval = absl::Seconds(10);

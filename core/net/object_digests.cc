@@ -43,21 +43,33 @@ std::string Base64(std::string_view bytes) {
   return absl::Base64Escape(absl::string_view(bytes.data(), bytes.size()));
 }
 
+// The ETag where it is the MD5 digest of the content; else empty. It isn't of an object that came in several parts
+// ("…-7"), was encrypted with a key (SSE-KMS, DSSE, SSE-C), or lies in a directory bucket.
+std::string Md5OfEtag(const std::map<std::string, std::string>& headers) {
+  constexpr std::string_view kEncryption = "x-amz-server-side-encryption";
+  const bool encrypted_with_a_key = std::any_of(headers.begin(), headers.end(), [&](const auto& header) {
+    if (!header.first.starts_with(kEncryption)) return false;
+    if (header.first.size() == kEncryption.size()) return !header.second.empty() && header.second != "AES256";
+    return header.first.starts_with(fmt::format("{}-customer-", kEncryption)) ||
+           header.first.starts_with(fmt::format("{}-aws-kms-", kEncryption));
+  });
+  if (encrypted_with_a_key || ValueOf(headers, "x-amz-storage-class") == "EXPRESS_ONEZONE") return "";
+  std::string etag = absl::AsciiStrToLower(ValueOf(headers, "etag"));
+  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
+  const bool is_md5 = etag.size() == kMd5HexBytes && std::all_of(etag.begin(), etag.end(), [](char c) {
+                        return absl::ascii_isxdigit(static_cast<unsigned char>(c));
+                      });
+  return is_md5 ? etag : "";
+}
+
 }  // namespace
 
 ClaimedDigests ClaimedDigestsOf(const std::map<std::string, std::string>& headers) {
   ClaimedDigests claimed{.md5_hex = "",
                          .sha256_base64 = WholeChecksum(headers, "x-amz-checksum-sha256"),
                          .crc32_base64 = WholeChecksum(headers, "x-amz-checksum-crc32")};
-  const std::string encryption = ValueOf(headers, "x-amz-server-side-encryption");
-  const bool encrypted_with_a_key = (!encryption.empty() && encryption != "AES256") ||
-                                    headers.contains("x-amz-server-side-encryption-customer-algorithm");
-  std::string etag = absl::AsciiStrToLower(ValueOf(headers, "etag"));
-  if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
-  const bool is_md5 = etag.size() == kMd5HexBytes && std::all_of(etag.begin(), etag.end(), [](char c) {
-                        return absl::ascii_isxdigit(static_cast<unsigned char>(c));
-                      });
-  if (is_md5 && !encrypted_with_a_key) claimed.md5_hex = etag;
+  // Another digest of the whole object is better than an ETag, which is whatever its server likes.
+  if (claimed.sha256_base64.empty() && claimed.crc32_base64.empty()) claimed.md5_hex = Md5OfEtag(headers);
   return claimed;
 }
 

@@ -15,7 +15,9 @@ namespace understudy::net {
 
 // What the head of an answer says of the object. Empty: nothing that can be checked.
 struct ClaimedDigests {
-  std::string md5_hex = {};  // the ETag of an object that was uploaded in one piece and isn't encrypted with a key
+  // The ETag, where it is one: of an object that was uploaded in one piece and isn't encrypted with a key, and only if
+  // there is no other digest of the whole.
+  std::string md5_hex = {};
   std::string sha256_base64 = {};  // x-amz-checksum-sha256, of the whole object
   std::string crc32_base64 = {};   // x-amz-checksum-crc32, likewise
 };

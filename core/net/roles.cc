@@ -24,6 +24,8 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Catalog/WatchObjects", kControlPlane},
     {"/understudy.v1.Exports/ListExports", kControlPlane},
     {"/understudy.v1.Exports/SetExport", kControlPlane},
+    {"/understudy.v1.Freshness/ConfirmUpToDate", kPrimaryAgent},
+    {"/understudy.v1.Freshness/ListConfirmations", kControlPlane},
     {"/understudy.v1.Points/LabelPoint", kControlPlane},
     {"/understudy.v1.Points/ListPoints", kControlPlane},
     {"/understudy.v1.Points/ListTrees", kControlPlane},

@@ -24,9 +24,10 @@ struct CommandResult {
 // Runs one program at a time. Not thread-safe.
 class CommandRunner {
  public:
-  // `arguments[0]` is the program, looked up in PATH when it holds no slash; stdin is empty. NOT_FOUND and other codes:
-  // it can't be started. DEADLINE_EXCEEDED: it still ran after `timeout` and was killed, with all that it had started.
-  // One that can't even be killed (it waits for a disk) is left behind, and UNAVAILABLE says so until it has ended.
+  // `arguments[0]` is the program, looked up in PATH when it holds no slash; stdin is empty, and nothing else is open.
+  // NOT_FOUND and other codes: it can't be started. DEADLINE_EXCEEDED: it still ran after `timeout` and was killed,
+  // with all that it had started. One that can't even be killed (it waits for a disk) is left behind, and UNAVAILABLE
+  // says so until it has ended.
   [[nodiscard]] absl::StatusOr<CommandResult> Run(const std::vector<std::string>& arguments, absl::Duration timeout);
 
  private:

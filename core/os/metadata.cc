@@ -71,15 +71,14 @@ absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, 
   return xattrs;
 }
 
-absl::Status SetXattrs(const std::string& path, const std::vector<model::Xattr>& wanted) {
-  ASSIGN_OR_RETURN(const std::vector<model::Xattr> present, ReadXattrsOf(path, listxattr, getxattr, Labels::kTake));
-  for (const model::Xattr& xattr : present) {
-    const bool keep = IsLabel(xattr.name) || std::any_of(wanted.begin(), wanted.end(),
-                                                         [&](const auto& other) { return other.name == xattr.name; });
-    if (!keep && removexattr(path.c_str(), xattr.name.c_str()) != 0 && !MeansNone(errno)) {
-      return ErrnoStatus(errno, fmt::format("remove xattr '{}'", Printable(xattr.name)));
-    }
-  }
+absl::Status RemoveXattr(const std::string& path, const std::string& name) {
+  if (removexattr(path.c_str(), name.c_str()) == 0 || MeansNone(errno)) return absl::OkStatus();
+  return ErrnoStatus(errno, fmt::format("remove xattr '{}'", Printable(name)));
+}
+
+// Those of `wanted` that `present` lacks.
+absl::Status SetMissing(const std::string& path, const std::vector<model::Xattr>& wanted,
+                        const std::vector<model::Xattr>& present) {
   for (const model::Xattr& xattr : wanted) {
     if (std::find(present.begin(), present.end(), xattr) != present.end()) continue;
     if (setxattr(path.c_str(), xattr.name.c_str(), xattr.value.data(), xattr.value.size(), 0) != 0) {
@@ -87,6 +86,23 @@ absl::Status SetXattrs(const std::string& path, const std::vector<model::Xattr>&
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status SetXattrs(const std::string& path, const std::vector<model::Xattr>& wanted) {
+  ASSIGN_OR_RETURN(std::vector<model::Xattr> present, ReadXattrsOf(path, listxattr, getxattr, Labels::kTake));
+  std::erase_if(present, [](const model::Xattr& xattr) { return IsLabel(xattr.name); });
+  const auto is_wanted = [&](const model::Xattr& xattr) {
+    return std::any_of(wanted.begin(), wanted.end(), [&](const auto& other) { return other.name == xattr.name; });
+  };
+  for (const model::Xattr& xattr : present) {
+    if (!is_wanted(xattr)) RETURN_IF_ERROR(RemoveXattr(path, xattr.name));
+  }
+  std::erase_if(present, [&](const model::Xattr& xattr) { return !is_wanted(xattr); });
+  const absl::Status set = SetMissing(path, wanted, present);
+  if (!absl::IsResourceExhausted(set) || present.empty()) return set;
+  // What was there may be in the way, by its size or by its place: all of them may fit where none is.
+  for (const model::Xattr& xattr : wanted) RETURN_IF_ERROR(RemoveXattr(path, xattr.name));
+  return SetMissing(path, wanted, {});
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ absl::Status BrokenAnswer(const absl::Status& status) {
 }  // namespace
 
 CatalogClient::CatalogClient(std::shared_ptr<grpc::Channel> channel, CatalogClientOptions options)
-    : stub_(std::make_unique<Stub>(Stub{channel, v1::Catalog::NewStub(channel)})), options_(options) {}
+    : stub_(std::make_unique<Stub>(Stub{channel, v1::Catalog::NewStub(channel)})), options_(std::move(options)) {}
 CatalogClient::~CatalogClient() = default;
 
 absl::Status CatalogClient::Put(const model::CatalogEntry& entry) {
@@ -75,6 +75,7 @@ absl::StatusOr<std::vector<model::CatalogEntry>> CatalogClient::List(model::Obje
   while (true) {
     grpc::ClientContext context;
     SetDeadline(context, options_.deadline);
+    const std::stop_callback cancel(options_.stop, [&context] { context.TryCancel(); });
     v1::ListObjectsResponse response;
     const grpc::Status called = stub_->catalog->ListObjects(&context, request, &response);
     if (!called.ok()) return Annotate(net::FromGrpcStatus(called), "list the catalog");

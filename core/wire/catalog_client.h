@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "absl/time/time.h"
@@ -15,6 +16,7 @@ namespace understudy::wire {
 
 struct CatalogClientOptions {
   absl::Duration deadline = absl::Seconds(30);  // of every call but Watch
+  std::stop_token stop{};                       // ends List with CANCELLED
 };
 
 // Thread-safe; any number of calls and watches at a time. Errors are the server's, UNAVAILABLE when it can't be

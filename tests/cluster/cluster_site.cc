@@ -45,6 +45,29 @@ std::string Tail(const std::string& log) {
   return log.substr(log.size() > kShownLog ? log.size() - kShownLog : 0);
 }
 
+// A folder of NFS server `server`, with a file, its PersistentVolume and its claim.
+absl::Status CreateIn(Cluster& cluster, const std::string& server, const std::string& folder,
+                      const std::string& namespace_name, const std::string& name) {
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/content") << name;
+  const json volume = {{"metadata", {{"name", VolumeOf(name)}}},
+                       {"spec",
+                        {{"capacity", {{"storage", "1Gi"}}},
+                         {"accessModes", {"ReadWriteMany"}},
+                         {"persistentVolumeReclaimPolicy", "Retain"},
+                         {"storageClassName", "nfs"},
+                         {"claimRef", {{"namespace", namespace_name}, {"name", name}}},
+                         {"nfs", {{"server", server}, {"path", folder}}}}}};
+  const json claim = {{"metadata", {{"name", name}, {"labels", {{"step", "0"}}}}},
+                      {"spec",
+                       {{"accessModes", {"ReadWriteMany"}},
+                        {"resources", {{"requests", {{"storage", "1Gi"}}}}},
+                        {"storageClassName", "nfs"},
+                        {"volumeName", VolumeOf(name)}}}};
+  RETURN_IF_ERROR(cluster.Post(kVolumes, volume).status());
+  return cluster.Post(ClaimsPath(namespace_name), claim).status();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ClusterSite>> ClusterSite::StartClusters(const std::vector<std::string>& namespaces) {
@@ -69,32 +92,20 @@ absl::Status ClusterSite::StartAgents(const Options& options) {
   site.more_control_settings =
       fmt::format("state_dir: state-control\nschedule: {{enabled: false}}\nclusters: {{{}dr: {{kubeconfig: {}}}}}\n{}",
                   options.sync_on_demand ? to_primary : "", dr_->Kubeconfig(), options.more_control_settings);
+  site.both_ways = options.both_ways;
   ASSIGN_OR_RETURN(site_, Site::Make(site));
   RETURN_IF_ERROR(site_->StartDr());
   RETURN_IF_ERROR(site_->StartPrimary());
+  RETURN_IF_ERROR(site_->StartReverse());
   return site_->StartServe();
 }
 
 absl::Status ClusterSite::Create(const std::string& namespace_name, const std::string& name) {
-  const std::string folder = site_->Volume(VolumeOf(name));
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder + "/content") << name;
-  const json volume = {{"metadata", {{"name", VolumeOf(name)}}},
-                       {"spec",
-                        {{"capacity", {{"storage", "1Gi"}}},
-                         {"accessModes", {"ReadWriteMany"}},
-                         {"persistentVolumeReclaimPolicy", "Retain"},
-                         {"storageClassName", "nfs"},
-                         {"claimRef", {{"namespace", namespace_name}, {"name", name}}},
-                         {"nfs", {{"server", "nfs1"}, {"path", folder}}}}}};
-  const json claim = {{"metadata", {{"name", name}, {"labels", {{"step", "0"}}}}},
-                      {"spec",
-                       {{"accessModes", {"ReadWriteMany"}},
-                        {"resources", {{"requests", {{"storage", "1Gi"}}}}},
-                        {"storageClassName", "nfs"},
-                        {"volumeName", VolumeOf(name)}}}};
-  RETURN_IF_ERROR(primary_->Post(kVolumes, volume).status());
-  return primary_->Post(ClaimsPath(namespace_name), claim).status();
+  return CreateIn(*primary_, "nfs1", site_->Volume(VolumeOf(name)), namespace_name, name);
+}
+
+absl::Status ClusterSite::CreateAtDr(const std::string& namespace_name, const std::string& name) {
+  return CreateIn(*dr_, "nfs2", site_->Replica(VolumeOf(name)), namespace_name, name);
 }
 
 absl::Status ClusterSite::Change(const std::string& namespace_name, const std::string& name, int step) {

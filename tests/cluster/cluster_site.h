@@ -30,6 +30,7 @@ class ClusterSite {
     std::string more_primary_settings = {};  // YAML
     std::string more_control_settings = {};  // likewise
     bool sync_on_demand = false;             // drctl sync run works; nothing is scheduled
+    bool both_ways = false;                  // SiteOptions::both_ways
   };
 
   // Starts both clusters; their namespaces are there. FAILED_PRECONDITION: as of Cluster::Start.
@@ -44,6 +45,8 @@ class ClusterSite {
 
   // A folder with a file, its PersistentVolume and its claim.
   [[nodiscard]] absl::Status Create(const std::string& namespace_name, const std::string& name);
+  // The same at DR, of its own.
+  [[nodiscard]] absl::Status CreateAtDr(const std::string& namespace_name, const std::string& name);
   // A new label of the claim, more capacity, and new content.
   [[nodiscard]] absl::Status Change(const std::string& namespace_name, const std::string& name, int step);
   // The claim, then its PersistentVolume; returns when both are gone. The folder stays.

@@ -14,11 +14,43 @@ namespace {
 using nlohmann::json;
 
 constexpr char kBucket[] = "oadp";
+constexpr char kDrBucket[] = "oadp-dr";
 constexpr char kVeleroNamespace[] = "openshift-adp";
 constexpr absl::Duration kPatience = absl::Minutes(2);
 
 std::string MachinesPath(const std::string& namespace_name) {
   return fmt::format("/apis/kubevirt.io/v1/namespaces/{}/virtualmachines", namespace_name);
+}
+
+std::string TimeNow() {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
+}
+
+// A backup's of what the cluster has now.
+absl::StatusOr<std::string> ArchiveOf(Cluster& cluster, const std::string& break_machine) {
+  VeleroArchive archive;
+  const struct {
+    std::string path;
+    const char* api_version;
+    const char* kind;
+  } lists[] = {{"/api/v1/persistentvolumes", "v1", "PersistentVolume"},
+               {fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims", FailoverSite::kNamespace), "v1",
+                "PersistentVolumeClaim"},
+               {fmt::format("/api/v1/namespaces/{}/configmaps", FailoverSite::kNamespace), "v1", "ConfigMap"},
+               {MachinesPath(FailoverSite::kNamespace), "kubevirt.io/v1", "VirtualMachine"}};
+  for (const auto& list : lists) {
+    ASSIGN_OR_RETURN(const json objects, cluster.Get(list.path));
+    for (json object : objects.at("items")) {
+      object["apiVersion"] = list.api_version;
+      object["kind"] = list.kind;
+      object["metadata"].erase("managedFields");
+      if (object["metadata"]["name"] == break_machine) {
+        object["metadata"]["annotations"][kBrokenAnnotation] = "CrashLoopBackOff";
+      }
+      archive.Add(object);
+    }
+  }
+  return archive.TarGz();
 }
 
 }  // namespace
@@ -38,27 +70,40 @@ absl::Status FailoverSite::StartClusters(const Options& options) {
   ASSIGN_OR_RETURN(primary_kubevirt_,
                    KubeVirtPlayer::Start(primary, {.serve_subresources = options.serve_subresources}));
   ASSIGN_OR_RETURN(dr_kubevirt_, KubeVirtPlayer::Start(dr));
-  ASSIGN_OR_RETURN(velero_, VeleroPlayer::Start(dr, kVeleroNamespace, [this](const std::string& backup) {
-                     return s3_->Get(kBucket, fmt::format("backups/{0}/{0}.tar.gz", backup));
-                   }));
+  const auto archives_of = [this](const char* bucket) {
+    return [this, bucket](const std::string& backup) {
+      return s3_->Get(bucket, fmt::format("backups/{0}/{0}.tar.gz", backup));
+    };
+  };
+  ASSIGN_OR_RETURN(dr_velero_, VeleroPlayer::Start(dr, kVeleroNamespace, archives_of(kBucket)));
+  ASSIGN_OR_RETURN(primary_velero_, VeleroPlayer::Start(primary, kVeleroNamespace, archives_of(kDrBucket)));
   return absl::OkStatus();
 }
 
 absl::Status FailoverSite::StartS3() {
   ASSIGN_OR_RETURN(s3_, S3Server::Start(folder_.File("s3")));
-  return s3_->MakeBucket(kBucket);
+  RETURN_IF_ERROR(s3_->MakeBucket(kBucket));
+  return s3_->MakeBucket(kDrBucket);
 }
 
 absl::Status FailoverSite::StartSite(const Options& options) {
   ClusterSite::Options site;
   site.sync_on_demand = true;
+  site.both_ways = options.both_ways;
+  const auto bucket = [&](const char* name) {
+    return fmt::format("{{endpoint: '{}', bucket: {}, access_key_file: {}, secret_key_file: {}}}", s3_->Url(), name,
+                       s3_->AccessKeyFile(), s3_->SecretKeyFile());
+  };
   site.more_control_settings = fmt::format(
-      "oadp: {{s3: {{endpoint: '{}', bucket: {}, access_key_file: {}, secret_key_file: {}}}}}\n"
+      "oadp: {{s3: {}{}}}\n"
       "failover: {{plans: [{{name: shop, namespaces: [{}], timeouts: {{boot: 30s}}{}{}}}]}}\n",
-      s3_->Url(), kBucket, s3_->AccessKeyFile(), s3_->SecretKeyFile(), kNamespace,
+      bucket(kBucket), options.both_ways ? ", failback_s3: " + bucket(kDrBucket) : "", kNamespace,
       options.plan_settings.empty() ? "" : ", ", options.plan_settings);
   RETURN_IF_ERROR(clusters_->StartAgents(site));
-  for (int i = 0; i < options.machines; ++i) RETURN_IF_ERROR(MakeMachine(i));
+  for (int i = 0; i < options.machines; ++i) {
+    RETURN_IF_ERROR(clusters_->Create(kNamespace, fmt::format("disk{}", i)));
+    RETURN_IF_ERROR(MakeMachine(clusters_->primary(), i));
+  }
   RETURN_IF_ERROR(clusters_->ExpectEqual(kPatience));
   return WaitFor("every machine to run", kPatience, [&] {
     const auto machines = Machines(clusters_->primary());
@@ -67,9 +112,8 @@ absl::Status FailoverSite::StartSite(const Options& options) {
   });
 }
 
-absl::Status FailoverSite::MakeMachine(int number) {
+absl::Status FailoverSite::MakeMachine(Cluster& cluster, int number) {
   const std::string disk = fmt::format("disk{}", number);
-  RETURN_IF_ERROR(clusters_->Create(kNamespace, disk));
   const json machine = {
       {"apiVersion", "kubevirt.io/v1"},
       {"kind", "VirtualMachine"},
@@ -80,47 +124,36 @@ absl::Status FailoverSite::MakeMachine(int number) {
          {{"spec",
            {{"domain", {{"devices", json::object()}}},
             {"volumes", json::array({{{"name", "disk"}, {"persistentVolumeClaim", {{"claimName", disk}}}}})}}}}}}}};
-  return clusters_->primary().Post(MachinesPath(kNamespace), machine).status();
+  return cluster.Post(MachinesPath(kNamespace), machine).status();
 }
 
 absl::StatusOr<std::string> FailoverSite::ArchiveNow(const std::string& break_machine) {
-  VeleroArchive archive;
-  const struct {
-    std::string path;
-    const char* api_version;
-    const char* kind;
-  } lists[] = {{"/api/v1/persistentvolumes", "v1", "PersistentVolume"},
-               {fmt::format("/api/v1/namespaces/{}/persistentvolumeclaims", kNamespace), "v1", "PersistentVolumeClaim"},
-               {fmt::format("/api/v1/namespaces/{}/configmaps", kNamespace), "v1", "ConfigMap"},
-               {MachinesPath(kNamespace), "kubevirt.io/v1", "VirtualMachine"}};
-  for (const auto& list : lists) {
-    ASSIGN_OR_RETURN(const json objects, clusters_->primary().Get(list.path));
-    for (json object : objects.at("items")) {
-      object["apiVersion"] = list.api_version;
-      object["kind"] = list.kind;
-      object["metadata"].erase("managedFields");
-      if (object["metadata"]["name"] == break_machine) {
-        object["metadata"]["annotations"][kBrokenAnnotation] = "CrashLoopBackOff";
-      }
-      archive.Add(object);
-    }
-  }
-  return archive.TarGz();
+  return ArchiveOf(clusters_->primary(), break_machine);
+}
+
+absl::Status FailoverSite::StoreBackup(const std::string& bucket, VeleroPlayer& velero, const std::string& name,
+                                       const std::string& archive, const json& description) {
+  json text = MakeBackupDescription(name, {{"spec", {{"includedNamespaces", {kNamespace}}}}});
+  if (!description.is_null()) text.merge_patch(description);
+  RETURN_IF_ERROR(s3_->Put(bucket, fmt::format("backups/{}/velero-backup.json", name), text.dump()));
+  RETURN_IF_ERROR(s3_->Put(bucket, fmt::format("backups/{0}/{0}.tar.gz", name), archive));
+  return velero.SyncBackup(name);
 }
 
 absl::Status FailoverSite::PutBackup(const std::string& name, const std::string& archive, const json& description) {
-  json text = MakeBackupDescription(name, {{"spec", {{"includedNamespaces", {kNamespace}}}}});
-  if (!description.is_null()) text.merge_patch(description);
-  RETURN_IF_ERROR(s3_->Put(kBucket, fmt::format("backups/{}/velero-backup.json", name), text.dump()));
-  RETURN_IF_ERROR(s3_->Put(kBucket, fmt::format("backups/{0}/{0}.tar.gz", name), archive));
-  return velero_->SyncBackup(name);
+  return StoreBackup(kBucket, *dr_velero_, name, archive, description);
 }
 
 absl::Status FailoverSite::BackUp(const std::string& name, const std::string& break_machine) {
   ASSIGN_OR_RETURN(const std::string archive, ArchiveNow(break_machine));
   // It is the latest.
-  const std::string now = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone());
-  return PutBackup(name, archive, {{"status", {{"startTimestamp", now}, {"completionTimestamp", now}}}});
+  return PutBackup(name, archive, {{"status", {{"startTimestamp", TimeNow()}, {"completionTimestamp", TimeNow()}}}});
+}
+
+absl::Status FailoverSite::BackUpDr(const std::string& name) {
+  ASSIGN_OR_RETURN(const std::string archive, ArchiveOf(clusters_->dr(), ""));
+  return StoreBackup(kDrBucket, *primary_velero_, name, archive,
+                     {{"status", {{"startTimestamp", TimeNow()}, {"completionTimestamp", TimeNow()}}}});
 }
 
 std::map<std::string, std::string> FailoverSite::Machines(Cluster& cluster, const std::string& namespace_name) {

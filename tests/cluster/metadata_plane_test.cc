@@ -37,8 +37,7 @@ std::unique_ptr<kube::Client> ClientOf(const std::string& kubeconfig, kube::Clie
 }
 
 // So that a test needn't wait as long as an agent would.
-constexpr kube::ClientOptions kImpatient{.request_timeout = absl::Seconds(2),
-                                         .watch_silence_timeout = absl::Seconds(2)};
+const kube::ClientOptions kImpatient{.request_timeout = absl::Seconds(2), .watch_silence_timeout = absl::Seconds(2)};
 
 // The half of the metadata plane that runs in understudy-primary.
 class PrimarySide {

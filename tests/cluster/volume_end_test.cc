@@ -52,6 +52,10 @@ class VolumeEndTest : public testing::Test {
   void BehindItsBack(const std::function<void()>& change) {
     proxy_->SetMode(ApiProxy::Mode::kErrors);
     change();
+    // So that history is forgotten past whatever the agent has seen of it, also when nothing else has changed.
+    ASSERT_TRUE(world_->primary()
+                    .Post("/api/v1/namespaces/default/configmaps", {{"metadata", {{"generateName", "behind-"}}}})
+                    .ok());
     ASSERT_EQ(world_->primary().Compact(), absl::OkStatus());
     // The server answers from its memory; a new one remembers only what etcd does.
     world_->primary().StopApi();

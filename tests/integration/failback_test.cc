@@ -114,6 +114,15 @@ TEST_F(FailbackTest, ThereAndBackAgainEachSideHasWhatTheLiveOneHad) {
   ExpectDone({"failback", "--yes"});
   ExpectEqual();
   EXPECT_EQ(Read(hosts_.A("page")), "written right before the failback");
+  // The live copy at A is exported by understudy-dr there, not by the pair's primary, which had fenced it.
+  const auto desired = [&] {
+    const nlohmann::json listed = hosts_.Json({"exports", "list", "--site", "primary"});
+    return listed["exports"].size() == 1 ? listed["exports"][0].value("desired", "") : listed.dump();
+  };
+  EXPECT_EQ(desired(), "rw");
+  hosts_.Json({"exports", "set", "web", "ro", "--site", "primary"});
+  EXPECT_EQ(desired(), "ro");
+  hosts_.Json({"exports", "set", "web", "rw", "--site", "primary"});
   Write(hosts_.A("page"), "live at A again");
 
   ExpectDone({"reprotect", "--yes"});

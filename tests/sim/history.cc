@@ -72,7 +72,8 @@ absl::Status History::Run() {
   RETURN_IF_ERROR(Calm());
   RETURN_IF_ERROR(StartDr());
   for (int times = 0; times < 2; ++times) RETURN_IF_ERROR(Rewind());
-  return Calm();
+  RETURN_IF_ERROR(Calm());
+  return CheckKept();
 }
 
 absl::Status History::Round() {
@@ -170,6 +171,7 @@ absl::Status History::Calm() {
 
 // Ends DR, however it is, and starts it anew; now and then that crashes, too.
 absl::Status History::StartDr() {
+  RETURN_IF_ERROR(CheckKept());
   link_.Connect(nullptr);
   {
     const FaultySystem::In in(Half::kDr);
@@ -200,6 +202,13 @@ absl::Status History::StartDr() {
   link_.Connect(engine_.get());
   if (replicator_ != nullptr) replicator_->ForgetSession();
   return CheckReplica();
+}
+
+// Calls fail for want of space, of descriptors, and of luck, and all the while there is space.
+absl::Status History::CheckKept() const {
+  const uint64_t given_up = engine_ == nullptr ? 0 : engine_->probe().points_given_up.load();
+  if (given_up == 0) return absl::OkStatus();
+  return absl::DataLossError(fmt::format("{} points were given up where there was space", given_up));
 }
 
 absl::Status History::CheckReplica() {

@@ -7,7 +7,8 @@
 //   4. a message of an older session is refused;
 //   5. the primary asks for an inventory only when it can't know what DR holds;
 //   6. once the faults end and nothing changes, no commit is refused, whatever the looks before saw;
-//   7. every kept undo record leads back to the state that it names, and the primary makes the sides equal again.
+//   7. every kept undo record leads back to the state that it names, and the primary makes the sides equal again;
+//   8. no undo record is given up for want of space while there is space, whatever calls fail with.
 #pragma once
 
 #include <memory>
@@ -58,6 +59,7 @@ class History {
 
   absl::Status StartDr();
   absl::Status CheckReplica();
+  absl::Status CheckKept() const;
   absl::Status StartPrimary();
   absl::Status LoseIndex();
   // Takes DR back to one of the states that it keeps, in whatever weather there is.

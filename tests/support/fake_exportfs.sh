@@ -4,7 +4,8 @@
 #   etab                           what it writes
 #   calls                          its arguments, a line a call
 #   behaviour                      absent, or: fail (exit code 1, nothing done), hang (until killed), warn (words on
-#                                  stderr, exit code 0), reexport_fails (-r ends with 1 and does nothing), flush_fails (-f ends with 1), crash_before, crash_after (kills its
+#                                  stderr, exit code 0), reexport_fails (-r ends with 1 and does nothing),
+#                                  reexport_hangs (-r does its work and hangs), flush_fails (-f ends with 1), crash_before, crash_after (kills its
 #                                  parent before or after it does its work)
 # As the real one: a line with an unknown option is left out and makes the exit code 1 although the others are done; a folder
 # that is missing makes it 1 and is exported all the same; -r forgets what -o exported; -i doesn't read the files.
@@ -51,5 +52,6 @@ case ${1:-} in
   -f) if [ "$behaviour" = flush_fails ]; then echo "exportfs: can't flush" >&2; exit 1; fi ;;
   -i) printf '%s\t%s(%s)\n' "${4#*:}" "${4%%:*}" "$3" >>"$root/etab" ;;
 esac
+if [ "$behaviour" = reexport_hangs ] && [ "${1:-}" = -r ]; then exec sleep 1000; fi
 if [ "$behaviour" = crash_after ]; then kill -KILL $PPID; fi
 exit $result

@@ -241,8 +241,17 @@ std::pair<int, std::string> KubeVirtPlayer::Act(const std::string& action, const
   if (!stops && (strategy == "Always" || strategy == "Once")) {
     return Conflict(key, strategy + " does not support manual start requests");
   }
-  (*machine)["status"]["stateChangeRequests"] = json::array({{{"action", stops ? "Stop" : "Start"}}});
-  return OfStatus(client_.Put(kube::kVirtualMachines, key.namespace_name, key.name, "status", *machine));
+  return OfStatus(RequestChange(key, stops ? "Stop" : "Start"));
+}
+
+absl::Status KubeVirtPlayer::RequestChange(const VmKey& key, const std::string& action) {
+  // KubeVirt patches this one field, whatever else changed meanwhile.
+  while (true) {
+    ASSIGN_OR_RETURN(json machine, client_.Get(kube::kVirtualMachines, key.namespace_name, key.name));
+    machine["status"]["stateChangeRequests"] = json::array({{{"action", action}}});
+    absl::Status put = client_.Put(kube::kVirtualMachines, key.namespace_name, key.name, "status", machine);
+    if (!absl::IsAborted(put)) return put;
+  }
 }
 
 std::pair<int, std::string> KubeVirtPlayer::TellGuest(const VmKey& key) const {

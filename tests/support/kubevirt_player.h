@@ -60,6 +60,7 @@ class KubeVirtPlayer {
   void Answer(const TestRequest& request, TestReply& reply);
   // HTTP status and body.
   [[nodiscard]] std::pair<int, std::string> Act(const std::string& action, const control::VmKey& key);
+  [[nodiscard]] absl::Status RequestChange(const control::VmKey& key, const std::string& action);
   [[nodiscard]] std::pair<int, std::string> TellGuest(const control::VmKey& key) const;
 
   void Run(const std::stop_token& stop);

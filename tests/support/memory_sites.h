@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -105,6 +106,11 @@ class MemorySites : public control::SiteAgents {
     for (const auto& [name, volume] : volumes_) replicas.push_back(volume.replica);
     return replicas;
   }
+  absl::StatusOr<std::optional<absl::Time>> ConfirmedAt(const std::string&,
+                                                        const control::ReplicaView& replica) override {
+    const absl::MutexLock lock(&mutex_);
+    return volumes_.at(replica.volume).confirmed_at;
+  }
   absl::StatusOr<std::vector<model::CatalogEntry>> Catalog(const std::string&, model::ObjectKind kind) override {
     const absl::MutexLock lock(&mutex_);
     std::vector<model::CatalogEntry> entries;
@@ -121,12 +127,25 @@ class MemorySites : public control::SiteAgents {
     if (findings.counts.differences > 0) findings.differences.push_back({"disk", model::DifferenceKind::kContent, ""});
     return findings;
   }
-  absl::StatusOr<control::ReplicaView> Promote(const std::string&, const std::string& volume, const std::string&, bool,
-                                               const control::PromotionWatch&) override {
+  absl::Status Rewind(const std::string&, const std::string& volume, model::Sequence sequence,
+                      const std::function<void(const std::string&)>&) override {
+    return Change(volume, [&](Volume& changed) {
+      ++changed.rewinds;
+      changed.replica.held = true;
+      changed.replica.midst_of_capture = sequence != changed.replica.whole_sequence;
+      changed.replica.captured_at = changed.whole_captured_at;
+    });
+  }
+  absl::StatusOr<control::ReplicaView> Promote(const std::string&, const std::string& volume, const std::string&,
+                                               bool allow_incomplete, const control::PromotionWatch&) override {
     return trouble_.Pass([&]() -> absl::StatusOr<control::ReplicaView> {
       const absl::MutexLock lock(&mutex_);
       Volume& promoted = volumes_.at(volume);
+      if (promoted.replica.midst_of_capture && !allow_incomplete) {
+        return absl::FailedPreconditionError("in the midst of a capture");
+      }
       promoted.replica.state = model::VolumeState::kActive;
+      promoted.replica.held = false;
       ++promoted.replica.epoch;
       ++promoted.promotions;
       return promoted.replica;
@@ -182,25 +201,41 @@ class MemorySites : public control::SiteAgents {
     return trouble_.Pass([&]() -> absl::StatusOr<model::Sequence> {
       const absl::MutexLock lock(&mutex_);
       Volume& labelled = volumes_.at(volume);
-      labelled.labels[label] = labelled.replica.sequence;
-      return labelled.replica.sequence;
+      const model::Sequence newest = labelled.replica.sequence;
+      const auto known = labelled.labels.find(newest);
+      if (known != labelled.labels.end() && known->second.name != label) {
+        return absl::AlreadyExistsError("its newest state is called " + known->second.name);
+      }
+      labelled.labels[newest] = {.name = label, .pinned = true};
+      return newest;
     });
   }
   absl::StatusOr<model::RecoveryPoints> Points(const std::string&, const std::string& volume) override {
     const absl::MutexLock lock(&mutex_);
+    const Volume& of = volumes_.at(volume);
     model::RecoveryPoints points;
-    for (const auto& [label, sequence] : volumes_.at(volume).labels) {
+    points.newest.sequence = of.replica.sequence;
+    points.newest.completes_capture = true;
+    for (const auto& [sequence, label] : of.labels) {
       model::RecoveryPoint point;
       point.sequence = sequence;
-      point.label = label;
-      points.points.push_back(point);
+      point.completes_capture = true;
+      point.label = label.name;
+      point.pinned = label.pinned;
+      if (sequence == of.replica.sequence) {
+        points.newest = point;
+      } else {
+        points.points.push_back(point);
+      }
     }
     return points;
   }
+  absl::Status SetPinned(const std::string&, const std::string& volume, model::Sequence sequence,
+                         const std::string& label, bool pinned) override {
+    return Change(volume, [&](Volume& changed) { changed.labels[sequence] = {.name = label, .pinned = pinned}; });
+  }
   absl::Status Unlabel(const std::string&, const std::string& volume, model::Sequence sequence) override {
-    return Change(volume, [sequence](Volume& changed) {
-      std::erase_if(changed.labels, [&](const auto& label) { return label.second == sequence; });
-    });
+    return Change(volume, [sequence](Volume& changed) { changed.labels.erase(sequence); });
   }
   absl::StatusOr<model::PointTree> Materialise(const std::string&, const control::TreeWish& wish,
                                                const std::function<void(const std::string&)>&) override {
@@ -308,6 +343,38 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     return volumes_.at(volume).promotions;
   }
+  void ConfirmAt(const std::string& volume, absl::Time time) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).confirmed_at = time;
+  }
+  // Somebody's label of the state that the replica shows.
+  void AddLabel(const std::string& volume, const std::string& label, bool pinned) {
+    const absl::MutexLock lock(&mutex_);
+    Volume& of = volumes_.at(volume);
+    of.labels[of.replica.sequence] = {.name = label, .pinned = pinned};
+  }
+  // "label" or "label pinned" of the newest state; empty: none.
+  [[nodiscard]] std::string LabelOf(const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    const Volume& of = volumes_.at(volume);
+    const auto found = of.labels.find(of.replica.sequence);
+    if (found == of.labels.end()) return "";
+    return found->second.name + (found->second.pinned ? " pinned" : "");
+  }
+  // DR has a part of its next capture; the newest whole one is that of `captured_at`, commit `whole` (0: it isn't
+  // kept).
+  void LeaveInMidstOfCapture(const std::string& volume, model::Sequence whole, absl::Time captured_at) {
+    const absl::MutexLock lock(&mutex_);
+    Volume& left = volumes_.at(volume);
+    ++left.replica.sequence;
+    left.replica.midst_of_capture = true;
+    left.replica.whole_sequence = whole;
+    left.whole_captured_at = captured_at;
+  }
+  [[nodiscard]] int RewindsOf(const std::string& volume) const {
+    const absl::MutexLock lock(&mutex_);
+    return volumes_.at(volume).rewinds;
+  }
   [[nodiscard]] size_t Labels() const {
     const absl::MutexLock lock(&mutex_);
     size_t count = 0;
@@ -319,11 +386,18 @@ class MemorySites : public control::SiteAgents {
   struct Volume {
     control::SourceView source;
     control::ReplicaView replica;
-    std::map<std::string, model::Sequence> labels;
+    struct Label {
+      std::string name;
+      bool pinned = false;
+    };
+    std::map<model::Sequence, Label> labels;
+    std::optional<absl::Time> confirmed_at;
     uint64_t differences = 0;
     uint64_t unchecked = 0;
     bool has_server = true;
     int promotions = 0;
+    int rewinds = 0;
+    absl::Time whole_captured_at{};
     int turns = 0;
   };
 

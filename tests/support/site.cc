@@ -35,6 +35,8 @@ absl::StatusOr<std::unique_ptr<Site>> Site::Make(const SiteOptions& options) {
   std::filesystem::create_directories(site->dr_folder_ + "/b");
   site->primary_port_ = FreePort();
   site->dr_port_ = FreePort();
+  site->reverse_primary_port_ = FreePort();
+  site->reverse_dr_port_ = FreePort();
   site->primary_metrics_port_ = FreePort();
   site->dr_metrics_port_ = FreePort();
   site->control_metrics_port_ = FreePort();
@@ -71,12 +73,34 @@ absl::Status Site::WriteConfiguration() const {
       "listen: {3}:{0}\nmetrics_listen: 127.0.0.1:{1}\nstate_dir: {2}/state-dr\n"
       "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {2}/b, {5}}}]\n{4}",
       dr_port_, dr_metrics_port_, dr_folder_, options_.dr_host, options_.more_dr_settings, options_.dr_export_settings);
+  const std::string reverse = options_.both_ways
+                                  ? fmt::format(
+                                        ", server_names: [{}], dr_server: nfs2, reverse: {{primary: \"{}:{}\", dr: "
+                                        "\"{}:{}\"}}",
+                                        fmt::join(options_.server_names, ", "), options_.dr_host, reverse_primary_port_,
+                                        options_.primary_host, reverse_dr_port_)
+                                  : std::string();
   std::ofstream(File("control.yaml")) << fmt::format(
       "tls: {{ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}}\n"
-      "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"}}]\nmetrics_listen: 127.0.0.1:{}\n{}",
-      options_.primary_host, primary_port_, options_.dr_host, dr_port_, control_metrics_port_,
+      "pairs: [{{name: local, primary: \"{}:{}\", dr: \"{}:{}\"{}}}]\nmetrics_listen: 127.0.0.1:{}\n{}",
+      options_.primary_host, primary_port_, options_.dr_host, dr_port_, reverse, control_metrics_port_,
       options_.more_control_settings);
+  if (options_.both_ways) WriteReverseConfiguration();
   return absl::OkStatus();
+}
+
+void Site::WriteReverseConfiguration() const {
+  std::ofstream(File("reverse-primary.yaml")) << fmt::format(
+      "listen: {}:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: {}/state-reverse-primary\n"
+      "tls: {{ca: pki/ca.crt, cert: pki/primary.crt, key: pki/primary.key}}\n"
+      "peer: {{address: {}:{}}}\n"
+      "exports: [{{path: {}/b, dr_path: {}/a, server_names: [nfs2]}}]\nvolumes: []\n",
+      options_.dr_host, reverse_primary_port_, FreePort(), dr_folder_, options_.primary_host, reverse_dr_port_,
+      dr_folder_, primary_folder_);
+  std::ofstream(File("reverse-dr.yaml")) << fmt::format(
+      "listen: {}:{}\nmetrics_listen: 127.0.0.1:{}\nstate_dir: state-reverse-dr\n"
+      "tls: {{ca: pki/ca.crt, cert: pki/dr.crt, key: pki/dr.key}}\nexports: [{{path: {}/a, backend: none}}]\n",
+      options_.primary_host, reverse_dr_port_, FreePort(), primary_folder_);
 }
 
 absl::Status Site::StartPrimary() {
@@ -89,6 +113,17 @@ absl::Status Site::StartPrimary() {
 absl::Status Site::StartDr() {
   dr_.reset();
   ASSIGN_OR_RETURN(dr_, Process::Start(Command(options_.dr_prefix, "understudy-dr", {"--config", File("dr.yaml")})));
+  return absl::OkStatus();
+}
+
+absl::Status Site::StartReverse() {
+  reverse_primary_.reset();
+  reverse_dr_.reset();
+  if (!options_.both_ways) return absl::OkStatus();
+  ASSIGN_OR_RETURN(reverse_dr_, Process::Start(Command(options_.primary_prefix, "understudy-dr",
+                                                       {"--config", File("reverse-dr.yaml")})));
+  ASSIGN_OR_RETURN(reverse_primary_, Process::Start(Command(options_.dr_prefix, "understudy-primary",
+                                                            {"--config", File("reverse-primary.yaml")})));
   return absl::OkStatus();
 }
 

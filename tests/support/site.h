@@ -31,6 +31,9 @@ struct SiteOptions {
   std::string dr_host = "127.0.0.1";
   std::vector<std::string> primary_prefix = {};
   std::vector<std::string> dr_prefix = {};
+  // Both agents run on both hosts, and the pair names those for the other way as `reverse`. The NFS server of DR is
+  // called "nfs2" then.
+  bool both_ways = false;
 };
 
 // Not thread-safe.
@@ -41,10 +44,14 @@ class Site {
 
   absl::Status StartPrimary();
   absl::Status StartDr();
-  absl::Status StartServe();  // drctl serve
+  absl::Status StartServe();    // drctl serve
+  absl::Status StartReverse();  // both agents for the other way, where there are any
   [[nodiscard]] Process& primary() { return *primary_; }
   [[nodiscard]] Process& dr() { return *dr_; }
   [[nodiscard]] Process& serve() { return *serve_; }
+  // understudy-primary at DR's host, and understudy-dr at the primary's.
+  [[nodiscard]] Process& reverse_primary() { return *reverse_primary_; }
+  [[nodiscard]] Process& reverse_dr() { return *reverse_dr_; }
   [[nodiscard]] int control_metrics_port() const { return control_metrics_port_; }  // of drctl serve
 
   // Runs drctl with this site's configuration.
@@ -67,6 +74,7 @@ class Site {
   ProcessResult RunDrctl(const std::vector<std::string>& prefix, std::vector<std::string> arguments) const;
   absl::Status MakeCertificates() const;
   absl::Status WriteConfiguration() const;
+  void WriteReverseConfiguration() const;
 
   const SiteOptions options_;
   TempDir dir_;
@@ -74,11 +82,15 @@ class Site {
   const std::string dr_folder_ = options_.dr_folder.empty() ? dir_.Path() : options_.dr_folder;
   int primary_port_ = 0;
   int dr_port_ = 0;
+  int reverse_primary_port_ = 0;
+  int reverse_dr_port_ = 0;
   int primary_metrics_port_ = 0;
   int dr_metrics_port_ = 0;
   int control_metrics_port_ = 0;
   std::unique_ptr<Process> primary_;
   std::unique_ptr<Process> dr_;
+  std::unique_ptr<Process> reverse_primary_;
+  std::unique_ptr<Process> reverse_dr_;
   std::unique_ptr<Process> serve_;
 };
 

@@ -9,12 +9,11 @@
 #include <set>
 #include <stop_token>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "core/wire/status_fence.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
+#include "tests/unit/agent-dr/commit/waiting_promotion.h"
 
 namespace understudy::tests {
 namespace {
@@ -283,126 +282,6 @@ TEST_F(PromotionTest, NeitherItNorAStartTakesApartWhatUndoRecordsKept) {
   EXPECT_TRUE(absl::IsCancelled(engine->DiscardRemoved(stopped.get_token())));
   EXPECT_TRUE(engine->DiscardRemoved({}).ok());
   EXPECT_THAT(host_.LeftInWorkFolder(), IsEmpty());
-}
-
-// A promotion that is asked for while something else has the replica's lock.
-class WaitingPromotion {
- public:
-  explicit WaitingPromotion(dr::CommitEngine& engine) : engine_(engine) {}
-  ~WaitingPromotion() { Join().status().IgnoreError(); }
-  // Returns once the promotion waits. For whoever holds the lock; begins once.
-  void Begin() {
-    if (thread_.joinable()) return;
-    thread_ = std::thread([this] {
-      result_ = engine_.BeginPromotion("vol", false, [this] {
-        const bool first = !waits_.HasBeenNotified();
-        if (first) waits_.Notify();
-        return !first && given_up_later;
-      });
-    });
-    waits_.WaitForNotification();
-  }
-  absl::StatusOr<model::ReplicaState> Join() {
-    if (thread_.joinable()) thread_.join();
-    return result_;
-  }
-  bool given_up_later = false;  // when it has the lock
-
- private:
-  dr::CommitEngine& engine_;
-  absl::Notification waits_;
-  absl::StatusOr<model::ReplicaState> result_ = absl::UnknownError("not asked");
-  std::thread thread_;
-};
-
-TEST_F(PromotionTest, AnInventoryMakesWay) {
-  const auto engine = host_.Start();
-  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
-  WaitingPromotion promotion(*engine);
-  size_t listed = 0;
-  const absl::Status ended = engine->Inventory("vol", /*with_digests=*/true, [&](const model::InventoryEntry&) {
-    ++listed;
-    promotion.Begin();
-    return absl::OkStatus();
-  });
-  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
-  EXPECT_THAT(std::string(ended.message()), HasSubstr("made way for a promotion"));
-  EXPECT_EQ(listed, 1u);
-  EXPECT_TRUE(promotion.Join().ok());
-  EXPECT_EQ(engine->State("vol")->state, VolumeState::kPromoting);
-  EXPECT_THAT(Show(*engine, "vol"), HasSubstr("a kind1")) << "the next one isn't in the way of anything";
-}
-
-TEST_F(PromotionTest, ACopyOfTheTreeMakesWay) {
-  const auto engine = host_.Start();
-  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
-  ASSERT_TRUE(engine->Open({"vol", host_.RootOf("vol"), 0}).ok());
-  std::filesystem::create_directory(host_.File("clone"));
-  WaitingPromotion promotion(*engine);
-  const absl::Status ended = engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
-                                                  promotion.Begin();
-                                                  return false;
-                                                }});
-  EXPECT_TRUE(absl::IsAborted(ended)) << ended;
-  EXPECT_TRUE(promotion.Join().ok());
-}
-
-// On a filesystem without shared blocks, as here.
-TEST_F(PromotionTest, NobodyWaitsForALargeCopyWhoHasOtherVolumesToSeeTo) {
-  const auto engine = host_.Start(dr::FaultPoints::None(), {.copied_while_commits_wait = 0});
-  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
-  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
-  ASSERT_TRUE(session.ok());
-  std::filesystem::create_directory(host_.File("clone"));
-  const model::Commit next = NextCommit(session->State(), {InlinePut("d", "d")});
-  const model::DiscardedVolume discarded{"vol", host_.RootOf("vol"), session->State().replica_id, 1};
-  std::set<absl::StatusCode> codes;
-  const auto others_call = [&] {
-    for (const absl::Status& status :
-         {session->StageBegin(1, "e", 1, ""), session->SubmitDurable(next), session->Publish(),
-          engine->Open({"vol", host_.RootOf("vol"), 0}).status(), engine->MoveToTrash(discarded, "deleted")}) {
-      codes.insert(status.code());
-    }
-    EXPECT_TRUE(engine->Open({"other", host_.RootOf("other"), 0}).ok());
-  };
-  bool called = false;
-  const absl::Status cloned = engine->ClonePoint("vol", 2, *os::Root::Open(host_.File("clone")), {.cancelled = [&] {
-                                                   // Is asked first while what is to be copied is counted, which
-                                                   // doesn't take long.
-                                                   if (called || !std::filesystem::exists(host_.File("clone/tree")))
-                                                     return false;
-                                                   called = true;
-                                                   std::thread(others_call).join();
-                                                   return false;
-                                                 }});
-  ASSERT_TRUE(cloned.ok()) << cloned;
-  EXPECT_TRUE(called);
-  EXPECT_THAT(codes, testing::ElementsAre(absl::StatusCode::kUnavailable));
-  EXPECT_TRUE(absl::IsFailedPrecondition(session->SubmitDurable(next))) << "its session is over";
-  session = engine->Open({"vol", host_.RootOf("vol"), 0});
-  ASSERT_TRUE(session.ok()) << session.status();
-  EXPECT_TRUE(session->SubmitDurable(next).ok());
-}
-
-TEST_F(PromotionTest, OneThatIsGivenUpWhileItWaitsChangesNothing) {
-  const auto engine = host_.Start();
-  ASSERT_TRUE(MakeTwoCommits(*engine, host_.RootOf("vol")).ok());
-  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
-  ASSERT_TRUE(session.ok());
-  WaitingPromotion promotion(*engine);
-  promotion.given_up_later = true;
-  engine
-      ->Inventory("vol", false,
-                  [&](const model::InventoryEntry&) {
-                    promotion.Begin();
-                    return absl::OkStatus();
-                  })
-      .IgnoreError();
-  EXPECT_TRUE(absl::IsCancelled(promotion.Join().status()));
-  EXPECT_EQ(engine->State("vol")->state, VolumeState::kStandby);
-  EXPECT_EQ(engine->State("vol")->epoch, 1u);
-  EXPECT_TRUE(session->SubmitDurable(NextCommit(session->State(), {InlinePut("d", "d")})).ok())
-      << "its session goes on";
 }
 
 TEST_F(PromotionTest, ADemotionThatIsGivenUpChangesNothing) {

@@ -56,6 +56,20 @@ TEST(StateChangeTest, NoStepIsLeftOut) {
   EXPECT_EQ((*BeginDemotion(In(VolumeState::kPromoting), 9))->state, VolumeState::kDemoting) << "it is called off";
 }
 
+TEST(StateChangeTest, TheMidstOfACaptureIsPromotedOnlyWhenThatIsAskedFor) {
+  model::ReplicaState midst = In(VolumeState::kStandby);
+  midst.midst_of_capture = true;
+  const absl::Status nothing_kept = BeginPromotion(midst, false, 9).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(nothing_kept)) << nothing_kept;
+  EXPECT_THAT(std::string(nothing_kept.message()), HasSubstr("no earlier state is kept"));
+  midst.newest_whole = {5, 1'750'000'000'000'000'000};
+  const absl::Status refused = BeginPromotion(midst, false, 9).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr("`drctl points rewind web 5` leads to the newest state that it had, of 2025-06-15T15:06:40"));
+  EXPECT_FALSE((*BeginPromotion(midst, true, 9))->complete);
+}
+
 TEST(StateChangeTest, APartOfAVolumeIsPromotedOnlyWhenThatIsAskedFor) {
   model::ReplicaState part = In(VolumeState::kStandby);
   part.complete = false;

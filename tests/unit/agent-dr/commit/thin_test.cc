@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/loop_mount.h"
@@ -189,6 +191,45 @@ TEST_F(ThinTest, AHeldReplicaTakesNoSession) {
   ASSERT_TRUE(engine_->SetHeld("vol", false).ok());
   Open();
   Commit({InlinePut("a", "2")});
+}
+
+// Two at once: the one that fails doesn't take the other one's hold away.
+TEST_F(ThinTest, ARewindThatFailsReleasesOnlyWhatItHeldItself) {
+  Commit({InlinePut("a", "1")});
+  Commit({InlinePut("a", "2")});
+  const auto no_step = [](size_t, size_t) {};
+  EXPECT_TRUE(absl::IsNotFound(engine_->Rewind("vol", 77, no_step, /*hold=*/true)));
+  EXPECT_FALSE(engine_->State("vol")->held);
+  std::thread other;
+  absl::Status failed;
+  const absl::Status rewound = engine_->Rewind(
+      "vol", 1,
+      [&](size_t, size_t) {
+        EXPECT_TRUE(engine_->State("vol")->held) << "before the first record is run";
+        other = std::thread([&] { failed = engine_->Rewind("vol", 77, no_step, /*hold=*/true); });
+      },
+      /*hold=*/true);
+  other.join();
+  EXPECT_TRUE(rewound.ok()) << rewound;
+  EXPECT_TRUE(absl::IsNotFound(failed)) << failed;
+  EXPECT_TRUE(engine_->State("vol")->held);
+  EXPECT_FALSE(engine_->Open({"vol", Root(), 0}).ok());
+}
+
+// An undo record that can't be run leaves the replica where it was.
+TEST_F(ThinTest, ARewindThatLeftTheReplicaWhereItWasDoesNotHoldIt) {
+  Commit({InlinePut("a", "1")});
+  Commit({InlinePut("a", "2")});
+  const auto rewind = [&] {
+    return engine_->Rewind(
+        "vol", 1, [](size_t, size_t) {}, /*hold=*/true);
+  };
+  std::filesystem::remove(Root() + "/a");
+  EXPECT_FALSE(rewind().ok());
+  EXPECT_FALSE(engine_->State("vol")->held);
+  ASSERT_TRUE(engine_->SetHeld("vol", true).ok());
+  EXPECT_FALSE(rewind().ok());
+  EXPECT_TRUE(engine_->State("vol")->held) << "somebody else holds it";
 }
 
 // Fails at one of the effects of a merge.

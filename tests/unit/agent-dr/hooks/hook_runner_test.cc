@@ -4,16 +4,23 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "agent-dr/hooks/hook_files.h"
+#include "tests/support/loop_mount.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
 
@@ -117,6 +124,37 @@ TEST_F(HookRunnerTest, AfterTheTimeLimitAllThatItStartedIsKilled) {
   EXPECT_EQ(results_[0].output, "started\n");
   EXPECT_TRUE(
       tests::WaitFor("the child to be gone", absl::Seconds(30), [&] { return IsGone(dir_.File("child")); }).ok());
+}
+
+// A write to a filesystem that takes none just now waits, and no signal ends that.
+TEST_F(HookRunnerTest, OneThatNoSignalEndsIsGivenUp) {
+  const auto disk = tests::LoopMount::Make("ext4", 64);
+  if (absl::IsUnimplemented(disk.status())) GTEST_SKIP() << disk.status();
+  ASSERT_TRUE(disk.ok()) << disk.status();
+  const std::string& mounted = (*disk)->Path();
+  Hook("10-stuck", "echo $$ > " + dir_.File("pid") + "; echo x > " + mounted + "/file; sleep 1000");
+  const int folder = open(mounted.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(ioctl(folder, FIFREEZE, 0), 0) << strerror(errno);
+  absl::Notification thawed;
+  // Should the call wait all the same, it ends, and the test fails.
+  std::thread thaw([&] {
+    thawed.WaitForNotificationWithTimeout(absl::Seconds(20));
+    EXPECT_EQ(ioctl(folder, FITHAW, 0), 0) << strerror(errno);
+    close(folder);
+  });
+  const absl::Status ran = Run("", absl::Milliseconds(500));
+  thawed.Notify();
+  thaw.join();
+  EXPECT_TRUE(absl::IsAborted(ran)) << ran;
+  EXPECT_THAT(results_[0].problem, ContainsRegex("killed after 500ms, and hasn't ended .process [0-9]+.: see what"));
+  // It ends when it can, and a later call buries it.
+  std::string pid;
+  std::ifstream(dir_.File("pid")) >> pid;
+  std::filesystem::remove(dir_.File("hooks.d/pre-promote/10-stuck"));
+  Hook("20-next", "true");
+  EXPECT_TRUE(tests::WaitFor("the hook to be buried", absl::Seconds(30), [&] {
+                return Run().ok() && !std::filesystem::exists("/proc/" + pid);
+              }).ok());
 }
 
 TEST_F(HookRunnerTest, WhatAHookLeavesBehindEndsWithIt) {

@@ -94,6 +94,25 @@ TEST_F(UnreadableTest, TheAlertEndsWithAPassThatCouldListIt) {
   EXPECT_TRUE(damage_->Alert().ok());
 }
 
+TEST_F(UnreadableTest, AKeptFolderThatCantBeListedEndsNoPass) {
+  unreadable_folder.clear();
+  ASSERT_TRUE(Commit({model::Remove{"d", model::FileKind::kDirectory}}).ok());
+  for (const auto& replica : std::filesystem::directory_iterator(host_.File(".understudy"))) {
+    unreadable_folder = replica.path() / "undo" / "2" / "0";
+  }
+  ASSERT_TRUE(std::filesystem::is_directory(unreadable_folder)) << unreadable_folder;
+  FlipBit(File("e/after"), 1);
+  for (int pass = 0; pass < 4; ++pass) Scrub();
+  EXPECT_EQ(probe_.passes, 4u);
+  EXPECT_THAT(Damaged(), ElementsAre("e/after"));
+  // What it holds is out of sight, not gone: brought back, its content is known.
+  unreadable_folder.clear();
+  ASSERT_TRUE(engine_->Rewind("vol", 1).ok());
+  FlipBit(File("d/in"), 1);
+  Scrub();
+  EXPECT_THAT(Damaged(), ElementsAre("d/in", "e/after"));
+}
+
 // The primary rebuilds its index from that, and sends what has no digest.
 TEST_F(UnreadableTest, AnInventoryGivesAFileThatCantBeReadNoDigest) {
   unreadable_folder.clear();

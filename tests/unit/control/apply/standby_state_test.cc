@@ -37,6 +37,17 @@ TEST(StandbyStateTest, AnObjectIsAppliedWhenItIsOursOfThatObjectAndBound) {
   EXPECT_EQ(PhaseOf(kVolume, Present("Released")), StandbyPhase::kApplied);
 }
 
+TEST(StandbyStateTest, AnObjectThatThePrimarysWasMadeFromIsAppliedWhenItIsBound) {
+  model::CatalogEntry wanted = Wanted(kClaim);
+  wanted.resource = Present("Bound", "made-at-dr").dump();
+  json present = {{"metadata", {{"uid", "made-at-dr"}}}, {"status", {{"phase", "Bound"}}}};
+  EXPECT_EQ(JudgeStandby(wanted, &present).phase, StandbyPhase::kApplied);
+  present["status"]["phase"] = "Pending";
+  EXPECT_EQ(JudgeStandby(wanted, &present).phase, StandbyPhase::kPending);
+  present["metadata"]["uid"] = "somebody's";
+  EXPECT_EQ(JudgeStandby(wanted, &present).phase, StandbyPhase::kFailed);
+}
+
 TEST(StandbyStateTest, ASnapshotIsAppliedWhenItsDriverCallsItReady) {
   for (const ObjectKey& key : {ObjectKey{ObjectKind::kVolumeSnapshot, "shop", "nightly"},
                                ObjectKey{ObjectKind::kVolumeSnapshotContent, "", "content-1"}}) {

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "control/apply/ownership.h"
 #include "tests/support/process.h"
 
 namespace understudy::control {
@@ -84,6 +85,23 @@ TEST(TransformTest, APathThatKubernetesCannotNameIsRefused) {
   entry.resource = R"({"spec":{"nfs":{"server":"nfs1","path":"/export/x"}}})";
   entry.replica_path = "/replicas/\xff";
   EXPECT_TRUE(absl::IsFailedPrecondition(Transform(entry, {}).status()));
+}
+
+TEST(TransformTest, WhatIsMadeOfACopySaysWhatTheCopyWasMadeFrom) {
+  model::CatalogEntry entry;
+  entry.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "db"};
+  entry.uid = "copy";
+  json object = {{"metadata", {{"name", "db"}, {"uid", "copy"}}}, {"spec", {{"volumeName", "pv-db"}}}};
+  entry.resource = object.dump();
+  EXPECT_FALSE(IsOriginOf({{"metadata", {{"uid", "first"}}}}, *Transform(entry, {})));
+  object["metadata"]["labels"][kManagedByLabel] = kManagedByValue;
+  object["metadata"]["annotations"][kSourceUidAnnotation] = "first";
+  entry.resource = object.dump();
+  const auto manifest = Transform(entry, {});
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_EQ(SourceUidOf(*manifest), "copy");
+  EXPECT_TRUE(IsOriginOf({{"metadata", {{"uid", "first"}}}}, *manifest));
+  EXPECT_FALSE(IsOriginOf({{"metadata", {{"uid", "another"}}}}, *manifest));
 }
 
 TEST(TransformTest, ATextThatIsNoJsonIsRefused) {

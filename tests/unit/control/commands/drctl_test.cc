@@ -255,6 +255,15 @@ class FakeReplica : public v1::Replica::Service {
       if (replica.volume() == name) replica.set_held(true);
     }
   }
+  void LeaveInMidstOfCapture(const std::string& name, uint64_t whole_sequence) {
+    const absl::MutexLock lock(&mutex_);
+    for (v1::ReplicaState& replica : *replicas_.mutable_replicas()) {
+      if (replica.volume() != name) continue;
+      replica.set_midst_of_capture(true);
+      replica.set_whole_sequence(whole_sequence);
+      replica.set_whole_captured_at_nanoseconds(1'600'000'000'000'000'000);
+    }
+  }
   grpc::Status ListReplicas(grpc::ServerContext*, const v1::ListReplicasRequest*,
                             v1::ListReplicasResponse* response) override {
     const absl::MutexLock lock(&mutex_);
@@ -1246,6 +1255,19 @@ TEST_F(DrctlTest, AGuardOnStorageObjectsIsShownAndApprovedByItsKind) {
   EXPECT_EQ(primary_.Approved(), " objects:PersistentVolume 6");
   EXPECT_EQ(Drctl({"guard", "approve", "cluster", "--yes"}).code, 0);
   EXPECT_EQ(primary_.Approved(), " cluster 0");
+}
+
+TEST_F(DrctlTest, TheMidstOfACaptureIsNotCalledWhatThePrimaryHad) {
+  primary_.Add("web");
+  replica_.Add("web");
+  replica_.LeaveInMidstOfCapture("web", 38);
+  const Result script = Drctl({"volumes", "promote", "web"});
+  EXPECT_THAT(script.err, AllOf(HasSubstr("commit 41, the midst of a capture: NOT a state that the primary ever had"),
+                                HasSubstr("`drctl points rewind web 38`"), HasSubstr("2020-09-13"),
+                                Not(HasSubstr("as the primary had it"))));
+  const json shown = json::parse(Drctl({"volumes", "show", "web", "-o", "json"}).out);
+  EXPECT_EQ(shown.at("replica").at("midst_of_capture"), true);
+  EXPECT_EQ(shown.at("replica").at("whole_sequence"), 38);
 }
 
 TEST_F(DrctlTest, PromoteNeedsTheNameTypedOrYes) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "absl/time/clock.h"
 #include "control/failover/plan_steps.h"
 #include "control/failover/storage.h"
 #include "control/runs/dry_run.h"
@@ -347,6 +348,24 @@ TEST(WholeRun, UnplannedNeedsNothingOfThePrimary) {
   EXPECT_THAT(world.source.Stopped(), IsEmpty());
 }
 
+TEST(WholeRun, TheDataOfAnIdleVolumeIsAsOldAsTheLastWordOfItsPrimary) {
+  World world;
+  const absl::Time now = absl::Now();
+  for (const std::string volume : {"pv-a", "pv-b"}) {
+    world.sites.Edit(volume, [&](ReplicaView& replica) { replica.captured_at = now - absl::Hours(24); });
+  }
+  world.sites.ConfirmAt("pv-a", now - absl::Minutes(1));
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  const RunRecord& run = runner.Go();
+  const auto age = [&](const char* volume) {
+    return run.Find("promote")->Find(volume)->facts["data_age_seconds"].get<double>();
+  };
+  EXPECT_NEAR(age("east/pv-a"), 60, 30);
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-a")->facts["data_age_by"], "confirmation");
+  EXPECT_NEAR(age("east/pv-b"), 86'400, 30) << "nothing else is known";
+  EXPECT_EQ(run.Find("promote")->Find("east/pv-b")->facts["data_age_by"], "newest-commit");
+}
+
 TEST(WholeRun, OneBrokenMachineOfTenLeavesNineRunningAndARunThatIsPartial) {
   World world;
   world.broken = 4;
@@ -631,6 +650,37 @@ TEST(WholeRun, AnIncompleteReplicaIsTakenOnlyWhenThatWasAskedFor) {
   EXPECT_EQ(taken.Go().state, RunState::kDone);
 }
 
+// Half of a capture was on its way when the primary died.
+TEST(WholeRun, AnUnplannedOnePromotesTheNewestStateThatThePrimaryHad) {
+  World world;
+  world.sites.LosePrimary();
+  const absl::Time whole = absl::Now() - absl::Minutes(7);
+  world.sites.Edit("pv-a", [&](ReplicaView& replica) { replica.captured_at = whole + absl::Minutes(5); });
+  world.sites.LeaveInMidstOfCapture("pv-a", 3, whole);
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(world.sites.RewindsOf("pv-a"), 1);
+  EXPECT_EQ(world.sites.RewindsOf("pv-b"), 0);
+  EXPECT_GE(run.Find("promote")->Find("east/pv-a")->facts["data_age_seconds"], 7 * 60);
+  EXPECT_THAT(run.Find("verify")->Find("east/pv-a")->warnings, ElementsAre(HasSubstr("taken back to commit 3")))
+      << "before it is verified";
+}
+
+TEST(WholeRun, TheMidstOfACaptureIsTakenOnlyWhenThatWasAskedFor) {
+  World world;
+  world.sites.LosePrimary();
+  world.sites.LeaveInMidstOfCapture("pv-a", 0, absl::UnixEpoch());
+  Runner refused(world, Plan(), RunMode::kUnplanned);
+  EXPECT_THAT(refused.Go().error, HasSubstr("no earlier one is kept that it had"));
+  EXPECT_EQ(world.sites.PromotionsOf("pv-b"), 0);
+  world.sites.LeaveInMidstOfCapture("pv-a", 3, absl::UnixEpoch());
+  Runner taken(world, Plan(), RunMode::kUnplanned);
+  taken.record().spec.allow_incomplete = true;
+  EXPECT_EQ(taken.Go().state, RunState::kDone);
+  EXPECT_EQ(world.sites.RewindsOf("pv-a"), 0);
+}
+
 TEST(WholeRun, UnknownStorageStopsOrPassesAsThePlanSays) {
   World world;
   BackupObjects objects;
@@ -666,6 +716,15 @@ TEST(WholeRun, APartRestoredMakesThatARunThatIsPartial) {
   Runner runner(world, Plan(), RunMode::kUnplanned);
   EXPECT_EQ(runner.Go().state, RunState::kPartial);
   EXPECT_THAT(world.target.Started(), SizeIs(10));
+}
+
+TEST(WholeRun, WarningsOfARestoreStopNothingAndAreTold) {
+  World world;
+  world.restores.SetStory({{.phase = "Completed", .warnings = 2}});
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_THAT(runner.record().Find("restore")->Find("")->warnings,
+              ElementsAre(::testing::AllOf(HasSubstr("2 warnings"), HasSubstr("velero restore describe"))));
 }
 
 TEST(WholeRun, ADryRunChangesNothing) {
@@ -706,6 +765,31 @@ TEST(WholeRun, ARehearsalTouchesNothingRealAndLeavesNothing) {
   EXPECT_EQ(world.sites.Labels(), 0U);
   EXPECT_EQ(world.scratch.Count(), 0U);
   EXPECT_THAT(world.restores.Specs(), IsEmpty());
+}
+
+TEST(WholeRun, ARehearsalOfAStateThatHasALabelLeavesThatAsItWas) {
+  World world;
+  world.sites.AddLabel("pv-a", "before-upgrade", /*pinned=*/false);
+  world.sites.AddLabel("pv-b", "release", /*pinned=*/true);
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  EXPECT_EQ(runner.Go().state, RunState::kDone) << runner.record().error;
+  EXPECT_THAT(*world.sites.Trees("east"), SizeIs(2));
+  EXPECT_EQ(world.sites.LabelOf("pv-a"), "before-upgrade pinned") << "while the rehearsal needs it";
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_EQ(world.sites.LabelOf("pv-a"), "before-upgrade");
+  EXPECT_EQ(world.sites.LabelOf("pv-b"), "release pinned");
+}
+
+TEST(WholeRun, ALabelThatSomebodyTookAwayDuringTheRehearsalStaysAway) {
+  World world;
+  world.sites.AddLabel("pv-a", "before-upgrade", /*pinned=*/false);
+  Runner runner(world, Plan(), RunMode::kTest);
+  runner.record().spec.keep = true;
+  runner.Go();
+  ASSERT_TRUE(world.sites.Unlabel("east", "pv-a", world.sites.ReplicaOf("pv-a").sequence).ok());
+  EXPECT_TRUE(runner.Go({.only_removal = true}).over);
+  EXPECT_EQ(world.sites.LabelOf("pv-a"), "");
 }
 
 TEST(WholeRun, AReprotectStopsWhatRunsAtTheOldSiteAndTurnsEveryVolume) {
@@ -762,6 +846,21 @@ TEST(WholeRun, ARehearsalNeverBringsWhatIsThereToTheBackup) {
   EXPECT_EQ(world.restores.Specs().at("understudy-r1").existing_resources, ExistingResources::kNone);
 }
 
+TEST(WholeRun, WhatWouldMeetProductionIsLeftOutOfRehearsalsOnly) {
+  config::FailoverPlanConfig plan = Plan();
+  plan.excluded_resources = {"events"};
+  plan.test_excluded_resources = {"services"};
+  World world;
+  Runner rehearsal(world, plan, RunMode::kTest);
+  rehearsal.record().spec.keep = true;
+  rehearsal.Go();
+  EXPECT_THAT(world.restores.Specs().at("understudy-r1").excluded_resources, ElementsAre("events", "services"));
+  World real;
+  Runner failover(real, plan, RunMode::kUnplanned);
+  failover.Go();
+  EXPECT_THAT(real.restores.Specs().at("understudy-r1").excluded_resources, ElementsAre("events"));
+}
+
 TEST(WholeRun, ARemovalLetsTheRestoreEndFirst) {
   World world;
   world.restores.SetStory({{.phase = "InProgress"}});
@@ -794,6 +893,8 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
   for (int call = 0;; ++call) {
     SCOPED_TRACE(::testing::Message() << "call " << call);
     World world;
+    if (mode == RunMode::kTest) world.sites.AddLabel("pv-b", "release", /*pinned=*/false);
+    if (mode == RunMode::kUnplanned) world.sites.LeaveInMidstOfCapture("pv-b", 3, absl::UnixEpoch());
     Runner runner(world, Plan(), mode);
     world.trouble.FailAt(call, when);
     runner.Go({.parallelism = 1});
@@ -806,12 +907,14 @@ TEST_P(EachCallFails, AndTheResumedRunComesToTheSameEnd) {
     if (mode == RunMode::kTest) {
       EXPECT_TRUE(runner.record().over);
       EXPECT_THAT(*world.sites.Trees("east"), IsEmpty());
-      EXPECT_EQ(world.sites.Labels(), 0U);
+      EXPECT_EQ(world.sites.LabelOf("pv-a"), "");
+      EXPECT_EQ(world.sites.LabelOf("pv-b"), "release") << "as it was before";
       EXPECT_EQ(world.scratch.Count(), 0U);
       EXPECT_THAT(world.restores.Specs(), IsEmpty());
     } else {
       EXPECT_EQ(runner.record().state, RunState::kDone) << runner.record().error;
       ExpectTakenOver(world);
+      EXPECT_EQ(world.sites.RewindsOf("pv-b"), mode == RunMode::kUnplanned ? 1 : 0);
       if (mode == RunMode::kPlanned) {
         EXPECT_THAT(world.source.Stopped(), SizeIs(10));
       }

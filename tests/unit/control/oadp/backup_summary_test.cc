@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "tests/support/velero_archive.h"
 
 namespace understudy::control {
@@ -145,6 +147,78 @@ TEST(ChooseBackup, TheLatestHasToHoldTheNamespaces) {
   ASSERT_TRUE(chosen.ok()) << chosen.status();
   EXPECT_EQ(chosen->name, "of-all");
   EXPECT_THAT(chosen->notes, ElementsAre(HasSubstr("of-bank doesn't hold namespace shop")));
+}
+
+TEST(BackupSummary, KnowsKindsByAnyNameThatVeleroTakes) {
+  for (const char* const name : {"virtualmachines", "virtualmachines.kubevirt.io", "VirtualMachine", "vm", "*"}) {
+    BackupSummary backup;
+    backup.excluded_resources = {"secrets", name};
+    EXPECT_FALSE(IncludesKind(backup, BackupKind::kVirtualMachine)) << name;
+    backup.excluded_resources.clear();
+    backup.included_resources = {"secrets", name};
+    EXPECT_TRUE(IncludesKind(backup, BackupKind::kVirtualMachine)) << name;
+  }
+  BackupSummary other;
+  other.excluded_resources = {"virtualmachineinstances"};
+  EXPECT_TRUE(IncludesKind(other, BackupKind::kVirtualMachine));
+  other.included_resources = {"pvc"};
+  EXPECT_TRUE(IncludesKind(other, BackupKind::kClaim));
+  EXPECT_FALSE(IncludesKind(other, BackupKind::kVolume));
+  other.included_cluster_resources = {"persistentvolumes"};
+  EXPECT_TRUE(IncludesKind(other, BackupKind::kVolume));
+  other.include_cluster_resources = false;
+  EXPECT_FALSE(IncludesKind(other, BackupKind::kVolume));
+}
+
+TEST(BackupSummary, ItsFiltersAreReadInBothWaysOfVelero) {
+  const auto read = [](const json& spec) {
+    auto backup = ParseBackupSummary("b", tests::MakeBackupDescription("b", {{"spec", spec}}).dump());
+    EXPECT_TRUE(backup.ok()) << backup.status();
+    return *std::move(backup);
+  };
+  EXPECT_THAT(read({{"excludedResources", {"vm"}}}).excluded_resources, ElementsAre("vm"));
+  EXPECT_THAT(read({{"includedNamespaceScopedResources", {"configmaps"}}}).included_resources,
+              ElementsAre("configmaps"));
+  EXPECT_THAT(read({{"excludedNamespaceScopedResources", {"vm"}}}).excluded_resources, ElementsAre("vm"));
+  EXPECT_THAT(read({{"includedClusterScopedResources", {"pv"}}}).included_cluster_resources, ElementsAre("pv"));
+  EXPECT_FALSE(IncludesKind(read({{"excludedClusterScopedResources", {"*"}}}), BackupKind::kVolume));
+  EXPECT_EQ(read({{"includeClusterResources", false}}).include_cluster_resources, false);
+  EXPECT_TRUE(read({{"labelSelector", {{"matchLabels", {{"app", "web"}}}}}}).by_labels);
+  EXPECT_TRUE(read({{"orLabelSelectors", {{{"matchLabels", {{"app", "web"}}}}}}}).by_labels);
+  EXPECT_FALSE(read({{"labelSelector", {{"matchLabels", json::object()}}}, {"orLabelSelectors", nullptr}}).by_labels);
+}
+
+TEST(ChooseBackup, OneWithoutMachinesIsTakenOnlyWhenItIsNamed) {
+  BackupSummary narrow = Backup("narrow", 1);
+  narrow.included_resources = {"configmaps", "secrets"};
+  const auto latest = ChooseBackup({narrow, Backup("whole", 9)}, {}, kNow);
+  ASSERT_TRUE(latest.ok()) << latest.status();
+  EXPECT_EQ(latest->name, "whole");
+  EXPECT_THAT(latest->notes,
+              ElementsAre(AllOf(HasSubstr("narrow holds no virtual machines"), HasSubstr("configmaps, secrets"))));
+  const absl::Status none = ChooseBackup({narrow}, {}, kNow).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(none));
+  EXPECT_THAT(TextOf(none), AllOf(HasSubstr("holds no virtual machines"), HasSubstr("--backup")));
+  const auto named = ChooseBackup({narrow, Backup("whole", 9)}, {.name = "narrow"}, kNow);
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_THAT(named->notes, ElementsAre(HasSubstr("no virtual machines"), HasSubstr("no PersistentVolumeClaims"),
+                                        HasSubstr("no PersistentVolumes"), HasSubstr("some kinds only")));
+}
+
+TEST(ChooseBackup, WhatItWasMadeWithoutIsTold) {
+  const auto notes = [](const std::function<void(BackupSummary&)>& narrow) {
+    BackupSummary backup = Backup("b", 1);
+    narrow(backup);
+    return ChooseBackup({backup}, {}, kNow)->notes;
+  };
+  EXPECT_THAT(notes([](BackupSummary& b) { b.by_labels = true; }), ElementsAre(HasSubstr("label selector")));
+  EXPECT_THAT(notes([](BackupSummary& b) { b.include_cluster_resources = false; }),
+              ElementsAre(AllOf(HasSubstr("holds no PersistentVolumes"), HasSubstr("DR's catalog"))));
+  EXPECT_THAT(notes([](BackupSummary& b) {
+                b.excluded_resources = {"pvc", "secrets", "services"};
+              }),
+              ElementsAre(HasSubstr("no PersistentVolumeClaims"), HasSubstr("without secrets, services")));
+  EXPECT_THAT(notes([](BackupSummary& b) { b.included_resources = {"*"}; }), IsEmpty());
 }
 
 TEST(ChooseBackup, SaysWhatSpeaksAgainstEachOfTheNewest) {

@@ -274,6 +274,42 @@ TEST(AdviceTest, AnExportThatWasOffGoesOffAgain) {
   EXPECT_THAT(Commands(Built(run).stays), testing::Contains("drctl exports set pv-db none --site primary --pair east"));
 }
 
+TEST(AdviceTest, AFailbackIsTakenBackAtDr) {
+  RunRecord run = AbortedRun();
+  run.spec.mode = RunMode::kFailback;
+  const FailoverReport report = Built(run);
+  EXPECT_THAT(Commands(report.stays), testing::Contains("drctl exports set pv-db rw --site dr --pair east"));
+  EXPECT_THAT(Texts(report.stays), testing::AllOf(HasSubstr("is read-only at DR"), HasSubstr("is stopped at DR")));
+  EXPECT_THAT(RenderHtml(report), HasSubstr("stopped at DR"));
+  run.state = RunState::kDone;
+  EXPECT_THAT(Texts(Built(run).next), HasSubstr("Check the applications at the primary"));
+}
+
+TEST(AdviceTest, AReprotectionAfterAFailbackStopsMachinesAtDr) {
+  RunRecord run{.spec = {.id = "r", .plan = "shop", .mode = RunMode::kReprotect}, .state = RunState::kFailed};
+  run.steps.push_back({.name = "inventory", .items = {{.state = ItemState::kDone, .facts = {{"live_at", "primary"}}}}});
+  run.steps.push_back({.name = "stop-vms", .items = {{.key = "shop/db", .state = ItemState::kDone}}});
+  EXPECT_THAT(Texts(Built(run).stays), HasSubstr("shop/db is stopped at DR"));
+  run.steps[0].items[0].facts["live_at"] = "dr";
+  EXPECT_THAT(Texts(Built(run).stays), HasSubstr("shop/db is stopped at the primary"));
+}
+
+TEST(WarningsTest, AreInTheFirstLinesTheSubjectAndEachRendering) {
+  RunRecord run = PlannedRun();
+  for (StepRecord& step : run.steps) {
+    for (ItemRecord& item : step.items) item.warnings.clear();
+  }
+  StepOf(run, "inventory").items[0].facts.erase("unknown_storage");
+  ASSERT_EQ(run.state, RunState::kDone);
+  StepOf(run, "restore").items[0].warnings = {"Restore r1: Completed, 2 warnings"};
+  const FailoverReport report = Built(run);
+  const std::string text = RenderText(report);
+  EXPECT_LT(text.find("1 warning: restore: Restore r1: Completed, 2 warnings"), text.find("WHAT TO DO NEXT"));
+  EXPECT_THAT(SubjectOf(report), testing::EndsWith(", 1 warning"));
+  EXPECT_THAT(RenderHtml(report), HasSubstr("1 warning: restore: Restore r1"));
+  EXPECT_EQ(ToJson(report)["warnings"][0]["text"], "Restore r1: Completed, 2 warnings");
+}
+
 TEST(AdviceTest, ANameCantBecomeAnotherCommand) {
   EXPECT_EQ(ShellWord("pv-db"), "pv-db");
   EXPECT_EQ(ShellWord("-rf"), "'-rf'");

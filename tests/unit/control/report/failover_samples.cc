@@ -188,7 +188,11 @@ RunRecord UnplannedRun() {
   });
   StepRecord& verify = StepOf(run, "verify");
   verify.begun_at = verify.items[0].begun_at = verify.items[1].begun_at = At(11);
-  StepOf(run, "promote").items[1].facts["complete"] = false;
+  std::vector<ItemRecord>& promoted = StepOf(run, "promote").items;
+  promoted[0].facts["data_age_by"] = "confirmation";
+  promoted[0].facts["confirmed_at"] = "2026-01-02T03:04:48+00:00";
+  promoted[1].facts["data_age_by"] = "newest-commit";
+  promoted[1].facts["complete"] = false;
   return run;
 }
 

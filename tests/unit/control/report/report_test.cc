@@ -34,7 +34,8 @@ Report Sample() {
                             .took = absl::Milliseconds(1500)});
   report.objects.push_back({.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "web"},
                             .outcome = Outcome::kFailed,
-                            .reason = "<script>alert('x')</script> & \x1b[31mred\x1b[0m"});
+                            .reason = "<script>alert('x')</script> & \x1b[31mred\x1b[0m",
+                            .to_primary = true});
   return report;
 }
 
@@ -50,6 +51,8 @@ TEST(ReportTest, JsonRoundTrips) {
   EXPECT_EQ(json["counts"]["cleaned"], 0);
   EXPECT_EQ(json["objects"][0]["sequence"], 7);
   EXPECT_TRUE(json["objects"][1]["sequence"].is_null());
+  EXPECT_EQ(json["objects"][0]["direction"], "to-dr");
+  EXPECT_EQ(json["objects"][1]["direction"], "to-primary");
   const absl::StatusOr<Report> parsed = ParseReport(json.dump());
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(ToJson(*parsed), json);

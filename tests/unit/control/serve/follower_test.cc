@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 #include <thread>
 
@@ -166,6 +167,7 @@ class FollowerTest : public testing::Test {
     options.resync_interval = resync;
     options.retry_first = absl::Milliseconds(1);
     options.retry_longest = absl::Milliseconds(5);
+    options.left_alone = [this](const std::string& volume) { return turned_ && volume == "pv-turned"; };
     follower_.emplace(options, catalog_, applier_, snapshots_, clock);
     thread_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
   }
@@ -189,6 +191,7 @@ class FollowerTest : public testing::Test {
   RecordingApplier applier_;
   ArchivesAtDr snapshots_;
   SteppedClock clock_;
+  std::atomic<bool> turned_ = false;  // volume pv-turned was turned round
   std::optional<Follower> follower_;
   std::jthread thread_;
 };
@@ -209,6 +212,20 @@ TEST_F(FollowerTest, BringsWhatTheCatalogHoldsAndWhatComes) {
   EXPECT_TRUE(status.connected);
   EXPECT_EQ(status.applied, 2U);
   EXPECT_EQ(status.deleted, 1U);
+}
+
+TEST_F(FollowerTest, WhatWasTurnedRoundIsLeftAloneUntilItIsTurnedBack) {
+  CatalogEntry turned = VolumeEntry("pv-turned");
+  turned.volume = "pv-turned";
+  turned_ = true;
+  Put(turned);
+  Put(VolumeEntry("pv1"));
+  Start(/*resync=*/absl::Milliseconds(20));
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done().front(), "apply pv1");
+  EXPECT_EQ(std::ranges::count(applier_.Done(), "apply pv-turned"), 0);
+  turned_ = false;
+  Expect("the next reading to bring it", [this] { return std::ranges::count(applier_.Done(), "apply pv-turned") > 0; });
 }
 
 TEST_F(FollowerTest, OneThatCannotBeBroughtDoesNotHoldUpTheOthers) {

@@ -506,7 +506,7 @@ TEST_F(RunTest, ARecordedRunRemembersWhichClusterItRead) {
   const auto record = [&](const std::string& id) {
     options_.id = id;
     return RunAndRecord(*lease, options_,
-                        {.primary = primary_, .dr = dr_, .applier = dr_, .owed = **state, .pairs = {&east_}}, **state,
+                        {{.primary = primary_, .dr = dr_, .applier = dr_, .owed = **state, .pairs = {&east_}}}, **state,
                         {}, {}, [](const RunProgress&) {});
   };
   Make("db");

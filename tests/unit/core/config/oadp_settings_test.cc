@@ -80,6 +80,17 @@ TEST_F(OadpSettingsTest, ABucketAndItsKeysAreEnough) {
   EXPECT_EQ(config->oadp->s3.region, "us-east-1");
 }
 
+TEST_F(OadpSettingsTest, BackupsOfTheTwoClustersAreApart) {
+  const std::string here = "bucket: one, access_key_file: a, secret_key_file: b";
+  const auto error_of = [&](const std::string& back) {
+    return std::string(MessageOf(Load("oadp: {s3: {" + here + "}, failback_s3: {" + back + "}}\n").status()));
+  };
+  EXPECT_EQ(error_of("bucket: two, access_key_file: a, secret_key_file: b"), "");
+  EXPECT_EQ(error_of("bucket: one, prefix: dr, access_key_file: a, secret_key_file: b"), "");
+  EXPECT_THAT(error_of("bucket: one, access_key_file: c, secret_key_file: d"), HasSubstr("oadp.failback_s3"));
+  EXPECT_THAT(error_of("bucket: two"), HasSubstr("oadp.failback_s3.access_key_file"));
+}
+
 TEST_F(OadpSettingsTest, KeysAreGivenInOneWay) {
   EXPECT_THAT(ErrorOf("bucket: velero"), HasSubstr("oadp.s3.access_key_file"));
   EXPECT_THAT(ErrorOf("bucket: velero, access_key_file: a"), HasSubstr("oadp.s3.secret_key_file"));

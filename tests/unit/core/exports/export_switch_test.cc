@@ -311,6 +311,79 @@ TEST_F(ExportSwitchTest, AnAgentThatEndsInTheMidstOfAChangeLeavesItToTheNextOne)
   }
 }
 
+// An agent that begins with `start` is killed in the midst of `set`.
+void SetAndDie(const std::function<void()>& start, const std::function<void()>& set) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    start();
+    set();
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+}
+
+// exportfs -r has dropped them, and only the agent that died knew of them.
+TEST_F(ExportSwitchTest, AnAgentThatEndsBeforeItPutAStrangersExportsBackLeavesThatToTheNextOne) {
+  std::filesystem::create_directories(dir_.File("exports.d"));
+  const std::string by_hand = dir_.File("theirs") + "\t10.7.7.7(ro,fsid=9)\n";
+  const std::string kept_file = "exports.d/.understudy.by-hand";
+  Write("etab", by_hand);
+  const auto die = [&] {
+    SetAndDie([&] { Start(); },
+              [&] {
+                Behave("crash_after");
+                (void)switch_->Set("web", Path("a"), ExportMode::kReadOnly);
+              });
+    Behave("");
+  };
+  die();
+  ASSERT_THAT(Read("etab"), Not(HasSubstr("10.7.7.7")));
+  Start();
+  EXPECT_THAT(Read("etab"), HasSubstr(by_hand));
+  EXPECT_FALSE(std::filesystem::exists(dir_.File(kept_file)));
+  EXPECT_EQ(switch_->Find("web")->actual, ExportMode::kReadOnly);
+
+  // A start of the host brings back nothing that was exported by hand.
+  ASSERT_TRUE(switch_->Forget("web").ok());
+  switch_.reset();
+  die();
+  const std::string kept = Read(kept_file);
+  ASSERT_THAT(kept, HasSubstr(by_hand));
+  Write(kept_file, "# boot another" + kept.substr(kept.find('\n')));
+  Start();
+  EXPECT_THAT(Read("etab"), Not(HasSubstr("10.7.7.7")));
+  EXPECT_FALSE(std::filesystem::exists(dir_.File(kept_file)));
+}
+
+// What that one stopped to export meanwhile isn't exported again because of an agent that died.
+TEST_F(ExportSwitchTest, TheOtherAgentsExportsAreNoStrangers) {
+  std::filesystem::create_directories(dir_.File("exports.d"));
+  Write("exports.d/understudy-other.exports", Path("b") + " *(rw)\n");
+  Write("etab", Path("b") + "\t*(rw,fsid=9)\n");
+  SetAndDie([&] { Start(); },
+            [&] {
+              Behave("crash_after");
+              (void)switch_->Set("web", Path("a"), ExportMode::kReadOnly);
+            });
+  Behave("");
+  Write("exports.d/understudy-other.exports", "");
+  Write("etab", "");
+  Start();
+  EXPECT_THAT(Read("etab"), Not(HasSubstr(Path("b"))));
+}
+
+TEST_F(ExportSwitchTest, AStrangersExportsArePutBackAfterAnExportfsThatHadToBeKilled) {
+  Start(absl::Milliseconds(500));
+  const std::string by_hand = dir_.File("theirs") + "\t10.7.7.7(ro,fsid=9)\n";
+  Write("etab", by_hand);
+  Behave("reexport_hangs");
+  EXPECT_FALSE(switch_->Set("web", Path("a"), ExportMode::kReadOnly).ok());
+  EXPECT_THAT(Read("etab"), HasSubstr(by_hand));
+}
+
 // Numbers its exports, and does what is wanted.
 class NumberingBackend : public NoneBackend {
  public:

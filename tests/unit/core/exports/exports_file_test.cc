@@ -114,6 +114,28 @@ TEST(JudgeEtabTest, AHostsNameMayStandThereAsTheResolverHasIt) {
   EXPECT_FALSE(Judge(wanted, "/srv/a\t10.0.0.0/8(rw)\n/srv/a\tnode.example.com(ro)\n").ours_settled);
 }
 
+// Of hexadecimal digits alone, as an address may be.
+TEST(JudgeEtabTest, AHostsNameIsNoAddressBecauseOfItsLetters) {
+  for (const std::string name : {"db1", "cafe", "10", "fe80"}) {
+    EXPECT_TRUE(
+        Judge(Wanted("/srv/a", ExportMode::kReadWrite, {name}), "/srv/a\t" + name + ".lab.example(rw)\n").ours_settled)
+        << name;
+  }
+  for (const std::string address : {"10.7.7.7", "2001:db8::1", "10.0.0.0/8", "2001:db8::/32"}) {
+    EXPECT_FALSE(
+        Judge(Wanted("/srv/a", ExportMode::kReadWrite, {address}), "/srv/a\tnode.lab.example(rw)\n").ours_settled)
+        << address;
+  }
+}
+
+TEST(ExportsFileTest, AnEtabIsReadAsItWasWritten) {
+  const std::vector<EtabEntry> entries = {{"/srv/a b\tc\xf6", "@ng", "ro,sec=sys,ro", ExportMode::kReadOnly},
+                                          {"/srv/b", "2001:db8::/32", "rw,fsid=2", ExportMode::kReadWrite}};
+  const auto read = ParseEtab(RenderEtab(entries));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(*read, entries);
+}
+
 TEST(JudgeEtabTest, AStrangersExportOfThePathThatLetsClientsWriteIsNoReadOnly) {
   const FoundExport found =
       Judge(Wanted("/srv/a", ExportMode::kReadOnly), "/srv/a\t10.0.0.0/8(ro)\n/srv/a\t192.168.0.0/16(rw)\n");

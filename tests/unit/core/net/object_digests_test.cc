@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 namespace understudy::net {
 namespace {
 
@@ -48,6 +50,27 @@ TEST(ClaimedDigests, AnETagCountsWhereItIsADigest) {
             "");
   EXPECT_EQ(ClaimedDigestsOf({{"etag", "W/" + etag}}).md5_hex, "");
   EXPECT_EQ(ClaimedDigestsOf({}).md5_hex, "");
+}
+
+TEST(ClaimedDigests, AnETagThatOnlyLooksLikeADigestIsNone) {
+  const std::string etag = std::string("\"") + kMd5 + "\"";
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"x-amz-server-side-encryption", "aws:kms:dsse"},
+                                          {"x-amz-server-side-encryption-aws-kms-key-id", "arn:aws:kms:key"},
+                                          {"x-amz-server-side-encryption-customer-key-md5", "QUJD"},
+                                          {"x-amz-storage-class", "EXPRESS_ONEZONE"}}) {
+    EXPECT_EQ(ClaimedDigestsOf({{"etag", etag}, {name, value}}).md5_hex, "") << name;
+  }
+  EXPECT_EQ(ClaimedDigestsOf({{"etag", etag}, {"x-amz-storage-class", "STANDARD_IA"}}).md5_hex, kMd5);
+}
+
+TEST(ClaimedDigests, AnotherDigestOfTheWholeIsBetterThanTheETag) {
+  const std::string other_etag(32, 'a');
+  const ClaimedDigests claimed = ClaimedDigestsOf({{"etag", other_etag}, {"x-amz-checksum-sha256", kSha256}});
+  EXPECT_EQ(Check(kContent, claimed), absl::OkStatus());
+  EXPECT_TRUE(absl::IsDataLoss(Check("Welcome to Amazon S4.", claimed)));
+  EXPECT_EQ(ClaimedDigestsOf({{"etag", other_etag}, {"x-amz-checksum-crc32", kCrc32}}).md5_hex, "");
+  EXPECT_EQ(ClaimedDigestsOf({{"etag", kMd5}, {"x-amz-checksum-crc32", "Ox7nCg==-3"}}).md5_hex, kMd5) << "of parts";
 }
 
 TEST(ClaimedDigests, AChecksumOfPartsIsntThatOfTheWhole) {

@@ -8,6 +8,7 @@
 
 #include "understudy/v1/catalog.pb.h"
 #include "understudy/v1/exports.pb.h"
+#include "understudy/v1/freshness.pb.h"
 #include "understudy/v1/points.pb.h"
 #include "understudy/v1/primary.pb.h"
 #include "understudy/v1/replica.pb.h"
@@ -22,9 +23,10 @@ std::set<std::string> MethodsOfTheSchema() {
   std::set<std::string> methods;
   for (const google::protobuf::FileDescriptor* const file :
        {v1::CatalogEntry::descriptor()->file(), v1::Export::descriptor()->file(),
-        v1::ListReplicasRequest::descriptor()->file(), v1::HandshakeRequest::descriptor()->file(),
-        v1::Point::descriptor()->file(), v1::PromoteRequest::descriptor()->file(),
-        v1::VerifyUpdate::descriptor()->file(), v1::VolumeStatus::descriptor()->file()}) {
+        v1::Confirmation::descriptor()->file(), v1::ListReplicasRequest::descriptor()->file(),
+        v1::HandshakeRequest::descriptor()->file(), v1::Point::descriptor()->file(),
+        v1::PromoteRequest::descriptor()->file(), v1::VerifyUpdate::descriptor()->file(),
+        v1::VolumeStatus::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j) {
         methods.insert("/" + file->service(i)->full_name() + "/" + file->service(i)->method(j)->name());

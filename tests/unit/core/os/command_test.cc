@@ -1,8 +1,10 @@
 // Programs run to their end, or to the end of the caller's patience.
 #include "core/os/command.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <fstream>
@@ -41,6 +43,17 @@ TEST(CommandTest, WhatTakesTooLongIsKilledWithAllThatItStarted) {
   EXPECT_TRUE(tests::WaitFor("its child to end", absl::Seconds(60), has_ended).ok());
   // The next one isn't held up.
   EXPECT_TRUE(runner.Run({"true"}, absl::Seconds(60)).ok());
+}
+
+TEST(CommandTest, NothingThatIsOpenHereIsOpenThere) {
+  const int leaks = fcntl(STDIN_FILENO, F_DUPFD, 200);  // without FD_CLOEXEC
+  ASSERT_GE(leaks, 200);
+  CommandRunner runner;
+  const auto result = runner.Run({"sh", "-c", "ls /proc/$$/fd"}, absl::Seconds(60));
+  close(leaks);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->exit_code, 0);
+  EXPECT_EQ(result->output.find(std::to_string(leaks)), std::string::npos) << result->output;
 }
 
 TEST(CommandTest, OutputIsBounded) {

@@ -148,6 +148,12 @@ TEST(ReplicaStateCodec, ComesBackAndIsChecked) {
   EXPECT_EQ(demoted_parsed->adopted_epoch, 7u);
   EXPECT_EQ(demoted_parsed->captured_at_nanoseconds, 5);
   EXPECT_EQ(demoted_parsed->state_since_nanoseconds, 6);
+  model::ReplicaState midst = state;
+  midst.midst_of_capture = true;
+  EXPECT_EQ(Parse(ToProto(midst))->newest_whole, std::nullopt);
+  midst.newest_whole = {6, 5};
+  EXPECT_TRUE(Parse(ToProto(midst))->midst_of_capture);
+  EXPECT_EQ(Parse(ToProto(midst))->newest_whole, midst.newest_whole);
   message.set_published_sequence(10);
   EXPECT_FALSE(Parse(message).ok());
   message.set_published_sequence(8);
