@@ -60,12 +60,6 @@ std::string WhyNotReady(const std::string& pair, const SourceView& source) {
   if (source.state == "scanning") {
     return fmt::format("it is being scanned: wait until that is done (`drctl volumes sync {}`)", source.volume);
   }
-  if (source.state == "connecting") {
-    return "it isn't connected to DR: `drctl doctor` says what is wrong with the link";
-  }
-  if (source.state == "scanning") {
-    return fmt::format("it is being scanned: wait until that is done (`drctl volumes sync {}`)", source.volume);
-  }
   if (source.state == "guarded" || source.state == "error" || source.state == "promoted") {
     return fmt::format("it is {}: {}", source.state, source.problem);
   }
