@@ -66,6 +66,7 @@ TEST_F(MidstOfCaptureTest, KeepsTheNewestWholeStateWhateverTheClockSays) {
   host_.AdvanceClock(-absl::Hours(1));
   commit("3", true);
   commit("part", false);
+  commit("another part", false);
   EXPECT_EQ(engine->State("vol")->newest_whole->sequence, 3u);
   // All that isn't of the newest quarter of an hour is more than is kept.
   host_.AdvanceClock(absl::Hours(48));
