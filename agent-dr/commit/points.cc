@@ -71,7 +71,8 @@ std::string WhyBeyond(std::span<const UndoAbout> records, const PointBounds& bou
 }
 
 std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout> records, const PointBounds& bounds,
-                                                      absl::Time now, model::Sequence below) {
+                                                      absl::Time now, model::Sequence below,
+                                                      std::optional<model::Sequence> spared) {
   absl::flat_hash_map<model::Sequence, size_t> ways_on;  // by the state that they begin at
   absl::flat_hash_map<model::Sequence, const UndoAbout*> way_from;
   for (const UndoAbout& record : records) {
@@ -84,7 +85,8 @@ std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout>
   for (const UndoAbout& record : records) {             // one that another leads to is younger than that one's way on
     if (record.sequence >= below) break;
     const auto ways = ways_on.find(record.point.sequence);
-    if (ways != ways_on.end() && ways->second == 1 && record.knows_several_names) {
+    const bool may_go = record.point.sequence != spared && record.knows_several_names;
+    if (ways != ways_on.end() && ways->second == 1 && may_go) {
       const UndoAbout& older = *way_from.at(record.point.sequence);
       const auto run = run_of.find(older.sequence);
       if (run != run_of.end() && older.knows_several_names && IsOneTooMany(record, *oldest[run->second], bounds, now)) {

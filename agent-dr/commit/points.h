@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -90,9 +91,10 @@ inline constexpr size_t kMaxUndoRecords = 10'000;
 
 // Records that are to become one, because the states between them are more than `bounds` keeps: each run of at least
 // two begins with the record whose state stays and goes on towards the state that is shown now. Only records before
-// `below` are looked at. A state from which several ways go on stays.
+// `below` are looked at. A state from which several ways go on stays, and so does `spared`.
 [[nodiscard]] std::vector<std::vector<model::Sequence>> RunsToMerge(std::span<const UndoAbout> records,
                                                                     const PointBounds& bounds, absl::Time now,
-                                                                    model::Sequence below);
+                                                                    model::Sequence below,
+                                                                    std::optional<model::Sequence> spared);
 
 }  // namespace understudy::dr

@@ -19,7 +19,7 @@ std::optional<model::WholeState> ReplicaView::NewestWhole() const {
   for (const UndoAbout& about : undo_) {
     const Point& point = about.point;
     if (!point.completes_capture) continue;
-    if (newest == nullptr || point.committed_at_nanoseconds > newest->committed_at_nanoseconds) newest = &point;
+    if (newest == nullptr || point.sequence > newest->sequence) newest = &point;
   }
   if (newest == nullptr) return std::nullopt;
   return model::WholeState{newest->sequence, newest->captured_at_nanoseconds};

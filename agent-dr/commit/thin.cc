@@ -80,9 +80,12 @@ absl::StatusOr<size_t> Replica::Thin() {
   size_t merged = 0;
   size_t tried = 0;
   absl::Status first_error;
+  const model::ReplicaState state = State();
+  // In the midst of a capture, the newest state that the primary really had is where a failover goes back to.
+  const auto way_back = state.newest_whole ? std::optional(state.newest_whole->sequence) : std::nullopt;
   // What the newest commit left isn't settled.
   for (const std::vector<model::Sequence>& run :
-       RunsToMerge(view_.Undo(), settings_.points, settings_.clock->Now(), State().sequence)) {
+       RunsToMerge(view_.Undo(), settings_.points, settings_.clock->Now(), state.sequence, way_back)) {
     if (merged > 0 || tried >= kMostTried) break;
     const absl::Status done = MergeRun(run, merged, tried);
     if (done.ok()) continue;

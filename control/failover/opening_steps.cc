@@ -60,12 +60,6 @@ std::string WhyNotReady(const std::string& pair, const SourceView& source) {
   if (source.state == "scanning") {
     return fmt::format("it is being scanned: wait until that is done (`drctl volumes sync {}`)", source.volume);
   }
-  if (source.state == "connecting") {
-    return "it isn't connected to DR: `drctl doctor` says what is wrong with the link";
-  }
-  if (source.state == "scanning") {
-    return fmt::format("it is being scanned: wait until that is done (`drctl volumes sync {}`)", source.volume);
-  }
   if (source.state == "guarded" || source.state == "error" || source.state == "promoted") {
     return fmt::format("it is {}: {}", source.state, source.problem);
   }
@@ -84,6 +78,22 @@ void TakeFromSource(RunMachine source, RunMachine& known, ItemContext& context) 
     source.was_running = true;
   }
   known = std::move(source);
+}
+
+absl::Status WarnOfStrays(VirtualMachines& source, ItemContext& context) {
+  for (const std::string& namespace_name : context.run.spec.namespaces) {
+    const absl::StatusOr<std::vector<VmKey>> strays = source.ListStrays(namespace_name, context.stop);
+    if (absl::IsNotFound(strays.status())) continue;
+    RETURN_IF_ERROR(strays.status());
+    for (const VmKey& stray : *strays) {
+      context.Warn(fmt::format(
+          "instance {} runs at the source without a VirtualMachine: it is neither shut down there nor started "
+          "where it is taken over. From the fence on it can't write to volumes that go over; delete it, or "
+          "make a VirtualMachine of it",
+          Printable(ToString(stray))));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -256,6 +266,7 @@ absl::Status InventoryStep::AddMachines(const BackupObjects& backup, ItemContext
   };
   if (NeedsSource(spec.mode) && parts_.source_machines != nullptr) {
     RETURN_IF_ERROR(add(*parts_.source_machines, /*at_source=*/true));
+    RETURN_IF_ERROR(WarnOfStrays(*parts_.source_machines, context));
   }
   // What goes back is what DR has; what is at the primary only was deleted at DR.
   const bool stands_by =

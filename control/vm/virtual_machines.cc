@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "control/vm/vm_status.h"
 #include "control/vm/wellbeing.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 namespace {
@@ -19,8 +21,12 @@ bool IsStrategy(std::string_view text) {
   return std::find(std::begin(kKnown), std::end(kKnown), text) != std::end(kKnown);
 }
 
+bool HasEnded(std::string_view instance_phase) {
+  return instance_phase == "Succeeded" || instance_phase == "Failed";
+}
+
 bool Lives(const VmStatus& status) {
-  return status.has_instance && status.instance_phase != "Succeeded" && status.instance_phase != "Failed";
+  return status.has_instance && !HasEnded(status.instance_phase);
 }
 
 std::string NameOf(const json& object) {
@@ -52,6 +58,23 @@ absl::StatusOr<std::vector<VmStatus>> KubeVirtMachines::List(const std::string& 
   }
   std::sort(result.begin(), result.end(), [](const VmStatus& a, const VmStatus& b) { return a.key < b.key; });
   return result;
+}
+
+absl::StatusOr<std::vector<VmKey>> KubeVirtMachines::ListStrays(const std::string& namespace_name,
+                                                                std::stop_token stop) {
+  // Instances first: a machine that is made meanwhile is there when its instance is.
+  ASSIGN_OR_RETURN(const kube::ListResult instances,
+                   client_.List(kube::kVirtualMachineInstances, namespace_name, stop));
+  ASSIGN_OR_RETURN(const kube::ListResult machines, client_.List(kube::kVirtualMachines, namespace_name, stop));
+  std::set<std::string> known;
+  for (const json& machine : machines.items) known.insert(NameOf(machine));
+  std::vector<VmKey> strays;
+  for (const json& instance : instances.items) {
+    if (known.contains(NameOf(instance)) || HasEnded(kube::PhaseOf(instance))) continue;
+    strays.push_back({kube::TextAt(instance, {"metadata", "namespace"}), kube::TextAt(instance, {"metadata", "name"})});
+  }
+  std::sort(strays.begin(), strays.end());
+  return strays;
 }
 
 absl::StatusOr<VmStatus> KubeVirtMachines::Get(const VmKey& key) {

@@ -78,6 +78,11 @@ class VirtualMachines {
                                                                    std::stop_token stop) = 0;
   [[nodiscard]] virtual absl::StatusOr<VmStatus> Get(const VmKey& key) = 0;
 
+  // Instances that no VirtualMachine stands for and that haven't ended: nobody but who made them starts or stops them.
+  // Ascending.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<VmKey>> ListStrays(const std::string& namespace_name,
+                                                                      std::stop_token stop) = 0;
+
   // Asks for the shutdown and returns; WaitStopped (control/vm/boot.h) waits for it. Only the first record of several
   // says how the machine was: a caller that may be interrupted writes RecordOf(Get) down before.
   [[nodiscard]] virtual absl::StatusOr<StopRecord> Stop(const VmKey& key) = 0;
@@ -100,6 +105,7 @@ class KubeVirtMachines : public VirtualMachines {
   explicit KubeVirtMachines(const kube::Client& client) : client_(client) {}
 
   absl::StatusOr<std::vector<VmStatus>> List(const std::string& namespace_name, std::stop_token stop) override;
+  absl::StatusOr<std::vector<VmKey>> ListStrays(const std::string& namespace_name, std::stop_token stop) override;
   absl::StatusOr<VmStatus> Get(const VmKey& key) override;
   absl::StatusOr<StopRecord> Stop(const VmKey& key) override;
   absl::Status Start(const VmKey& key, const std::string& run_strategy) override;

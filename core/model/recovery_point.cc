@@ -26,7 +26,7 @@ const RecoveryPoint* NewestWhole(const RecoveryPoints& points) {
   const RecoveryPoint* newest = nullptr;
   for (const RecoveryPoint& point : points.points) {
     if (!point.completes_capture) continue;
-    if (newest == nullptr || point.committed_at > newest->committed_at) newest = &point;
+    if (newest == nullptr || point.sequence > newest->sequence) newest = &point;
   }
   return newest;
 }

@@ -33,8 +33,8 @@ struct RecoveryPoints {
   bool held = false;  // taken back, and not released since
 };
 
-// The newest state that completes a capture: what the replica shows if that does, else what was committed last of those
-// that do. nullptr: there is none. Points into `points`.
+// The newest state that completes a capture: what the replica shows if that does, else what was made last of those that
+// do, by its commit: a clock may be set. nullptr: there is none. Points into `points`.
 [[nodiscard]] const RecoveryPoint* NewestWhole(const RecoveryPoints& points);
 
 }  // namespace understudy::model

@@ -242,6 +242,27 @@ TEST_F(VmClusterTest, AMachineThatIsntThereIsNotFound) {
   EXPECT_TRUE(absl::IsNotFound(machines_->GuestInfo(Key("nobody")).status()));
 }
 
+TEST_F(VmClusterTest, AnInstanceThatNoMachineStandsForIsToldOfUntilItEnds) {
+  Make("db", Strategy("Always"));
+  WaitWell("db");
+  const auto put_phase = [&](const char* phase) {
+    auto stray = cluster_->Get(Path("virtualmachineinstances", "stray"));
+    ASSERT_TRUE(stray.ok()) << stray.status();
+    (*stray)["status"] = {{"phase", phase}};
+    ASSERT_EQ(client_->Put(kube::kVirtualMachineInstances, namespace_, "stray", "status", *stray), absl::OkStatus());
+  };
+  ASSERT_TRUE(cluster_
+                  ->Post(Path("virtualmachineinstances"), {{"apiVersion", "kubevirt.io/v1"},
+                                                           {"kind", "VirtualMachineInstance"},
+                                                           {"metadata", {{"name", "stray"}}},
+                                                           {"spec", json::object()}})
+                  .ok());
+  put_phase("Running");
+  EXPECT_EQ(*machines_->ListStrays(namespace_, {}), std::vector<VmKey>{Key("stray")});
+  put_phase("Succeeded");
+  EXPECT_EQ(*machines_->ListStrays(namespace_, {}), std::vector<VmKey>{});
+}
+
 TEST_F(VmClusterTest, MachinesComeUpInOrder) {
   for (const char* name : {"web-1", "web-2", "db-1", "batch"}) {
     MakeClaim(name);

@@ -1,5 +1,5 @@
 // A power cut while a replica is taken back, its recovery points are merged, it is promoted, or a point becomes a tree
-// of its own: every state that is kept after it is, exactly, the state that it was.
+// of its own: every state that is kept after it is, exactly, the state that it was, and the tree is whole or not there.
 //
 // State folder and export lie on the filesystem that loses what wasn't synced (power_cut_test.cc says how). A process
 // of its own runs the operation and cuts the power at one of its steps, or after it said that it was done.
@@ -17,10 +17,13 @@
 #include <vector>
 
 #include "agent-dr/commit/commit_engine.h"
+#include "agent-dr/points/point_trees.h"
 #include "core/model/path.h"
 #include "tests/fault/fault_pair.h"
 #include "tests/support/loop_mount.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/tree_compare.h"
+#include "tests/support/wait.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
 
 namespace understudy::tests {
@@ -61,7 +64,7 @@ class CutAt : public dr::FaultPoints {
 class Bed {
  public:
   explicit Bed(std::string folder) : folder_(std::move(folder)) {
-    for (const std::string& made : {folder_, folder_ + "/state", folder_ + "/export", folder_ + "/clone"}) {
+    for (const std::string& made : {folder_, folder_ + "/state", folder_ + "/export"}) {
       mkdir(made.c_str(), 0755);
     }
   }
@@ -106,7 +109,11 @@ class Bed {
             model::SetMetadata{"", FileKind::kDirectory, Meta(0755, 7)}});
     commit({InlinePut("e", "last"), model::Link{"f", "image"}});
   }
-  [[nodiscard]] std::string Clone() const { return folder_ + "/clone"; }
+  [[nodiscard]] std::unique_ptr<dr::PointTrees> Trees(dr::CommitEngine& engine) const {
+    return dr::PointTrees::Open(folder_ + "/state", engine, clock_).value();
+  }
+  [[nodiscard]] std::string Replica() const { return folder_ + "/export/vol"; }
+  [[nodiscard]] std::string Tree() const { return folder_ + "/export/tree"; }
 
   std::map<model::Sequence, std::string> states;
 
@@ -119,37 +126,65 @@ class Bed {
 struct Operation {
   const char* name;
   std::function<bool(dr::CommitEngine&, const Bed&, CutAt&)> run;
-  // After it came to its end.
-  std::function<void(dr::CommitEngine&)> expect_done;
+  // After the power is back; whether it had come to its end.
+  std::function<void(dr::CommitEngine&, const Bed&, bool done)> expect;
 };
+
+// Whole and listed, or as if it had never been asked for. Leaves the replica at that state.
+void ExpectTreeOrNone(dr::CommitEngine& engine, const Bed& bed, bool done) {
+  const auto trees = bed.Trees(engine);
+  // What was cut short is thrown away in the background.
+  const auto settled = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const std::vector<model::PointTree> listed, trees->List());
+    const bool making = !listed.empty() && listed[0].state != model::PointTreeState::kReady;
+    return making ? absl::UnavailableError("a tree is being made or removed") : absl::OkStatus();
+  };
+  ASSERT_EQ(WaitForOk("what was cut short to be finished", absl::Minutes(1), settled), absl::OkStatus());
+  const std::vector<model::PointTree> listed = *trees->List();
+  ASSERT_TRUE(!done || listed.size() == 1u);
+  EXPECT_EQ(access(bed.Tree().c_str(), F_OK) == 0, !listed.empty());
+  if (listed.empty()) return;
+  ASSERT_EQ(engine.Rewind("vol", 2), absl::OkStatus());
+  EXPECT_EQ(*CompareTrees(bed.Replica(), bed.Tree()), std::vector<std::string>());
+}
 
 const Operation kRewind = {"Rewind",
                            [](dr::CommitEngine& engine, const Bed&, CutAt&) {
                              return engine.Rewind("vol", 1).ok() && engine.Rewind("vol", 4).ok();
                            },
-                           [](dr::CommitEngine& engine) { EXPECT_EQ(engine.NewestPoint("vol")->sequence, 4u); }};
+                           [](dr::CommitEngine& engine, const Bed&, bool done) {
+                             if (done) {
+                               EXPECT_EQ(engine.NewestPoint("vol")->sequence, 4u);
+                             }
+                           }};
 const Operation kMerge = {"Merge",
                           [](dr::CommitEngine& engine, const Bed&, CutAt&) {
                             absl::StatusOr<size_t> merged = 1;
                             while (merged.ok() && *merged > 0) merged = engine.Thin("vol");
                             return merged.ok();
                           },
-                          [](dr::CommitEngine& engine) { EXPECT_LT(engine.Points("vol")->size(), 6u); }};
-const Operation kPromote = {
-    "Promote",
-    [](dr::CommitEngine& engine, const Bed&, CutAt&) {
-      return engine.BeginPromotion("vol", false).ok() && engine.FinishPromotion("vol").ok();
-    },
-    [](dr::CommitEngine& engine) { EXPECT_EQ(engine.State("vol")->state, VolumeState::kActive); }};
+                          [](dr::CommitEngine& engine, const Bed&, bool done) {
+                            if (done) {
+                              EXPECT_LT(engine.Points("vol")->size(), 6u);
+                            }
+                          }};
+const Operation kPromote = {"Promote",
+                            [](dr::CommitEngine& engine, const Bed&, CutAt&) {
+                              return engine.BeginPromotion("vol", false).ok() && engine.FinishPromotion("vol").ok();
+                            },
+                            [](dr::CommitEngine& engine, const Bed&, bool done) {
+                              if (done) {
+                                EXPECT_EQ(engine.State("vol")->state, VolumeState::kActive);
+                              }
+                            }};
 // Asked before each entry whether it is cancelled: those are its steps.
-const Operation kMaterialise = {"Materialise",
-                                [](dr::CommitEngine& engine, const Bed& bed, CutAt& cut) {
-                                  return engine
-                                      .ClonePoint("vol", 2, os::Root::Open(bed.Clone()).value(),
-                                                  {.cancelled = [&] { return !cut.Reach(dr::Step::kStage, 0).ok(); }})
-                                      .ok();
-                                },
-                                [](dr::CommitEngine&) {}};
+const Operation kMaterialise = {
+    "Materialise",
+    [](dr::CommitEngine& engine, const Bed& bed, CutAt& cut) {
+      const auto step = [&] { return !cut.Reach(dr::Step::kStage, 0).ok(); };
+      return bed.Trees(engine)->Make({"vol", 2, bed.Tree(), /*writable=*/false}, {.cancelled = step}).ok();
+    },
+    ExpectTreeOrNone};
 
 class PointsPowerCutTest : public ::testing::TestWithParam<std::tuple<const char*, const Operation*>> {
  protected:
@@ -212,10 +247,8 @@ TEST_P(PointsPowerCutTest, EveryKeptStateIsExactlyWhatItWas) {
     ASSERT_TRUE(disk.Unmount().ok());
     ASSERT_TRUE(disk.Mount().ok());
     const auto engine = bed.Start();
-    if (cut == 0) {
-      steps = reached;
-      operation->expect_done(*engine);
-    }
+    if (cut == 0) steps = reached;
+    operation->expect(*engine, bed, /*done=*/cut == 0);
     ExpectExact(*engine, bed);
     if (HasFatalFailure() || HasNonfatalFailure()) return;
   }

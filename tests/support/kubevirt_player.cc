@@ -295,6 +295,7 @@ absl::Status KubeVirtPlayer::LookAtAll(const std::stop_token& stop) {
     if (instance != by_key.end()) by_key.erase(instance);
   }
   for (const auto& [key, instance] : by_key) {
+    if (!instance->at("metadata").contains("ownerReferences")) continue;  // nobody's but who made it
     first.Update(client_.Delete(kube::kVirtualMachineInstances, key.namespace_name, key.name, ""));
   }
   return first;

@@ -30,6 +30,15 @@ class MemoryMachines : public control::VirtualMachines {
     }
     return found;
   }
+  absl::StatusOr<std::vector<Key>> ListStrays(const std::string& namespace_name, std::stop_token) override {
+    const absl::MutexLock lock(&mutex_);
+    if (!list_error_.ok()) return list_error_;
+    std::vector<Key> found;
+    for (const Key& key : strays_) {
+      if (namespace_name.empty() || key.namespace_name == namespace_name) found.push_back(key);
+    }
+    return found;
+  }
   absl::StatusOr<control::VmStatus> Get(const Key& key) override {
     const absl::MutexLock lock(&mutex_);
     const auto found = machines_.find(key);
@@ -91,6 +100,11 @@ class MemoryMachines : public control::VirtualMachines {
     const absl::MutexLock lock(&mutex_);
     machines_.at(key).status.wants_running = false;
     Step(machines_.at(key));
+  }
+  // Runs without a VirtualMachine.
+  void AddStray(const Key& key) {
+    const absl::MutexLock lock(&mutex_);
+    strays_.push_back(key);
   }
   void Remove(const Key& key) {
     const absl::MutexLock lock(&mutex_);
@@ -193,6 +207,7 @@ class MemoryMachines : public control::VirtualMachines {
   mutable absl::Mutex mutex_;
   std::map<Key, Machine> machines_ ABSL_GUARDED_BY(mutex_);
   std::map<Key, control::GuestOs> guests_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Key> strays_ ABSL_GUARDED_BY(mutex_);
   std::vector<Key> started_ ABSL_GUARDED_BY(mutex_);
   std::vector<Key> stopped_ ABSL_GUARDED_BY(mutex_);
   absl::Status list_error_ ABSL_GUARDED_BY(mutex_);

@@ -51,6 +51,33 @@ TEST_F(MidstOfCaptureTest, IsNotPromotedAndTheWayBackStays) {
   EXPECT_EQ(Content("a"), "1");
 }
 
+TEST_F(MidstOfCaptureTest, KeepsTheNewestWholeStateWhateverTheClockSays) {
+  const auto engine = host_.Start();
+  auto session = engine->Open({"vol", host_.RootOf("vol"), 0});
+  const auto commit = [&](const char* content, bool completes) {
+    model::Commit next = NextCommit(session->State(), {InlinePut("a", content)});
+    next.completes_capture = completes;
+    ASSERT_TRUE(session->SubmitDurable(next).ok());
+    ASSERT_TRUE(session->Publish().ok());
+  };
+  commit("1", true);
+  commit("2", true);
+  // The clock was ahead, and is set right.
+  host_.AdvanceClock(-absl::Hours(1));
+  commit("3", true);
+  commit("part", false);
+  commit("another part", false);
+  EXPECT_EQ(engine->State("vol")->newest_whole->sequence, 3u);
+  // All that isn't of the newest quarter of an hour is more than is kept.
+  host_.AdvanceClock(absl::Hours(48));
+  absl::StatusOr<size_t> merged = 1;
+  while (merged.ok() && *merged > 0) merged = engine->Thin("vol");
+  ASSERT_TRUE(merged.ok()) << merged.status();
+  EXPECT_EQ(engine->State("vol")->newest_whole->sequence, 3u);
+  ASSERT_TRUE(engine->Rewind("vol", 3).ok());
+  EXPECT_EQ(Content("a"), "3");
+}
+
 TEST_F(MidstOfCaptureTest, WasNeverWholeWhenItWasPromotedAllTheSame) {
   const auto engine = host_.Start();
   auto session = engine->Open({"vol", host_.RootOf("vol"), 0});

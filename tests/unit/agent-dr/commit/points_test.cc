@@ -88,9 +88,9 @@ class RunsToMergeTest : public ::testing::Test {
     record.point.committed_at_nanoseconds = absl::ToUnixNanos(now_ - age);
     return record;
   }
-  std::vector<std::vector<model::Sequence>> Runs(const std::vector<UndoAbout>& records,
-                                                 model::Sequence below = 1'000) const {
-    return RunsToMerge(records, PointBounds{}, now_, below);
+  std::vector<std::vector<model::Sequence>> Runs(const std::vector<UndoAbout>& records, model::Sequence below = 1'000,
+                                                 std::optional<model::Sequence> spared = std::nullopt) const {
+    return RunsToMerge(records, PointBounds{}, now_, below, spared);
   }
   const absl::Time now_ = absl::FromUnixSeconds(1'800'000'000);  // 08:00 UTC
 };
@@ -113,6 +113,12 @@ TEST_F(RunsToMergeTest, TheMidstOfACaptureIsNotKept) {
   records[1].point.completes_capture = true;
   records[0].point.completes_capture = false;
   EXPECT_THAT(Runs(records), ElementsAre(ElementsAre(2, 3)));
+}
+
+TEST_F(RunsToMergeTest, TheSparedStateStays) {
+  std::vector<UndoAbout> records;
+  for (model::Sequence i = 0; i < 4; ++i) records.push_back(At(i, absl::Hours(60)));
+  EXPECT_THAT(Runs(records, 1'000, 2), ElementsAre(ElementsAre(1, 2), ElementsAre(3, 4)));
 }
 
 TEST_F(RunsToMergeTest, LabelledAndPinnedStatesStay) {

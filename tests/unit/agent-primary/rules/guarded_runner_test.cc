@@ -375,6 +375,14 @@ TEST_F(GuardedRunnerTest, AClaimDoesNotWaitForAnEventThatNobodyTells) {
 
 TEST_F(GuardedRunnerTest, WhatWasMadeAnewOutsideThisPairIsNotAtDrAnyMore) {
   SetAllThere();
+  for (const int i : {0, 1}) {
+    ObjectEvent bound = VolumeEvent(EventType::kModified, i);
+    json object = json::parse(bound.resource);
+    object["spec"]["claimRef"] = {{"uid", "c"}};
+    bound.resource = object.dump();
+    runner_->OnEvent(bound);
+  }
+  ExpectIdle();
   ObjectEvent elsewhere = BoundAnew(0, "c-anew", "pv0");
   json object = json::parse(elsewhere.resource);
   object["spec"]["nfs"]["server"] = "nfs9";

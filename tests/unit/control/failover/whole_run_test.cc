@@ -582,6 +582,16 @@ TEST(WholeRun, OfVolumesListedByHandOnlyTheirPairsAreAsked) {
   EXPECT_FALSE(needed.record().Find("preflight")->ended_at);
 }
 
+TEST(WholeRun, AnInstanceWithoutAMachineIsToldOf) {
+  World world;
+  world.source.AddStray({"shop", "stray"});
+  world.source.AddStray({"elsewhere", "stray"});
+  Runner runner(world, Plan(), RunMode::kPlanned);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("shop/stray")));
+}
+
 TEST(WholeRun, ASourceThatIsNotReadyIsRefusedBeforeAnythingIsStopped) {
   for (const std::string state : {"connecting", "scanning"}) {
     World world;

@@ -98,7 +98,8 @@ TEST(RecoveryPointTest, TheNewestWholeStateIsTheOneThatIsShownIfThatIsWhole) {
   points.points = {StateAt(4, 40, false)};
   EXPECT_EQ(NewestWhole(points), nullptr);
   // As after a rewind: the records aren't in the order of time.
-  points.points = {StateAt(4, 40, false), StateAt(1, 10, true), StateAt(3, 30, true), StateAt(2, 20, true)};
+  // Nor was the clock always right.
+  points.points = {StateAt(4, 40, false), StateAt(1, 3600, true), StateAt(3, 30, true), StateAt(2, 20, true)};
   ASSERT_NE(NewestWhole(points), nullptr);
   EXPECT_EQ(NewestWhole(points)->sequence, 3u);
   points.newest.completes_capture = true;
