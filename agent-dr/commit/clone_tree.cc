@@ -20,6 +20,7 @@
 #include "core/os/file_io.h"
 #include "core/os/metadata.h"
 #include "core/os/tree_walk.h"
+#include "core/os/work_folder.h"
 
 namespace understudy::dr {
 namespace {
@@ -42,12 +43,12 @@ absl::StatusOr<model::Metadata> MetadataAt(int folder_fd, const std::string& nam
 
 absl::StatusOr<TreeCloner> TreeCloner::Begin(const os::Root& target, os::GoOn go_on) {
   ASSIGN_OR_RETURN(const bool shares, SharesBlocks(target));
-  ASSIGN_OR_RETURN(os::Root links, PrivateFolder(target.fd(), kLinks));
+  ASSIGN_OR_RETURN(os::Root links, os::PrivateFolder(target.fd(), kLinks));
   return TreeCloner(target, std::move(links), std::move(go_on), shares);
 }
 
 absl::Status TreeCloner::DropLinks(const os::Root& target) {
-  ASSIGN_OR_RETURN(const os::Root links, PrivateFolder(target.fd(), kLinks));
+  ASSIGN_OR_RETURN(const os::Root links, os::PrivateFolder(target.fd(), kLinks));
   RETURN_IF_ERROR(RemoveAllIn(links));
   return unlinkat(target.fd(), kLinks, AT_REMOVEDIR) == 0 ? absl::OkStatus() : Failed("take away folder", kLinks);
 }
