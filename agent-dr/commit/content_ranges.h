@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/wire/content_limits.h"
 
 namespace understudy::dr {
 
@@ -17,8 +18,8 @@ struct ContentRange {
   friend bool operator==(const ContentRange&, const ContentRange&) = default;
 };
 
-// Of one file; content with a base that comes in more pieces is refused.
-inline constexpr size_t kMaxContentRanges = 1024 * 1024;
+// Of one file.
+inline constexpr size_t kMaxContentRanges = wire::kMaxContentRanges;
 // Of the old content of one file: what was a hole there makes a range of its own.
 inline constexpr size_t kMaxKeptRanges = 2 * kMaxContentRanges;
 // Past so many, a delta's segment counts as changed as a whole.

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "agent-dr/commit/free_space.h"
+#include "core/os/clone_file.h"
 #include "core/os/file_io.h"
 
 namespace understudy::dr {
@@ -54,7 +55,7 @@ absl::StatusOr<bool> SharesBlocks(const os::Root& folder) {
   ASSIGN_OR_RETURN(const os::Fd one, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
   ASSIGN_OR_RETURN(const os::Fd two, folder.OpenPath("", O_TMPFILE | O_RDWR, 0600));
   RETURN_IF_ERROR(os::WriteAt(one.get(), 0, "shared"));
-  return ioctl(two.get(), FICLONE, one.get()) == 0;
+  return os::CloneFile(one.get(), two.get()) == 0;
 }
 
 absl::Status SetSize(int file, uint64_t size) {
@@ -63,12 +64,15 @@ absl::Status SetSize(int file, uint64_t size) {
 }
 
 absl::Status CloneContent(int source, int target, uint64_t length, uint64_t size, const os::GoOn& go_on) {
-  if (ioctl(target, FICLONE, source) == 0) {
+  const int error_number = os::CloneFile(source, target);
+  if (error_number == 0) {
     // The clone is the whole source: what lies past `length` has to go, also when the size grows again.
     RETURN_IF_ERROR(SetSize(target, std::min(length, size)));
     return SetSize(target, size);
   }
-  if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoStatus(errno, "clone the base");
+  if (error_number == ENOSPC || error_number == EDQUOT || error_number == EIO) {
+    return ErrnoStatus(error_number, "clone the base");
+  }
   RETURN_IF_ERROR(SetSize(target, size));
   const uint64_t end = std::min(length, size);
   uint64_t offset = 0;

@@ -43,6 +43,13 @@ UndoAbout AboutOf(const store::Statement& row) {
   return about;
 }
 
+// Of contents as they were before another definition of the content digest: they aren't known.
+void ForgetDigests(std::vector<model::Operation>& operations) {
+  for (model::Operation& operation : operations) {
+    if (auto* const patch = std::get_if<model::Patch>(&operation)) patch->digest = {};
+  }
+}
+
 }  // namespace
 
 absl::Status VolumeStore::ChangeUndo(const CommitRecord& record, UndoChanges& undo) {
@@ -120,11 +127,11 @@ absl::StatusOr<std::vector<UndoAbout>> VolumeStore::ListUndo() {
 }
 
 absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
-  ASSIGN_OR_RETURN(
-      store::Statement query,
-      database_.Prepare(fmt::format("SELECT {}, operations, digest FROM undo JOIN undo_operations USING(sequence)"
-                                    " WHERE sequence = ?",
-                                    kAboutColumns)));
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare(
+                       fmt::format("SELECT {}, operations, digest, sequence <= (SELECT max(digests_after) FROM replica)"
+                                   " FROM undo JOIN undo_operations USING(sequence) WHERE sequence = ?",
+                                   kAboutColumns)));
   query.BindUnsigned(1, sequence);
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return absl::NotFoundError(fmt::format("no undo record of commit {}", sequence));
@@ -132,6 +139,7 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
   undo.about = AboutOf(query);
   const std::string operations = query.String(11);
   const std::string digest = query.String(12);
+  const bool old_digests = query.Integer(13) != 0;
   RETURN_IF_ERROR(LoadSeveralNames(undo));
   ASSIGN_OR_RETURN(store::Statement content,
                    database_.Prepare("SELECT kept, ranges FROM undo_content WHERE sequence = ? ORDER BY kept"));
@@ -148,6 +156,7 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
   }
   ASSIGN_OR_RETURN(model::Commit reverse, wire::DeserializeCommit(operations));
   undo.operations = std::move(reverse.operations);
+  if (old_digests) ForgetDigests(undo.operations);
   return undo;
 }
 

@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 8> kSchema = {
+constexpr std::array<std::string_view, 9> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -64,6 +64,12 @@ constexpr std::array<std::string_view, 8> kSchema = {
     "ALTER TABLE replica ADD COLUMN hooks_due INTEGER NOT NULL DEFAULT 0;",
     "ALTER TABLE replica ADD COLUMN reprotected INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE replica ADD COLUMN adopted_epoch INTEGER NOT NULL DEFAULT 0;",
+    // Content digests are sums from here on: those that are kept say nothing, nor do those of the undo records that
+    // there are.
+    "UPDATE content SET digest = NULL;"
+    "DELETE FROM content_damage;"
+    "ALTER TABLE replica ADD COLUMN digests_after INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE replica SET digests_after = sequence;",
 };
 
 // Column awaits_primary.

@@ -2,13 +2,13 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 
 #include <utility>
 
 #include "core/base/log.h"
+#include "core/os/clone_file.h"
 #include "core/os/fd.h"
+#include "core/os/file_io.h"
 
 namespace understudy::dr {
 namespace {
@@ -25,7 +25,7 @@ bool SameContent(const std::optional<KeptContent>& a, const std::optional<KeptCo
 // A copy of the file's content that no commit reaches, in no time; nullopt where the filesystem has no reflinks.
 std::optional<os::Fd> Freeze(const WorkArea& work, int fd) {
   os::Fd clone(openat(work.staging().fd(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-  if (!clone.valid() || ioctl(clone.get(), FICLONE, fd) != 0) return std::nullopt;
+  if (!clone.valid() || os::CloneFile(fd, clone.get()) != 0) return std::nullopt;
   return clone;
 }
 

@@ -3,16 +3,21 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <iterator>
 #include <utility>
-#include <vector>
 
+#include "core/base/log.h"
 #include "core/base/random_id.h"
+#include "core/os/clone_file.h"
+#include "core/os/extents.h"
+#include "core/os/file_io.h"
 #include "core/os/stat.h"
 #include "core/os/tree_walk.h"
 #include "core/os/work_folder.h"
@@ -20,61 +25,43 @@
 namespace understudy::primary {
 namespace {
 
+constexpr std::string_view kFolderPrefix = "bases-";
+// What a clone takes for an extent, until it was seen here, and at most: 50,000 extents have been seen to take 0.7 to
+// 2.4 s. One that took longer waited for something else.
+constexpr absl::Duration kFirstCloneCost = absl::Microseconds(20);
+constexpr absl::Duration kMostCloneCost = absl::Microseconds(50);
+// Clones of fewer extents say little about what one takes.
+constexpr uint64_t kTellingExtents = 2000;
+// Of so many files it is remembered that they rest.
+constexpr size_t kMaxResting = 10'000;
+
 std::string FolderName(const model::VolumeName& volume) {
-  return fmt::format("bases-{}", volume);
+  return fmt::format("{}{}", kFolderPrefix, volume);
 }
 
 bool IsForGood(int error_number) {
-  return error_number == EOPNOTSUPP || error_number == ENOTTY || error_number == ENOSYS || error_number == EXDEV;
+  return error_number == EOPNOTSUPP || error_number == ENOTTY || error_number == ENOSYS;
 }
 
-absl::Status RemoveAt(int folder, const std::string& name) {
-  if (unlinkat(folder, name.c_str(), 0) != 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, fmt::format("remove the clone '{}'", name));
+// Only where it is known what the maps of extents mean: others give places that aren't any (the offset in the file), or
+// on one of several devices.
+absl::Status CheckFilesystem(int folder, int work) {
+  struct statfs of_volume {};
+  struct statfs of_work {};
+  if (fstatfs(folder, &of_volume) != 0 || fstatfs(work, &of_work) != 0) return ErrnoStatus(errno, "statfs");
+  if (of_volume.f_type != XFS_SUPER_MAGIC && of_volume.f_type != BTRFS_SUPER_MAGIC) {
+    return absl::UnimplementedError("its filesystem is neither XFS nor btrfs");
   }
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(const os::EntryStat volume, os::StatAt(folder, ""));
+  ASSIGN_OR_RETURN(const os::EntryStat beside, os::StatAt(work, ""));
+  // Subvolumes of a btrfs have devices of their own, and share blocks all the same.
+  const bool same = of_volume.f_type == of_work.f_type &&
+                    (of_volume.f_type == BTRFS_SUPER_MAGIC || volume.filesystem == beside.filesystem);
+  if (same) return absl::OkStatus();
+  return absl::UnimplementedError("it is on another filesystem than the folder of its export");
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<BaseStore>> BaseStore::Open(const std::string& export_path,
-                                                           const model::VolumeName& volume, uint64_t least_bytes,
-                                                           const Clock& clock) {
-  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(export_path));
-  ASSIGN_OR_RETURN(os::Root folder, os::PrivateFolder(work.folder.fd(), FolderName(volume)));
-  std::unique_ptr<BaseStore> store(new BaseStore(std::move(folder), least_bytes, clock));
-  RETURN_IF_ERROR(store->LoadClones());
-  return store;
-}
-
-absl::Status BaseStore::Discard(const std::string& export_path, const model::VolumeName& volume) {
-  ASSIGN_OR_RETURN(const std::optional<os::WorkFolder> work, os::FindWorkFolder(export_path));
-  if (!work.has_value()) return absl::OkStatus();
-  const std::string name = FolderName(volume);
-  absl::StatusOr<os::Fd> folder = work->folder.OpenPath(name, O_RDONLY | O_DIRECTORY);
-  if (absl::IsNotFound(folder.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(folder.status());
-  BaseStore store(os::Root(*std::move(folder)), 0, Clock::System());
-  RETURN_IF_ERROR(store.LoadClones());
-  RETURN_IF_ERROR(store.KeepOnly({}));
-  if (unlinkat(work->folder.fd(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
-    return ErrnoStatus(errno, fmt::format("remove the folder of the clones of volume '{}'", volume));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BaseStore::LoadClones() {
-  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder_, ""));
-  for (;;) {
-    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
-    if (!entry.has_value()) return absl::OkStatus();
-    clones_.insert(entry->name);
-  }
-}
-
-absl::Status BaseStore::CheckRoom() const {
-  struct statvfs space {};
-  if (fstatvfs(folder_.fd(), &space) != 0) return ErrnoStatus(errno, "ask for the free space");
+absl::Status RoomOn(const struct statvfs& space) {
   const uint64_t free = uint64_t{space.f_bavail} * space.f_frsize;
   const uint64_t whole = uint64_t{space.f_blocks} * space.f_frsize;
   const uint64_t least = std::min(kLeastFreeBytes, whole / kLeastFreeDivisor);
@@ -83,64 +70,283 @@ absl::Status BaseStore::CheckRoom() const {
       fmt::format("{} MiB are free on its filesystem, and clones are made from {} MiB on", free >> 20, least >> 20));
 }
 
-absl::StatusOr<FrozenFile> BaseStore::Freeze(int fd, uint64_t inode) {
+// btrfs shares no blocks between a file that is copied on write and one that isn't; only an empty one can be told.
+void TakeOverCopyOnWrite(int source, int target) {
+  int flags = 0;
+  if (ioctl(source, FS_IOC_GETFLAGS, &flags) != 0 || (flags & FS_NOCOW_FL) == 0) return;
+  int of_target = 0;
+  if (ioctl(target, FS_IOC_GETFLAGS, &of_target) != 0) return;
+  of_target |= FS_NOCOW_FL;
+  // Should it not be so, the clone fails and says why.
+  (void)ioctl(target, FS_IOC_SETFLAGS, &of_target);
+}
+
+template <typename Map, typename IsOver>
+void Bound(Map& map, IsOver is_over) {
+  if (map.size() < kMaxResting) return;
+  std::erase_if(map, is_over);
+  if (map.size() >= kMaxResting) map.erase(map.begin());
+}
+
+}  // namespace
+
+FrozenFile::FrozenFile(FrozenFile&& other) noexcept
+    : store_(other.store_),
+      clone_(std::exchange(other.clone_, {})),
+      fd_(std::move(other.fd_)),
+      size_(other.size_),
+      writers_waited_(other.writers_waited_),
+      generation_(other.generation_) {}
+
+FrozenFile::~FrozenFile() {
+  if (!clone_.empty()) store_->Thaw(clone_, /*keep=*/false);
+}
+
+absl::Status FrozenFile::CheckHolds() const {
+  if (store_->generation_ == generation_) return absl::OkStatus();
+  return absl::AbortedError(
+      "frozen copies of files were given up while they were read, as their filesystem fills up: the capture begins "
+      "again");
+}
+
+absl::StatusOr<BaseRecord> FrozenFile::Keep(const model::Digest& content) {
+  RETURN_IF_ERROR(os::SyncFile(fd_.get()));
+  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd_.get(), ""));
+  BaseRecord base{clone_, size_, content, stat.inode, stat.ctime_nanoseconds};
+  store_->Thaw(std::exchange(clone_, {}), /*keep=*/true);
+  return base;
+}
+
+absl::StatusOr<std::unique_ptr<BaseStore>> BaseStore::Open(const std::string& export_path,
+                                                           const model::VolumeName& volume, int folder,
+                                                           uint64_t least_bytes, const Clock& clock) {
+  {
+    ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
+    RETURN_IF_ERROR(CheckFilesystem(folder, exported.fd()));
+  }
+  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder, ""));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(export_path));
+  ASSIGN_OR_RETURN(os::Root clones, os::PrivateFolder(work.folder.fd(), FolderName(volume)));
+  std::unique_ptr<BaseStore> store(new BaseStore(std::move(clones), stat.filesystem, least_bytes, clock));
+  RETURN_IF_ERROR(store->LoadClones());
+  return store;
+}
+
+absl::StatusOr<size_t> BaseStore::Discard(const std::string& export_path, const model::VolumeName& volume) {
+  ASSIGN_OR_RETURN(const std::optional<os::WorkFolder> work, os::FindWorkFolder(export_path));
+  if (!work.has_value()) return size_t{0};
+  const std::string name = FolderName(volume);
+  absl::StatusOr<os::Fd> folder = work->folder.OpenPath(name, O_RDONLY | O_DIRECTORY);
+  if (absl::IsNotFound(folder.status())) return size_t{0};
+  RETURN_IF_ERROR(folder.status());
+  BaseStore store(os::Root(*std::move(folder)), 0, 0, Clock::System());
+  RETURN_IF_ERROR(store.LoadClones());
+  ASSIGN_OR_RETURN(const size_t given_up, store.GiveUpBases());
+  if (unlinkat(work->folder.fd(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, fmt::format("remove the folder of the clones of volume '{}'", volume));
+  }
+  return given_up;
+}
+
+absl::StatusOr<std::vector<model::VolumeName>> BaseStore::ListVolumes(const std::string& export_path) {
+  std::vector<model::VolumeName> volumes;
+  ASSIGN_OR_RETURN(const std::optional<os::WorkFolder> work, os::FindWorkFolder(export_path));
+  if (!work.has_value()) return volumes;
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(work->folder, ""));
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return volumes;
+    walk.SkipChildren();
+    if (!entry->name.starts_with(kFolderPrefix)) continue;
+    model::VolumeName volume = entry->name.substr(kFolderPrefix.size());
+    if (model::ValidateVolumeName(volume).ok()) volumes.push_back(std::move(volume));
+  }
+}
+
+absl::Status BaseStore::CheckRoom(const std::string& path) {
+  struct statvfs space {};
+  if (statvfs(path.c_str(), &space) != 0) return ErrnoStatus(errno, "ask for the free space");
+  return RoomOn(space);
+}
+
+bool BaseStore::IsOf(int folder) const {
+  const absl::StatusOr<os::EntryStat> stat = os::StatAt(folder, "");
+  return stat.ok() && stat->filesystem == filesystem_;
+}
+
+absl::Status BaseStore::LoadClones() {
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder_, ""));
+  absl::MutexLock lock(&mutex_);
+  clone_cost_ = kFirstCloneCost;
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+    if (!entry.has_value()) return absl::OkStatus();
+    clones_.insert(entry->name);
+  }
+}
+
+absl::Status BaseStore::CheckRest(uint64_t inode) {
+  absl::MutexLock lock(&mutex_);
   if (cannot_.has_value()) return absl::UnimplementedError(*cannot_);
-  if (absl::Status room = CheckRoom(); !room.ok()) {
-    // What the clones hold is what is missing.
-    RETURN_IF_ERROR(KeepOnly({}));
+  const absl::Duration now = clock_.Monotonic();
+  if (now < room_rest_) return absl::ResourceExhaustedError("there was too little room on its filesystem lately");
+  const auto found = unfrozen_.find(inode);
+  if (found == unfrozen_.end() || now >= found->second.until) return absl::OkStatus();
+  return absl::ResourceExhaustedError(found->second.why);
+}
+
+absl::Status BaseStore::CheckExtents(int fd, uint64_t inode, uint64_t& extents) {
+  const absl::StatusOr<uint64_t> count = os::CountExtents(fd);
+  extents = count.value_or(0);
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration foreseen = static_cast<double>(extents) * clone_cost_;
+  if (foreseen <= kLongestClone) return absl::OkStatus();
+  LeaveAlone(inode, fmt::format("it has {} extents: its writers would wait for about {:.1f} s while it is cloned",
+                                extents, absl::ToDoubleSeconds(foreseen)));
+  return absl::ResourceExhaustedError(unfrozen_.at(inode).why);
+}
+
+void BaseStore::LeaveAlone(uint64_t inode, std::string why) {
+  const absl::Duration now = clock_.Monotonic();
+  Bound(unfrozen_, [now](const auto& entry) { return entry.second.until <= now; });
+  const auto [place, first] = unfrozen_.try_emplace(inode);
+  const absl::Duration rest = first ? kCloneRest : std::min(2 * place->second.rest, kLongestCloneRest);
+  place->second = {now + rest, rest, std::move(why)};
+}
+
+absl::StatusOr<FrozenFile> BaseStore::Freeze(int fd, uint64_t inode) {
+  RETURN_IF_ERROR(CheckRest(inode));
+  struct statvfs space {};
+  if (fstatvfs(folder_.fd(), &space) != 0) return ErrnoStatus(errno, "ask for the free space");
+  if (absl::Status room = RoomOn(space); !room.ok()) {
+    GiveUpForRoom();
     return room;
   }
-  const absl::Duration began = clock_.Monotonic();
-  if (const auto resting = resting_.find(inode); resting != resting_.end()) {
-    if (began < resting->second) {
-      return absl::ResourceExhaustedError(
-          fmt::format("its writers waited for longer than {} s when it was cloned: it has too many extents",
-                      absl::ToInt64Seconds(kLongestClone)));
-    }
-    resting_.erase(resting);
-  }
-  FrozenFile frozen;
-  frozen.clone = RandomId();
-  const os::Fd target(
-      openat(folder_.fd(), frozen.clone.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!target.valid()) return ErrnoStatus(errno, "make a clone");
-  clones_.insert(frozen.clone);
-  if (ioctl(target.get(), FICLONE, fd) != 0) {
-    const int error_number = errno;
-    RETURN_IF_ERROR(Remove(frozen.clone));
-    const absl::Status why = ErrnoStatus(error_number, "its filesystem makes no reflinks");
-    if (!IsForGood(error_number)) return absl::ResourceExhaustedError(why.message());
-    cannot_ = std::string(MessageOf(why));
-    return absl::UnimplementedError(*cannot_);
-  }
-  const absl::Duration ended = clock_.Monotonic();
-  frozen.writers_waited = ended - began;
-  if (frozen.writers_waited > kLongestClone) resting_[inode] = ended + kCloneRest;
-  ASSIGN_OR_RETURN(frozen.fd, folder_.OpenPath(frozen.clone, O_RDONLY));
-  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(frozen.fd.get(), ""));
-  frozen.size = stat.size;
+  // The clone would do it while nobody may write.
+  if (fdatasync(fd) != 0) return ErrnoStatus(errno, "write the file's dirty pages");
+  uint64_t extents = 0;
+  RETURN_IF_ERROR(CheckExtents(fd, inode, extents));
+  FrozenFile frozen(*this);
+  RETURN_IF_ERROR(MakeClone(fd, frozen));
+  NoteClone(inode, extents, frozen.writers_waited_);
+  ASSIGN_OR_RETURN(frozen.fd_, folder_.OpenPath(frozen.clone_, O_RDONLY));
+  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(frozen.fd_.get(), ""));
+  frozen.size_ = stat.size;
   return frozen;
 }
 
+absl::Status BaseStore::MakeClone(int fd, FrozenFile& frozen) {
+  os::Fd target;
+  {
+    absl::MutexLock lock(&mutex_);
+    frozen.generation_ = generation_;
+    std::string name = RandomId();
+    target = os::Fd(openat(folder_.fd(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!target.valid()) {
+      broken_ = true;
+      return ErrnoStatus(errno, "make a clone");
+    }
+    clones_.insert(name);
+    frozen_.insert(name);
+    frozen.clone_ = std::move(name);
+  }
+  TakeOverCopyOnWrite(fd, target.get());
+  const absl::Duration began = clock_.Monotonic();
+  const int error_number = os::CloneFile(fd, target.get());
+  frozen.writers_waited_ = clock_.Monotonic() - began;
+  if (error_number == 0) return absl::OkStatus();
+  const absl::Status why = ErrnoStatus(error_number, "a reflink clone of it can't be made");
+  if (!IsForGood(error_number)) return absl::ResourceExhaustedError(why.message());
+  absl::MutexLock lock(&mutex_);
+  cannot_ = std::string(MessageOf(why));
+  return absl::UnimplementedError(*cannot_);
+}
+
+void BaseStore::NoteClone(uint64_t inode, uint64_t extents, absl::Duration took) {
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  Bound(rests_, [now](const auto& entry) { return entry.second <= now; });
+  absl::Duration& rest = rests_.try_emplace(inode, -absl::InfiniteDuration()).first->second;
+  rest = std::max(rest, now + kFreezeShare * took);
+  if (extents >= kTellingExtents) clone_cost_ = std::min(took / static_cast<int64_t>(extents), kMostCloneCost);
+  if (took > kLongestClone) {
+    LeaveAlone(inode, fmt::format("its writers waited for {:.1f} s when it was cloned", absl::ToDoubleSeconds(took)));
+  } else {
+    unfrozen_.erase(inode);
+  }
+}
+
+absl::Duration BaseStore::RestsUntil(uint64_t inode) const {
+  absl::MutexLock lock(&mutex_);
+  const auto found = rests_.find(inode);
+  return found == rests_.end() ? -absl::InfiniteDuration() : found->second;
+}
+
 absl::StatusOr<os::Fd> BaseStore::OpenBase(const BaseRecord& base) const {
-  if (!clones_.contains(base.clone)) return absl::NotFoundError("its base is gone");
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!clones_.contains(base.clone)) return absl::NotFoundError("its base is gone");
+  }
   ASSIGN_OR_RETURN(os::Fd fd, folder_.OpenPath(base.clone, O_RDONLY));
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd.get(), ""));
-  if (stat.kind != model::FileKind::kRegular || stat.size != base.size) return absl::NotFoundError("its base is cut");
+  const bool same = stat.kind == model::FileKind::kRegular && stat.size == base.size &&
+                    stat.inode == base.clone_inode && stat.ctime_nanoseconds == base.clone_ctime_nanoseconds;
+  if (!same) return absl::NotFoundError("its base isn't what was made");
   return fd;
 }
 
 absl::Status BaseStore::Remove(const std::string& clone) {
-  RETURN_IF_ERROR(RemoveAt(folder_.fd(), clone));
+  if (unlinkat(folder_.fd(), clone.c_str(), 0) != 0 && errno != ENOENT) {
+    return ErrnoStatus(errno, fmt::format("remove the clone '{}'", clone));
+  }
   clones_.erase(clone);
   return absl::OkStatus();
 }
 
+void BaseStore::Thaw(const std::string& clone, bool keep) {
+  absl::MutexLock lock(&mutex_);
+  frozen_.erase(clone);
+  if (keep) return;
+  // What stays is collected later.
+  if (const absl::Status removed = Remove(clone); !removed.ok()) spdlog::warn("{}", MessageOf(removed));
+}
+
 absl::Status BaseStore::KeepOnly(const std::set<std::string>& clones) {
+  absl::MutexLock lock(&mutex_);
   std::vector<std::string> gone;
   std::set_difference(clones_.begin(), clones_.end(), clones.begin(), clones.end(), std::back_inserter(gone));
-  for (const std::string& clone : gone) RETURN_IF_ERROR(Remove(clone));
+  for (const std::string& clone : gone) {
+    if (!frozen_.contains(clone)) RETURN_IF_ERROR(Remove(clone));
+  }
   return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> BaseStore::GiveUpBases() {
+  const auto count = [this] {
+    absl::MutexLock lock(&mutex_);
+    return clones_.size();
+  };
+  const size_t before = count();
+  RETURN_IF_ERROR(KeepOnly({}));
+  return before - std::min(before, count());
+}
+
+bool BaseStore::GiveUpForRoom() {
+  struct statvfs space {};
+  if (fstatvfs(folder_.fd(), &space) != 0 || RoomOn(space).ok()) return false;
+  absl::MutexLock lock(&mutex_);
+  room_rest_ = clock_.Monotonic() + kRoomRest;
+  if (clones_.empty()) return false;
+  ++generation_;
+  for (const std::string& clone : std::exchange(clones_, {})) {
+    // Also while somebody has it open.
+    const absl::StatusOr<os::Fd> file = folder_.OpenPath(clone, O_WRONLY);
+    (void)Remove(clone);
+    if (file.ok() && ftruncate(file->get(), 0) != 0) {
+      spdlog::warn("{}", MessageOf(ErrnoStatus(errno, fmt::format("cut the clone '{}'", clone))));
+    }
+  }
+  return true;
 }
 
 }  // namespace understudy::primary

@@ -7,12 +7,28 @@ namespace {
 
 using Kind = os::Extent::Kind;
 
+// More than this part of a file that isn't told where it is makes reading both files dearer than reading one.
+constexpr uint64_t kLargestOpaqueDivisor = 8;
+
 // Zeros are zeros, whether there is room for them or not.
 bool HasBytesAt(const std::optional<os::Extent>& extent, uint64_t position) {
   return extent.has_value() && extent->offset <= position && extent->kind != Kind::kZeros;
 }
 
 }  // namespace
+
+absl::StatusOr<bool> TellsPlaces(int fd, uint64_t size) {
+  os::ExtentReader reader(fd, size);
+  uint64_t opaque = 0;
+  for (;;) {
+    const absl::StatusOr<std::optional<os::Extent>> extent = reader.Next();
+    if (absl::IsUnimplemented(extent.status())) return false;
+    RETURN_IF_ERROR(extent.status());
+    if (!extent->has_value()) return true;
+    if ((*extent)->kind == Kind::kOpaque) opaque += (*extent)->length;
+    if (opaque > size / kLargestOpaqueDivisor) return false;
+  }
+}
 
 absl::Status ChangedRanges::Side::GoTo(uint64_t position) {
   while (!at_end && (!extent.has_value() || extent->offset + extent->length <= position)) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "agent-primary/capture/changed_ranges.h"
 #include "core/delta/content_digest.h"
@@ -48,8 +49,9 @@ class ExtentsCapture {
     for (;; range = ranges.Next()) {
       RETURN_IF_ERROR(OfSource(range.status()));
       if (!range->has_value()) break;
-      RETURN_IF_ERROR(Compare(std::max(Down((*range)->begin, kBlockBytes), compared_to_),
-                              std::min(Up((*range)->end, kBlockBytes), common)));
+      const uint64_t unit = Unit();
+      RETURN_IF_ERROR(
+          Compare(std::max(Down((*range)->begin, unit), compared_to_), std::min(Up((*range)->end, unit), common)));
     }
     RETURN_IF_ERROR(CompareTail(common));
     RETURN_IF_ERROR(Finish());
@@ -57,9 +59,26 @@ class ExtentsCapture {
   }
 
  private:
+  struct Segment {
+    SegmentRecord record;
+    std::optional<model::Digest> held;    // what an earlier session staged of it
+    std::vector<os::DataRange> unsent{};  // of a held one: what differs from the base
+  };
+
+  // What is looked at and sent together. DR takes so many ranges of one file and no more; when half of them are used,
+  // it is so much that the other half suffices wherever else the file changed.
+  uint64_t Unit() const {
+    const uint64_t half = files_.most_ranges / 2;
+    if (ranges_ < half) return kBlockBytes;
+    uint64_t unit = kWindowBytes;
+    while (std::max(base_size_, files_.size) / unit >= half) unit *= 2;
+    return unit;
+  }
+
   absl::Status Compare(uint64_t begin, uint64_t end) {
     while (begin < end) {
       if (request_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+      if (files_.frozen != nullptr) RETURN_IF_ERROR(files_.frozen->CheckHolds());
       const uint64_t window_end = std::min(end, Down(begin, kWindowBytes) + kWindowBytes);
       RETURN_IF_ERROR(CompareWindow(begin, window_end));
       begin = compared_to_ = window_end;
@@ -74,10 +93,11 @@ class ExtentsCapture {
       if (!of_base.has_value() && !of_now.has_value()) break;
       const uint64_t next =
           std::min(of_base.has_value() ? of_base->begin : UINT64_MAX, of_now.has_value() ? of_now->begin : UINT64_MAX);
-      at = std::max(at, Down(next, kBlockBytes));
-      const uint64_t window_end = Down(at, kWindowBytes) + kWindowBytes;
-      RETURN_IF_ERROR(Compare(at, window_end));
-      at = window_end;
+      const uint64_t unit = Unit();
+      at = std::max(at, Down(next, unit));
+      const uint64_t end = Up(at + 1, std::max(unit, kWindowBytes));
+      RETURN_IF_ERROR(Compare(at, end));
+      at = end;
     }
     return absl::OkStatus();
   }
@@ -86,14 +106,20 @@ class ExtentsCapture {
   static absl::StatusOr<std::string_view> Read(int fd, uint64_t size, uint64_t begin, uint64_t end,
                                                std::string& buffer) {
     const auto length = static_cast<size_t>(std::clamp(size, begin, end) - begin);
-    ASSIGN_OR_RETURN(const size_t got, os::ReadInto(fd, begin, std::span(buffer).first(length)));
-    if (got < length) return absl::DataLossError("a clone is shorter than it was");
+    ASSIGN_OR_RETURN(const size_t got, OfSource(os::ReadInto(fd, begin, std::span(buffer).first(length))));
+    if (got < length) return OfSource(absl::DataLossError("a clone is shorter than it was"));
     return std::string_view(buffer).substr(0, length);
+  }
+  // While a window is compared, what comes before it may have to be sent.
+  absl::StatusOr<std::string_view> ReadAgain(uint64_t begin, uint64_t end) {
+    again_bytes_.resize(kWindowBytes);
+    return Read(files_.now, files_.size, begin, end, again_bytes_);
   }
 
   absl::Status CompareWindow(uint64_t begin, uint64_t end) {
-    ASSIGN_OR_RETURN(const std::string_view base, OfSource(Read(files_.base, base_size_, begin, end, base_bytes_)));
-    ASSIGN_OR_RETURN(const std::string_view now, OfSource(Read(files_.now, files_.size, begin, end, now_bytes_)));
+    ASSIGN_OR_RETURN(const std::string_view base, Read(files_.base, base_size_, begin, end, base_bytes_));
+    ASSIGN_OR_RETURN(const std::string_view now, Read(files_.now, files_.size, begin, end, now_bytes_));
+    if (Unit() > kBlockBytes) return Replace(begin, base, now);
     const auto block = [&](std::string_view bytes, uint64_t at) {
       return bytes.substr(std::min<size_t>(bytes.size(), at - begin), kBlockBytes);
     };
@@ -116,52 +142,116 @@ class ExtentsCapture {
 
   // `before` and `now` are within one segment.
   absl::Status Replace(uint64_t offset, std::string_view before, std::string_view now) {
-    RETURN_IF_ERROR(GoToSegment(offset / kSegmentBytes));
+    const uint64_t number = offset / kSegmentBytes;
+    if (!segment_.has_value() || segment_->record.number != number) {
+      RETURN_IF_ERROR(EndSegment());
+      RETURN_IF_ERROR(Begin());
+      RETURN_IF_ERROR(BeginSegment(number));
+    }
     const model::Digest gone = delta::DigestOfBlocks(offset, before);
     const model::Digest come = delta::DigestOfBlocks(offset, now);
-    segment_->digest = delta::Plus(delta::Minus(segment_->digest, gone), come);
+    segment_->record.digest = delta::Plus(delta::Minus(segment_->record.digest, gone), come);
     digest_.Remove(gone);
     digest_.Add(come);
-    RETURN_IF_ERROR(Begin());
-    for (size_t at = 0; at < now.size(); at += kStagePieceBytes) {
-      const std::string_view piece = now.substr(at, kStagePieceBytes);
-      if (delta::IsAllZeros(piece)) {
+    if (!segment_->held.has_value()) return Send(offset, now);
+    if (!now.empty()) segment_->unsent.push_back({offset, offset + now.size()});
+    return absl::OkStatus();
+  }
+
+  absl::Status Send(uint64_t offset, std::string_view bytes) {
+    const uint64_t unit = Unit();
+    const size_t most = unit == kBlockBytes ? kStagePieceBytes : kWindowBytes;
+    for (size_t at = 0; at < bytes.size(); at += most) {
+      const std::string_view piece = bytes.substr(at, most);
+      // Holes among the data of a unit would be ranges of their own.
+      const bool hole = unit <= kWindowBytes && delta::IsAllZeros(piece);
+      if (offset + at != sent_to_ || hole != sent_hole_) ++ranges_;
+      sent_to_ = offset + at + piece.size();
+      sent_hole_ = hole;
+      if (hole) {
         RETURN_IF_ERROR(request_.sink.StageHole(request_.volume, request_.slot, offset + at, piece.size()));
-        continue;
+      } else {
+        RETURN_IF_ERROR(SendData(offset + at, piece));
       }
-      RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
-      file_.bytes_sent += piece.size();
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status SendData(uint64_t offset, std::string_view bytes) {
+    for (size_t at = 0; at < bytes.size(); at += kStagePieceBytes) {
+      const std::string_view piece = bytes.substr(at, kStagePieceBytes);
+      RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
+    }
+    file_.bytes_sent += bytes.size();
     return absl::OkStatus();
   }
 
   absl::Status Begin() {
     if (std::exchange(file_.content_changed, true)) return absl::OkStatus();
     file_.content = request_.slot;
-    return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, files_.size, request_.base->path);
+    const std::string& base_path = request_.base->path;
+    if (request_.leftovers != nullptr && request_.leftovers->erase(request_.path) != 0) {
+      absl::StatusOr<std::vector<model::SegmentDigest>> held =
+          request_.sink.StageResume(request_.volume, request_.slot, request_.path, files_.size, base_path);
+      if (held.ok()) {
+        held_ = *std::move(held);
+        return absl::OkStatus();
+      }
+      if (!absl::IsNotFound(held.status())) return held.status();
+    }
+    return request_.sink.StageBegin(request_.volume, request_.slot, request_.path, files_.size, base_path);
+  }
+
+  absl::StatusOr<model::Digest> KnownDigest(uint64_t number) {
+    ASSIGN_OR_RETURN(const std::optional<SegmentRecord> known, request_.index.FindSegment(file_.stat.inode, number));
+    return known.has_value() ? known->digest : model::Digest{};
   }
 
   // Its signature, if there is one, is of other bytes from now on.
-  absl::Status GoToSegment(uint64_t number) {
-    if (segment_.has_value() && segment_->number == number) return absl::OkStatus();
-    EndSegment();
-    ASSIGN_OR_RETURN(const std::optional<SegmentRecord> known, request_.index.FindSegment(file_.stat.inode, number));
-    segment_ = SegmentRecord{number, known.has_value() ? known->digest : model::Digest{}, {}};
+  absl::Status BeginSegment(uint64_t number) {
+    RETURN_IF_ERROR(GiveUpHeldBefore(number));
+    ASSIGN_OR_RETURN(const model::Digest known, KnownDigest(number));
+    segment_ = Segment{.record = {number, known, {}}, .held = std::nullopt};
+    if (next_held_ == held_.size() || held_[next_held_].number != number) return absl::OkStatus();
+    segment_->held = held_[next_held_++].digest;
     return absl::OkStatus();
   }
 
-  void EndSegment() {
-    if (!segment_.has_value()) return;
-    if (segment_->digest == model::Digest{}) {
-      file_.segment_changes.push_back(RemoveSegment{file_.stat.inode, segment_->number});
-    } else {
-      file_.segment_changes.push_back(PutSegment{file_.stat.inode, *segment_});
+  // What is held of segments that are what they are in the base: one block of it that is staged takes its place.
+  absl::Status GiveUpHeldBefore(uint64_t number) {
+    for (; next_held_ < held_.size() && held_[next_held_].number < number; ++next_held_) {
+      const model::SegmentDigest& held = held_[next_held_];
+      ASSIGN_OR_RETURN(const model::Digest known, KnownDigest(held.number));
+      if (held.digest == known) continue;
+      const uint64_t offset = held.number * kSegmentBytes;
+      ASSIGN_OR_RETURN(const std::string_view block, ReadAgain(offset, offset + kBlockBytes));
+      RETURN_IF_ERROR(Send(offset, block));
     }
-    segment_.reset();
+    return absl::OkStatus();
+  }
+
+  absl::Status EndSegment() {
+    if (!segment_.has_value()) return absl::OkStatus();
+    const Segment segment = *std::exchange(segment_, std::nullopt);
+    for (const os::DataRange& range : segment.unsent) {
+      if (segment.held == segment.record.digest) {
+        file_.bytes_resumed += range.end - range.begin;
+        ++ranges_;
+        continue;
+      }
+      ASSIGN_OR_RETURN(const std::string_view bytes, ReadAgain(range.begin, range.end));
+      RETURN_IF_ERROR(Send(range.begin, bytes));
+    }
+    if (segment.record.digest == model::Digest{}) {
+      file_.segment_changes.push_back(RemoveSegment{file_.stat.inode, segment.record.number});
+    } else {
+      file_.segment_changes.push_back(PutSegment{file_.stat.inode, segment.record});
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Finish() {
-    EndSegment();
+    RETURN_IF_ERROR(EndSegment());
     file_.digest = digest_.Finish(files_.size);
     if (files_.size < base_size_) {
       const uint64_t segments = Up(files_.size, kSegmentBytes) / kSegmentBytes;
@@ -169,6 +259,7 @@ class ExtentsCapture {
     }
     if (files_.size != base_size_) RETURN_IF_ERROR(Begin());
     if (!file_.content_changed) return absl::OkStatus();
+    RETURN_IF_ERROR(GiveUpHeldBefore(UINT64_MAX));
     return request_.sink.StageEnd(request_.volume, request_.slot);
   }
 
@@ -177,10 +268,16 @@ class ExtentsCapture {
   CapturedFile& file_;
   const uint64_t base_size_;
   delta::ContentDigest digest_;
-  std::optional<SegmentRecord> segment_;  // that is being changed
+  std::optional<Segment> segment_;  // that is being changed
   std::string base_bytes_;
   std::string now_bytes_;
+  std::string again_bytes_;
+  std::vector<model::SegmentDigest> held_;  // of an earlier session's staging
+  size_t next_held_ = 0;
   uint64_t compared_to_ = 0;
+  uint64_t ranges_ = 0;  // that DR has, about: those that were sent apart from each other, and held ones
+  uint64_t sent_to_ = UINT64_MAX;
+  bool sent_hole_ = false;
 };
 
 }  // namespace

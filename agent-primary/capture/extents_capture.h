@@ -1,11 +1,11 @@
 // extents_capture.h: the `extents` rung: stages what a file has elsewhere on its disk than its base has.
 //
-// Reads what lies elsewhere in both and nothing more; what turns out to be the same doesn't travel. Memory is bounded,
-// whatever the file's size.
+// Reads what lies elsewhere in both and nothing more; what turns out to be the same doesn't travel, unless the file
+// changed in so many places that DR would refuse them one by one. Memory is bounded, whatever the file's size.
 #pragma once
 
 #include "agent-primary/capture/file_capture.h"
-#include "core/os/fd.h"
+#include "core/wire/content_limits.h"
 
 namespace understudy::primary {
 
@@ -13,7 +13,9 @@ namespace understudy::primary {
 struct FrozenPair {
   int base;  // what the replica has: the row of CaptureRequest::base
   int now;
-  uint64_t size;  // of `now`
+  uint64_t size;                                   // of `now`
+  const FrozenFile* frozen = nullptr;              // whose clone `now` is, to look whether it holds
+  uint64_t most_ranges = wire::kMaxContentRanges;  // that DR takes
 };
 
 enum class ExtentsOutcome {

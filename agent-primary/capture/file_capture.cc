@@ -7,7 +7,9 @@
 #include <span>
 #include <utility>
 
+#include "agent-primary/capture/changed_ranges.h"
 #include "agent-primary/capture/extents_capture.h"
+#include "core/base/log.h"
 #include "core/delta/content_digest.h"
 #include "core/delta/rsync_segment.h"
 #include "core/os/file_io.h"
@@ -38,9 +40,11 @@ absl::StatusOr<bool> HasSegments(VolumeIndex& index, const std::optional<IndexEn
 
 class LargeCapture {
  public:
-  LargeCapture(const CaptureRequest& request, int fd, CapturedFile& file)
+  // `frozen`: whose `fd` is; nullptr: the file's itself.
+  LargeCapture(const CaptureRequest& request, int fd, const FrozenFile* frozen, CapturedFile& file)
       : request_(request),
         fd_(fd),
+        frozen_(frozen),
         file_(file),
         buffer_(static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, file.stat.size)), '\0') {}
 
@@ -109,6 +113,7 @@ class LargeCapture {
 
   absl::Status CaptureSegment(uint64_t number) {
     if (request_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+    if (frozen_ != nullptr) RETURN_IF_ERROR(frozen_->CheckHolds());
     const uint64_t offset = number * delta::kSegmentBytes;
     const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, file_.stat.size - offset));
     std::optional<SegmentRecord> known;
@@ -169,6 +174,7 @@ class LargeCapture {
     }
     if (next_data_->begin >= offset + length) return std::string_view();
     ASSIGN_OR_RETURN(const size_t got, OfSource(os::ReadInto(fd_, offset, std::span(buffer_).first(length))));
+    if (got < length && frozen_ != nullptr) return OfSource(absl::DataLossError("a clone is shorter than it was"));
     if (got < length) {
       // Cut while it was read: zeros stand for what is gone until the next look.
       std::fill(buffer_.begin() + static_cast<ptrdiff_t>(got), buffer_.begin() + static_cast<ptrdiff_t>(length), '\0');
@@ -218,6 +224,7 @@ class LargeCapture {
 
   const CaptureRequest& request_;
   const int fd_;
+  const FrozenFile* const frozen_;
   CapturedFile& file_;
   std::string buffer_;
   delta::ContentDigest digest_;
@@ -252,28 +259,47 @@ absl::StatusOr<std::optional<os::Fd>> OpenUsableBase(const CaptureRequest& reque
   ASSIGN_OR_RETURN(const std::optional<BaseRecord> known, request.index.FindBase(inode));
   if (!known.has_value() || known->size != row.size || known->content != row.content) return std::nullopt;
   absl::StatusOr<os::Fd> base = request.bases->OpenBase(*known);
-  if (absl::IsNotFound(base.status())) return std::nullopt;
-  RETURN_IF_ERROR(OfSource(base.status()));
+  if (!base.ok()) return std::nullopt;
   return *std::move(base);
 }
 
-absl::Status CaptureFrozen(const CaptureRequest& request, const FrozenFile& frozen, CapturedFile& file) {
+// What is frozen becomes the base, if it is worth one.
+void MakeBase(const CaptureRequest& request, FrozenFile& frozen, bool tells, CapturedFile& file) {
   const uint64_t inode = file.stat.inode;
-  ASSIGN_OR_RETURN(const std::optional<os::Fd> base, OpenUsableBase(request, inode));
+  if (!tells) file.why_not_extents = "where most of its bytes are isn't told (they are compressed, or inline)";
+  if (tells && frozen.writers_waited() <= kLongestClone) {
+    // Durable before the index names it: what a power cut leaves of a clone must be all of it, or be no base.
+    absl::StatusOr<BaseRecord> base = frozen.Keep(file.digest);
+    if (base.ok()) {
+      file.segment_changes.push_back(PutBase{inode, *std::move(base)});
+      return;
+    }
+    spdlog::warn("volume={} '{}' gets no base: {}", request.volume, Printable(request.path), MessageOf(base.status()));
+  }
+  file.segment_changes.push_back(DropBase{inode});
+}
+
+absl::Status CaptureClone(const CaptureRequest& request, FrozenFile& frozen, CapturedFile& file) {
+  ASSIGN_OR_RETURN(const std::optional<os::Fd> base, OpenUsableBase(request, file.stat.inode));
+  ASSIGN_OR_RETURN(const bool tells, OfSource(TellsPlaces(frozen.fd(), frozen.size())));
   ExtentsOutcome outcome = ExtentsOutcome::kNotTold;
-  if (base.has_value()) {
-    ASSIGN_OR_RETURN(outcome, CaptureByExtents(request, {base->get(), frozen.fd.get(), frozen.size}, file));
+  if (base.has_value() && tells) {
+    ASSIGN_OR_RETURN(outcome, CaptureByExtents(request, {base->get(), frozen.fd(), frozen.size(), &frozen}, file));
   }
-  if (outcome == ExtentsOutcome::kNotTold) RETURN_IF_ERROR(LargeCapture(request, frozen.fd.get(), file).Run());
-  if (outcome == ExtentsOutcome::kSame) return absl::OkStatus();  // the base that there is does
-  if (frozen.writers_waited > kLongestClone) {
-    file.segment_changes.push_back(DropBase{inode});
-    return absl::OkStatus();
+  if (outcome == ExtentsOutcome::kNotTold) {
+    RETURN_IF_ERROR(LargeCapture(request, frozen.fd(), &frozen, file).Run());
   }
-  // Durable before the index names it: what a power cut leaves of a clone must be all of it, or be no base.
-  RETURN_IF_ERROR(OfSource(os::SyncFile(frozen.fd.get())));
-  file.segment_changes.push_back(PutBase{inode, {frozen.clone, frozen.size, file.digest}});
+  // What was given up meanwhile may have been read as zeros.
+  RETURN_IF_ERROR(frozen.CheckHolds());
+  if (outcome != ExtentsOutcome::kSame) MakeBase(request, frozen, tells, file);  // else the base that there is does
   return absl::OkStatus();
+}
+
+absl::Status CaptureFrozen(const CaptureRequest& request, FrozenFile& frozen, CapturedFile& file) {
+  const absl::Status captured = CaptureClone(request, frozen, file);
+  if (!IsOfSource(captured)) return captured;
+  RETURN_IF_ERROR(frozen.CheckHolds());
+  return OfCopy(captured);
 }
 
 }  // namespace
@@ -304,10 +330,10 @@ absl::StatusOr<OpenedFile> OpenForCapture(const CaptureRequest& request) {
     return opened;
   }
   ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(opened.fd.get(), "")));
-  opened.unsettled |= after.ctime_nanoseconds != opened.stat.ctime_nanoseconds || frozen->size != opened.stat.size;
-  opened.stat.size = frozen->size;
+  opened.unsettled |= after.ctime_nanoseconds != opened.stat.ctime_nanoseconds || frozen->size() != opened.stat.size;
+  opened.stat.size = frozen->size();
   opened.fd = os::Fd();
-  opened.frozen = *std::move(frozen);
+  opened.frozen.emplace(*std::move(frozen));
   return opened;
 }
 
@@ -316,18 +342,16 @@ absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFi
   file.stat = opened.stat;
   file.metadata = std::move(opened.metadata);
   file.unsettled = opened.unsettled;
-  const int fd = opened.frozen.has_value() ? opened.frozen->fd.get() : opened.fd.get();
+  file.why_not_extents = std::move(opened.why_not_frozen);
+  const int fd = opened.frozen.has_value() ? opened.frozen->fd() : opened.fd.get();
   if (file.stat.size <= kMaxInlineContentBytes) {
     RETURN_IF_ERROR(CaptureSmall(request, fd, file));
   } else if (opened.frozen.has_value()) {
     RETURN_IF_ERROR(CaptureFrozen(request, *opened.frozen, file));
   } else {
-    RETURN_IF_ERROR(LargeCapture(request, fd, file).Run());
+    RETURN_IF_ERROR(LargeCapture(request, fd, nullptr, file).Run());
   }
-  if (opened.frozen.has_value()) {
-    file.writers_waited = opened.frozen->writers_waited;
-    return file;
-  }
+  if (opened.frozen.has_value()) return file;
   // Should it have a base, that is of what it was.
   if (request.base.has_value() && request.base->row.size > kMaxInlineContentBytes) {
     file.segment_changes.push_back(DropBase{file.stat.inode});

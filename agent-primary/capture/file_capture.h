@@ -42,7 +42,7 @@ struct CapturedFile {
   uint64_t bytes_sent = 0;
   uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again
   std::string_view rung = "whole";
-  absl::Duration writers_waited;  // while it was frozen
+  std::string why_not_extents;  // for people: why that rung can't be used, the next time
 };
 
 struct CaptureRequest {
@@ -75,8 +75,9 @@ struct OpenedFile {
 // NOT_FOUND: there is no regular file at the path any more. Other errors are IsOfSource().
 [[nodiscard]] absl::StatusOr<OpenedFile> OpenForCapture(const CaptureRequest& request);
 
-// CANCELLED: `stop` was requested. Errors of the sink and the index come back as they are; IsOfSource() tells the
-// others apart.
+// CANCELLED: `stop` was requested. ABORTED: the room of frozen copies was needed while they were read. Errors of the
+// sink and the index come back as they are; IsOfSource() tells the others apart, and IsOfCopy(): the file may be read
+// as it stands, under another slot.
 [[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFile opened);
 
 // Whether a change in the same clock tick could hide behind `ctime`: the file has to be looked at again.

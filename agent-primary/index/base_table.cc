@@ -7,9 +7,11 @@ namespace understudy::primary {
 using store::Statement;
 
 absl::StatusOr<std::optional<BaseRecord>> BaseTable::Find(uint64_t inode) {
-  ASSIGN_OR_RETURN(Statement find, database_->Prepare("SELECT clone, size, content FROM base WHERE inode = ?1"));
+  ASSIGN_OR_RETURN(
+      Statement find,
+      database_->Prepare("SELECT clone, size, content, clone_inode, clone_ctime FROM base WHERE inode = ?1"));
   return OneRow<BaseRecord>(find.BindUnsigned(1, inode), [](const Statement& row) {
-    return BaseRecord{row.String(0), row.Unsigned(1), DigestFrom(row.Bytes(2))};
+    return BaseRecord{row.String(0), row.Unsigned(1), DigestFrom(row.Bytes(2)), row.Unsigned(3), row.Integer(4)};
   });
 }
 
@@ -24,11 +26,13 @@ absl::StatusOr<std::set<std::string>> BaseTable::ListClones() {
 }
 
 absl::Status BaseTable::Put(uint64_t inode, const BaseRecord& base) {
-  ASSIGN_OR_RETURN(Statement put, database_->Prepare("INSERT OR REPLACE INTO base VALUES (?1, ?2, ?3, ?4)"));
+  ASSIGN_OR_RETURN(Statement put, database_->Prepare("INSERT OR REPLACE INTO base VALUES (?1, ?2, ?3, ?4, ?5, ?6)"));
   return put.BindUnsigned(1, inode)
       .BindText(2, base.clone)
       .BindUnsigned(3, base.size)
       .BindBlob(4, BytesOf(base.content))
+      .BindUnsigned(5, base.clone_inode)
+      .BindInteger(6, base.clone_ctime_nanoseconds)
       .Run();
 }
 

@@ -71,6 +71,9 @@ struct BaseRecord {
   std::string clone;
   uint64_t size = 0;
   model::Digest content{};
+  // Of the clone itself: nobody has changed it since it was made, and it is no other file.
+  uint64_t clone_inode = 0;
+  int64_t clone_ctime_nanoseconds = 0;
 };
 
 // How a commit changes the index, in the order of the commit's operations (core/model/commit.h).

@@ -55,8 +55,8 @@ constexpr std::array<std::string_view, 5> kSchema = {
   DELETE FROM staged; DELETE FROM entry; DELETE FROM segment;
   UPDATE state SET replica_id = '', sequence = 0, complete = 0, commit_id = '', staged_sequence = NULL,
     staged_complete = 0, staged_commit_id = '';
-  CREATE TABLE base (inode INTEGER PRIMARY KEY, clone TEXT NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL)
-    STRICT;
+  CREATE TABLE base (inode INTEGER PRIMARY KEY, clone TEXT NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL,
+    clone_inode INTEGER NOT NULL, clone_ctime INTEGER NOT NULL) STRICT;
 )sql"};
 
 }  // namespace

@@ -29,7 +29,10 @@ enum StagedChange : int {
 // the clone's name.
 constexpr std::string_view kOwnColumns = "change, key, slot, number, digest, signature";
 constexpr int kOwnColumnCount = 6;
-constexpr int kInodeColumn = 7;  // of the row's; changes of segments use it alone
+// Of the row's: changes of segments use the first alone, PutBase all of them.
+constexpr int kInodeColumn = 7;
+constexpr int kCtimeColumn = 10;
+constexpr int kDeviceColumn = 14;
 
 // Binds what one kind of change has; the parameters are the columns, counted from 1.
 struct Binder {
@@ -53,6 +56,8 @@ struct Binder {
   void operator()(const PutBase& op) const {
     BindSegments(op.base.size, op.inode);
     insert.BindBlob(5, BytesOf(op.base.content)).BindBlob(6, op.base.clone);
+    insert.BindInteger(kCtimeColumn + 1, op.base.clone_ctime_nanoseconds);
+    insert.BindUnsigned(kDeviceColumn + 1, op.base.clone_inode);
   }
   void operator()(const DropBase& op) const { BindSegments(0, op.inode); }
 
@@ -86,7 +91,9 @@ IndexChange ReadChange(const Statement& staged) {
     case kUnsettle:
       return UnsettleRow{path};
     case kPutBase:
-      return PutBase{inode, {staged.String(5), number, DigestFrom(staged.Bytes(4))}};
+      return PutBase{inode,
+                     {staged.String(5), number, DigestFrom(staged.Bytes(4)), staged.Unsigned(kDeviceColumn),
+                      staged.Integer(kCtimeColumn)}};
     case kDropBase:
       return DropBase{inode};
   }

@@ -41,6 +41,7 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   message.set_published_sequence(status.published_sequence);
   message.set_epoch(status.epoch);
   message.set_strategy(status.strategy);
+  message.set_strategy_reason(status.strategy_reason);
   message.set_dirty_paths(status.dirty_paths);
   message.set_files(status.files);
   message.set_content_bytes_sent(status.content_bytes_sent);

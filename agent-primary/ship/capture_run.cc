@@ -134,13 +134,15 @@ absl::StatusOr<CaptureResult> RunCapture(const CaptureContext& context, const Di
   CaptureResult result;
   ASSIGN_OR_RETURN(result.held, CheckRoot(context));
   if (result.held.has_value()) return result;
+  CaptureContext with_bases = context;
+  if (context.open_bases) with_bases.bases = context.open_bases(context.root);
   Obstacle obstacle = Obstacle::kTornLook;
   for (int look = 0; look < kMaxTornLooks && obstacle == Obstacle::kTornLook; ++look) {
     if (context.stop.stop_requested()) return absl::CancelledError("the agent stops");
-    ASSIGN_OR_RETURN(obstacle, TryCapture(context, batch, /*moves=*/true, result));
+    ASSIGN_OR_RETURN(obstacle, TryCapture(with_bases, batch, /*moves=*/true, result));
   }
   if (obstacle != Obstacle::kNone) {
-    ASSIGN_OR_RETURN(obstacle, TryCapture(context, batch, /*moves=*/false, result));
+    ASSIGN_OR_RETURN(obstacle, TryCapture(with_bases, batch, /*moves=*/false, result));
     UNDERSTUDY_CHECK(obstacle == Obstacle::kNone);
   }
   return result;

@@ -1,6 +1,7 @@
 // capture_run.h: one capture of one volume: from dirty paths to acknowledged commits.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,6 +15,7 @@
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/watch/dirty_set.h"
+#include "core/base/clock.h"
 #include "core/model/replica_sink.h"
 #include "core/os/metadata.h"
 #include "core/os/root.h"
@@ -32,6 +34,13 @@ struct GuardFinding {
 inline constexpr char kDeletionGuard[] = "deletion";
 inline constexpr char kRootGuard[] = "root";
 
+// A file that is large enough to have a base.
+struct LargeFileLook {
+  std::string path;
+  uint64_t size = 0;
+  std::string why_not_extents;  // why its changes can't be told by its extents, the next time; empty: they can
+};
+
 struct CaptureResult {
   std::optional<GuardFinding> held;  // nothing was submitted
 
@@ -40,8 +49,10 @@ struct CaptureResult {
   std::map<std::string, std::string> unreadable;  // why, by path; also to be looked at again
   uint64_t commits = 0;
   uint64_t content_bytes_sent = 0;
-  std::string_view rung;          // of the largest file whose content was sent; empty when none was
-  absl::Duration writers_waited;  // longest, for one file, while it was frozen
+  std::string_view rung;  // of the largest file whose content was sent; empty when none was
+  std::optional<LargeFileLook> largest_look;
+  // Large files that rest (BaseStore::RestsUntil): until when, by path.
+  std::map<std::string, absl::Duration> postponed;
 };
 
 struct CaptureContext {
@@ -62,7 +73,11 @@ struct CaptureContext {
   // DR had no room for the capture before: what goes away is submitted ahead of what comes, as commits of its own, so
   // that it makes room there. Has no effect on a plan with moves, which need what goes away in their commit.
   bool removals_first = false;
-  BaseStore* bases = nullptr;  // nullptr: files are read as they stand
+  // Asked once it is known that the volume's folder is the right one; nullptr as either: files are read as they stand.
+  std::function<BaseStore*(const os::Root& root)> open_bases{};
+  BaseStore* bases = nullptr;  // what it said
+  bool ignores_rests = false;  // somebody waits
+  const Clock& clock = Clock::System();
 };
 
 // Returns when all that the batch led to is acknowledged, or held back by a guard. CANCELLED: `stop` was requested.

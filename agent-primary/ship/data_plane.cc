@@ -101,10 +101,13 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
   const SinkConnector telling = TellingTrouble(connect);
   for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
+  plane->sweep_at_ = clock.Monotonic() + options.sweep_bases_after;
+  plane->keeper_ = std::make_unique<Ticker>(kTendBases, [raw = plane.get()] { raw->TendBases(); });
   return plane;
 }
 
 DataPlane::~DataPlane() {
+  keeper_.reset();
   // Hints first: they reach into the lanes. No lane watches anything from here on.
   std::unique_ptr<ChangeSource> source;
   {
@@ -249,6 +252,7 @@ absl::Status DataPlane::AddLocked(const model::VolumeName& name, const VolumePla
 
 absl::Status DataPlane::Unregister(const std::string& name) {
   absl::MutexLock registering(&registering_);
+  std::string path;
   {
     absl::MutexLock lock(&mutex_);
     const auto handed_over = handed_over_.find(name);
@@ -257,11 +261,13 @@ absl::Status DataPlane::Unregister(const std::string& name) {
     }
     const auto found = volumes_.find(name);
     if (found == volumes_.end() || found->second.origin == VolumeOrigin::kConfig) return absl::OkStatus();
+    path = found->second.replicator->path();
   }
   RETURN_IF_ERROR(roles_->ForgetLive(name));
   Take(name);
   spdlog::info("volume={} not replicated any more", name);
-  return DiscardBases(name);
+  DiscardBases(name, path);
+  return absl::OkStatus();
 }
 
 void DataPlane::Take(const model::VolumeName& name) {

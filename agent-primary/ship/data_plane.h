@@ -12,6 +12,7 @@
 #include "agent-primary/rules/volume_actions.h"
 #include "agent-primary/ship/lane.h"
 #include "agent-primary/ship/paused_volumes.h"
+#include "agent-primary/ship/ticker.h"
 #include "agent-primary/ship/volume_replicator.h"
 #include "agent-primary/ship/volume_roles.h"
 #include "agent-primary/watch/change_source.h"
@@ -34,6 +35,8 @@ struct DataPlaneOptions {
   ReplicatorOptions replicator;
   // Tells DR that a volume was deleted, as VolumeActions::Discard. Thread-safe; nullptr: nobody is told.
   std::function<absl::Status(const model::DiscardedVolume& discarded)> discard;
+  // After so long, bases of volumes that aren't replicated any more go.
+  absl::Duration sweep_bases_after = absl::Minutes(10);
   // How long a first call of SyncToBarrier waits.
   absl::Duration barrier_patience = absl::Seconds(10);
 };
@@ -136,8 +139,11 @@ class DataPlane : public HintSink, public VolumeActions {
   // Nothing of it is watched, captured or under way any more. One that isn't registered is fine.
   void Take(const model::VolumeName& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(registering_) ABSL_LOCKS_EXCLUDED(mutex_);
   // With all that it names.
-  [[nodiscard]] absl::Status RemoveIndex(const model::VolumeName& name) const;
-  [[nodiscard]] absl::Status DiscardBases(const model::VolumeName& name) const;
+  [[nodiscard]] absl::Status RemoveIndex(const model::VolumeName& name, const std::string& path) const;
+  // kept_bases.cc. What stays is told; it costs room until the next start sweeps it up.
+  void DiscardBases(const model::VolumeName& name, const std::string& path) const;
+  void TendBases();
+  void SweepBases();
   // That holds the absolute path; nullptr: none does.
   [[nodiscard]] const ExportPlace* InnermostExport(const std::string& path) const;
   absl::Status AddLocked(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused)
@@ -170,6 +176,8 @@ class DataPlane : public HintSink, public VolumeActions {
   // Lanes watch a volume anew while others may stop watching it; taken before mutex_.
   absl::Mutex rewatching_;
   std::unique_ptr<ChangeSource> source_;
+  std::optional<absl::Duration> sweep_at_;  // the keeper's alone; nullopt: done
+  std::unique_ptr<Ticker> keeper_;          // of bases
 };
 
 }  // namespace understudy::primary

@@ -6,7 +6,6 @@
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
-#include "agent-primary/capture/base_store.h"
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/ship/data_plane.h"
 #include "agent-primary/ship/handover.h"
@@ -28,16 +27,11 @@ absl::Status DataPlane::Discard(const std::string& name, const VolumePlace& plac
   absl::MutexLock registering(&registering_);
   if (replicated()) return absl::OkStatus();
   RETURN_IF_ERROR(paused_->Resume(name));  // a volume of that name that comes later is another one
-  return RemoveIndex(name);
+  return RemoveIndex(name, place.path);
 }
 
-absl::Status DataPlane::DiscardBases(const model::VolumeName& name) const {
-  for (const ExportPlace& place : options_.exports) RETURN_IF_ERROR(BaseStore::Discard(place.path, name));
-  return absl::OkStatus();
-}
-
-absl::Status DataPlane::RemoveIndex(const model::VolumeName& name) const {
-  RETURN_IF_ERROR(DiscardBases(name));
+absl::Status DataPlane::RemoveIndex(const model::VolumeName& name, const std::string& path) const {
+  DiscardBases(name, path);
   for (const char* const suffix : {"", "-wal", "-shm"}) {
     const std::string file = IndexFile(name) + suffix;
     if (::unlink(file.c_str()) != 0 && errno != ENOENT) return ErrnoStatus(errno, fmt::format("remove '{}'", file));

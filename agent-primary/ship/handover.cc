@@ -81,7 +81,7 @@ absl::StatusOr<VolumeReport> DataPlane::HandOver(const model::VolumeName& name, 
   }
   // Its state says more than a pause does; when it is taken up, it is to go on.
   RETURN_IF_ERROR(paused_->Resume(name));
-  RETURN_IF_ERROR(RemoveIndex(name));
+  RETURN_IF_ERROR(RemoveIndex(name, roles_->Find(name).value_or(VolumeRole{}).path));
   spdlog::info("volume={} epoch={} handed over: its live copy is at DR", name, epoch);
   absl::MutexLock lock(&mutex_);
   return HandedOverReport(name, roles_->Find(name).value_or(VolumeRole{}));

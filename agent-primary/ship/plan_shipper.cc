@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -61,13 +62,36 @@ class PlanShipper {
     if (context_.bases == nullptr || context_.strategy != Strategy::kAuto) return absl::OkStatus();
     for (const PlannedEntry& entry : plan_.entries) {
       if (entry.stat.kind != FileKind::kRegular || !context_.bases->IsFor(entry.stat.size)) continue;
+      if (Rests(entry) || opened_.contains(entry.stat.inode)) continue;
       if (opened_.size() == kMaxFrozen) return absl::OkStatus();
       if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
       absl::StatusOr<OpenedFile> opened = OpenForCapture(RequestFor(entry));
       // What can't be opened is met again when its turn comes; a file that isn't frozen is read as it is then.
-      if (opened.ok() && opened->frozen.has_value()) opened_.emplace(entry.path, *std::move(opened));
+      if (!opened.ok() || !opened->frozen.has_value() || opened->stat.inode != entry.stat.inode) continue;
+      opened_.emplace(entry.stat.inode, *std::move(opened));
     }
     return absl::OkStatus();
+  }
+
+  // A large file that was frozen a moment ago can wait, so that its writers needn't; not where names are at stake, and
+  // not for a barrier.
+  bool Rests(const PlannedEntry& entry) const {
+    if (context_.bases == nullptr || context_.ignores_rests || entry.stat.kind != FileKind::kRegular) return false;
+    if (!entry.base.has_value() || entry.move_slot.has_value() || entry.base->row.inode != entry.stat.inode)
+      return false;
+    if (entry.linked && entry.base->row.file == 0) return false;
+    return context_.bases->RestsUntil(entry.stat.inode) > context_.clock.Monotonic();
+  }
+
+  void Postpone(const PlannedEntry& entry) {
+    result_.postponed[entry.path] = context_.bases->RestsUntil(entry.stat.inode);
+  }
+
+  bool AllRest(const PlannedLinks& links) const {
+    return std::all_of(links.names.begin(), links.names.end(), [&](size_t name) {
+      const PlannedEntry& entry = plan_.entries[name];
+      return Rests(entry) && entry.base->row.file == plan_.entries[links.names.front()].base->row.file;
+    });
   }
 
   // All in one commit, with what moved files need, so that nothing is submitted between a Detach and its Attach.
@@ -139,8 +163,12 @@ class PlanShipper {
             .bases = context_.bases};
   }
 
-  absl::StatusOr<CapturedFile> OpenAndCapture(const CaptureRequest& request) {
-    if (auto frozen = opened_.extract(request.path)) return CaptureFile(request, std::move(frozen.mapped()));
+  absl::StatusOr<CapturedFile> OpenAndCapture(const CaptureRequest& request, uint64_t inode) {
+    if (auto opened = opened_.extract(inode)) {
+      // Copies that were given up since are read as they stand.
+      if (opened.mapped().frozen->CheckHolds().ok()) return CaptureFile(request, std::move(opened.mapped()));
+      opened_.clear();
+    }
     ASSIGN_OR_RETURN(OpenedFile opened, OpenForCapture(request));
     return CaptureFile(request, std::move(opened));
   }
@@ -151,7 +179,14 @@ class PlanShipper {
     request.slot = builder_.NewSlot();
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
-    absl::StatusOr<CapturedFile> file = OpenAndCapture(request);
+    absl::StatusOr<CapturedFile> file = OpenAndCapture(request, entry.stat.inode);
+    if (IsOfCopy(file.status())) {
+      spdlog::warn("volume={} a copy of '{}' can't be read, so it is read itself: {}", context_.volume,
+                   Printable(entry.path), MessageOf(file.status()));
+      request.slot = builder_.NewSlot();
+      request.bases = nullptr;
+      file = OpenAndCapture(request, /*inode=*/0);
+    }
     // Another file than the one that the plan was made for: its other names weren't looked at.
     if (file.ok() && file->stat.inode != entry.stat.inode) file->unsettled = true;
     if (absl::IsNotFound(file.status()) || (file.ok() && file->unsettled)) result_.look_again.push_back(entry.path);
@@ -161,7 +196,10 @@ class PlanShipper {
       return std::nullopt;
     }
     RETURN_IF_ERROR(file.status());
-    result_.writers_waited = std::max(result_.writers_waited, file->writers_waited);
+    const bool large = context_.bases != nullptr && context_.bases->IsFor(file->stat.size);
+    if (large && (!result_.largest_look.has_value() || file->stat.size > result_.largest_look->size)) {
+      result_.largest_look = LargeFileLook{entry.path, file->stat.size, file->why_not_extents};
+    }
     return *std::move(file);
   }
 
@@ -177,6 +215,10 @@ class PlanShipper {
 
   absl::Status AddFile(const PlannedEntry& entry) {
     if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+    if (!entry.linked && Rests(entry)) {
+      Postpone(entry);
+      return absl::OkStatus();
+    }
     RETURN_IF_ERROR(builder_.MakeRoom(std::min(entry.stat.size, kMaxInlineContentBytes)));
     ASSIGN_OR_RETURN(std::optional<CapturedFile> file, Capture(entry));
     return file.has_value() ? AddCaptured(entry, *std::move(file)) : absl::OkStatus();
@@ -230,6 +272,10 @@ class PlanShipper {
 
   // One look at the file, whatever it is, and the rest by name.
   absl::Status AddLinks(const PlannedLinks& links) {
+    if (!links.settled.has_value() && AllRest(links)) {
+      for (const size_t name : links.names) Postpone(plan_.entries[name]);
+      return absl::OkStatus();
+    }
     std::optional<IndexEntry> carrier = links.settled;
     size_t next = 0;
     for (; !carrier.has_value() && next < links.names.size(); ++next) {
@@ -379,7 +425,7 @@ class PlanShipper {
   const Plan& plan_;
   CaptureResult& result_;
   CommitBuilder builder_;
-  std::map<std::string, OpenedFile> opened_;  // frozen, not captured yet; by path
+  std::map<uint64_t, OpenedFile> opened_;  // frozen, not captured yet; by inode
   std::map<std::string, const PlannedEntry*> folders_;
   std::set<std::string> disturbed_;          // folders whose times publishing changes
   std::map<std::string, IndexRow> carried_;  // rows of names that others are linked to, by path

@@ -24,8 +24,6 @@ constexpr size_t kMaxDamagedKept = 1000;
 // A volume that no hint covers is scanned so often, but no more than a tenth of the time.
 constexpr absl::Duration kUncoveredRescan = absl::Minutes(1);
 constexpr int kUncoveredScanShare = 10;
-// Freezing a file holds up its writers; between two times passes so many times what the last one took.
-constexpr int kFreezeShare = 50;
 
 absl::Duration RetryDelay(int failures_in_a_row) {
   return std::min(kLongestRetry, kFirstRetry * (int64_t{1} << std::min(failures_in_a_row, 10)));
@@ -84,6 +82,7 @@ VolumeReplicator::VolumeReplicator(const model::VolumeName& name, std::string pa
       dirty_(options.times),
       next_rescan_(clock.Monotonic() + options.rescan_interval),
       publish_overdue_(clock.Monotonic() + kPublishPatience),
+      stalled_since_(clock.Monotonic()),
       created_(clock.Monotonic()),
       guard_recheck_(absl::InfiniteDuration()),
       guard_pause_(options.times.max_delay) {
@@ -122,7 +121,6 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
   absl::MutexLock lock(&mutex_);
   if (paused()) return std::nullopt;
   std::optional<absl::Duration> next = dirty_.NextDue();
-  if (next.has_value()) next = std::max(*next, rested_);
   if (status_.guard.has_value()) next = guard_recheck_;
   // Opening tells what DR has, and that it can be reached, before anything has to be sent.
   if (!session_open_ || BarrierWaits() || approval_.has_value() || !damaged_.empty()) {
@@ -155,6 +153,7 @@ absl::Status VolumeReplicator::Run(model::ReplicaSink& sink, std::stop_token sto
   const absl::Status status = RunOnce(sink, run.get_token());
   absl::MutexLock lock(&mutex_);
   running_ = false;
+  if (!status.ok()) stalled_since_ = std::min(stalled_since_, clock_.Monotonic());
   return status;
 }
 
@@ -205,7 +204,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     return Hold(look, DescribeMissingFolder(root.status()));
   }
   absl::StatusOr<CaptureResult> result =
-      root.ok() ? Capture(look.batch, *root, sink, std::move(stop))
+      root.ok() ? Capture(look.batch, look.barrier_waits, *root, sink, std::move(stop))
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   const bool right_folder = result.ok() && !(result->held.has_value() && result->held->kind == kRootGuard);
   if (right_folder && unwatched_) WatchAgain();
@@ -256,8 +255,14 @@ absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch, const os::Root& root,
-                                                        model::ReplicaSink& sink, std::stop_token stop) {
+absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch, bool barrier_waits,
+                                                        const os::Root& root, model::ReplicaSink& sink,
+                                                        std::stop_token stop) {
+  std::shared_ptr<BaseStore> bases;
+  const auto open_bases = [&](const os::Root& root_now) {
+    bases = OpenBases(root_now);
+    return bases.get();
+  };
   absl::StatusOr<CaptureResult> result = RunCapture({.volume = name_,
                                                      .root = root,
                                                      .index = *index_,
@@ -270,9 +275,12 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
                                                      .labels = options_.labels,
                                                      .lacks_entries = !unreadable_.empty(),
                                                      .removals_first = removals_first_,
-                                                     .bases = bases_.get()},
+                                                     .open_bases = open_bases,
+                                                     .ignores_rests = barrier_waits,
+                                                     .clock = clock_},
                                                     batch);
-  if (result.ok() && result->commits > 0) CollectBases();
+  if (bases != nullptr && result.ok() && result->commits > 0) CollectBases(*bases);
+  if (result.ok() && result->largest_look.has_value()) TellWhyNotExtents(*result->largest_look);
   return result;
 }
 
@@ -283,11 +291,12 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
   if (look.batch.whole_volume && !coverage_.ok()) {
     next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
-  rested_ = now + kFreezeShare * result.writers_waited;
   oldest_in_flight_.reset();
+  stalled_since_ = absl::InfiniteDuration();
   if (look.batch.whole_volume && !result.more) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);
   for (const auto& [path, why] : result.unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
+  for (const auto& [path, until] : result.postponed) dirty_.Postpone(path, until, look.batch.oldest_hint, now);
   if (!unreadable_.empty()) {
     const auto& [path, why] = *unreadable_.begin();
     status_.error = fmt::format(

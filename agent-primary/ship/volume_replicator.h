@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "agent-primary/capture/base_store.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/ship/capture_run.h"
@@ -21,6 +22,11 @@
 #include "core/os/metadata.h"
 
 namespace understudy::primary {
+
+// How often TendBases is called.
+inline constexpr absl::Duration kTendBases = absl::Seconds(2);
+// Bases outlive so long without replication: a restart of DR, or of the network.
+inline constexpr absl::Duration kBasesPatience = absl::Minutes(5);
 
 enum class ReplicationState {
   kConnecting,
@@ -68,6 +74,7 @@ struct ReplicatorStatus {
   model::Epoch epoch = 0;
   bool complete = false;
   std::string strategy;
+  std::string strategy_reason;  // why large files aren't told by their extents, where that is so
   uint64_t dirty_paths = 0;
   uint64_t files = 0;
   uint64_t content_bytes_sent = 0;
@@ -108,6 +115,10 @@ class VolumeReplicator {
   // Before the first run, when the volume's folder isn't there: held back by the root guard until it is.
   void HoldWithoutFolder(const absl::Status& reason);
   void SetUnreachable(const absl::Status& reason);
+  // Every few seconds, whatever the lane does (kTendBases): bases keep the room of what was overwritten, and are given
+  // up where that isn't worth it: the filesystem fills up, or nothing has been replicated for some minutes.
+  // Thread-safe.
+  void TendBases();
   // From time to time: what the replica's folder is known to show.
   void SetPublished(model::Sequence sequence);
 
@@ -164,11 +175,14 @@ class VolumeReplicator {
   Look TakeDirty();
   void PutBack(const DirtyBatch& batch);
   absl::Status AddLargeFiles(Look& look);
-  absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, const os::Root& root, model::ReplicaSink& sink,
-                                        std::stop_token stop);
-  // Nothing is lost without bases, so whatever keeps them away is told, once.
-  void OpenBases();
-  void CollectBases();
+  absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool barrier_waits, const os::Root& root,
+                                        model::ReplicaSink& sink, std::stop_token stop);
+  // volume_bases.cc. Nothing is lost without bases, so whatever keeps them away is told, once.
+  std::shared_ptr<BaseStore> OpenBases(const os::Root& root);
+  void CollectBases(BaseStore& bases);
+  void GiveUpBases(const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(bases_mutex_);
+  [[nodiscard]] std::optional<std::string> WhyNoBases() const;
+  void TellWhyNotExtents(const LargeFileLook& look);
   void Settle(const Look& look, const CaptureResult& result);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
@@ -194,8 +208,6 @@ class VolumeReplicator {
 
   // The lane's alone.
   std::unique_ptr<VolumeIndex> index_;
-  std::unique_ptr<BaseStore> bases_;  // nullptr: there are none
-  bool bases_settled_ = false;        // whether there are any
   bool session_open_ = false;
   // Barriers up to these were requested before the session was opened, or the run that may open it began: only an
   // opening tells a volume without changes what became of DR.
@@ -209,6 +221,11 @@ class VolumeReplicator {
   bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
 
+  absl::Mutex bases_mutex_;                                         // taken before mutex_
+  std::shared_ptr<BaseStore> bases_ ABSL_GUARDED_BY(bases_mutex_);  // nullptr: there are none
+  absl::Duration next_bases_try_ ABSL_GUARDED_BY(bases_mutex_) = -absl::InfiniteDuration();
+  bool bases_discarded_ ABSL_GUARDED_BY(bases_mutex_) = false;  // since they were open last
+
   mutable absl::Mutex mutex_;
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
@@ -216,8 +233,9 @@ class VolumeReplicator {
   absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
-  // Before it, nothing is frozen again unless a barrier asks for it.
-  absl::Duration rested_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  // Since when no capture has ended well though one should have; infinite: the last one did.
+  absl::Duration stalled_since_ ABSL_GUARDED_BY(mutex_);
+  LargeFileLook largest_look_ ABSL_GUARDED_BY(mutex_);  // of a file that strategy_reason speaks of
   std::set<PauseReason> pauses_ ABSL_GUARDED_BY(mutex_);
   int64_t paused_since_nanoseconds_ ABSL_GUARDED_BY(mutex_) = 0;
   // Since when changes may have come that no hint told of; until everything was looked at. Unix time; 0: none.

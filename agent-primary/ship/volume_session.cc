@@ -60,8 +60,6 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
     RETURN_IF_ERROR(Reconcile(sink, replica));
   }
   RETURN_IF_ERROR(LookAtUnsettled());
-  OpenBases();
-  CollectBases();
   leftovers_ = std::set<std::string>(replica.leftovers.begin(), replica.leftovers.end());
   session_open_ = true;
   opened_for_barrier_ = opens_for_barrier_;
@@ -140,29 +138,8 @@ absl::Status VolumeReplicator::DoubtIndex(const absl::Status& refusal) {
 void VolumeReplicator::ForgetSession() {
   session_open_ = false;
   absl::MutexLock lock(&mutex_);
+  stalled_since_ = std::min(stalled_since_, clock_.Monotonic());
   if (promoted_.has_value()) not_before_ = -absl::InfiniteDuration();  // DR may have been demoted meanwhile
-}
-
-void VolumeReplicator::OpenBases() {
-  if (std::exchange(bases_settled_, true) || options_.export_path.empty()) return;
-  if (options_.strategy != Strategy::kAuto) {
-    const absl::Status discarded = BaseStore::Discard(options_.export_path, name_);
-    if (!discarded.ok()) spdlog::warn("volume={} {}", name_, MessageOf(discarded));
-    return;
-  }
-  auto bases = BaseStore::Open(options_.export_path, name_, options_.least_frozen_bytes, clock_);
-  if (bases.ok()) {
-    bases_ = *std::move(bases);
-  } else {
-    spdlog::warn("volume={} large files are read as a whole when they changed: {}", name_, MessageOf(bases.status()));
-  }
-}
-
-void VolumeReplicator::CollectBases() {
-  if (bases_ == nullptr) return;
-  const absl::StatusOr<std::set<std::string>> named = index_->CollectBases();
-  const absl::Status collected = named.ok() ? bases_->KeepOnly(*named) : named.status();
-  if (!collected.ok()) spdlog::warn("volume={} clones that aren't needed stay: {}", name_, MessageOf(collected));
 }
 
 }  // namespace understudy::primary

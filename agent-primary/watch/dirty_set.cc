@@ -38,6 +38,17 @@ void DirtySet::AddRecheck(std::string_view path, absl::Duration now) {
   paths_.try_emplace(std::string(path), Entry{now, now, false, false, false});
 }
 
+void DirtySet::Postpone(std::string_view path, absl::Duration until, std::optional<absl::Duration> hint,
+                        absl::Duration now) {
+  if (whole_volume_ || paths_.size() >= kMaxDirtyPaths) return MakeWhole(hint.has_value(), hint.value_or(now));
+  Entry& entry = paths_.try_emplace(std::string(path), Entry{now, now, false, false, false}).first->second;
+  if (hint.has_value()) {
+    entry.first = entry.hinted ? std::min(entry.first, *hint) : *hint;
+    entry.hinted = true;
+  }
+  entry.not_before = until;
+}
+
 void DirtySet::AddWholeVolume(absl::Duration now, bool hinted) {
   MakeWhole(hinted, now);
 }
@@ -69,16 +80,18 @@ void DirtySet::Restore(const DirtyBatch& batch) {
 }
 
 absl::Duration DirtySet::DueTime(const Entry& entry) const {
-  if (entry.at_once) return entry.first;
-  return std::min(entry.last + times_.quiet_period, entry.first + times_.max_delay);
+  const absl::Duration due =
+      entry.at_once ? entry.first : std::min(entry.last + times_.quiet_period, entry.first + times_.max_delay);
+  return std::max(due, entry.not_before);
 }
 
 std::optional<absl::Duration> DirtySet::NextDue() const {
   if (whole_volume_) return -absl::InfiniteDuration();
   std::optional<absl::Duration> next;
   for (const auto& [path, entry] : paths_) {
-    if (entry.at_once) return entry.first;  // can't be much earlier
-    TakeEarlier(next, DueTime(entry));
+    const absl::Duration due = DueTime(entry);
+    if (entry.at_once && due == entry.first) return due;  // can't be much earlier
+    TakeEarlier(next, due);
   }
   return next;
 }

@@ -44,6 +44,8 @@ class DirtySet {
   // `path` is to be looked at again after the quiet period although nothing is known to have changed: it doesn't count
   // as lag.
   void AddRecheck(std::string_view path, absl::Duration now);
+  // `path` was taken and isn't to be looked at before `until`, unless all is; it counts as lag since `hint`.
+  void Postpone(std::string_view path, absl::Duration until, std::optional<absl::Duration> hint, absl::Duration now);
   // Everything is to be looked at. With `hinted` it counts as lag from `now` on.
   void AddWholeVolume(absl::Duration now, bool hinted);
   // Puts back what couldn't be replicated; due at once.
@@ -65,6 +67,7 @@ class DirtySet {
     bool subtree = false;
     bool at_once = false;
     bool hinted = true;
+    absl::Duration not_before = -absl::InfiniteDuration();
   };
   [[nodiscard]] absl::Duration DueTime(const Entry& entry) const;
   void MakeWhole(bool hinted, absl::Duration first);

@@ -18,6 +18,7 @@
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/tree_walk.h"
+#include "core/os/work_folder.h"
 
 namespace understudy::primary {
 namespace {
@@ -163,7 +164,7 @@ absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os:
   };
   RETURN_IF_ERROR(note(path, WatchTop(volume, root, path)));
   if (chain.empty() && !dark.has_value()) return absl::OkStatus();  // gone again
-  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path);
+  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path, os::kWorkFolderName);
   if (absl::IsNotFound(walk.status())) return absl::OkStatus();
   RETURN_IF_ERROR(walk.status());
   for (;;) {
@@ -329,6 +330,7 @@ void InotifySource::HandleInFolder(const inotify_event& event, std::string_view 
     }
     return;
   }
+  if (folder->path.empty() && name == os::kWorkFolderName) return;  // the agent's own
   const std::string path = model::Join(folder->path, name);
   const bool is_folder = (event.mask & IN_ISDIR) != 0;
   if (is_folder && (event.mask & (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM)) != 0) {

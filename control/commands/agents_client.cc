@@ -31,6 +31,7 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   volume.published_sequence = wire.published_sequence();
   volume.epoch = wire.epoch();
   volume.strategy = wire.strategy();
+  volume.strategy_reason = wire.strategy_reason();
   volume.dirty_paths = wire.dirty_paths();
   volume.files = wire.files();
   volume.content_bytes_sent = wire.content_bytes_sent();

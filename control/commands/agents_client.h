@@ -48,6 +48,7 @@ struct PrimaryVolume {
   uint64_t published_sequence = 0;
   uint64_t epoch = 0;
   std::string strategy;
+  std::string strategy_reason;  // why changes of large files aren't told by their extents
   uint64_t dirty_paths = 0;
   uint64_t files = 0;
   uint64_t content_bytes_sent = 0;

@@ -297,6 +297,7 @@ Document ToDocument(const PrimaryVolume& volume) {
           {"published_sequence", volume.published_sequence},
           {"epoch", volume.epoch},
           {"strategy", TextOrNull(volume.strategy)},
+          {"strategy_reason", TextOrNull(volume.strategy_reason)},
           {"dirty_paths", volume.dirty_paths},
           {"files", volume.files},
           {"content_bytes_sent", volume.content_bytes_sent},

@@ -136,7 +136,10 @@ void WatchConfig::Describe(Visitor& v) {
 }
 
 void CaptureConfig::Describe(Visitor& v) {
-  v.Choice({.key = "strategy", .doc = "how changes of a large file are found; `auto` chooses for each file, and freezes it on XFS and btrfs"}, strategy);
+  v.Choice({.key = "strategy",
+            .doc = "how changes of a large file are found; `auto` chooses for each file, and freezes it on XFS and "
+                   "btrfs"},
+           strategy);
   v.Boolean(
       {.key = "selinux_labels",
        .doc = "replicate security.selinux, too, for hosts with one policy; what is at DR already gets its label when "

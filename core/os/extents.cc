@@ -15,19 +15,31 @@ constexpr uint32_t kBatch = 512;
 // What says nothing of where the bytes are.
 constexpr uint32_t kHarmless = FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED;
 
+absl::Status Ask(int fd, fiemap& map) {
+  if (ioctl(fd, FS_IOC_FIEMAP, &map) == 0) return absl::OkStatus();
+  if (errno == EOPNOTSUPP || errno == ENOTTY) return absl::UnimplementedError("its filesystem tells no extents");
+  return ErrnoStatus(errno, "ask for a file's extents");
+}
+
+}  // namespace
+
 Extent::Kind KindOf(uint32_t flags) {
   if ((flags & ~(kHarmless | FIEMAP_EXTENT_UNWRITTEN)) != 0) return Extent::Kind::kOpaque;
   return (flags & FIEMAP_EXTENT_UNWRITTEN) != 0 ? Extent::Kind::kZeros : Extent::Kind::kData;
 }
 
-}  // namespace
+absl::StatusOr<uint64_t> CountExtents(int fd) {
+  fiemap map{};
+  map.fm_length = FIEMAP_MAX_OFFSET;
+  RETURN_IF_ERROR(Ask(fd, map));
+  return map.fm_mapped_extents;
+}
 
 absl::StatusOr<std::optional<Extent>> ExtentReader::Next() {
   while (next_ == batch_.size()) {
     if (at_end_ || asked_to_ >= end_) return std::nullopt;
     RETURN_IF_ERROR(Fill());
   }
-  ++count_;
   return batch_[next_++];
 }
 
@@ -37,10 +49,7 @@ absl::Status ExtentReader::Fill() {
   map->fm_start = asked_to_;
   map->fm_length = end_ - asked_to_;
   map->fm_extent_count = kBatch;
-  if (ioctl(fd_, FS_IOC_FIEMAP, map) != 0) {
-    if (errno == EOPNOTSUPP || errno == ENOTTY) return absl::UnimplementedError("its filesystem tells no extents");
-    return ErrnoStatus(errno, "ask for a file's extents");
-  }
+  RETURN_IF_ERROR(Ask(fd_, *map));
   batch_.clear();
   next_ = 0;
   at_end_ = map->fm_mapped_extents < kBatch;

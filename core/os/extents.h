@@ -23,6 +23,12 @@ struct Extent {
   Kind kind = Kind::kData;
 };
 
+// What FIEMAP's flags of an extent (fe_flags) say of it.
+[[nodiscard]] Extent::Kind KindOf(uint32_t flags);
+
+// How many extents an open file has, without looking at each. UNIMPLEMENTED: the filesystem doesn't tell.
+[[nodiscard]] absl::StatusOr<uint64_t> CountExtents(int fd);
+
 // The extents of an open file, ascending and apart; what lies between them is a hole. In bounded memory. Of a file that
 // nobody writes to: else what it tells may be over before it is told. `fd` must outlive it. One thread.
 class ExtentReader {
@@ -33,8 +39,6 @@ class ExtentReader {
   // nullopt: there are no more. UNIMPLEMENTED: the filesystem doesn't tell.
   [[nodiscard]] absl::StatusOr<std::optional<Extent>> Next();
 
-  [[nodiscard]] uint64_t count() const { return count_; }  // so far
-
  private:
   absl::Status Fill();
 
@@ -44,7 +48,6 @@ class ExtentReader {
   bool at_end_ = false;
   std::vector<Extent> batch_;
   size_t next_ = 0;
-  uint64_t count_ = 0;
 };
 
 }  // namespace understudy::os

@@ -267,7 +267,7 @@ absl::Status MemorySink::StageBegin(const model::VolumeName& volume, model::Slot
 }
 
 absl::Status MemorySink::WriteRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length,
-                                    const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes) {
+                                    bool hole, const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes) {
   return Write(volume, [&](Replica& replica) {
     RETURN_IF_ERROR(wire::ValidateSlot(slot));
     RETURN_IF_ERROR(wire::ValidateRange(offset, length));
@@ -282,36 +282,43 @@ absl::Status MemorySink::WriteRange(const model::VolumeName& volume, model::Slot
     }
     ASSIGN_OR_RETURN(const std::string data, bytes(staged));
     staged.content.replace(offset, length, data);
+    // As DR counts them: neighbours of one kind are one.
+    if (staged.ranges == 0 || offset != staged.filled_to || hole != staged.last_was_hole) ++staged.ranges;
+    staged.last_was_hole = hole;
     staged.filled_to = offset + length;
-    return absl::OkStatus();
+    if (staged.base_path.empty() || staged.ranges <= replicas_.most_ranges_) return absl::OkStatus();
+    return absl::ResourceExhaustedError("it changes in more places than one commit takes");
   });
 }
 
 absl::Status MemorySink::StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                    std::string_view data) {
-  return WriteRange(volume, slot, offset, data.size(), [&](const Staged&) -> absl::StatusOr<std::string> {
-    RETURN_IF_ERROR(wire::ValidateStageData(slot, offset, data));
-    return std::string(data);
-  });
+  return WriteRange(volume, slot, offset, data.size(), /*hole=*/false,
+                    [&](const Staged&) -> absl::StatusOr<std::string> {
+                      RETURN_IF_ERROR(wire::ValidateStageData(slot, offset, data));
+                      return std::string(data);
+                    });
 }
 
 absl::Status MemorySink::StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                    uint64_t length) {
-  return WriteRange(volume, slot, offset, length,
+  return WriteRange(volume, slot, offset, length, /*hole=*/true,
                     [&](const Staged&) -> absl::StatusOr<std::string> { return std::string(length, '\0'); });
 }
 
 absl::Status MemorySink::StageDelta(const model::VolumeName& volume, model::Slot slot,
                                     const model::SegmentDelta& delta) {
-  return WriteRange(volume, slot, delta.offset, delta.length, [&](const Staged& staged) -> absl::StatusOr<std::string> {
-    RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
-    if (staged.base_path.empty()) return absl::InvalidArgumentError("the slot has no base");
-    const size_t begin = std::min<size_t>(delta.offset, staged.base.size());
-    const std::string_view base = std::string_view(staged.base).substr(begin, delta::kSegmentBytes);
-    ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
-    if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest) return Mismatch(staged.base_path);
-    return patched;
-  });
+  return WriteRange(volume, slot, delta.offset, delta.length, /*hole=*/false,
+                    [&](const Staged& staged) -> absl::StatusOr<std::string> {
+                      RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
+                      if (staged.base_path.empty()) return absl::InvalidArgumentError("the slot has no base");
+                      const size_t begin = std::min<size_t>(delta.offset, staged.base.size());
+                      const std::string_view base = std::string_view(staged.base).substr(begin, delta::kSegmentBytes);
+                      ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
+                      if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest)
+                        return Mismatch(staged.base_path);
+                      return patched;
+                    });
 }
 
 absl::Status MemorySink::StageEnd(const model::VolumeName& volume, model::Slot slot) {

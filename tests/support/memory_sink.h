@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "core/model/replica_sink.h"
+#include "core/wire/content_limits.h"
 
 namespace understudy::tests {
 
@@ -40,6 +41,9 @@ class MemoryReplicas {
   // The next Submit of the volume gets this error instead of being looked at.
   void FailNextSubmit(const model::VolumeName& volume, absl::Status error);
 
+  // How many ranges one file with a base may differ in; before anything is staged. DR's own bound otherwise.
+  void SetMostRanges(uint64_t most_ranges) { most_ranges_ = most_ranges; }
+
  private:
   friend class MemorySink;
   struct Staged {
@@ -47,6 +51,8 @@ class MemoryReplicas {
     std::string base_path;  // empty: none
     std::string base;
     uint64_t filled_to = 0;
+    uint64_t ranges = 0;  // apart from each other
+    bool last_was_hole = false;
     bool finished = false;
   };
   struct Replica {
@@ -58,6 +64,7 @@ class MemoryReplicas {
   };
 
   const std::string export_path_;
+  uint64_t most_ranges_ = wire::kMaxContentRanges;
   mutable absl::Mutex mutex_;
   std::map<model::VolumeName, Replica> replicas_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_session_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -94,7 +101,7 @@ class MemorySink : public model::ReplicaSink {
   // Runs `call` for the volume's replica if this sink may write to it; an error ends that right.
   absl::Status Write(const model::VolumeName& volume, const std::function<absl::Status(Replica&)>& call);
   absl::Status WriteRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length,
-                          const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes);
+                          bool hole, const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes);
 
   MemoryReplicas& replicas_;
   absl::Mutex mutex_;

@@ -363,6 +363,46 @@ TEST_F(VerifyTest, CommitsMeanwhileAreNoDamage) {
   EXPECT_THAT(Damaged(), ElementsAre("large"));
 }
 
+// A replica.db of an agent whose content digests were others.
+TEST_F(VerifyTest, DigestsOfAnotherDefinitionAreNoDamageAndNoRewindBringsThemBack) {
+  std::string content = LargeContent();
+  ASSERT_TRUE(Commit({LargePut("large", content, 1), InlinePut("small", "small")}).ok());
+  const model::Sequence first = session_->State().sequence;
+  content[100] = static_cast<char>(content[100] + 1);
+  ASSERT_TRUE(Commit({LargePatch("large", content, 0, 4096, 1)}).ok());
+  Stop();
+  {
+    store::Database old = *store::Database::Open(host_.State() + "/volumes/vol/replica.db", {.exclusive = true});
+    ASSERT_TRUE(old.Execute("UPDATE content SET digest = randomblob(16);"
+                            "INSERT INTO content_damage VALUES(x'61', 1, 1, 1, 1, 1, 'of old', NULL);"
+                            "ALTER TABLE replica DROP COLUMN digests_after; PRAGMA user_version = 8;")
+                    .ok());
+  }
+  Start();
+  EXPECT_THAT(Damaged(), IsEmpty());
+  Scrub();
+  EXPECT_THAT(Damaged(), IsEmpty());
+  Stop();
+  Start();
+  ASSERT_TRUE(engine_->Rewind("vol", first).ok());
+  const auto kept = [&] {
+    std::optional<dr::KeptContent> found;
+    EXPECT_TRUE(replica()
+                    .WithPublished([&](const dr::Replica::Published& published) -> absl::Status {
+                      ASSIGN_OR_RETURN(const os::EntryStat stat, published.root.Stat("large"));
+                      dr::ContentTable contents = published.contents;
+                      ASSIGN_OR_RETURN(found, contents.Find(dr::IdentityOf(stat)));
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    return found;
+  };
+  ASSERT_TRUE(kept().has_value());
+  EXPECT_FALSE(kept()->digest.has_value());
+  EXPECT_THAT(Verify(VerifyDepth::kKept).differences, IsEmpty());
+  EXPECT_TRUE(kept()->learned);
+}
+
 TEST_F(VerifyTest, WhatAFailoverNeedsAtLeast) {
   model::Commit part = NextCommit(session_->State(), {InlinePut("a", "a")});
   part.completes_capture = false;

@@ -30,6 +30,7 @@ class DataPlaneTest : public testing::Test {
     DataPlaneOptions options;
     options.state_dir = folder_.File("state");
     options.exports = {{folder_.File("export"), "/replica", {"nfs1"}}};
+    options.sweep_bases_after = absl::ZeroDuration();
     options.discard = [this](const model::DiscardedVolume& discarded) {
       asked_.push_back(discarded.volume + " " + discarded.replica_root + " " + discarded.replica_id + " " +
                        std::to_string(discarded.epoch));
@@ -63,6 +64,29 @@ class DataPlaneTest : public testing::Test {
   std::atomic<bool> dr_is_there_ = false;
   std::unique_ptr<DataPlane> plane_;
 };
+
+TEST_F(DataPlaneTest, BasesOfVolumesThatArentReplicatedAnyMoreGo) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  for (const char* const name : {"bases-pv1", "bases-gone", "replica-of-dr"}) {
+    fs::create_directories(folder_.File(".understudy") + "/" + name);
+    std::ofstream(folder_.File(".understudy") + "/" + name + "/clone") << "x";
+  }
+  EXPECT_TRUE(tests::WaitFor("the sweep", absl::Seconds(60), [&] {
+                return !fs::exists(folder_.File(".understudy/bases-gone"));
+              }).ok());
+  EXPECT_TRUE(fs::exists(folder_.File(".understudy/bases-pv1/clone")));
+  EXPECT_TRUE(fs::exists(folder_.File(".understudy/replica-of-dr/clone")));
+}
+
+TEST_F(DataPlaneTest, BasesThatCantBeTakenAwayHoldNothingUp) {
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  // A folder among the clones can't be removed as a file is.
+  fs::create_directories(folder_.File(".understudy/bases-pv1/folder"));
+  EXPECT_TRUE(plane_->Unregister("pv1").ok());
+  WriteIndex("id1", 3);
+  EXPECT_TRUE(plane_->Discard("pv1", Place()).ok());
+  EXPECT_FALSE(HasIndex());
+}
 
 TEST_F(DataPlaneTest, TheIndexGoesWhenDrHasTheDataInItsTrash) {
   ASSERT_TRUE(plane_->Register("pv1", Place()).ok());

@@ -1,6 +1,5 @@
 // The `extents` rung on real filesystems: what travels is what changed, and what DR has is what the file was.
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/falloc.h>
@@ -11,133 +10,16 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <random>
-#include <utility>
 
-#include "agent-primary/ship/volume_replicator.h"
-#include "core/base/clock.h"
-#include "core/delta/content_digest.h"
-#include "core/model/path.h"
-#include "core/os/fd.h"
-#include "core/os/file_io.h"
-#include "tests/support/loop_mount.h"
-#include "tests/support/memory_sink.h"
-#include "tests/support/temp_dir.h"
-#include "tests/unit/agent-primary/ship/run_to_barrier.h"
+#include "tests/unit/agent-primary/ship/extents_fixture.h"
 
 namespace understudy::primary {
 namespace {
 
-using ::testing::IsEmpty;
-using ::testing::SizeIs;
-using tests::LoopMount;
-
-constexpr uint64_t kMebibyte = 1024 * 1024;
-constexpr uint64_t kBlock = delta::kBlockBytes;
-
-// Holds each commit to its digests, which DR itself takes on trust when a file is patched.
-class CheckingSink : public tests::MemorySink {
- public:
-  explicit CheckingSink(tests::MemoryReplicas& replicas) : MemorySink(replicas), replicas_(replicas) {}
-  absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
-                         std::string_view data) override {
-    bytes_ += data.size();
-    return MemorySink::StageData(volume, slot, offset, data);
-  }
-  absl::Status Submit(const model::Commit& commit) override {
-    RETURN_IF_ERROR(MemorySink::Submit(commit));
-    const tests::MemoryReplicas::Tree tree = replicas_.TreeOf(commit.volume);
-    for (const model::Operation& operation : commit.operations) {
-      const auto check = [&](const std::string& path, const model::Digest& digest) {
-        const auto found = tree.find(model::Key(path));
-        // A later operation of the commit may have given the name to another file.
-        if (found == tree.end()) return;
-        EXPECT_EQ(delta::DigestOfContent(found->second.content), digest) << path;
-      };
-      if (const auto* put = std::get_if<model::Put>(&operation)) check(put->path, put->digest);
-      if (const auto* patch = std::get_if<model::Patch>(&operation)) check(patch->path, patch->digest);
-    }
-    return absl::OkStatus();
-  }
-  uint64_t TakeBytes() { return std::exchange(bytes_, 0); }
-
- private:
-  tests::MemoryReplicas& replicas_;
-  uint64_t bytes_ = 0;
-};
-
-class ExtentsTest : public ::testing::TestWithParam<const char*> {
+class ExtentsTest : public ExtentsFixture, public ::testing::WithParamInterface<const char*> {
  protected:
-  void SetUp() override {
-    auto disk = LoopMount::Make(GetParam(), 600);
-    if (absl::IsUnimplemented(disk.status())) GTEST_SKIP() << disk.status();
-    ASSERT_TRUE(disk.ok()) << disk.status();
-    disk_ = *std::move(disk);
-    std::filesystem::create_directories(At(""));
-    Start();
-  }
+  void SetUp() override { SetUpOn(GetParam()); }
   bool reflinks() const { return GetParam() != std::string_view("ext4"); }
-
-  std::string At(const std::string& path) const { return disk_->Path() + "/export/web/" + path; }
-  std::string BasesFolder() const { return disk_->Path() + "/.understudy/bases-web"; }
-  size_t CountClones() const {
-    if (!std::filesystem::exists(BasesFolder())) return 0;
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(BasesFolder()), {}));
-  }
-  // Also what a new process does.
-  void Start() {
-    replicator_.reset();
-    replicator_ = VolumeReplicator::Open("web", disk_->Path() + "/export/web", "/dr/web", state_.File("web.db"),
-                                         {.times = {absl::ZeroDuration(), absl::ZeroDuration()},
-                                          .export_path = disk_->Path() + "/export",
-                                          .least_frozen_bytes = kMebibyte},
-                                         Clock::System())
-                      .value();
-  }
-  absl::Status Sync() { return ScanToBarrier(*replicator_, sink_, /*published=*/false); }
-  std::string Rung() const { return replicator_->Status().strategy; }
-
-  os::Fd OpenFile(const std::string& path) const { return os::Fd(open(At(path).c_str(), O_RDWR | O_CREAT, 0600)); }
-  std::string Noise(size_t length) {
-    std::string bytes(length, '\0');
-    for (char& byte : bytes) byte = static_cast<char>(random_());
-    return bytes;
-  }
-  void MakeImage(const std::string& path, uint64_t bytes) {
-    const os::Fd file = OpenFile(path);
-    for (uint64_t at = 0; at < bytes; at += kMebibyte) {
-      const auto length = static_cast<size_t>(std::min(kMebibyte, bytes - at));
-      ASSERT_TRUE(os::WriteAt(file.get(), at, Noise(length)).ok());
-    }
-  }
-  uint64_t Below(uint64_t bound) { return random_() % bound; }
-
-  void ExpectEqual() {
-    std::set<std::string> here;
-    const std::string root = At("");
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
-      here.insert(std::filesystem::relative(entry.path(), root).string());
-    }
-    std::set<std::string> there;
-    for (const auto& [key, entry] : replicas_.TreeOf("web")) {
-      const std::string path = model::PathOfKey(key);
-      if (path.empty()) continue;
-      there.insert(path);
-      if (!here.contains(path) || entry.kind != model::FileKind::kRegular) continue;
-      const os::Fd file(open(At(path).c_str(), O_RDONLY));
-      const auto size = static_cast<size_t>(std::filesystem::file_size(At(path)));
-      ASSERT_EQ(entry.content.size(), size) << path;
-      EXPECT_TRUE(entry.content == os::ReadAt(file.get(), 0, size).value()) << path << " has other content";
-    }
-    EXPECT_EQ(here, there);
-  }
-
-  std::unique_ptr<LoopMount> disk_;
-  const tests::TempDir state_;
-  tests::MemoryReplicas replicas_{"/dr"};
-  CheckingSink sink_{replicas_};
-  std::unique_ptr<VolumeReplicator> replicator_;
-  std::mt19937_64 random_{20261130};
 };
 
 TEST_P(ExtentsTest, WhatTravelsIsWhatChanged) {
@@ -258,15 +140,7 @@ TEST_P(ExtentsTest, WithoutRoomThereAreNoBases) {
   MakeImage("disk", 8 * kMebibyte);
   ASSERT_TRUE(Sync().ok());
   ASSERT_EQ(CountClones(), 1u);
-  const os::Fd ballast(open((disk_->Path() + "/ballast").c_str(), O_RDWR | O_CREAT, 0600));
-  const uint64_t whole = std::filesystem::space(disk_->Path()).capacity;
-  off_t taken = 0;
-  for (uint64_t free = whole; free >= whole / 22; free = std::filesystem::space(disk_->Path()).available) {
-    const auto more = static_cast<off_t>(std::clamp<uint64_t>(free / 2, kMebibyte, free));
-    ASSERT_EQ(fallocate(ballast.get(), 0, taken, more), 0) << strerror(errno);
-    taken += more;
-    ASSERT_EQ(syncfs(ballast.get()), 0);
-  }
+  FillUp();
   ASSERT_TRUE(os::WriteAt(OpenFile("disk").get(), 5 * kBlock, Noise(kBlock)).ok());
   ASSERT_TRUE(Sync().ok());
   EXPECT_EQ(Rung(), "rsync");

@@ -131,5 +131,20 @@ TEST(DirtySetTest, AnUnhintedScanIsNoLagUntilSomethingIsHinted) {
   EXPECT_EQ(set.OldestHint(), std::nullopt);
 }
 
+TEST(DirtySetTest, WhatIsPostponedHoldsUpNothingElseAndCountsAsLag) {
+  DirtySet set(kTimes);
+  set.Add("image", HintKind::kPath, true, At(0));
+  const DirtyBatch taken = set.Take(At(10), false);
+  set.Postpone("image", At(5000), taken.oldest_hint, At(20));
+  set.Add("image", HintKind::kPath, true, At(30));
+  set.Add("other", HintKind::kPath, true, At(40));
+  EXPECT_THAT(PathsOf(set.Take(At(50), false)), ElementsAre("other"));
+  EXPECT_EQ(set.NextDue(), At(5000));
+  EXPECT_EQ(set.OldestHint(), At(0));
+  DirtySet waited_for = set;
+  EXPECT_THAT(PathsOf(waited_for.Take(At(60), true)), ElementsAre("image"));
+  EXPECT_THAT(PathsOf(set.Take(At(5000), false)), ElementsAre("image"));
+}
+
 }  // namespace
 }  // namespace understudy::primary

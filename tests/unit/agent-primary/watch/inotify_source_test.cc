@@ -123,6 +123,15 @@ TEST_F(InotifySourceTest, FlushComesAfterEverythingBefore) {
   }
 }
 
+TEST_F(InotifySourceTest, TheAgentsOwnFolderIsLeftOut) {
+  std::filesystem::create_directories(Path(".understudy/bases-web"));
+  std::ofstream(Path(".understudy/bases-web/clone")) << "x";
+  std::ofstream(Path("d/seen")) << "x";
+  const std::set<std::string> hints = Hints();
+  EXPECT_THAT(hints, Contains("d/seen"));
+  for (const std::string& hint : hints) EXPECT_FALSE(hint.starts_with(".understudy")) << hint;
+}
+
 TEST_F(InotifySourceTest, NewFoldersAreWatchedAllTheWayDown) {
   std::filesystem::create_directories(Path("n1/n2/n3"));
   EXPECT_THAT(Hints(), Contains("n1"));

@@ -45,6 +45,8 @@ TEST(ContentDigestTest, HoleThenTwoBlocks) {
   const model::Digest size = Seeded(std::string("\x04\x30\0\0\0\0\0\0", 8), UINT64_MAX);
   EXPECT_EQ(DigestOfContent(std::string(kBlockBytes, '\0') + x + x + "tail"),
             Plus(Plus(Seeded(x, 1), Seeded(x, 2)), Plus(Seeded("tail", 3), size)));
+  EXPECT_EQ(Hex(DigestOfContent(std::string(kBlockBytes, '\0') + x + x + "tail")), "1a8d58d81bdf84f68cf851738f47f06d")
+      << "the format changed";
 }
 
 TEST(ContentDigestTest, GoesOnFromWhatIsKnown) {

@@ -12,6 +12,7 @@
 
 #include "core/delta/content_digest.h"
 #include "core/model/path.h"
+#include "core/os/extents.h"
 #include "core/os/file_io.h"
 #include "core/os/metadata.h"
 #include "core/os/root.h"
@@ -155,6 +156,18 @@ TEST_F(OsTest, DigestOfAFileIgnoresWhereItsHolesAre) {
   const auto ended = DigestOfFile(dense.get(), content.size(),
                                   {.go_on = [&] { return ++asked == 2 ? absl::UnknownError("") : absl::OkStatus(); }});
   EXPECT_TRUE(absl::IsUnknown(ended.status())) << "asked again before the second segment";
+}
+
+TEST(ExtentTest, OnlyFlagsThatAreKnownToBeHarmlessTellAPlace) {
+  EXPECT_EQ(KindOf(0), Extent::Kind::kData);
+  EXPECT_EQ(KindOf(FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED), Extent::Kind::kData);
+  EXPECT_EQ(KindOf(FIEMAP_EXTENT_UNWRITTEN | FIEMAP_EXTENT_LAST), Extent::Kind::kZeros);
+  for (const uint32_t flag :
+       {FIEMAP_EXTENT_UNKNOWN, FIEMAP_EXTENT_DELALLOC, FIEMAP_EXTENT_ENCODED, FIEMAP_EXTENT_DATA_ENCRYPTED,
+        FIEMAP_EXTENT_NOT_ALIGNED, FIEMAP_EXTENT_DATA_INLINE, FIEMAP_EXTENT_DATA_TAIL, 0x4000}) {
+    EXPECT_EQ(KindOf(static_cast<uint32_t>(flag)), Extent::Kind::kOpaque) << flag;
+    EXPECT_EQ(KindOf(static_cast<uint32_t>(flag) | FIEMAP_EXTENT_UNWRITTEN), Extent::Kind::kOpaque) << flag;
+  }
 }
 
 }  // namespace
