@@ -54,7 +54,7 @@ struct CaptureRequest {
   std::optional<IndexEntry> base;  // what the replica has, under the path that it has now
   model::Slot slot = 0;            // to stage under, if that is needed
   Strategy strategy = Strategy::kAuto;
-  std::stop_token stop;
+  std::stop_token stop{};
   os::Labels labels = os::Labels::kOmit;
   // Not 0: any other file at the path is none (NOT_FOUND).
   uint64_t inode = 0;

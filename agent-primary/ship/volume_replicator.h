@@ -55,7 +55,7 @@ struct ReplicatorOptions {
   os::Labels labels = os::Labels::kOmit;
   GuardLimits guard{};
   model::Epoch least_epoch = 0;  // that the volume is opened with, whatever its index knows
-  std::string export_path;       // absolute; large files are frozen in its work folder. Empty: they aren't
+  std::string export_path{};     // absolute; large files are frozen in its work folder. Empty: they aren't
   uint64_t least_frozen_bytes = kLeastFrozenBytes;
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
