@@ -117,7 +117,9 @@ PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status) {
 }
 
 CopyState CopyOf(const DrReplica& replica) {
+  const bool demoting = replica.state == model::ToString(model::VolumeState::kDemoting);
   return {.standby = replica.state == model::ToString(model::VolumeState::kStandby),
+          .adopting = demoting && replica.adopted_epoch == replica.epoch,
           .reprotected = replica.reprotected,
           .epoch = replica.epoch};
 }
