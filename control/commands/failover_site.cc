@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_join.h"
@@ -9,6 +10,7 @@
 #include "control/commands/clusters.h"
 #include "control/commands/site_agents.h"
 #include "control/commands/sync_service.h"
+#include "control/failover/inventory.h"
 #include "control/failover/plan_steps.h"
 #include "control/failover/s3_backups.h"
 #include "control/failover/scratch_objects.h"
@@ -25,6 +27,16 @@ constexpr absl::Duration kLeaseInterval = absl::Seconds(1);
 FailoverWay WayOf(RunMode mode) {
   if (mode == RunMode::kReprotect) return FailoverWay::kNone;
   return mode == RunMode::kFailback ? FailoverWay::kBack : FailoverWay::kToDr;
+}
+
+// What the inventory of a reprotect found; nullopt: it found nothing so far.
+std::optional<bool> FoundLiveAtPrimary(const RunRecord& run) {
+  const StepRecord* const inventory = run.Find(kInventoryStep);
+  if (inventory == nullptr || inventory->items.size() != 1) return std::nullopt;
+  const nlohmann::ordered_json& facts = inventory->items[0].facts;
+  const auto live_at = facts.is_object() ? facts.find("live_at") : facts.end();
+  if (live_at == facts.end()) return std::nullopt;
+  return *live_at == "primary";
 }
 
 // When no other run of the scheduled sync is under way.
@@ -83,12 +95,17 @@ FailoverSite::~FailoverSite() = default;
 
 absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::ControlConfig& config,
                                                                  const config::FailoverPlanConfig& plan, RunMode mode,
-                                                                 std::stop_token stop) {
+                                                                 std::stop_token stop, const RunRecord* begun) {
   std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode, std::move(stop)));
   ASSIGN_OR_RETURN(site->agents_, ConnectSites(config, WayOf(mode), site->stop_));
   site->source_is_dr_ = mode == RunMode::kFailback;
   if (mode == RunMode::kReprotect) {
-    ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
+    const std::optional<bool> found = begun != nullptr ? FoundLiveAtPrimary(*begun) : std::nullopt;
+    if (found) {
+      site->source_is_dr_ = *found;
+    } else {
+      ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
+    }
   }
   if (!plan.namespaces.empty()) RETURN_IF_ERROR(site->ConnectClusters());
   return site;
@@ -172,7 +189,9 @@ absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
       if (wanted.contains(pair + "/" + volume.volume)) return volume.at_primary;
     }
   }
-  return false;
+  return absl::FailedPreconditionError(
+      fmt::format("no volume of plan {} is promoted at either site, so there is nothing to turn round: fail over first",
+                  Printable(plan_.name)));
 }
 
 Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
