@@ -93,25 +93,35 @@ class GrpcPairAgents : public PairAgents {
     return other_->replicas.ForgetMadeHere(volume);
   }
 
-  absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() override {
+  absl::StatusOr<LiveCopies> LiveAtDr() override {
     ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, replicas_.ListReplicas());
-    std::map<std::string, std::string> live;
+    const bool back = direction_ == Direction::kToPrimary;
+    LiveCopies live;
     for (const DrReplica& replica : replicas) {
-      if (replica.state != model::ToString(model::VolumeState::kStandby)) live[replica.name] = replica.state;
+      if (!CopyOf(replica).standby) {
+        live.states[replica.name] = replica.state;
+      } else if (!back) {
+        live.standby.insert(replica.name);
+      }
     }
     if (!other_) return live;
-    ASSIGN_OR_RETURN(const auto ways, Ways());
-    for (const auto& [volume, way] : ways) {
-      const bool goes_here = direction_ == Direction::kToPrimary ? way.direction == direction_ : !way.live_at_dr;
-      if (!goes_here) live.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
+    const auto ways = Ways();
+    if (back) RETURN_IF_ERROR(ways.status());
+    live.others = ways.status();
+    if (!ways.ok()) return live;
+    for (const auto& [volume, way] : *ways) {
+      const bool goes_here = back ? way.direction == direction_ : !way.live_at_dr;
+      if (!goes_here) live.states.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
     }
     return live;
   }
 
   absl::StatusOr<std::set<std::string>> Carried() override {
-    ASSIGN_OR_RETURN(const auto ways, Ways());
+    const auto ways = Ways();
+    if (!ways.ok() && NothingTurned()) return std::set<std::string>();
+    RETURN_IF_ERROR(ways.status());
     std::set<std::string> carried;
-    for (const auto& [volume, way] : ways) {
+    for (const auto& [volume, way] : *ways) {
       if (way.direction == direction_) carried.insert(volume);
     }
     return carried;
@@ -136,6 +146,16 @@ class GrpcPairAgents : public PairAgents {
     std::map<std::string, VolumeWay> ways;
     for (const auto& [volume, known] : copies) ways[volume] = WayOf(known);
     return ways;
+  }
+
+  // As far as DR's host can tell, of agents that carry to the primary: no replica there is turned round, and what sends
+  // to the primary says, if it can be asked, that it has nothing to send.
+  bool NothingTurned() const {
+    const auto at_dr = other_->replicas.ListReplicas();
+    if (!at_dr.ok() || std::any_of(at_dr->begin(), at_dr->end(), IsTurned)) return false;
+    const auto sent = primary_.ListVolumes();
+    return !sent.ok() || std::all_of(sent->volumes.begin(), sent->volumes.end(),
+                                     [](const PrimaryVolume& volume) { return volume.state == kHandedOver; });
   }
 
   // What is at DR is live and stays so, whatever the primary's agents forget: those of DR know it first.

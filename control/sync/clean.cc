@@ -102,7 +102,7 @@ class Cleaner {
       const model::ObjectKey& wanted = key;
       const bool planned = std::any_of(plan.objects.begin(), plan.objects.end(),
                                        [&wanted](const StaleObject& object) { return object.key == wanted; });
-      if (planned || !plan.live.WhyLeftAlone(release.pair, release.volume).empty()) continue;
+      if (planned || !plan.live.WhyNotDeleted(release.pair, release.volume).empty()) continue;
       const absl::StatusOr<nlohmann::json> at_primary = parts_.primary.Get(key);
       const absl::StatusOr<nlohmann::json> at_dr = parts_.dr.Get(key);
       // Made anew elsewhere: the volume can't be brought before this is done, and is brought by the one who does it.

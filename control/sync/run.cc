@@ -111,9 +111,9 @@ void Finish(bool unreachable, std::stop_token stop, Clock& clock, Report& report
 
 // Nothing goes the run's way, as far as can be told.
 Report WithoutAny(const LiveVolumes& live, std::stop_token stop, Clock& clock, Report report) {
-  if (!live.known.ok()) {
+  if (!live.carried_known.ok()) {
     report.alerts.push_back(
-        fmt::format("it can't be told which volumes go from DR to the primary: {}", MessageOf(live.known)));
+        fmt::format("it can't be told which volumes go from DR to the primary: {}", MessageOf(live.carried_known)));
   }
   Finish(/*unreachable=*/false, std::move(stop), clock, report);
   return report;

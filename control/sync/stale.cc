@@ -51,7 +51,7 @@ AtDr Compare(const Listing& primary, const Listing& dr, const std::vector<std::s
     // A kind that the primary doesn't serve (any more) says nothing about what there was.
     if (primary.objects.contains(key) || !primary.Serves(key.kind)) continue;
     const std::string volume = VolumeOf(key, object);
-    std::string left_alone = live.WhyLeftAlone(PairOf(object), volume);
+    std::string left_alone = live.WhyNotDeleted(PairOf(object), volume);
     if (left_alone.empty()) {
       found.stale.push_back({key, source_uid});
     } else {
