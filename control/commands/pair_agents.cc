@@ -92,7 +92,7 @@ class GrpcPairAgents : public PairAgents {
     if (!other_) return live;
     ASSIGN_OR_RETURN(const auto ways, Ways());
     for (const auto& [volume, way] : ways) {
-      const bool goes_here = direction_ == Direction::kToPrimary ? way.direction == direction_ : !way.live_at_dr;
+      const bool goes_here = way.direction == direction_;
       if (!goes_here) live.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
     }
     return live;
