@@ -34,7 +34,10 @@ class FailoverSite {
 
  private:
   struct Clusters;
+  struct BothClusters;
   FailoverSite(config::ControlConfig config, config::FailoverPlanConfig plan, RunMode mode, std::stop_token stop);
+  [[nodiscard]] absl::Status ReadBothClusters();
+  [[nodiscard]] SiteObjects Objects() const;
   [[nodiscard]] absl::Status ConnectClusters();
   [[nodiscard]] absl::Status ConnectBackups();
   // Of a reprotect: whether the primary site has the plan's live copies, after a failback. FAILED_PRECONDITION: neither
@@ -42,7 +45,7 @@ class FailoverSite {
   [[nodiscard]] absl::StatusOr<bool> LiveAtPrimary() const;
   void UseClusters();
   // FailoverParts::bring_objects.
-  [[nodiscard]] absl::Status BringObjects(ItemContext& context);
+  [[nodiscard]] absl::StatusOr<Report> BringObjects(ItemContext& context);
 
   const config::ControlConfig config_;
   const config::FailoverPlanConfig plan_;
@@ -50,6 +53,7 @@ class FailoverSite {
   const std::stop_token stop_;
   bool source_is_dr_ = false;
   std::unique_ptr<SiteAgents> agents_;
+  std::unique_ptr<BothClusters> both_;  // on the way there and back
   std::unique_ptr<Clusters> clusters_;  // nullptr: the plan has no namespaces
   std::unique_ptr<Backups> backups_;    // nullptr: nothing is restored
   std::unique_ptr<FailoverParts> parts_;

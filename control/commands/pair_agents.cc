@@ -110,7 +110,7 @@ class GrpcPairAgents : public PairAgents {
     live.others = ways.status();
     if (!ways.ok()) return live;
     for (const auto& [volume, way] : *ways) {
-      const bool goes_here = back ? way.direction == direction_ : !way.live_at_dr;
+      const bool goes_here = way.direction == direction_;
       if (!goes_here) live.states.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
     }
     return live;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "core/model/volume.h"
+
 namespace understudy::control {
 
 std::string LiveVolumes::WhyLeftAlone(const std::string& pair, const std::string& volume) const {
@@ -11,6 +13,12 @@ std::string LiveVolumes::WhyLeftAlone(const std::string& pair, const std::string
     if (direction == Direction::kToPrimary) {
       return fmt::format(
           "is left as it is at the primary: volume '{}' isn't replicated from DR (it is {}; `drctl volumes list` says "
+          "which way each goes)",
+          volume, state);
+    }
+    if (!model::ParseVolumeState(state).ok()) {
+      return fmt::format(
+          "is left as it is at DR: volume '{}' isn't replicated from the primary (it is {}; `drctl volumes list` says "
           "which way each goes)",
           volume, state);
     }
@@ -29,8 +37,7 @@ std::string LiveVolumes::WhyNotDeleted(const std::string& pair, const std::strin
     if ((!pair.empty() && name != pair) || standby.contains({name, volume})) continue;
     return fmt::format(
         "is left as it is at DR: pair {} has no replica of volume '{}' there, and it can't be told whether that lives "
-        "at "
-        "DR: {}",
+        "at DR: {}",
         name, volume, MessageOf(unknown));
   }
   return "";

@@ -161,6 +161,10 @@ TEST_F(FailbackTest, KilledAgainAndAgainEachLegComesToItsEnd) {
   RunKilledAgainAndAgain({"failback", "--yes"});
   EXPECT_EQ(Read(hosts_.A("page")), "last at B");
   ExpectEqual();
+  Write(hosts_.A("page"), "live at A again");
+  RunKilledAgainAndAgain({"reprotect", "--yes"});
+  EXPECT_EQ(Read(hosts_.B("page")), "live at A again");
+  ExpectEqual();
 }
 
 TEST_F(FailbackTest, AReprotectThatFailedHalfWayAtDrGoesOn) {

@@ -167,6 +167,7 @@ class MemoryPair : public control::PairAgents {
   absl::StatusOr<control::ProtectedVolume> Protect(const std::string& volume, const kube::NfsSource& source) override {
     const absl::MutexLock lock(&mutex_);
     if (source.server != "nfs1") return absl::NotFoundError("not on this host");
+    if (lost_.contains(volume)) return absl::NotFoundError(source.path + ": no such folder");
     const control::ProtectedVolume wanted{"/replica" + source.path.substr(7), 0};
     const auto [found, is_new] = volumes_.try_emplace(volume, wanted);
     if (found->second.replica_path == wanted.replica_path) return found->second;
@@ -234,6 +235,11 @@ class MemoryPair : public control::PairAgents {
     const absl::MutexLock lock(&mutex_);
     carried_ = std::move(carried);
   }
+  // The volume's folder isn't there.
+  void LoseFolder(const std::string& volume) {
+    const absl::MutexLock lock(&mutex_);
+    lost_.insert(volume);
+  }
   // The archive of a VolumeSnapshotContent is at DR, or it isn't (any more). None is in the beginning.
   void SetArchive(const std::string& content, bool at_dr) { archives_.Set(content, at_dr); }
   void FailRelease(const absl::Status& error) {
@@ -295,6 +301,7 @@ class MemoryPair : public control::PairAgents {
       std::map<std::string, std::string>();
   absl::Status others_ ABSL_GUARDED_BY(mutex_);
   absl::StatusOr<std::set<std::string>> carried_ ABSL_GUARDED_BY(mutex_) = std::set<std::string>();
+  std::set<std::string> lost_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, absl::Status> sync_errors_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> on_sync_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> dirty_ ABSL_GUARDED_BY(mutex_);
