@@ -17,9 +17,8 @@ std::string HandedOverText(const model::VolumeName& volume, const VolumeRole& ro
   if (IsMadeThere(role)) {
     return fmt::format(
         "volume '{0}' was made at DR ({1}): its live copy is there, and nothing of it is captured or sent from here. "
-        "To "
-        "make the copy here the live one, promote it (`drctl volumes promote {0}`), and then `drctl volumes reprotect "
-        "{0}`",
+        "To make the copy here the live one, promote it (`drctl volumes promote {0}`), and then `drctl volumes "
+        "reprotect {0}`",
         volume, Rfc3339Seconds(absl::FromUnixNanos(role.since_nanoseconds)));
   }
   return fmt::format(
