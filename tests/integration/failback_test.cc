@@ -175,6 +175,7 @@ TEST_F(FailbackTest, AReprotectThatFailedHalfWayAtDrGoesOn) {
   const std::string server = SwitchExportsAtB();
 
   // What DR had is given up by then, and can't be exported read-only.
+  hosts_.Json({"exports", "set", "web", "none", "--site", "dr"});
   Write(server + "/behaviour", "fail");
   const ProcessResult failed = hosts_.Drctl({"reprotect", "--yes"});
   EXPECT_EQ(failed.exit_code, 1) << failed.err;
