@@ -88,8 +88,9 @@ class MadeAtDrTest : public ::testing::Test {
     hosts_.Start(agent);
   }
   nlohmann::json Status() {
+    const nlohmann::json status = hosts_.Json({"status"});
     nlohmann::json volumes;
-    for (const nlohmann::json& volume : hosts_.Json({"status"})["volumes"]) volumes[volume["name"]] = volume;
+    for (const nlohmann::json& volume : status["volumes"]) volumes[volume["name"]] = volume;
     return volumes;
   }
 
