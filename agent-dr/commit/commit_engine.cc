@@ -62,8 +62,12 @@ absl::StatusOr<std::unique_ptr<CommitEngine>> CommitEngine::Start(CommitEngineOp
   return engine;
 }
 
+std::string CommitEngine::VolumesFolder() const {
+  return fmt::format("{}/{}", options_.state_dir, kVolumesFolder);
+}
+
 std::string CommitEngine::FolderOf(const model::VolumeName& volume) const {
-  return fmt::format("{}/{}/{}", options_.state_dir, kVolumesFolder, volume);
+  return fmt::format("{}/{}", VolumesFolder(), volume);
 }
 
 std::string CommitEngine::ExportOf(std::string_view root) const {
@@ -81,7 +85,7 @@ absl::Status CommitEngine::LoadAll() {
     left_alone.insert(volume.volume);
     problems_.emplace_back(MessageOf(volume.reason));
   }
-  ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kVolumesFolder)));
+  ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(VolumesFolder()));
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(volumes, ""));
   while (true) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
@@ -125,7 +129,7 @@ void CommitEngine::NoteNotLoaded(const model::VolumeName& volume, std::optional<
 
 absl::StatusOr<bool> CommitEngine::HasState(const model::VolumeName& volume) const {
   if (Find(volume).ok()) return true;
-  ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(fmt::format("{}/{}", options_.state_dir, kVolumesFolder)));
+  ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(VolumesFolder()));
   absl::StatusOr<os::Fd> folder = volumes.OpenPath(volume, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(folder.status())) return false;
   RETURN_IF_ERROR(folder.status());
@@ -254,7 +258,7 @@ absl::Status CommitEngine::CheckOverlap(const model::VolumeSpec& spec) const {
 }
 
 absl::Status CommitEngine::MakeStateFolder(const model::VolumeName& volume) const {
-  return MakeDurableFolder(fmt::format("{}/{}", options_.state_dir, kVolumesFolder), volume);
+  return MakeDurableFolder(VolumesFolder(), volume);
 }
 
 absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model::VolumeSpec& spec) {
@@ -262,6 +266,10 @@ absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::FindOrCreate(const model:
   absl::MutexLock creating(&create_mutex_);
   absl::StatusOr<std::shared_ptr<Replica>> found = Find(spec.name);
   if (found.ok()) return found;
+  return CreateLocked(spec);
+}
+
+absl::StatusOr<std::shared_ptr<Replica>> CommitEngine::CreateLocked(const model::VolumeSpec& spec) {
   RETURN_IF_ERROR(trash_->FinishPending(spec.name, spec.replica_root));
   RETURN_IF_ERROR(CheckOverlap(spec));
   const std::string export_path = ExportOf(spec.replica_root);

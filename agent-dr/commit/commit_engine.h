@@ -32,8 +32,9 @@ struct CommitEngineOptions {
   PointBounds points{};
   absl::Duration trash_retain = absl::Hours(7 * 24);
   const Clock* clock = &Clock::System();  // outlives the engine
-  // Called once it is certain that a replica goes to the trash, before its folder does; again when that was cut short.
-  // May block for a while; must not call the engine but for List, State and Usable. nullptr: nobody wants to know.
+  // Called once it is certain that a replica goes to the trash, or is forgotten, before its folder does; again when
+  // that was cut short. May block for a while; must not call the engine but for List, State and Usable. nullptr: nobody
+  // wants to know.
   std::function<void(const model::VolumeName& volume)> before_trash = nullptr;
 };
 
@@ -161,6 +162,18 @@ class CommitEngine {
   // UNAVAILABLE: the volume's replica can't be loaded.
   [[nodiscard]] absl::Status CheckAdoption(const model::VolumeSpec& spec);
 
+  // A volume that was made here, with its folder: active from now on, and its primary is this host's, so that any other
+  // one is refused (MadeHere in state_change.h). One that is known is fine as it is. FAILED_PRECONDITION: it has
+  // another folder, or that overlaps another volume's; NOT_FOUND: no such folder; INVALID_ARGUMENT: in no export;
+  // UNAVAILABLE: what is known of it can't be loaded.
+  [[nodiscard]] absl::Status RecordMadeHere(const model::VolumeSpec& spec);
+  // It was deleted: nothing is known of it any more, and its folder stays as it is. One that isn't known, or was
+  // promoted since, is fine as it is. UNAVAILABLE: what is known of it can't be loaded.
+  [[nodiscard]] absl::Status ForgetMadeHere(const model::VolumeName& volume);
+  // The replica of a volume that was made at the other side, before anything of it comes. One that is there is fine.
+  // FAILED_PRECONDITION: the folder isn't empty; it has another folder, or is no standby. Other errors as of Open.
+  [[nodiscard]] absl::StatusOr<model::ReplicaState> MakeEmptyReplica(const model::VolumeSpec& spec);
+
   // Takes apart what commits, dropped undo records and promotions of all replicas moved aside; neither a start nor a
   // promotion waits for that. CANCELLED: `stop`. Other errors: the first one; the others were tried all the same.
   [[nodiscard]] absl::Status DiscardRemoved(std::stop_token stop) const;
@@ -183,6 +196,7 @@ class CommitEngine {
  private:
   explicit CommitEngine(CommitEngineOptions options) : options_(std::move(options)) {}
 
+  [[nodiscard]] std::string VolumesFolder() const;
   [[nodiscard]] std::string FolderOf(const model::VolumeName& volume) const;
   // The longest export that holds `root`; empty: none.
   [[nodiscard]] std::string ExportOf(std::string_view root) const;
@@ -195,6 +209,10 @@ class CommitEngine {
   [[nodiscard]] absl::Status MakeStateFolder(const model::VolumeName& volume) const;
   absl::Status CheckAdoptionLocked(const model::VolumeSpec& spec) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_mutex_);
   absl::StatusOr<std::shared_ptr<Replica>> FindOrCreate(const model::VolumeSpec& spec);
+  absl::StatusOr<std::shared_ptr<Replica>> CreateLocked(const model::VolumeSpec& spec)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(create_mutex_);
+  // Of nobody's any more.
+  absl::Status RemoveStateFolder(const model::ReplicaState& state) const;
   // Whether that is the replica that the primary means, and one that may go.
   absl::Status CheckDiscard(const model::DiscardedVolume& discarded, const model::ReplicaState& state) const;
   absl::Status CheckOverlap(const model::VolumeSpec& spec) const;

@@ -64,6 +64,11 @@ class Replica {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Adopt(const model::VolumeSpec& spec, Place place,
                                                                       const Settings& settings, FaultPoints& faults,
                                                                       Probe& probe);
+  // A live copy that was made in the folder `spec.replica_root` here (MadeHere in state_change.h). NOT_FOUND: no
+  // folder.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> RecordLive(const model::VolumeSpec& spec, Place place,
+                                                                           const Settings& settings,
+                                                                           FaultPoints& faults, Probe& probe);
   // One that was created before: whatever a crash left is finished or discarded. An error of the folder itself is kept
   // and told by Open (its filesystem may not be mounted yet); one of the durable state is returned.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Replica>> Load(Place place, const Settings& settings,
@@ -106,6 +111,8 @@ class Replica {
   // files are closed. Gives the identity of its folder. FAILED_PRECONDITION: it is no standby; UNAVAILABLE: its folder
   // can't be reached. Whatever fails, it may be tried again.
   [[nodiscard]] absl::StatusOr<Identity> Retire();
+  // The same of a live copy that was made here, whose folder isn't touched. FAILED_PRECONDITION: it is none.
+  [[nodiscard]] absl::Status RetireMadeHere();
 
   // As in ReplicaSink, for the session `token`. Any error ends the session and drops what it staged.
   [[nodiscard]] absl::Status StageBegin(SessionToken token, model::Slot slot, const std::string& path, uint64_t size,
@@ -275,6 +282,7 @@ class Replica {
                           const std::optional<PointLabel>& label = {}) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   // adoption.cc:
   absl::Status CreateAdopted(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
+  absl::Status CreateLive(const model::VolumeSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
 
   // rewind.cc:
   // DATA_LOSS: what one of these records keeps isn't there.

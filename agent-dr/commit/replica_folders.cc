@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 
 #include "core/base/log.h"
 #include "core/os/file_io.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::dr {
 namespace {
@@ -38,6 +40,21 @@ absl::StatusOr<Identity> MakeReplicaFolder(const std::string& root, const std::s
   ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
   RETURN_IF_ERROR(MakeFolders(exported, BelowExport(root, export_path)));
   return FindReplicaFolder(root, export_path);
+}
+
+absl::Status CheckEmptyFolder(const std::string& root, const std::string& export_path) {
+  ASSIGN_OR_RETURN(const os::Root exported, os::Root::Open(export_path));
+  auto opened = exported.OpenPath(BelowExport(root, export_path), O_RDONLY | O_DIRECTORY);
+  if (absl::IsNotFound(opened.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(opened.status());
+  const os::Root folder(*std::move(opened));
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, "", root == export_path ? kWorkFolderName : ""));
+  ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
+  if (!entry.has_value()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("'{}' isn't empty: the first copy would replace what is in it. Move that away, or give the volume "
+                  "another folder here (`exports[].dr_path` of understudy-primary at the other host)",
+                  Printable(root)));
 }
 
 absl::StatusOr<Identity> FindReplicaFolder(const std::string& root, const std::string& export_path) {

@@ -45,4 +45,7 @@ struct ReplicaFolders {
 // The folder `root` as it is; what it holds is durable when this returns OK. NOT_FOUND: there is none.
 [[nodiscard]] absl::StatusOr<Identity> FindReplicaFolder(const std::string& root, const std::string& export_path);
 
+// Whether nothing is in the folder `root`, or there is none. FAILED_PRECONDITION: something is.
+[[nodiscard]] absl::Status CheckEmptyFolder(const std::string& root, const std::string& export_path);
+
 }  // namespace understudy::dr

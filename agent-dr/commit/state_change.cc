@@ -4,6 +4,7 @@
 
 #include "absl/time/time.h"
 #include "core/base/time_text.h"
+#include "core/model/epoch.h"
 #include "core/wire/status_fence.h"
 
 namespace understudy::dr {
@@ -148,6 +149,9 @@ StateChange LetGo(const model::ReplicaState& state, model::Epoch epoch) {
 
 StateChange BeginAdoption(const model::ReplicaState& state, model::Epoch epoch, int64_t now_nanoseconds) {
   const bool resumed = state.adopted_epoch == epoch && state.epoch == epoch;
+  // Of what nobody ever promoted, a replica can only be one of that live copy.
+  const bool never_promoted = epoch == model::kFirstEpoch && state.epoch == epoch;
+  if (never_promoted && state.state == VolumeState::kStandby) return std::nullopt;
   if (resumed && (state.state == VolumeState::kDemoting || state.state == VolumeState::kStandby)) return std::nullopt;
   if (state.state == VolumeState::kStandby) {
     return Misplaced(state, "so it is a replica already, and stays as it is");
@@ -174,6 +178,22 @@ model::ReplicaState Adopted(const model::VolumeSpec& spec, int64_t now_nanosecon
   state.sequence = state.published_sequence = 2;  // as after a demotion of a replica that had nothing
   state.state_since_nanoseconds = now_nanoseconds;
   return state;
+}
+
+model::ReplicaState MadeHere(const model::VolumeSpec& spec, int64_t now_nanoseconds) {
+  model::ReplicaState state;
+  state.volume = spec.name;
+  state.root = spec.replica_root;
+  state.epoch = spec.epoch;
+  state.state = VolumeState::kActive;
+  state.complete = true;
+  state.reprotected = true;
+  state.state_since_nanoseconds = now_nanoseconds;
+  return state;
+}
+
+bool IsMadeHere(const model::ReplicaState& state) {
+  return state.state == VolumeState::kActive && state.reprotected && state.epoch == model::kFirstEpoch;
 }
 
 bool IsAdopted(const model::ReplicaState& state) {

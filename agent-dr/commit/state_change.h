@@ -35,10 +35,15 @@ using StateChange = absl::StatusOr<std::optional<model::ReplicaState>>;
 // FAILED_PRECONDITION: it isn't active at `epoch`.
 [[nodiscard]] StateChange LetGo(const model::ReplicaState& state, model::Epoch epoch);
 // What is here becomes a replica of the live copy at the other side, which has the epoch `epoch`: to `demoting`, at
-// that epoch; FinishDemotion ends it. FAILED_PRECONDITION: what is here is as new as that, a standby or being changed.
+// that epoch; FinishDemotion ends it. A standby at the first epoch is a replica of that already. FAILED_PRECONDITION:
+// what is here is as new as that, a standby or being changed.
 [[nodiscard]] StateChange BeginAdoption(const model::ReplicaState& state, model::Epoch epoch, int64_t now_nanoseconds);
 // A replica that begins with a folder that was none.
 [[nodiscard]] model::ReplicaState Adopted(const model::VolumeSpec& spec, int64_t now_nanoseconds);
+// A live copy that was made at this side, and belongs to this host's primary as after LetGo.
+[[nodiscard]] model::ReplicaState MadeHere(const model::VolumeSpec& spec, int64_t now_nanoseconds);
+// Whether it is one still.
+[[nodiscard]] bool IsMadeHere(const model::ReplicaState& state);
 // Whether it is, or was last made, a replica by an adoption.
 [[nodiscard]] bool IsAdopted(const model::ReplicaState& state);
 // The label of what was there before an adoption for that epoch.

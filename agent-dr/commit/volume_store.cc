@@ -147,14 +147,15 @@ absl::Status VolumeStore::Create(const StoredReplica& replica, const std::option
   ASSIGN_OR_RETURN(store::Statement insert,
                    database_.Prepare("INSERT INTO replica(one, volume, replica_id, root, root_inode,"
                                      " root_btime_nanoseconds, epoch, state, sequence, published_sequence, complete,"
-                                     " state_since_nanoseconds, adopted_epoch)"
-                                     " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                                     " state_since_nanoseconds, adopted_epoch, reprotected)"
+                                     " VALUES(1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   const model::ReplicaState& state = replica.state;
   insert.BindText(1, state.volume).BindText(2, state.replica_id).BindBlob(3, state.root);
   insert.BindUnsigned(4, replica.root_folder.inode).BindInteger(5, replica.root_folder.btime_nanoseconds);
   insert.BindUnsigned(6, state.epoch).BindText(7, model::ToString(state.state));
   insert.BindUnsigned(8, state.sequence).BindUnsigned(9, state.published_sequence).BindInteger(10, state.complete);
   insert.BindInteger(11, state.state_since_nanoseconds).BindUnsigned(12, state.adopted_epoch);
+  insert.BindInteger(13, state.reprotected);
   RETURN_IF_ERROR(insert.Run());
   RETURN_IF_ERROR(WritePoint(replica.point));
   if (label.has_value()) RETURN_IF_ERROR(SetLabel(*label));

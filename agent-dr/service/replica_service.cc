@@ -84,6 +84,11 @@ class ReplicaService final : public v1::Replica::Service {
     return net::ToGrpcStatus(purged);
   }
 
+  grpc::Status ForgetMadeHere(grpc::ServerContext*, const v1::ForgetMadeHereRequest* request,
+                              v1::ForgetMadeHereResponse*) override {
+    return net::ToGrpcStatus(engine_.ForgetMadeHere(request->volume()));
+  }
+
  private:
   CommitEngine& engine_;
 };

@@ -150,6 +150,7 @@ absl::Status Promoter::ExportReadOnly(const model::VolumeSpec& volume, const Sta
 absl::StatusOr<model::ReplicaState> Promoter::AdoptInTurn(const wire::AdoptRequest& request,
                                                           const StandbyCaller& caller) {
   const model::VolumeSpec& volume = request.volume;
+  if (request.made_there) return engine_.MakeEmptyReplica(volume);
   RETURN_IF_ERROR(engine_.CheckAdoption(volume));
   absl::StatusOr<model::ReplicaState> state = engine_.State(volume.name);
   if (absl::IsNotFound(state.status())) {
@@ -174,6 +175,9 @@ absl::StatusOr<model::ReplicaState> Promoter::AdoptInTurn(const wire::AdoptReque
 
 absl::StatusOr<model::ReplicaState> Promoter::LetGo(const wire::LetGoRequest& request) {
   ASSIGN_OR_RETURN(const Turn turn, Turn::Take(*this, request.volume));
+  if (!request.root.empty()) {
+    RETURN_IF_ERROR(engine_.RecordMadeHere({request.volume, request.root, request.epoch}));
+  }
   return engine_.LetGo(request.volume, request.epoch);
 }
 

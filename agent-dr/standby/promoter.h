@@ -48,10 +48,11 @@ class Promoter {
                                                            const StandbyCaller& caller);
   // The folder becomes a replica of the live copy at the other side (docs/promotion.md): export read-only, a standby
   // whose first state is what the folder holds. Where it was the live copy before, as Demote does it. Errors as of
-  // CommitEngine::CheckAdoption and Demote.
+  // CommitEngine::CheckAdoption and Demote. Of a volume that was made at the other side,
+  // CommitEngine::MakeEmptyReplica.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> Adopt(const wire::AdoptRequest& request,
                                                           const StandbyCaller& caller);
-  // As CommitEngine::LetGo.
+  // As CommitEngine::LetGo; of a volume that was made here, after CommitEngine::RecordMadeHere.
   [[nodiscard]] absl::StatusOr<model::ReplicaState> LetGo(const wire::LetGoRequest& request);
   // The hooks of one phase, for a failover's other steps. NOT_FOUND: the volume is named, and there is none.
   [[nodiscard]] absl::Status RunHooks(const wire::RunHooksRequest& request, const StandbyCaller& caller);

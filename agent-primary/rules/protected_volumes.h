@@ -34,6 +34,9 @@ class ProtectedVolumes : public VolumeActions {
   // errors as of Discard.
   [[nodiscard]] absl::Status Release(const std::string& name, const kube::NfsSource& source);
 
+  // As Locate. NOT_FOUND: it isn't on this host.
+  [[nodiscard]] absl::StatusOr<VolumePlace> PlaceOf(const std::string& name, const kube::NfsSource& source) const;
+
   [[nodiscard]] std::optional<VolumePlace> Locate(const std::string& server, const std::string& path) const override;
   [[nodiscard]] absl::Status Register(const std::string& name, const VolumePlace& place) override;
   [[nodiscard]] absl::Status Unregister(const std::string& name) override;
@@ -45,7 +48,6 @@ class ProtectedVolumes : public VolumeActions {
  private:
   ProtectedVolumes(store::Database database, VolumeActions& volumes)
       : volumes_(volumes), database_(std::move(database)) {}
-  [[nodiscard]] absl::StatusOr<VolumePlace> PlaceOf(const std::string& name, const kube::NfsSource& source) const;
   [[nodiscard]] absl::Status Remember(const std::string& name, const kube::NfsSource& source);
 
   VolumeActions& volumes_;

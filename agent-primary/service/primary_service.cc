@@ -218,6 +218,7 @@ class PrimaryService : public v1::Primary::Service {
                              v1::ProtectVolumeResponse* response) override {
     const absl::Status fit = CheckSource(*request);
     if (!fit.ok()) return net::ToGrpcStatus(fit);
+    if (request->only_locate()) return Locate(*request, *response);
     const absl::Status registered =
         protected_.Protect(request->name(), {.server = request->server(), .path = request->path()});
     if (!registered.ok()) return net::ToGrpcStatus(registered);
@@ -260,6 +261,11 @@ class PrimaryService : public v1::Primary::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ForgetHandOver(grpc::ServerContext*, const v1::ForgetHandOverRequest* request,
+                              v1::ForgetHandOverResponse*) override {
+    return net::ToGrpcStatus(plane_.ForgetHandOver(request->volume()));
+  }
+
   grpc::Status TakeUpVolume(grpc::ServerContext*, const v1::TakeUpVolumeRequest* request,
                             v1::TakeUpVolumeResponse* response) override {
     const absl::StatusOr<wire::TakeUpRequest> parsed = wire::Parse(*request);
@@ -272,6 +278,16 @@ class PrimaryService : public v1::Primary::Service {
   }
 
  private:
+  grpc::Status Locate(const v1::ProtectVolumeRequest& request, v1::ProtectVolumeResponse& response) const {
+    const absl::StatusOr<VolumePlace> place =
+        protected_.PlaceOf(request.name(), {.server = request.server(), .path = request.path()});
+    if (!place.ok()) return net::ToGrpcStatus(place.status());
+    response.mutable_volume()->set_name(request.name());
+    response.mutable_volume()->set_path(place->path);
+    response.mutable_volume()->set_replica_path(place->replica_path);
+    return grpc::Status::OK;
+  }
+
   template <class Request, class Response>
   grpc::Status Answer(const Request& request, Response& response,
                       absl::StatusOr<VolumeReport> (DataPlane::*call)(const model::VolumeName&)) {

@@ -90,6 +90,10 @@ class DataPlane : public HintSink, public VolumeActions {
   // what the index knew is gone. Once more is fine, and so is a volume that isn't known here. FAILED_PRECONDITION: its
   // replica has that epoch, so nothing was promoted; or the live copy came here at that epoch.
   [[nodiscard]] absl::StatusOr<VolumeReport> HandOver(const model::VolumeName& name, model::Epoch epoch);
+  // The volume was made at the other side, and deleted there: one of that name that comes later is another one. What
+  // was handed over for a promotion stays so; one that isn't handed over is fine. UNAVAILABLE: it is still registered.
+  // FAILED_PRECONDITION: the configuration lists it.
+  [[nodiscard]] absl::Status ForgetHandOver(const model::VolumeName& name);
   // Its live copy is the folder `path` here, at `epoch`: replicated from now on, also after a restart, with at least
   // that epoch. `path` "": where it was when it was handed over. `replica_path` "": wherever the configuration says.
   // Once more is fine. INVALID_ARGUMENT: `path` lies within no export. NOT_FOUND: there is no such folder.

@@ -14,6 +14,13 @@
 namespace understudy::primary {
 
 std::string HandedOverText(const model::VolumeName& volume, const VolumeRole& role) {
+  if (IsMadeThere(role)) {
+    return fmt::format(
+        "volume '{0}' was made at DR ({1}): its live copy is there, and nothing of it is captured or sent from here. "
+        "To make the copy here the live one, promote it (`drctl volumes promote {0}`), and then `drctl volumes "
+        "reprotect {0}`",
+        volume, Rfc3339Seconds(absl::FromUnixNanos(role.since_nanoseconds)));
+  }
   return fmt::format(
       "volume '{0}' was handed over to DR at epoch {1} ({2}): its live copy is there, and nothing of it is captured or "
       "sent from here, whatever the configuration lists. To make the copy here the live one again, promote it "
@@ -85,6 +92,30 @@ absl::StatusOr<VolumeReport> DataPlane::HandOver(const model::VolumeName& name, 
   spdlog::info("volume={} epoch={} handed over: its live copy is at DR", name, epoch);
   absl::MutexLock lock(&mutex_);
   return HandedOverReport(name, roles_->Find(name).value_or(VolumeRole{}));
+}
+
+absl::Status DataPlane::ForgetHandOver(const model::VolumeName& name) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(name));
+  absl::MutexLock registering(&registering_);
+  const std::optional<VolumeRole> role = roles_->Find(name);
+  if (!role.has_value() || !IsMadeThere(*role)) return absl::OkStatus();
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto asked = handed_over_.find(name);
+    if (asked != handed_over_.end() && asked->second.origin == VolumeOrigin::kConfig) {
+      return absl::FailedPreconditionError(
+          fmt::format("volume '{}' was made at DR, and this agent's configuration lists one of that name: take it out "
+                      "there, or its folder here is replicated",
+                      name));
+    }
+    if (asked != handed_over_.end()) {
+      return absl::UnavailableError(
+          fmt::format("volume '{}' was made at DR, and its PersistentVolume is still here: it has to go first", name));
+    }
+  }
+  RETURN_IF_ERROR(roles_->ForgetMadeThere(name));
+  spdlog::info("volume={} was made at DR and deleted there: one of that name is another one", name);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<VolumeReport> DataPlane::TakeUp(const model::VolumeName& name, const std::string& path,

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "core/model/epoch.h"
+
 namespace understudy::primary {
 namespace {
 
@@ -16,6 +18,10 @@ constexpr std::array<std::string_view, 1> kSchema = {
 };
 
 }  // namespace
+
+bool IsMadeThere(const VolumeRole& role) {
+  return !role.live && role.epoch == model::kFirstEpoch;
+}
 
 absl::StatusOr<std::unique_ptr<VolumeRoles>> VolumeRoles::Open(const std::string& file) {
   ASSIGN_OR_RETURN(store::Database database, store::Database::Open(file, {.durability = store::Durability::kFull}));
@@ -90,10 +96,19 @@ absl::Status VolumeRoles::TakeUp(const model::VolumeName& volume, const std::str
 absl::Status VolumeRoles::ForgetLive(const model::VolumeName& volume) {
   absl::MutexLock lock(&mutex_);
   const auto known = roles_.find(volume);
-  if (known == roles_.end() || !known->second.live) return absl::OkStatus();
+  return known == roles_.end() || !known->second.live ? absl::OkStatus() : Remove(volume);
+}
+
+absl::Status VolumeRoles::ForgetMadeThere(const model::VolumeName& volume) {
+  absl::MutexLock lock(&mutex_);
+  const auto known = roles_.find(volume);
+  return known == roles_.end() || !IsMadeThere(known->second) ? absl::OkStatus() : Remove(volume);
+}
+
+absl::Status VolumeRoles::Remove(const model::VolumeName& volume) {
   ASSIGN_OR_RETURN(store::Statement remove, database_.Prepare("DELETE FROM volume WHERE name = ?"));
   RETURN_IF_ERROR(remove.BindText(1, volume).Run());
-  roles_.erase(known);
+  roles_.erase(volume);
   return absl::OkStatus();
 }
 

@@ -26,6 +26,9 @@ struct VolumeRole {
   std::string path{};             // the volume's folder here, absolute; empty: not known
 };
 
+// Whether it was made at the other side: handed over, and never promoted.
+[[nodiscard]] bool IsMadeThere(const VolumeRole& role);
+
 class VolumeRoles {
  public:
   // Errors as of store::Database.
@@ -42,11 +45,14 @@ class VolumeRoles {
   // The live copy is here, at `epoch`. FAILED_PRECONDITION: a later epoch is known of it.
   [[nodiscard]] absl::Status TakeUp(const model::VolumeName& volume, const std::string& path, model::Epoch epoch,
                                     int64_t now_nanoseconds);
+  // The volume was made at the other side, and was deleted there. One that was handed over for a promotion stays so.
+  [[nodiscard]] absl::Status ForgetMadeThere(const model::VolumeName& volume);
   // That the live copy came here is of no account any more: the volume was deleted. One that was handed over stays so.
   [[nodiscard]] absl::Status ForgetLive(const model::VolumeName& volume);
 
  private:
   explicit VolumeRoles(store::Database database) : database_(std::move(database)) {}
+  absl::Status Remove(const model::VolumeName& volume) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Write(const model::VolumeName& volume, const VolumeRole& role) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;

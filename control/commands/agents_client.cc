@@ -118,7 +118,9 @@ PrimaryVolume ToPrimaryVolume(const v1::VolumeStatus& status) {
 }
 
 CopyState CopyOf(const DrReplica& replica) {
+  const bool demoting = replica.state == model::ToString(model::VolumeState::kDemoting);
   return {.standby = replica.state == model::ToString(model::VolumeState::kStandby),
+          .adopting = demoting && replica.adopted_epoch == replica.epoch,
           .reprotected = replica.reprotected,
           .epoch = replica.epoch};
 }
@@ -268,16 +270,35 @@ absl::Status PrimaryClient::ListEvents(uint32_t limit, bool follow,
   return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 
-absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, const kube::NfsSource& source) const {
+absl::StatusOr<PrimaryVolume> PrimaryClient::Register(const std::string& volume, const kube::NfsSource& source,
+                                                      bool only_locate) const {
   net::StoppableCall call(stub_->stop, kRegistrationTimeout);
   v1::ProtectVolumeRequest request;
   request.set_name(volume);
   request.set_server(source.server);
   request.set_path(source.path);
+  request.set_only_locate(only_locate);
   v1::ProtectVolumeResponse response;
   const grpc::Status status = stub_->rpc->ProtectVolume(&call.context(), request, &response);
   if (!status.ok()) return net::CallError(status, kPrimaryProgram, stub_->address);
   return FromWire(response.volume());
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Protect(const std::string& volume, const kube::NfsSource& source) const {
+  return Register(volume, source, /*only_locate=*/false);
+}
+
+absl::StatusOr<PrimaryVolume> PrimaryClient::Locate(const std::string& volume, const kube::NfsSource& source) const {
+  return Register(volume, source, /*only_locate=*/true);
+}
+
+absl::Status PrimaryClient::ForgetHandOver(const std::string& volume) const {
+  net::StoppableCall call(stub_->stop, kRegistrationTimeout);
+  v1::ForgetHandOverRequest request;
+  request.set_volume(volume);
+  v1::ForgetHandOverResponse response;
+  const grpc::Status status = stub_->rpc->ForgetHandOver(&call.context(), request, &response);
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kPrimaryProgram, stub_->address);
 }
 
 absl::Status PrimaryClient::Release(const std::string& volume, const kube::NfsSource& source) const {
@@ -363,6 +384,15 @@ absl::Status ReplicaClient::PurgeTrash(const std::string& id) const {
   request.set_id(id);
   v1::PurgeTrashResponse response;
   const grpc::Status status = stub_->rpc->PurgeTrash(&call.context(), request, &response);
+  return status.ok() ? absl::OkStatus() : net::CallError(status, kDrProgram, stub_->address);
+}
+
+absl::Status ReplicaClient::ForgetMadeHere(const std::string& volume) const {
+  net::StoppableCall call(stub_->stop, kRegistrationTimeout);
+  v1::ForgetMadeHereRequest request;
+  request.set_volume(volume);
+  v1::ForgetMadeHereResponse response;
+  const grpc::Status status = stub_->rpc->ForgetMadeHere(&call.context(), request, &response);
   return status.ok() ? absl::OkStatus() : net::CallError(status, kDrProgram, stub_->address);
 }
 

@@ -153,12 +153,17 @@ class PrimaryClient {
                                                    std::stop_token stop = {}) const;
   // Has the directory replicated as `volume`, if it isn't already. NOT_FOUND: it isn't on that host.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Protect(const std::string& volume, const kube::NfsSource& source) const;
+  // Where it is and goes to; nothing is replicated. NOT_FOUND: it isn't on that host.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Locate(const std::string& volume, const kube::NfsSource& source) const;
   // The volume was deleted for good: its data goes to DR's trash. NOT_FOUND: it isn't on that host.
   // FAILED_PRECONDITION: DR keeps the data in place.
   [[nodiscard]] absl::Status Release(const std::string& volume, const kube::NfsSource& source) const;
   // The volume's live copy is at the other side, at `epoch`: nothing of it is captured or sent by this agent, whatever
   // says so, until it takes the volume up. May be made again. FAILED_PRECONDITION: it has that epoch already.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> HandOver(const wire::HandOverRequest& request) const;
+  // The volume was made at the other side, and deleted there. One that was handed over for a promotion stays so.
+  // UNAVAILABLE: its PersistentVolume is still there. FAILED_PRECONDITION: the agent's configuration lists it.
+  [[nodiscard]] absl::Status ForgetHandOver(const std::string& volume) const;
   // Nothing of the volume is replicated between the two.
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Pause(const std::string& volume) const;
   [[nodiscard]] absl::StatusOr<PrimaryVolume> Resume(const std::string& volume) const;
@@ -169,6 +174,8 @@ class PrimaryClient {
 
  private:
   struct Stub;
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Register(const std::string& volume, const kube::NfsSource& source,
+                                                       bool only_locate) const;
   explicit PrimaryClient(std::unique_ptr<Stub> stub);
   std::unique_ptr<Stub> stub_;
 };
@@ -191,6 +198,8 @@ class ReplicaClient {
   [[nodiscard]] absl::StatusOr<DrReplica> RestoreTrash(const std::string& id) const;
   // OK: it is certain that the entry will be deleted.
   [[nodiscard]] absl::Status PurgeTrash(const std::string& id) const;
+  // The volume was made at that host, and deleted: its folder stays as it is. One that was promoted there stays known.
+  [[nodiscard]] absl::Status ForgetMadeHere(const std::string& volume) const;
 
  private:
   struct Stub;

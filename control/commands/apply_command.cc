@@ -1,24 +1,22 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <ostream>
 #include <set>
 #include <thread>
 
 #include "control/apply/applier.h"
 #include "control/apply/diff.h"
+#include "control/apply/ownership.h"
 #include "control/apply/snapshot_check.h"
 #include "control/apply/transform.h"
 #include "control/commands/agents_client.h"
 #include "control/commands/clusters.h"
 #include "control/commands/commands.h"
 #include "control/commands/overview.h"
-#include "control/sync/listing.h"
+#include "control/commands/standby_catalog.h"
 #include "core/base/backoff.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
-#include "core/net/channel.h"
-#include "core/wire/catalog_client.h"
 
 namespace understudy::control {
 namespace {
@@ -30,10 +28,7 @@ using nlohmann::json;
 constexpr int kAttempts = 8;
 constexpr absl::Duration kRetryFirst = absl::Milliseconds(250);
 constexpr absl::Duration kRetryLongest = absl::Seconds(4);
-
-// What is made comes from the volume to the claim.
-constexpr ObjectKind kOrder[] = {ObjectKind::kPersistentVolume, ObjectKind::kPersistentVolumeClaim,
-                                 ObjectKind::kVolumeSnapshotContent, ObjectKind::kVolumeSnapshot};
+constexpr absl::Duration kCatalogTimeout = absl::Seconds(30);
 
 struct Item {
   const config::PairConfig* pair;
@@ -48,23 +43,10 @@ struct Applied {
   bool unreachable = false;
 };
 
-bool BelongsTo(const config::PairConfig& pair, const CatalogEntry& entry) {
-  return entry.server.empty() || pair.server_names.empty() ||
-         std::find(pair.server_names.begin(), pair.server_names.end(), entry.server) != pair.server_names.end();
-}
-
-// What a pair's catalog holds, less what was deleted.
 absl::Status ReadCatalog(const config::ControlConfig& config, const config::PairConfig& pair,
                          std::vector<Item>& items) {
-  const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
-  ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
-  wire::CatalogClient catalog(std::move(channel));
-  for (const ObjectKind kind : kOrder) {
-    ASSIGN_OR_RETURN(const std::vector<CatalogEntry> entries, catalog.List(kind));
-    for (const CatalogEntry& entry : entries) {
-      if (BelongsTo(pair, entry)) items.push_back({&pair, entry});
-    }
-  }
+  ASSIGN_OR_RETURN(std::vector<CatalogEntry> entries, ListStandbyCatalog(config, pair, kCatalogTimeout));
+  for (CatalogEntry& entry : entries) items.push_back({&pair, std::move(entry)});
   return absl::OkStatus();
 }
 
@@ -102,7 +84,8 @@ class Changer {
     absl::StatusOr<json> present = client_.Get(resource, key.namespace_name, key.name);
     const bool absent = absl::IsNotFound(present.status());
     if (!present.ok() && !absent) return present.status();
-    if (!absent && MadeFrom(*present).empty()) {
+    if (!absent && !IsOurs(*present)) {
+      if (IsOriginOf(*present, manifest)) return Applied{.action = "none", .message = {}, .diff = {}};
       return absl::FailedPreconditionError("is there already and isn't Understudy's: it is left alone");
     }
     if (!absent) manifest = WithBinding(std::move(manifest), *present);

@@ -109,7 +109,7 @@ absl::StatusOr<TakenUp> TakeUp(const config::ControlConfig& config, RunStore& st
     ASSIGN_OR_RETURN(plan, PlanAsBegun(config, run.spec));
   }
   ASSIGN_OR_RETURN(std::unique_ptr<FailoverSite> site,
-                   FailoverSite::Open(config, plan, run.spec.mode, std::move(stop)));
+                   FailoverSite::Open(config, plan, run.spec.mode, std::move(stop), &run));
   ASSIGN_OR_RETURN(const std::filesystem::path folder, store.WorkFolder(run.spec.id));
   Engine::Steps steps = StepsFor(*site, store, run.spec.id, folder);
   RETURN_IF_ERROR(only_removal ? KeepRemoval(run, steps) : CheckSteps(run, steps));

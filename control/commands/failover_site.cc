@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_join.h"
@@ -9,6 +10,7 @@
 #include "control/commands/clusters.h"
 #include "control/commands/site_agents.h"
 #include "control/commands/sync_service.h"
+#include "control/failover/inventory.h"
 #include "control/failover/plan_steps.h"
 #include "control/failover/s3_backups.h"
 #include "control/failover/scratch_objects.h"
@@ -25,6 +27,16 @@ constexpr absl::Duration kLeaseInterval = absl::Seconds(1);
 FailoverWay WayOf(RunMode mode) {
   if (mode == RunMode::kReprotect) return FailoverWay::kNone;
   return mode == RunMode::kFailback ? FailoverWay::kBack : FailoverWay::kToDr;
+}
+
+// What the inventory of a reprotect found; nullopt: it found nothing so far.
+std::optional<bool> FoundLiveAtPrimary(const RunRecord& run) {
+  const StepRecord* const inventory = run.Find(kInventoryStep);
+  if (inventory == nullptr || inventory->items.size() != 1) return std::nullopt;
+  const nlohmann::ordered_json& facts = inventory->items[0].facts;
+  const auto live_at = facts.is_object() ? facts.find("live_at") : facts.end();
+  if (live_at == facts.end()) return std::nullopt;
+  return *live_at == "primary";
 }
 
 // When no other run of the scheduled sync is under way.
@@ -48,6 +60,16 @@ struct TargetCluster {
   const KubeReader objects{client};
   KubeScratch scratch{client};
   KubeVirtMachines machines{client};
+};
+
+struct FailoverSite::BothClusters {
+  BothClusters(kube::ClusterAccess dr_access, kube::ClusterAccess primary_access, const std::stop_token& stop)
+      : dr(std::move(dr_access), {.stop = stop}), primary(std::move(primary_access), {.stop = stop}) {}
+
+  const kube::Client dr;
+  const kube::Client primary;
+  const KubeReader dr_objects{dr};
+  const KubeReader primary_objects{primary};
 };
 
 // Each is nullptr where the run does without it.
@@ -83,15 +105,33 @@ FailoverSite::~FailoverSite() = default;
 
 absl::StatusOr<std::unique_ptr<FailoverSite>> FailoverSite::Open(const config::ControlConfig& config,
                                                                  const config::FailoverPlanConfig& plan, RunMode mode,
-                                                                 std::stop_token stop) {
+                                                                 std::stop_token stop, const RunRecord* begun) {
   std::unique_ptr<FailoverSite> site(new FailoverSite(config, plan, mode, std::move(stop)));
   ASSIGN_OR_RETURN(site->agents_, ConnectSites(config, WayOf(mode), site->stop_));
   site->source_is_dr_ = mode == RunMode::kFailback;
+  if (mode == RunMode::kFailback || mode == RunMode::kReprotect) RETURN_IF_ERROR(site->ReadBothClusters());
   if (mode == RunMode::kReprotect) {
-    ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
+    const std::optional<bool> found = begun != nullptr ? FoundLiveAtPrimary(*begun) : std::nullopt;
+    if (found) {
+      site->source_is_dr_ = *found;
+    } else {
+      ASSIGN_OR_RETURN(site->source_is_dr_, site->LiveAtPrimary());
+    }
   }
   if (!plan.namespaces.empty()) RETURN_IF_ERROR(site->ConnectClusters());
   return site;
+}
+
+absl::Status FailoverSite::ReadBothClusters() {
+  if (plan_.namespaces.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(kube::ClusterAccess dr, AccessTo(config_.clusters.dr, "dr"));
+  ASSIGN_OR_RETURN(kube::ClusterAccess primary, AccessTo(config_.clusters.primary, "primary"));
+  both_ = std::make_unique<BothClusters>(std::move(dr), std::move(primary), stop_);
+  return absl::OkStatus();
+}
+
+SiteObjects FailoverSite::Objects() const {
+  return both_ == nullptr ? SiteObjects{} : SiteObjects{.dr = &both_->dr_objects, .primary = &both_->primary_objects};
 }
 
 absl::Status FailoverSite::ConnectClusters() {
@@ -124,25 +164,12 @@ absl::Status FailoverSite::ConnectClusters() {
   return restores ? ConnectBackups() : absl::OkStatus();
 }
 
-absl::Status FailoverSite::BringObjects(ItemContext& context) {
+absl::StatusOr<Report> FailoverSite::BringObjects(ItemContext& context) {
   const absl::StatusOr<RunLease> lease = LeaseOf(*clusters_->sync_state, context);
   RETURN_IF_ERROR(lease.status());
-  ASSIGN_OR_RETURN(const Report report,
-                   clusters_->sync->Run(*lease, {.namespaces = plan_.namespaces, .only_to_primary = true},
-                                        *clusters_->sync_state, context.stop, [&](const RunProgress& now) {
-                                          context.Progress(fmt::format("{}: {} of {}", now.phase, now.done, now.total));
-                                        }));
-  for (const std::string& alert : report.alerts) context.Warn(alert);
-  if (report.exit_code == ExitCode::kDone || report.exit_code == ExitCode::kRefused) {
-    context.SetFacts({{"sync_run", report.run}, {"objects", report.objects.size()}});
-    return absl::OkStatus();
-  }
-  for (const ObjectResult& object : report.objects) {
-    if (object.outcome != Outcome::kFailed) continue;
-    return absl::AbortedError(
-        fmt::format("{}: {} (`drctl sync report {}` says more)", ToString(object.key), object.reason, report.run));
-  }
-  return absl::AbortedError(fmt::format("`drctl sync report {}` says why", report.run));
+  return clusters_->sync->Run(
+      *lease, {.namespaces = plan_.namespaces, .only_to_primary = true}, *clusters_->sync_state, context.stop,
+      [&](const RunProgress& now) { context.Progress(fmt::format("{}: {} of {}", now.phase, now.done, now.total)); });
 }
 
 absl::Status FailoverSite::ConnectBackups() {
@@ -161,8 +188,8 @@ absl::Status FailoverSite::ConnectBackups() {
 }
 
 absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
-  RunStorage storage(*agents_, nullptr, {});
-  const RunRecord run{.spec = {.namespaces = plan_.namespaces, .volumes = plan_.volumes}};
+  RunStorage storage(*agents_, nullptr, {}, Objects());
+  const RunRecord run{.spec = {.mode = mode_, .namespaces = plan_.namespaces, .volumes = plan_.volumes}};
   ASSIGN_OR_RETURN(const auto found, storage.Get(run, stop_));
   std::set<std::string> wanted(plan_.volumes.begin(), plan_.volumes.end());
   for (const ClaimDefinition& claim : found->storage.claims) wanted.insert(claim.volume.Key());
@@ -172,7 +199,9 @@ absl::StatusOr<bool> FailoverSite::LiveAtPrimary() const {
       if (wanted.contains(pair + "/" + volume.volume)) return volume.at_primary;
     }
   }
-  return false;
+  return absl::FailedPreconditionError(
+      fmt::format("no volume of plan {} is promoted at either site, so there is nothing to turn round: fail over first",
+                  Printable(plan_.name)));
 }
 
 Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
@@ -189,7 +218,7 @@ Engine::Steps FailoverSite::MakeSteps(const std::filesystem::path& work_folder,
   };
   if (clusters_ != nullptr) UseClusters();
   parts_->backups = backups_.get();
-  storage_ = std::make_unique<RunStorage>(*agents_, backups_.get(), work_folder);
+  storage_ = std::make_unique<RunStorage>(*agents_, backups_.get(), work_folder, Objects());
   return StepsOf(plan_, mode_, *parts_, *storage_);
 }
 

@@ -27,6 +27,7 @@ struct HeldBack {
   std::string pair;
   GuardView guard;
   bool is_volume = true;
+  bool turned = false;  // the pair's `reverse` agents have the volume
 };
 
 Document ToDocument(const HeldBack& held) {
@@ -45,7 +46,7 @@ std::vector<HeldBack> AllHeldBack(const Overview& overview) {
   }
   for (const VolumeView& volume : overview.volumes) {
     if (!volume.primary || !volume.primary->guard) continue;
-    all.push_back({.name = volume.name, .pair = volume.pair, .guard = *volume.primary->guard});
+    all.push_back({.name = volume.name, .pair = volume.pair, .guard = *volume.primary->guard, .turned = volume.turned});
   }
   return all;
 }
@@ -60,7 +61,10 @@ absl::StatusOr<HeldBack> FindHeldBack(const Overview& overview, const VolumeSele
   }
   const absl::StatusOr<VolumeView> volume = FindVolume(overview, selection.name, selection.pair);
   const bool is_volume = volume.ok() && volume->primary && volume->primary->guard;
-  if (is_volume) return HeldBack{.name = volume->name, .pair = volume->pair, .guard = *volume->primary->guard};
+  if (is_volume) {
+    return HeldBack{
+        .name = volume->name, .pair = volume->pair, .guard = *volume->primary->guard, .turned = volume->turned};
+  }
   if (found.size() == 1) return found[0];
   if (found.size() > 1) {
     return absl::InvalidArgumentError(
@@ -110,8 +114,9 @@ absl::Status Confirm(const Console& console, OutputFormat format, const HeldBack
 absl::Status Approve(const config::ControlConfig& config, const HeldBack& held) {
   const auto pair = std::find_if(config.pairs.begin(), config.pairs.end(),
                                  [&](const config::PairConfig& candidate) { return candidate.name == held.pair; });
+  const std::string& primary = held.turned && pair->reverse ? pair->reverse->primary : pair->primary;
   ASSIGN_OR_RETURN(const PrimaryClient client,
-                   PrimaryClient::Create(pair->primary, {config.tls.ca, config.tls.cert, config.tls.key}));
+                   PrimaryClient::Create(primary, {config.tls.ca, config.tls.cert, config.tls.key}));
   if (held.is_volume) return client.ApproveGuard(held.name, held.guard).status();
   return client.ApproveObjectGuard(held.guard);
 }

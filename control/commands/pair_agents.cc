@@ -2,23 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "control/commands/agents_client.h"
+#include "control/commands/reprotect_client.h"
 #include "control/commands/sync_watch.h"
 #include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/model/epoch.h"
+#include "core/model/path.h"
 #include "core/model/volume.h"
 #include "core/net/channel.h"
 #include "core/wire/catalog_client.h"
 
 namespace understudy::control {
 namespace {
-
-// Any that a replica is ever promoted with is later.
-constexpr uint64_t kFirstEpoch = 1;
 
 ProtectedVolume ToProtected(const PrimaryVolume& volume) {
   return {.replica_path = volume.replica_path, .sequence = volume.sequence};
@@ -28,7 +30,12 @@ ProtectedVolume ToProtected(const PrimaryVolume& volume) {
 struct OtherAgents {
   PrimaryClient primary;
   ReplicaClient replicas;
+  ReprotectClient turn;  // to this direction
 };
+
+bool Overlap(const std::string& a, const std::string& b) {
+  return model::IsWithin(a, b) || model::IsWithin(b, a);
+}
 
 absl::StatusOr<std::map<std::string, CopyState>> CopiesAt(const ReplicaClient& client) {
   ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, client.ListReplicas());
@@ -63,7 +70,7 @@ class GrpcPairAgents : public PairAgents {
   }
 
   absl::StatusOr<ProtectedVolume> Protect(const std::string& volume, const kube::NfsSource& source) override {
-    if (direction_ == Direction::kToPrimary) RETURN_IF_ERROR(KeepFromPrimary(volume));
+    if (direction_ == Direction::kToPrimary) RETURN_IF_ERROR(KeepFromPrimary(volume, source));
     ASSIGN_OR_RETURN(const PrimaryVolume known, primary_.Protect(volume, source));
     return ToProtected(known);
   }
@@ -80,28 +87,41 @@ class GrpcPairAgents : public PairAgents {
   }
 
   absl::Status Release(const std::string& volume, const kube::NfsSource& source) override {
-    return primary_.Release(volume, source);
+    RETURN_IF_ERROR(primary_.Release(volume, source));
+    if (direction_ != Direction::kToPrimary) return absl::OkStatus();
+    RETURN_IF_ERROR(other_->primary.ForgetHandOver(volume));
+    return other_->replicas.ForgetMadeHere(volume);
   }
 
-  absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() override {
+  absl::StatusOr<LiveCopies> LiveAtDr() override {
     ASSIGN_OR_RETURN(const std::vector<DrReplica> replicas, replicas_.ListReplicas());
-    std::map<std::string, std::string> live;
+    const bool back = direction_ == Direction::kToPrimary;
+    LiveCopies live;
     for (const DrReplica& replica : replicas) {
-      if (replica.state != model::ToString(model::VolumeState::kStandby)) live[replica.name] = replica.state;
+      if (!CopyOf(replica).standby) {
+        live.states[replica.name] = replica.state;
+      } else if (!back) {
+        live.standby.insert(replica.name);
+      }
     }
     if (!other_) return live;
-    ASSIGN_OR_RETURN(const auto ways, Ways());
-    for (const auto& [volume, way] : ways) {
-      const bool goes_here = direction_ == Direction::kToPrimary ? way.direction == direction_ : !way.live_at_dr;
-      if (!goes_here) live.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
+    const auto ways = Ways();
+    if (back) RETURN_IF_ERROR(ways.status());
+    live.others = ways.status();
+    if (!ways.ok()) return live;
+    for (const auto& [volume, way] : *ways) {
+      const bool goes_here = way.direction == direction_;
+      if (!goes_here) live.states.try_emplace(volume, way.live_at_dr ? "live at DR" : "live at the primary");
     }
     return live;
   }
 
   absl::StatusOr<std::set<std::string>> Carried() override {
-    ASSIGN_OR_RETURN(const auto ways, Ways());
+    const auto ways = Ways();
+    if (!ways.ok() && NothingTurned()) return std::set<std::string>();
+    RETURN_IF_ERROR(ways.status());
     std::set<std::string> carried;
-    for (const auto& [volume, way] : ways) {
+    for (const auto& [volume, way] : *ways) {
       if (way.direction == direction_) carried.insert(volume);
     }
     return carried;
@@ -128,15 +148,59 @@ class GrpcPairAgents : public PairAgents {
     return ways;
   }
 
-  absl::Status KeepFromPrimary(const std::string& volume) {
+  // As far as DR's host can tell, of agents that carry to the primary: no replica there is turned round, and what sends
+  // to the primary says, if it can be asked, that it has nothing to send.
+  bool NothingTurned() const {
+    const auto at_dr = other_->replicas.ListReplicas();
+    if (!at_dr.ok() || std::any_of(at_dr->begin(), at_dr->end(), IsTurned)) return false;
+    const auto sent = primary_.ListVolumes();
+    return !sent.ok() || std::all_of(sent->volumes.begin(), sent->volumes.end(),
+                                     [](const PrimaryVolume& volume) { return volume.state == kHandedOver; });
+  }
+
+  // What is at DR is live and stays so, whatever the primary's agents forget: those of DR know it first.
+  absl::Status KeepFromPrimary(const std::string& volume, const kube::NfsSource& source) {
     ASSIGN_OR_RETURN(const PrimaryVolumes sources, other_->primary.ListVolumes());
-    for (const PrimaryVolume& source : sources.volumes) {
-      if (source.name != volume) continue;
-      if (source.state == kHandedOver) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const std::vector<DrReplica> at_dr, other_->replicas.ListReplicas());
+    const auto known = std::find_if(sources.volumes.begin(), sources.volumes.end(),
+                                    [&](const PrimaryVolume& other) { return other.name == volume; });
+    const auto live =
+        std::find_if(at_dr.begin(), at_dr.end(), [&](const DrReplica& replica) { return replica.name == volume; });
+    const bool handed_over = known != sources.volumes.end() && known->state == kHandedOver;
+    if (live != at_dr.end() && live->reprotected) {
+      return handed_over ? absl::OkStatus() : other_->turn.HandOver({.volume = volume, .epoch = live->epoch}).status();
+    }
+    if (known != sources.volumes.end() && !handed_over) {
       return absl::FailedPreconditionError(fmt::format(
           "volume '{}' is replicated from the primary: what is at DR is a copy, or another one of that name", volume));
     }
-    return other_->primary.HandOver({.volume = volume, .epoch = kFirstEpoch}).status();
+    ASSIGN_OR_RETURN(const PrimaryVolume place, primary_.Locate(volume, source));
+    RETURN_IF_ERROR(CheckFreeAtPrimary(place, sources));
+    return RecordMadeAtDr(place);
+  }
+
+  static absl::Status CheckFreeAtPrimary(const PrimaryVolume& place, const PrimaryVolumes& sources) {
+    for (const PrimaryVolume& other : sources.volumes) {
+      if (other.name == place.name || other.state == kHandedOver || !Overlap(other.path, place.replica_path)) continue;
+      return absl::FailedPreconditionError(fmt::format(
+          "volume '{}' would go to '{}' at the primary, where '{}' of volume '{}' is: give it another folder "
+          "there (`exports[].dr_path` of understudy-primary at DR)",
+          place.name, Printable(place.replica_path), Printable(other.path), other.name));
+    }
+    return absl::OkStatus();
+  }
+
+  // In this order, so that whatever cuts it short, the volume is one that goes to the primary, and comes here again.
+  absl::Status RecordMadeAtDr(const PrimaryVolume& place) {
+    const StandbyWatch nobody{.on_step = [](const std::string&) {}, .on_hook = [](const model::HookResult&) {}};
+    RETURN_IF_ERROR(
+        other_->turn
+            .Adopt({.volume = {place.name, place.replica_path, model::kFirstEpoch}, .run = "", .made_there = true},
+                   nobody)
+            .status());
+    RETURN_IF_ERROR(
+        other_->turn.LetGo({.volume = place.name, .epoch = model::kFirstEpoch, .root = place.path}).status());
+    return other_->turn.HandOver({.volume = place.name, .epoch = model::kFirstEpoch}).status();
   }
 
   const config::PairConfig pair_;
@@ -161,7 +225,9 @@ absl::StatusOr<std::unique_ptr<PairAgents>> ConnectPair(const config::ControlCon
   if (way.reverse) {
     ASSIGN_OR_RETURN(PrimaryClient other_primary, PrimaryClient::Create(way.reverse->primary, tls));
     ASSIGN_OR_RETURN(ReplicaClient other_replicas, ReplicaClient::Create(way.reverse->dr, tls));
-    other.emplace(OtherAgents{std::move(other_primary), std::move(other_replicas)});
+    ASSIGN_OR_RETURN(ReprotectClient turn,
+                     ReprotectClient::Create({way.reverse->dr, way.primary, way.reverse->primary, way.dr}, tls));
+    other.emplace(OtherAgents{std::move(other_primary), std::move(other_replicas), std::move(turn)});
   }
   return std::make_unique<GrpcPairAgents>(way, direction, std::move(primary), std::move(replicas), std::move(other),
                                           std::make_unique<wire::CatalogClient>(std::move(channel)));

@@ -19,28 +19,32 @@ ExitCode Fail(const Console& console, const absl::Status& status) {
   return ExitCodeFor(status);
 }
 
+// Of one understudy-dr. A pair with `reverse` has two: the replica of a volume that was turned round is the other's.
 struct PairTrees {
   const config::PairConfig* pair;
+  std::string address;
   absl::StatusOr<std::vector<model::PointTree>> trees = absl::UnknownError("not asked");
 };
 
-absl::StatusOr<PointsClient> Connect(const config::ControlConfig& config, const config::PairConfig& pair) {
-  return PointsClient::Create(pair.dr, {config.tls.ca, config.tls.cert, config.tls.key});
+absl::StatusOr<PointsClient> Connect(const config::ControlConfig& config, const std::string& address) {
+  return PointsClient::Create(address, {config.tls.ca, config.tls.cert, config.tls.key});
 }
 
-absl::StatusOr<std::vector<model::PointTree>> TreesOf(const config::ControlConfig& config,
-                                                      const config::PairConfig& pair) {
-  ASSIGN_OR_RETURN(const PointsClient client, Connect(config, pair));
+absl::StatusOr<std::vector<model::PointTree>> TreesOf(const config::ControlConfig& config, const std::string& address) {
+  ASSIGN_OR_RETURN(const PointsClient client, Connect(config, address));
   return client.ListTrees();
 }
 
 // Of every pair of `config`; asks all at once.
 std::vector<PairTrees> GatherTrees(const config::ControlConfig& config) {
   std::vector<PairTrees> all;
-  for (const config::PairConfig& pair : config.pairs) all.push_back({.pair = &pair});
+  for (const config::PairConfig& pair : config.pairs) {
+    all.push_back({.pair = &pair, .address = pair.dr});
+    if (pair.reverse) all.push_back({.pair = &pair, .address = pair.reverse->dr});
+  }
   std::vector<std::jthread> threads;
   for (PairTrees& of_pair : all) {
-    threads.emplace_back([&config, &of_pair] { of_pair.trees = TreesOf(config, *of_pair.pair); });
+    threads.emplace_back([&config, &of_pair] { of_pair.trees = TreesOf(config, of_pair.address); });
   }
   threads.clear();
   return all;
@@ -71,12 +75,12 @@ absl::Status Confirm(const Console& console, const PointsRemoveOptions& options,
 }
 
 ExitCode Remove(const Console& console, OutputFormat format, const config::ControlConfig& config,
-                const config::PairConfig& pair, const std::string& id) {
-  const absl::StatusOr<PointsClient> client = Connect(config, pair);
+                const PairTrees& of_pair, const std::string& id) {
+  const absl::StatusOr<PointsClient> client = Connect(config, of_pair.address);
   if (!client.ok()) return Fail(console, client.status());
   const absl::StatusOr<model::PointTree> gone = client->RemoveTree(id);
   if (!gone.ok()) return Fail(console, gone.status());
-  Print(console, format, WithPair(pair, *gone),
+  Print(console, format, WithPair(*of_pair.pair, *gone),
         fmt::format("tree {} of volume {} is gone from {}\n", gone->id, gone->volume, Printable(gone->path)));
   return ExitCode::kDone;
 }
@@ -115,7 +119,7 @@ ExitCode RunPointsRemove(const Console& console, OutputFormat format, const conf
       if (tree.id != options.id) continue;
       const absl::Status confirmed = Confirm(console, options, *of_pair.pair, tree);
       if (!confirmed.ok()) return Fail(console, confirmed);
-      return Remove(console, format, *narrowed, *of_pair.pair, tree.id);
+      return Remove(console, format, *narrowed, of_pair, tree.id);
     }
   }
   // A pair that can't be asked may have it.

@@ -63,7 +63,10 @@ absl::StatusOr<Turn> FindTurn(const Overview& overview, const config::ControlCon
         "makes the replica the live copy first",
         volume.name, at_dr ? at_dr->state : "no replica", volume.name));
   }
-  turn.live_at_primary = IsActive(at_primary) && (!IsActive(at_dr) || at_primary->epoch > at_dr->epoch);
+  Copies copies;
+  if (at_dr) copies.at_dr = CopyOf(*at_dr);
+  if (at_primary) copies.at_primary = CopyOf(*at_primary);
+  turn.live_at_primary = !WayOf(copies).live_at_dr;
   turn.live = turn.live_at_primary ? *at_primary : *at_dr;
   turn.other = turn.live_at_primary ? at_dr : at_primary;
   return turn;

@@ -2,18 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <optional>
-#include <set>
 #include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "control/apply/applier.h"
 #include "control/apply/snapshot_check.h"
 #include "control/commands/agents_client.h"
 #include "control/commands/clusters.h"
 #include "control/commands/server_filter.h"
-#include "core/base/clock.h"
+#include "control/commands/standby_catalog.h"
 #include "core/base/log.h"
 #include "core/kube/access.h"
 #include "core/kube/client.h"
@@ -29,38 +25,6 @@ FollowerOptions OptionsFor(const config::ControlConfig& config, const config::Pa
   options.transform = TransformOptionsOf(config, pair);
   return options;
 }
-
-// The volumes of a pair's DR agent that were turned round; asked for anew when the answer is old. Thread-safe.
-class TurnedVolumes {
- public:
-  explicit TurnedVolumes(const ReplicaClient& replicas) : replicas_(replicas) {}
-
-  // An agent that can't be asked has changed nothing since it was; where it never was, nothing is known to be turned.
-  bool Has(const std::string& volume) {
-    const absl::MutexLock lock(&mutex_);
-    const absl::Duration now = Clock::System().Monotonic();
-    if (!asked_at_ || now - *asked_at_ > kAskedInterval) Ask(now);
-    return turned_.contains(volume);
-  }
-
- private:
-  static constexpr absl::Duration kAskedInterval = absl::Seconds(5);
-
-  void Ask(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const absl::StatusOr<std::vector<DrReplica>> listed = replicas_.ListReplicas();
-    asked_at_ = now;
-    if (!listed.ok()) return;
-    turned_.clear();
-    for (const DrReplica& replica : *listed) {
-      if (IsTurned(replica)) turned_.insert(replica.name);
-    }
-  }
-
-  const ReplicaClient& replicas_;
-  absl::Mutex mutex_;
-  std::optional<absl::Duration> asked_at_ ABSL_GUARDED_BY(mutex_);
-  std::set<std::string> turned_ ABSL_GUARDED_BY(mutex_);
-};
 
 }  // namespace
 
@@ -97,7 +61,7 @@ absl::StatusOr<std::unique_ptr<StandbyService>> StandbyService::Start(const conf
         std::make_unique<ArchiveCheck>([raw = replicas.get()](const std::string& volume, const std::string& path) {
           return raw->FileSize(volume, path);
         });
-    auto turned = std::make_unique<TurnedVolumes>(*replicas);
+    auto turned = std::make_unique<TurnedVolumes>([raw = replicas.get()] { return ListTurned(*raw); });
     FollowerOptions options = OptionsFor(config, pair);
     options.left_alone = [raw = turned.get()](const std::string& volume) { return raw->Has(volume); };
     auto follower = std::make_unique<Follower>(std::move(options), *catalog, parts->applier, *snapshots);
@@ -134,6 +98,10 @@ absl::Status StandbyService::Readiness() const {
     if (!status.connected) {
       return absl::UnavailableError(
           fmt::format("pair {}: catalog not connected: {}", pair, Printable(status.connection_error)));
+    }
+    if (!status.direction_error.empty()) {
+      return absl::UnavailableError(fmt::format("pair {}: it isn't known which volumes were turned round: {}", pair,
+                                                Printable(status.direction_error)));
     }
     if (!status.caught_up)
       return absl::UnavailableError(fmt::format("pair {}: {} objects to apply", pair, status.pending));

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <future>
-#include <set>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -14,13 +13,11 @@
 #include "control/apply/snapshot_check.h"
 #include "control/commands/agents_client.h"
 #include "control/commands/clusters.h"
-#include "control/commands/server_filter.h"
+#include "control/commands/standby_catalog.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 #include "core/kube/access.h"
 #include "core/kube/client.h"
-#include "core/net/channel.h"
-#include "core/wire/catalog_client.h"
 
 namespace understudy::control {
 namespace {
@@ -66,27 +63,6 @@ void ExplainSnapshots(const config::ControlConfig& config, const config::PairCon
   }
 }
 
-absl::StatusOr<Entries> ListCatalog(const config::ControlConfig& config, const config::PairConfig& pair) {
-  const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
-  ASSIGN_OR_RETURN(auto channel, net::MakeChannel({pair.dr, tls, net::Role::kControl, net::Role::kDr}));
-  wire::CatalogClient catalog(std::move(channel), {.deadline = kStandbyTimeout});
-  // What was turned round is DR's own: the catalog doesn't say any more what it is to be.
-  std::set<std::string> turned;
-  ASSIGN_OR_RETURN(const ReplicaClient replicas, ReplicaClient::Create(pair.dr, tls));
-  ASSIGN_OR_RETURN(const std::vector<DrReplica> listed, replicas.ListReplicas());
-  for (const DrReplica& replica : listed) {
-    if (IsTurned(replica)) turned.insert(replica.name);
-  }
-  Entries entries;
-  for (const model::ObjectKind kind : kKinds) {
-    ASSIGN_OR_RETURN(Entries of_kind, catalog.List(kind));
-    for (model::CatalogEntry& entry : of_kind) {
-      if (HoldsServer(pair.server_names, entry) && !turned.contains(entry.volume)) entries.push_back(std::move(entry));
-    }
-  }
-  return entries;
-}
-
 }  // namespace
 
 StandbyViews GatherStandby(const config::ControlConfig& config) {
@@ -98,7 +74,8 @@ StandbyViews GatherStandby(const config::ControlConfig& config) {
   });
   std::map<std::string, std::future<absl::StatusOr<Entries>>> catalogs;
   for (const config::PairConfig& pair : config.pairs) {
-    catalogs[pair.name] = std::async(std::launch::async, [&config, &pair] { return ListCatalog(config, pair); });
+    catalogs[pair.name] =
+        std::async(std::launch::async, [&config, &pair] { return ListStandbyCatalog(config, pair, kStandbyTimeout); });
   }
   const absl::StatusOr<PresentObjects> present = ListCluster(config.clusters.dr, ending.get_token());
   for (const config::PairConfig& pair : config.pairs) {

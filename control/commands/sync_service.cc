@@ -18,10 +18,12 @@
 namespace understudy::control {
 namespace {
 
-// The namespaces of one run. INVALID_ARGUMENT: one that isn't configured.
-absl::StatusOr<std::vector<std::string>> NamespacesOf(const config::ControlConfig& config,
-                                                      const std::vector<std::string>& asked) {
+// The namespaces of one run. INVALID_ARGUMENT: one that isn't configured. What has its live copy at DR goes back
+// whether or not the schedule knows its namespace: events may have brought it there.
+absl::StatusOr<std::vector<std::string>> NamespacesOf(const config::ControlConfig& config, const SyncRequest& request) {
+  const std::vector<std::string>& asked = request.namespaces;
   if (asked.empty()) return config.namespaces;
+  if (request.only_to_primary) return asked;
   for (const std::string& name : asked) {
     const bool known = config.namespaces.empty() ||
                        std::find(config.namespaces.begin(), config.namespaces.end(), name) != config.namespaces.end();
@@ -87,7 +89,7 @@ absl::StatusOr<Report> SyncEngine::Run(const RunLease& lease, const SyncRequest&
                                        const std::function<void(const RunProgress&)>& on_progress) {
   const config::ControlConfig& config = parts_->config;
   RunOptions options;
-  ASSIGN_OR_RETURN(options.namespaces, NamespacesOf(config, request.namespaces));
+  ASSIGN_OR_RETURN(options.namespaces, NamespacesOf(config, request));
   options.id = NewRunId(Clock::System().Now());
   options.trigger = request.trigger;
   options.made_up = request.made_up;

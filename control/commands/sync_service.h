@@ -16,7 +16,8 @@ namespace understudy::control {
 
 struct SyncRequest {
   bool dry_run = false;
-  std::vector<std::string> namespaces = {};  // of those that are configured; empty: all of them
+  // Of those that are configured, but for what goes to the primary only; empty: all of them.
+  std::vector<std::string> namespaces = {};
   Trigger trigger = Trigger::kManual;
   bool made_up = false;
   bool accept_cluster = false;   // StaleOptions::accept_cluster
@@ -34,7 +35,7 @@ class SyncEngine {
   SyncEngine(const SyncEngine&) = delete;
   SyncEngine& operator=(const SyncEngine&) = delete;
 
-  // INVALID_ARGUMENT: a namespace that isn't configured. Other errors as of RunAndRecord.
+  // INVALID_ARGUMENT: a namespace that has to be configured and isn't. Other errors as of RunAndRecord.
   [[nodiscard]] absl::StatusOr<Report> Run(const RunLease& lease, const SyncRequest& request, SyncState& state,
                                            std::stop_token stop,
                                            const std::function<void(const RunProgress&)>& on_progress);

@@ -33,19 +33,19 @@ bool AsksDr(model::VerifyDepth depth) {
 }
 
 // Why the primary can't be asked about a volume of which only the replica is known.
-absl::Status NoPrimary(const PairView& pair, const std::string& volume) {
-  RETURN_IF_ERROR(pair.primary.status());
+absl::Status NoPrimary(const PairView& pair, const VolumeView& volume) {
+  RETURN_IF_ERROR(volume.turned ? pair.reverse_primary.status() : pair.primary.status());
   return absl::NotFoundError(fmt::format(
-      "volume {}: pair {} has a replica of it, but its primary doesn't know it (any more): try --depth kept", volume,
-      pair.name));
+      "volume {}: pair {} has a replica of it, but its primary doesn't know it (any more): try --depth kept",
+      volume.name, pair.name));
 }
 
 VerifyTask TaskFor(const Overview& overview, const VolumeView& volume, model::VerifyDepth depth) {
   const PairView& pair = *std::find_if(overview.pairs.begin(), overview.pairs.end(),
                                        [&](const PairView& candidate) { return candidate.name == volume.pair; });
-  if (AsksDr(depth)) return {volume.name, volume.pair, pair.dr_address};
-  if (volume.primary) return {volume.name, volume.pair, pair.primary_address};
-  return {volume.name, volume.pair, NoPrimary(pair, volume.name)};
+  if (AsksDr(depth)) return {volume.name, volume.pair, volume.turned ? pair.reverse_dr_address : pair.dr_address};
+  if (!volume.primary) return {volume.name, volume.pair, NoPrimary(pair, volume)};
+  return {volume.name, volume.pair, volume.turned ? pair.reverse_primary_address : pair.primary_address};
 }
 
 absl::StatusOr<std::vector<VerifyTask>> TasksFor(const Overview& overview, const VerifyOptions& options) {

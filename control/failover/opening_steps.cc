@@ -106,7 +106,7 @@ absl::StatusOr<std::vector<Item>> PreflightStep::Items(const RunRecord& run, std
   if (parts_.reach_target) add(kTargetCluster);
   for (const std::string& pair : parts_.agents.Pairs()) {
     if (run.spec.namespaces.empty() && !IsNamed(pair, run.spec)) continue;
-    if (mode_ == RunMode::kReprotect) {
+    if (mode_ == RunMode::kReprotect || mode_ == RunMode::kFailback) {
       add(kAllAgents + pair);
       continue;
     }
@@ -124,7 +124,10 @@ absl::Status PreflightStep::Do(const Item& item, ItemContext& context) {
     return JudgeSource(parts_.agents.Sources(pair).status(), item, context);
   }
   if (item.key.starts_with(kAllAgents)) {
-    return parts_.agents.LiveVolumes(item.key.substr(std::string_view(kAllAgents).size())).status();
+    const std::string pair = item.key.substr(std::string_view(kAllAgents).size());
+    const absl::Status reached = parts_.agents.LiveVolumes(pair).status();
+    const bool may_do_without = mode_ == RunMode::kFailback && MayDoWithout(pair, reached, context.run.spec);
+    return may_do_without ? Unreached(item, reached, context) : reached;
   }
   const std::string pair = item.key.substr(std::string_view(kDrAgent).size());
   const absl::Status reached = parts_.agents.Replicas(pair).status();
@@ -268,6 +271,9 @@ absl::Status InventoryStep::AddMachines(const BackupObjects& backup, ItemContext
     RETURN_IF_ERROR(add(*parts_.source_machines, /*at_source=*/true));
     RETURN_IF_ERROR(WarnOfStrays(*parts_.source_machines, context));
   }
+  // A backup may still have what was deleted at DR since.
+  if (spec.mode == RunMode::kFailback)
+    std::erase_if(machines, [](const auto& known) { return !known.second.at_source; });
   // What goes back is what DR has; what is at the primary only was deleted at DR.
   const bool stands_by =
       storage_.backups() == nullptr && spec.mode != RunMode::kTest && spec.mode != RunMode::kFailback;

@@ -10,6 +10,7 @@
 #include "control/apply/transform.h"
 #include "control/failover/ports.h"
 #include "control/oadp/restore.h"
+#include "control/report/report.h"
 #include "control/runs/step.h"
 #include "control/sync/ports.h"
 #include "control/vm/boot.h"
@@ -32,8 +33,8 @@ struct FailoverParts {
   const ClusterReader* target_objects = nullptr;
   ScratchObjects* scratch = nullptr;  // of the target
   // Brings the storage objects of the plan's namespaces from the cluster that goes down to the one that takes over,
-  // with their data; its warnings are noted. Empty where DR's catalog has them already.
-  std::function<absl::Status(ItemContext&)> bring_objects{};
+  // with their data, and says what came of it. Empty where DR's catalog has them already.
+  std::function<absl::StatusOr<Report>(ItemContext&)> bring_objects{};
   // Whether the cluster answers: its version.
   std::function<absl::StatusOr<std::string>()> reach_source{};
   std::function<absl::StatusOr<std::string>()> reach_target{};

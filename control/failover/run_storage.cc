@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "control/failover/kept_storage.h"
+#include "core/kube/object_fields.h"
 
 namespace understudy::control {
 
@@ -32,6 +33,10 @@ absl::StatusOr<std::shared_ptr<const RunStorage::Found>> RunStorage::Get(const R
   ASSIGN_OR_RETURN(found->backup, ReadBackup(run, stop));
   const bool has_backup = backups_ != nullptr && run.Find(kBackupStep) != nullptr;
   ASSIGN_OR_RETURN(found->storage, FindStorage(run.spec.namespaces, pairs, found->backup, has_backup));
+  if (objects_.dr != nullptr) {
+    ASSIGN_OR_RETURN(const SiteClaims claims, ReadClaims(run, stop));
+    KeepWhatIsThere(claims, pairs, run.spec.mode, found->storage);
+  }
   return found_ = std::move(found);
 }
 
@@ -43,19 +48,41 @@ absl::StatusOr<std::vector<PairStorage>> RunStorage::ReadPairs() const {
   std::vector<PairStorage> pairs;
   for (const std::string& name : agents_.Pairs()) {
     PairStorage pair{.pair = name, .server_names = agents_.ServerNames(name)};
-    absl::StatusOr<std::vector<ReplicaView>> replicas = agents_.Replicas(name);
-    if (IsUnreachable(replicas.status())) {
-      pair.unreachable = replicas.status();
-      pairs.push_back(std::move(pair));
-      continue;
+    const absl::Status read = ReadPair(pair);
+    if (IsUnreachable(read)) {
+      pair = {.pair = name, .server_names = pair.server_names, .unreachable = read};
+    } else {
+      RETURN_IF_ERROR(read);
     }
-    RETURN_IF_ERROR(replicas.status());
-    pair.replicas = *std::move(replicas);
-    ASSIGN_OR_RETURN(pair.volumes, agents_.Catalog(name, model::ObjectKind::kPersistentVolume));
-    ASSIGN_OR_RETURN(pair.claims, agents_.Catalog(name, model::ObjectKind::kPersistentVolumeClaim));
     pairs.push_back(std::move(pair));
   }
   return pairs;
+}
+
+absl::Status RunStorage::ReadPair(PairStorage& pair) const {
+  ASSIGN_OR_RETURN(pair.replicas, agents_.Replicas(pair.pair));
+  ASSIGN_OR_RETURN(pair.volumes, agents_.Catalog(pair.pair, model::ObjectKind::kPersistentVolume));
+  ASSIGN_OR_RETURN(pair.claims, agents_.Catalog(pair.pair, model::ObjectKind::kPersistentVolumeClaim));
+  if (objects_.dr == nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<LiveView> live, agents_.LiveVolumes(pair.pair));
+  for (const LiveView& volume : live) pair.live[volume.volume] = volume;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SiteClaims> RunStorage::ReadClaims(const RunRecord& run, std::stop_token stop) const {
+  SiteClaims claims;
+  for (const bool at_dr : {true, false}) {
+    for (const std::string& namespace_name : run.spec.namespaces) {
+      ASSIGN_OR_RETURN(const std::vector<nlohmann::json> listed,
+                       (at_dr ? objects_.dr : objects_.primary)
+                           ->List(model::ObjectKind::kPersistentVolumeClaim, namespace_name, stop));
+      for (const nlohmann::json& claim : listed) {
+        const std::string volume = kube::TextAt(claim, {"spec", "volumeName"});
+        (at_dr ? claims.at_dr : claims.at_primary)[namespace_name + "/" + kube::NameOf(claim)] = volume;
+      }
+    }
+  }
+  return claims;
 }
 
 absl::StatusOr<BackupObjects> RunStorage::ReadBackup(const RunRecord& run, std::stop_token stop) const {

@@ -8,15 +8,24 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "control/failover/storage.h"
+#include "control/sync/ports.h"
 
 namespace understudy::control {
+
+// Of the way there and back, where either site may have what the catalogs of both know of: the objects of both
+// clusters.
+struct SiteObjects {
+  const ClusterReader* dr = nullptr;
+  const ClusterReader* primary = nullptr;  // nullptr with `dr`: another run, for which the catalog's word is enough
+};
 
 // Thread-safe.
 class RunStorage {
  public:
-  // `agents` and `backups` must outlive it; `backups` is nullptr where nothing is restored. `folder` is the run's own.
-  RunStorage(SiteAgents& agents, Backups* backups, std::filesystem::path folder)
-      : agents_(agents), backups_(backups), folder_(std::move(folder)) {}
+  // `agents`, `backups` and what `objects` leads to must outlive it; `backups` is nullptr where nothing is restored.
+  // `folder` is the run's own.
+  RunStorage(SiteAgents& agents, Backups* backups, std::filesystem::path folder, SiteObjects objects = {})
+      : agents_(agents), backups_(backups), folder_(std::move(folder)), objects_(objects) {}
 
   struct Found {
     Storage storage;
@@ -33,11 +42,14 @@ class RunStorage {
 
  private:
   [[nodiscard]] absl::StatusOr<std::vector<PairStorage>> ReadPairs() const;
+  [[nodiscard]] absl::Status ReadPair(PairStorage& pair) const;
+  [[nodiscard]] absl::StatusOr<SiteClaims> ReadClaims(const RunRecord& run, std::stop_token stop) const;
   [[nodiscard]] absl::StatusOr<BackupObjects> ReadBackup(const RunRecord& run, std::stop_token stop) const;
 
   SiteAgents& agents_;
   Backups* const backups_;
   const std::filesystem::path folder_;
+  const SiteObjects objects_;
   absl::Mutex mutex_;
   std::shared_ptr<const Found> found_ ABSL_GUARDED_BY(mutex_);
 };

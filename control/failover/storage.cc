@@ -218,11 +218,45 @@ class Finder {
   std::map<std::string, OtherStorage> other_;
 };
 
+// nullptr: it isn't live anywhere, as far as is known.
+const LiveView* LiveOf(const std::vector<PairStorage>& pairs, const RunVolume& volume) {
+  for (const PairStorage& pair : pairs) {
+    const auto found = pair.live.find(volume.volume);
+    if (pair.pair == volume.pair && found != pair.live.end()) return &found->second;
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 absl::StatusOr<Storage> FindStorage(const std::vector<std::string>& namespaces, const std::vector<PairStorage>& pairs,
                                     const BackupObjects& backup, bool has_backup) {
   return Finder(namespaces, pairs).Find(backup, has_backup);
+}
+
+void KeepWhatIsThere(const SiteClaims& claims, const std::vector<PairStorage>& pairs, RunMode mode, Storage& storage) {
+  const auto has = [](const std::map<std::string, std::string>& site, const RunVolume& volume) {
+    const auto found = site.find(volume.claim);
+    return found != site.end() && found->second == volume.persistent_volume;
+  };
+  std::erase_if(storage.other, [&](const OtherStorage& other) {
+    const RunVolume volume{.persistent_volume = other.persistent_volume, .claim = other.claim};
+    return !has(claims.at_dr, volume) && !has(claims.at_primary, volume);
+  });
+  std::erase_if(storage.claims, [&](const ClaimDefinition& claim) {
+    const LiveView* const live = LiveOf(pairs, claim.volume);
+    const bool at_dr = has(claims.at_dr, claim.volume);
+    const bool at_primary = has(claims.at_primary, claim.volume);
+    if (mode == RunMode::kFailback && live != nullptr && live->at_primary && live->turned) {
+      if (!at_dr) return true;
+      storage.warnings.push_back(
+          fmt::format("claim {} is left out: its volume {} came home before, and what is at DR isn't the live copy",
+                      Printable(claim.volume.claim), claim.volume.Key()));
+      return true;
+    }
+    if (live == nullptr || mode == RunMode::kFailback) return !at_dr && !at_primary;
+    return live->at_primary ? !at_primary : !at_dr;
+  });
 }
 
 std::vector<RunMachine> MachinesOf(const BackupObjects& backup) {

@@ -20,6 +20,7 @@ struct PairStorage {
   std::vector<ReplicaView> replicas{};
   std::vector<model::CatalogEntry> volumes{};  // PersistentVolumes
   std::vector<model::CatalogEntry> claims{};
+  std::map<std::string, LiveView> live{};       // by volume; asked for only on the way there and back
   std::vector<std::string> server_names{};      // NFS servers whose volumes the pair holds; empty: any
   absl::Status unreachable = absl::OkStatus();  // not OK: why nothing is known of it
 };
@@ -43,6 +44,17 @@ struct Storage {
 [[nodiscard]] absl::StatusOr<Storage> FindStorage(const std::vector<std::string>& namespaces,
                                                   const std::vector<PairStorage>& pairs, const BackupObjects& backup,
                                                   bool has_backup = true);
+
+// The claims of both clusters, by "namespace/name", with the PersistentVolumes that they are bound to.
+struct SiteClaims {
+  std::map<std::string, std::string> at_dr{};
+  std::map<std::string, std::string> at_primary{};
+};
+
+// On the way there and back catalogs and backups may know of claims that are gone. Of `storage` stay those that the
+// cluster has at whose site their volume is live; in a failback (`mode`) also those that only the primary still has,
+// and none whose volume came home before.
+void KeepWhatIsThere(const SiteClaims& claims, const std::vector<PairStorage>& pairs, RunMode mode, Storage& storage);
 
 // The machines of a backup's objects, with the strategies that they ran with.
 [[nodiscard]] std::vector<RunMachine> MachinesOf(const BackupObjects& backup);

@@ -119,6 +119,26 @@ absl::StatusOr<std::vector<Item>> BringObjectsStep::Items(const RunRecord&, std:
   return std::vector<Item>{{"", "bring the claims across that were made at DR"}};
 }
 
+absl::Status BringObjectsStep::Do(const Item&, ItemContext& context) {
+  ASSIGN_OR_RETURN(const Report report, parts_.bring_objects(context));
+  for (const std::string& alert : report.alerts) context.Warn(alert);
+  for (const ObjectResult& object : report.objects) {
+    const bool is_claim = object.key.kind == model::ObjectKind::kPersistentVolumeClaim;
+    if (!is_claim || object.outcome != Outcome::kSkipped) continue;
+    context.Warn(fmt::format("{} isn't brought: {}", Printable(ToString(object.key)), object.reason));
+  }
+  if (report.exit_code == ExitCode::kDone || report.exit_code == ExitCode::kRefused) {
+    context.SetFacts({{"sync_run", report.run}, {"objects", report.objects.size()}});
+    return absl::OkStatus();
+  }
+  const std::string more = fmt::format("`drctl sync report {}` says more", report.run);
+  for (const ObjectResult& object : report.objects) {
+    if (object.outcome != Outcome::kFailed) continue;
+    return absl::AbortedError(fmt::format("{}: {} ({})", Printable(ToString(object.key)), object.reason, more));
+  }
+  return absl::AbortedError(report.error.empty() ? more : fmt::format("{} ({})", report.error, more));
+}
+
 absl::StatusOr<std::vector<Item>> ClaimsStep::Items(const RunRecord& run, std::stop_token) {
   ASSIGN_OR_RETURN(const Inventory inventory, InventoryOf(run));
   std::vector<Item> items;

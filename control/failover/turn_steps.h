@@ -47,7 +47,8 @@ class TurnStep : public VolumeStep {
   const absl::Duration timeout_;
 };
 
-// The claims that were made at DR, and their PersistentVolumes, are at the cluster that takes over.
+// The claims that were made at DR, and their PersistentVolumes, are at the cluster that takes over. What isn't brought
+// on purpose is warned of; what failed, or can't be told, stops the run. A cleaning that was held back doesn't.
 class BringObjectsStep : public Step {
  public:
   explicit BringObjectsStep(const FailoverParts& parts) : parts_(parts) {}
@@ -56,7 +57,7 @@ class BringObjectsStep : public Step {
   absl::StatusOr<std::vector<Item>> Items(const RunRecord& run, std::stop_token stop) override;
   // Never so before it was asked: claims may have come since.
   absl::StatusOr<bool> Check(const Item&, ItemContext&) override { return false; }
-  absl::Status Do(const Item&, ItemContext& context) override { return parts_.bring_objects(context); }
+  absl::Status Do(const Item&, ItemContext& context) override;
   absl::Status Confirm(const Item&, ItemContext&) override { return absl::OkStatus(); }
 
  private:

@@ -20,6 +20,8 @@ constexpr char kByNewestCommit[] = "newest-commit";
 constexpr char kHooksRunFact[] = "hooks_run";
 constexpr char kFencedFact[] = "fenced";
 constexpr char kServerFact[] = "fenced_by_server";
+// Of what was taken back to a whole state: its sequence.
+constexpr char kTakenBackFact[] = "taken_back";
 
 Json ToJson(const model::HookResult& hook) {
   return {{"phase", std::string(model::ToString(hook.phase))},
@@ -138,6 +140,8 @@ absl::Status VolumeStep::TakeBackToWhole(const RunVolume& volume, ItemContext& c
       "commit {}, the newest one that it had. Until it is promoted, what came after that stays a recovery point, and "
       "`drctl volumes resume {} --pair {}` lets its primary go on",
       volume.Key(), replica.sequence, replica.whole_sequence, volume.volume, volume.pair));
+  // Known before it is so: from then on its primary is refused until somebody resumes it.
+  RETURN_IF_ERROR(context.RecordFacts(With(context.facts(), kTakenBackFact, replica.whole_sequence)));
   RETURN_IF_ERROR(agents_.Rewind(volume.pair, volume.volume, replica.whole_sequence,
                                  [&](const std::string& progress) { context.Progress(progress); }));
   return absl::OkStatus();
@@ -285,12 +289,15 @@ absl::Status VerifyStep::Do(const Item& item, ItemContext& context) {
                            {"detail", Printable(difference.detail)}});
   }
   const model::VerifyCounts& counts = findings.counts;
-  context.SetFacts({{"depth", std::string(model::ToString(depth_))},
-                    {"entries", counts.entries},
-                    {"bytes_read", counts.bytes_read},
-                    {"unchecked", counts.unchecked},
-                    {"differences", counts.differences},
-                    {"first_differences", differences}});
+  Json facts = {{"depth", std::string(model::ToString(depth_))},
+                {"entries", counts.entries},
+                {"bytes_read", counts.bytes_read},
+                {"unchecked", counts.unchecked},
+                {"differences", counts.differences},
+                {"first_differences", differences}};
+  const Json& before = context.facts();
+  if (before.is_object() && before.contains(kTakenBackFact)) facts[kTakenBackFact] = before[kTakenBackFact];
+  context.SetFacts(std::move(facts));
   if (counts.differences == 0) {
     if (counts.unchecked == 0) return absl::OkStatus();
     const std::string unchecked = fmt::format("{} entries couldn't be checked", counts.unchecked);
@@ -323,8 +330,10 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
   // A primary that still runs may have begun another capture since it was verified.
   RETURN_IF_ERROR(TakeBackToWhole(volume, context));
   ASSIGN_OR_RETURN(const ReplicaView before, Replica(volume));
-  if (context.before.facts.is_null() && before.state == model::VolumeState::kStandby) {
-    Json facts = {{"sequence", before.sequence}, {"complete", before.complete && !before.midst_of_capture}};
+  const bool is_known = context.before.facts.is_object() && context.before.facts.contains("sequence");
+  if (!is_known && before.state == model::VolumeState::kStandby) {
+    Json facts = With(With(context.facts(), "sequence", before.sequence), "complete",
+                      before.complete && !before.midst_of_capture);
     const Loss loss = LossOf(context.run, item.key);
     if (before.captured_at) facts["captured_at"] = Rfc3339Seconds(*before.captured_at);
     if (loss == Loss::kNone) {

@@ -223,6 +223,25 @@ bool MayHaveActed(const ItemRecord& item) {
          (item.attempts > 0 && (HasFailed(item.state) || item.state == ItemState::kRunning));
 }
 
+// Of a volume that the run took back to an earlier state and hasn't promoted since: its primary is refused.
+void AddHeld(const RunRecord& run, std::vector<Advice>& stays) {
+  for (const std::string_view step : {"promote", "verify"}) {
+    const StepRecord* const record = run.Find(step);
+    if (record == nullptr) continue;
+    for (const ItemRecord& item : record->items) {
+      const std::optional<uint64_t> taken_back = NumberFact(item.facts, "taken_back");
+      const ItemRecord* const promoted = FindItem(run, "promote", item.key);
+      if (!taken_back || (promoted != nullptr && IsSo(*promoted))) continue;
+      Advice held{fmt::format("Volume {} was taken back to commit {} at DR and is held there: let its primary go on",
+                              item.key, *taken_back),
+                  ForVolume("volumes resume", item, "")};
+      if (std::none_of(stays.begin(), stays.end(), [&](const Advice& stay) { return stay.command == held.command; })) {
+        stays.push_back(std::move(held));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string ShellWord(std::string_view text) {
@@ -275,6 +294,7 @@ std::vector<Advice> StaysOf(const RunRecord& run) {
       stays.push_back(std::move(stay));
     }
   }
+  AddHeld(run, stays);
   return stays;
 }
 

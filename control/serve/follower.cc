@@ -21,7 +21,7 @@ using model::ObjectKey;
 using model::ObjectKind;
 
 constexpr int kLastRank = 5;
-// In the place of a manifest's fingerprint: of no manifest, and of no deletion.
+// In the place of a manifest's fingerprint: of what was neither applied nor deleted.
 constexpr size_t kLeftAlone = 1;
 constexpr absl::Duration kReconnectFirst = absl::Milliseconds(250);
 constexpr absl::Duration kReconnectLongest = absl::Seconds(15);
@@ -160,15 +160,34 @@ void Follower::Work(std::stop_token stop) {
       queue_.Done(*key);
       continue;
     }
-    Finish(*entry, Bring(*entry));
+    const absl::StatusOr<bool> left_alone = IsLeftAlone(*entry);
+    if (!left_alone.ok()) {
+      Postpone(*entry, left_alone.status());
+    } else {
+      Finish(*entry, *left_alone ? absl::StatusOr<size_t>(kLeftAlone) : Bring(*entry));
+    }
   }
 }
 
-absl::StatusOr<size_t> Follower::Bring(const CatalogEntry& entry) {
-  if (options_.left_alone && options_.left_alone(entry.volume)) {
+absl::StatusOr<bool> Follower::IsLeftAlone(const CatalogEntry& entry) {
+  if (!options_.left_alone) return false;
+  const absl::StatusOr<bool> left_alone = options_.left_alone(entry.volume);
+  if (left_alone.ok() && *left_alone) {
     spdlog::debug("{} is left alone: DR has the live copy of its volume pair={}", ToString(entry.key), options_.pair);
-    return entry.deleted ? 0 : kLeftAlone;
   }
+  const std::string error(MessageOf(left_alone.status()));
+  absl::MutexLock lock(&mutex_);
+  if (error == status_.direction_error) return left_alone;
+  if (left_alone.ok()) spdlog::info("pair {}: it is known again which volumes were turned round", options_.pair);
+  if (!left_alone.ok()) {
+    spdlog::warn("pair {}: it isn't known which volumes were turned round, nothing is applied before it is: {}",
+                 options_.pair, error);
+  }
+  status_.direction_error = error;
+  return left_alone;
+}
+
+absl::StatusOr<size_t> Follower::Bring(const CatalogEntry& entry) {
   if (entry.deleted) {
     RETURN_IF_ERROR(BringDeletion(entry));
     return 0;
@@ -192,7 +211,8 @@ absl::Status Follower::CheckSnapshot(const CatalogEntry& entry) {
   const ObjectKey content{ObjectKind::kVolumeSnapshotContent, "", entry.volume};
   absl::MutexLock lock(&mutex_);
   const auto brought = brought_.find(content);
-  if (brought != brought_.end() && brought->second.manifest != 0) return absl::OkStatus();
+  const size_t manifest = brought != brought_.end() ? brought->second.manifest : 0;
+  if (manifest != 0 && manifest != kLeftAlone) return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format("{} waits for {}", ToString(entry.key), ToString(content)));
 }
 
@@ -259,6 +279,14 @@ void Follower::Finish(const CatalogEntry& entry, const absl::StatusOr<size_t>& o
   NoteUntried();
 }
 
+void Follower::Postpone(const CatalogEntry& entry, const absl::Status& unknown) {
+  absl::MutexLock lock(&mutex_);
+  Wanted& wanted = wanted_.at(entry.key);
+  wanted.running = false;
+  wanted.problem = fmt::format("waits until it is known whether its volume was turned round: {}", MessageOf(unknown));
+  queue_.Failed(entry.key, RankOf(wanted.entry));
+}
+
 void Follower::BringClaimAgain(const CatalogEntry& entry) {
   const nlohmann::json volume = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
   const nlohmann::json& reference = FieldAt(volume, {"spec", "claimRef"});
@@ -277,8 +305,10 @@ void Follower::BringClaimAgain(const CatalogEntry& entry) {
 // Deletions that the catalog doesn't tell any more are old: nothing is to be remembered of them.
 void Follower::ForgetPurged() {
   const auto listing = listing_;
-  std::erase_if(brought_,
-                [listing](const auto& item) { return item.second.manifest == 0 && item.second.listing != listing; });
+  std::erase_if(brought_, [listing](const auto& item) {
+    const Brought& brought = item.second;
+    return (brought.manifest == 0 || brought.manifest == kLeftAlone) && brought.listing != listing;
+  });
 }
 
 void Follower::NoteUntried() {

@@ -3,8 +3,9 @@
 // Entries are transformed and applied, each with retries of its own, so that one that can't be applied doesn't hold up
 // the others. PersistentVolumes come before claims; deletions the other way round. After a lost connection, and once in
 // each resync interval, the whole catalog is read again: what somebody deleted at DR comes back. What was deleted isn't
-// looked for again. What belongs to a volume that was turned round is left as it is. A PersistentVolume that changed
-// has its claim brought again: what was made anew lost it.
+// looked for again. What belongs to a volume that was turned round is left as it is, deletions included, until it is
+// turned back; while that isn't known, nothing is touched. A PersistentVolume that changed has its claim brought again:
+// what was made anew lost it.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +32,9 @@ struct FollowerOptions {
   TransformOptions transform;
   int workers = 4;
   // Whether the objects of the volume are DR's own by now, because its replication was turned round: what the catalog
-  // has of it is what there was before that, and nothing of it is brought. Thread-safe; empty: of none.
-  std::function<bool(const std::string& volume)> left_alone = {};
+  // has of it is what there was before that, and nothing of it is brought. An error: it isn't known, and the object
+  // waits. Thread-safe; empty: of none.
+  std::function<absl::StatusOr<bool>(const std::string& volume)> left_alone = {};
   absl::Duration resync_interval = absl::Minutes(10);
   absl::Duration retry_first = absl::Milliseconds(250);
   absl::Duration retry_longest = absl::Minutes(1);
@@ -46,8 +48,9 @@ struct ApplyProblem {
 struct FollowerStatus {
   bool connected = false;  // to the catalog
   std::string connection_error;
-  bool caught_up = false;  // everything that the catalog held at the connection has been tried at least once
-  size_t pending = 0;      // objects that aren't yet as the catalog says
+  std::string direction_error;  // why it isn't known which volumes were turned round; objects wait for that
+  bool caught_up = false;       // everything that the catalog held at the connection has been tried at least once
+  size_t pending = 0;           // objects that aren't yet as the catalog says
   uint64_t applied = 0;
   uint64_t deleted = 0;
   uint64_t left_alone = 0;  // deletions of what isn't Understudy's
@@ -81,7 +84,7 @@ class Follower {
   // What was brought to the cluster, by the fingerprint of its entry.
   struct Brought {
     size_t fingerprint = 0;
-    size_t manifest = 0;                            // fingerprint of what was applied; 0: deleted
+    size_t manifest = 0;                            // fingerprint of what was applied; 0: deleted; or kLeftAlone
     bool stale = false;                             // to be compared with the cluster once more
     uint64_t listing = 0;                           // of the whole catalog, in which it was told last
     std::optional<model::CatalogEntry> claim = {};  // of a claim: the entry, to be brought again
@@ -91,6 +94,7 @@ class Follower {
   [[nodiscard]] absl::Status WatchOnce(std::stop_token stop);
   void OnEntry(std::optional<model::CatalogEntry> entry);
   void Work(std::stop_token stop);
+  [[nodiscard]] absl::StatusOr<bool> IsLeftAlone(const model::CatalogEntry& entry);
   // The fingerprint of the manifest that was applied, 0 when the object was deleted.
   [[nodiscard]] absl::StatusOr<size_t> Bring(const model::CatalogEntry& entry);
   // A snapshot is applied when its archive is at DR.
@@ -100,6 +104,8 @@ class Follower {
   void BringClaimAgain(const model::CatalogEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   [[nodiscard]] bool WasBrought(const model::ObjectKey& key, size_t manifest) const;
   void Finish(const model::CatalogEntry& entry, const absl::StatusOr<size_t>& outcome);
+  // It isn't known whether the entry may be brought: it comes again later, and nothing was tried.
+  void Postpone(const model::CatalogEntry& entry, const absl::Status& unknown);
   void ForgetPurged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void NoteUntried() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

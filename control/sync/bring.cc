@@ -37,8 +37,8 @@ bool IsSkip(const absl::Status& status) {
   return status.GetPayload(kSkipPayload).has_value();
 }
 
-absl::Status SkipDeleted() {
-  absl::Status status = absl::NotFoundError("was deleted at the primary meanwhile");
+absl::Status SkipDeleted(const SiteNames& names) {
+  absl::Status status = absl::NotFoundError(fmt::format("was deleted at {} meanwhile", names.source));
   status.SetPayload(kSkipPayload, absl::Cord());
   return status;
 }
@@ -48,8 +48,8 @@ bool IsSkippedAsDeleted(const absl::Status& status) {
 }
 
 // The volume or content that a claim or snapshot is bound to. A skip: it isn't (yet), or is on its way out.
-absl::StatusOr<ObjectKey> BoundTo(const ObjectKey& key, const json& object) {
-  if (IsTerminating(object)) return Skip("is being deleted at the primary");
+absl::StatusOr<ObjectKey> BoundTo(const ObjectKey& key, const json& object, const SiteNames& names) {
+  if (IsTerminating(object)) return Skip(fmt::format("is being deleted at {}", names.source));
   if (key.kind == ObjectKind::kPersistentVolumeClaim) {
     const std::string name = TextAt(object, {"spec", "volumeName"});
     if (name.empty()) return Skip("isn't bound to a PersistentVolume");
@@ -86,13 +86,14 @@ std::vector<ObjectResult> Bringer::Bring(const ObjectKey& key, std::stop_token s
 
 std::vector<ObjectResult> Bringer::BringClaim(const ObjectKey& key, std::stop_token stop) {
   ObjectResult claim{.key = key};
-  const absl::StatusOr<ObjectKey> volume_key = BoundTo(key, primary_.objects.at(key));
+  const absl::StatusOr<ObjectKey> volume_key = BoundTo(key, primary_.objects.at(key), names_);
   if (!volume_key.ok()) return Fail(claim, volume_key.status()), std::vector{claim};
   ObjectResult volume{.key = *volume_key, .volume = volume_key->name};
   claim.volume = volume_key->name;
   const auto found = primary_.objects.find(*volume_key);
   if (found == primary_.objects.end()) {
-    Fail(claim, absl::NotFoundError(fmt::format("{} isn't in the primary cluster's list", ToString(*volume_key))));
+    Fail(claim,
+         absl::NotFoundError(fmt::format("{} isn't in {}'s list", ToString(*volume_key), names_.source_cluster)));
     return {claim};
   }
   if (!BelongsTo(found->second, key)) {
@@ -111,11 +112,12 @@ std::vector<ObjectResult> Bringer::BringClaim(const ObjectKey& key, std::stop_to
 
 std::vector<ObjectResult> Bringer::BringSnapshot(const ObjectKey& key, std::stop_token stop) {
   ObjectResult snapshot{.key = key};
-  const absl::StatusOr<ObjectKey> content_key = BoundTo(key, primary_.objects.at(key));
+  const absl::StatusOr<ObjectKey> content_key = BoundTo(key, primary_.objects.at(key), names_);
   if (!content_key.ok()) return Fail(snapshot, content_key.status()), std::vector{snapshot};
   const auto found = primary_.objects.find(*content_key);
   if (found == primary_.objects.end()) {
-    Fail(snapshot, absl::NotFoundError(fmt::format("{} isn't in the primary cluster's list", ToString(*content_key))));
+    Fail(snapshot,
+         absl::NotFoundError(fmt::format("{} isn't in {}'s list", ToString(*content_key), names_.source_cluster)));
     return {snapshot};
   }
   if (!BelongsTo(found->second, key)) {
@@ -194,10 +196,14 @@ absl::StatusOr<ProtectedVolume> Bringer::Protect(PairAgents& pair, const ObjectK
 }
 
 absl::Status Bringer::GiveUpEarlier(PairAgents& pair, const OwedRelease& release) const {
-  ASSIGN_OR_RETURN(const ReleaseResult released, GiveUp(release, pair, parts_.owed));
+  ASSIGN_OR_RETURN(const ReleaseResult released, GiveUp(release, pair, parts_.owed, names_));
   if (released.settled) return absl::OkStatus();
   return absl::UnavailableError(fmt::format("waits for the earlier one at {}:{} to go: {}", release.source.server,
                                             Printable(release.source.path), released.what));
+}
+
+bool Bringer::IsLeftOver(const PairAgents& pair, const std::string& volume) const {
+  return parts_.direction == Direction::kToPrimary && !live_.carried.contains({pair.name(), volume});
 }
 
 absl::StatusOr<Bringer::Place> Bringer::PlaceOf(const ObjectKey& key, const kube::NfsSource& source) const {
@@ -214,6 +220,10 @@ absl::StatusOr<Bringer::Place> Bringer::PlaceOf(const ObjectKey& key, const kube
     }
     const absl::StatusOr<ProtectedVolume> known = Protect(*pair, key, source);
     if (absl::IsNotFound(known.status()) && parts_.pairs.size() > 1) continue;
+    if (absl::IsNotFound(known.status()) && IsLeftOver(*pair, volume)) {
+      return Skip(fmt::format("its data isn't at {} (it may be in the trash there): {}", names_.source,
+                              MessageOf(known.status())));
+    }
     RETURN_IF_ERROR(known.status());
     place.replica_path = known->replica_path;
     place.sequence = known->sequence;
@@ -247,10 +257,11 @@ void Bringer::BringObjects(const Place& place, bool data_is_new, ObjectResult& b
 absl::Status Bringer::Refresh(const ObjectKey& key, json& object) const {
   const std::string listed = UidOf(primary_.objects.at(key));
   absl::StatusOr<json> present = parts_.primary.Get(key);
-  if (absl::IsNotFound(present.status())) return SkipDeleted();
+  if (absl::IsNotFound(present.status())) return SkipDeleted(names_);
   RETURN_IF_ERROR(present.status());
-  if (UidOf(*present) != listed) return Skip("was made anew at the primary meanwhile: the next run brings it");
-  if (IsTerminating(*present)) return Skip("is being deleted at the primary");
+  if (UidOf(*present) != listed)
+    return Skip(fmt::format("was made anew at {} meanwhile: the next run brings it", names_.source));
+  if (IsTerminating(*present)) return Skip(fmt::format("is being deleted at {}", names_.source));
   object = *std::move(present);
   if (object["metadata"].is_object()) object["metadata"].erase("managedFields");
   return absl::OkStatus();
@@ -303,7 +314,7 @@ void Bringer::GiveUpData(const Place& place, ObjectResult& bound) const {
                             .pair = place.pair->name(),
                             .volume = place.volume,
                             .source = place.source};
-  const absl::StatusOr<ReleaseResult> released = GiveUp(release, *place.pair, parts_.owed);
+  const absl::StatusOr<ReleaseResult> released = GiveUp(release, *place.pair, parts_.owed, names_);
   bound.reason += "; " + (released.ok() ? released->what : std::string(MessageOf(released.status())));
 }
 

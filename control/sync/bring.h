@@ -13,6 +13,7 @@
 #include "control/sync/listing.h"
 #include "control/sync/live_volumes.h"
 #include "control/sync/ports.h"
+#include "control/sync/site_names.h"
 #include "core/base/clock.h"
 
 namespace understudy::control {
@@ -45,7 +46,7 @@ class Bringer {
   // All arguments outlive it.
   Bringer(const BringOptions& options, const RunParts& parts, const Listing& primary, const Listing& dr,
           const LiveVolumes& live)
-      : options_(options), parts_(parts), primary_(primary), dr_(dr), live_(live) {}
+      : options_(options), parts_(parts), names_(NamesOf(parts.direction)), primary_(primary), dr_(dr), live_(live) {}
 
   // `key` is a claim or a snapshot of the primary's listing. Results of it and of the object that it is bound to.
   [[nodiscard]] std::vector<ObjectResult> Bring(const model::ObjectKey& key, std::stop_token stop);
@@ -67,6 +68,9 @@ class Bringer {
   [[nodiscard]] std::vector<ObjectResult> BringSnapshot(const model::ObjectKey& key, std::stop_token stop);
   // OK: none of the pairs that may hold the data has promoted the volume.
   [[nodiscard]] absl::Status CheckNotLive(ObjectResult& bound, const kube::NfsSource& source) const;
+  // Of a volume whose data isn't there: whether its claim may be what is left of one that came home from DR, and was
+  // deleted there since.
+  [[nodiscard]] bool IsLeftOver(const PairAgents& pair, const std::string& volume) const;
   // Of the object `key`, whose data is in `source`.
   [[nodiscard]] absl::StatusOr<Place> PlaceOf(const model::ObjectKey& key, const kube::NfsSource& source) const;
   // As PairAgents::Protect; when the name stands for another place because the object was made anew elsewhere, the
@@ -90,6 +94,7 @@ class Bringer {
 
   const BringOptions& options_;
   const RunParts& parts_;
+  const SiteNames names_;
   const Listing& primary_;
   const Listing& dr_;
   const LiveVolumes& live_;

@@ -24,7 +24,8 @@ constexpr int kDeleteAttempts = 12;
 
 class Cleaner {
  public:
-  Cleaner(const BringOptions& options, const RunParts& parts) : options_(options), parts_(parts) {}
+  Cleaner(const BringOptions& options, const RunParts& parts)
+      : options_(options), parts_(parts), names_(NamesOf(parts.direction)) {}
 
   // OK: none of the objects is at the primary; those that were made anew there are taken out of the plan. Else why
   // nothing may be deleted.
@@ -36,11 +37,11 @@ class Cleaner {
         confirmed.push_back(object);
       } else if (!present.ok()) {
         return Annotate(present.status(),
-                        fmt::format("{} couldn't be looked for at the primary cluster", ToString(object.key)));
+                        fmt::format("{} couldn't be looked for at {}", ToString(object.key), names_.source_cluster));
       } else if (UidOf(*present) == object.source_uid) {
-        return absl::FailedPreconditionError(fmt::format(
-            "{} is at the primary although the list doesn't have it: the primary cluster's lists aren't whole",
-            ToString(object.key)));
+        return absl::FailedPreconditionError(
+            fmt::format("{} is at {} although the list doesn't have it: {}'s lists aren't whole", ToString(object.key),
+                        names_.source, names_.source_cluster));
       }
     }
     plan.objects = std::move(confirmed);
@@ -102,7 +103,7 @@ class Cleaner {
       const model::ObjectKey& wanted = key;
       const bool planned = std::any_of(plan.objects.begin(), plan.objects.end(),
                                        [&wanted](const StaleObject& object) { return object.key == wanted; });
-      if (planned || !plan.live.WhyLeftAlone(release.pair, release.volume).empty()) continue;
+      if (planned || !plan.live.WhyNotDeleted(release.pair, release.volume).empty()) continue;
       const absl::StatusOr<nlohmann::json> at_primary = parts_.primary.Get(key);
       const absl::StatusOr<nlohmann::json> at_dr = parts_.dr.Get(key);
       // Made anew elsewhere: the volume can't be brought before this is done, and is brought by the one who does it.
@@ -168,17 +169,20 @@ class Cleaner {
     const auto pair = std::find_if(parts_.pairs.begin(), parts_.pairs.end(),
                                    [&release](const PairAgents* known) { return known->name() == release.pair; });
     if (pair == parts_.pairs.end()) {
-      result.reason = "its data stays where it is at DR: the configuration doesn't name its pair any more";
+      result.reason = fmt::format("its data stays where it is at {}: the configuration doesn't name its pair any more",
+                                  names_.target);
       return Forget(release);
     }
-    const absl::StatusOr<ReleaseResult> released = GiveUp(release, **pair, parts_.owed);
+    const absl::StatusOr<ReleaseResult> released = GiveUp(release, **pair, parts_.owed, names_);
     if (!released.ok() || !released->settled) result.outcome = Outcome::kFailed;
     result.reason = released.ok() ? released->what
-                                  : fmt::format("its data stays where it is at DR: {}", MessageOf(released.status()));
+                                  : fmt::format("its data stays where it is at {}: {}", names_.target,
+                                                MessageOf(released.status()));
   }
 
   const BringOptions& options_;
   const RunParts& parts_;
+  const SiteNames names_;
   std::map<ObjectKey, OwedRelease> volumes_;  // what is to be given up when the object is gone
 };
 

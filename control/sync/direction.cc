@@ -12,7 +12,7 @@ constexpr Named<Direction> kDirections[] = {
 };
 
 bool IsPromoted(const std::optional<CopyState>& copy) {
-  return copy && !copy->standby;
+  return copy && !copy->standby && !copy->adopting;
 }
 
 bool IsReplica(const std::optional<CopyState>& copy) {
@@ -42,7 +42,7 @@ VolumeWay WayOf(const Copies& copies) {
   }
   // Failed back, and not turned round yet.
   const bool reversed = IsPromoted(copies.at_primary) && !copies.at_primary->reprotected;
-  const bool goes = !reversed && !IsPromoted(copies.at_dr);
+  const bool goes = !reversed && (!copies.at_dr || copies.at_dr->standby);
   return {.live_at_dr = false, .reversed = reversed, .direction = goes ? Direction::kToDr : Direction::kNone};
 }
 

@@ -18,6 +18,7 @@ enum class Direction {
 // What the understudy-dr of one side has of a volume.
 struct CopyState {
   bool standby = true;       // it takes replication; else promoting, active or demoting
+  bool adopting = false;     // demoting for the live copy at the other side, which has this epoch
   bool reprotected = false;  // active, and replicated to the other side from there
   uint64_t epoch = 0;
 };
@@ -34,8 +35,9 @@ struct VolumeWay {
   Direction direction = Direction::kToDr;
 };
 
-// A promoted copy is live, of two the one with the higher epoch. Without any the live one is at the side that has no
-// replica: what was made at DR while that was live has its replica at the primary, everything else at DR.
+// A promoted copy is live, of two the one with the higher epoch; one that is being adopted isn't. Without any the live
+// one is at the side that has no replica: what was made at DR while that was live has its replica at the primary,
+// everything else at DR.
 [[nodiscard]] VolumeWay WayOf(const Copies& copies);
 
 }  // namespace understudy::control

@@ -41,6 +41,17 @@ struct ProtectedVolume {
   uint64_t sequence = 0;     // of the newest commit that DR acknowledged
 };
 
+// Where the live copies of a pair's volumes are.
+struct LiveCopies {
+  // The volumes over whose objects the cluster that is read has no say, for their live copy is at the other site; with
+  // the state of that: promoting, active or demoting, or a word for what never was promoted.
+  std::map<std::string, std::string> states;
+  // Of agents that carry to DR: the volumes of which DR has a standby. Their live copy isn't DR's, whatever is at the
+  // other site (WayOf).
+  std::set<std::string> standby;
+  absl::Status others;  // else why it isn't known of volumes that are in neither
+};
+
 // The agents of one pair, that carry its volumes one way: in a run from DR to the primary they are the pair's `reverse`
 // agents, and what is said of the primary here is true of DR.
 class PairAgents {
@@ -64,10 +75,11 @@ class PairAgents {
   // The volume was deleted at the primary for good: its data goes to DR's trash.
   [[nodiscard]] virtual absl::Status Release(const std::string& volume, const kube::NfsSource& source) = 0;
 
-  // The volumes over whose objects the cluster that is read has no say, for their live copy is at the other site; with
-  // the state of that: promoting, active or demoting, or a word for what never was promoted.
-  [[nodiscard]] virtual absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() = 0;
-  // The volumes that these agents replicate. Asked for only of agents that carry them from DR to the primary.
+  // An error: the agent of the site that is brought to can't be asked. That the pair's other direction can't is one of
+  // `others` for agents that carry to DR; those that carry to the primary know nothing without it.
+  [[nodiscard]] virtual absl::StatusOr<LiveCopies> LiveAtDr() = 0;
+  // The volumes that these agents replicate. Asked for only of agents that carry them from DR to the primary. None,
+  // too, while not everybody can be asked and DR's host says that nothing was turned round.
   [[nodiscard]] virtual absl::StatusOr<std::set<std::string>> Carried() { return std::set<std::string>(); }
 
   [[nodiscard]] virtual model::CatalogWriter& catalog() = 0;

@@ -7,28 +7,32 @@
 namespace understudy::control {
 namespace {
 
-// Trying again wouldn't help: DR keeps the data for a reason, or the agent knows no such place.
+// Trying again wouldn't help: the target keeps the data for a reason, or the agent knows no such place.
 bool IsForGood(const absl::Status& refused) {
   return absl::IsFailedPrecondition(refused) || absl::IsNotFound(refused) || absl::IsInvalidArgument(refused);
 }
 
 }  // namespace
 
-std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry) {
-  const nlohmann::json resource = nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false);
-  if (entry.key.kind == model::ObjectKind::kPersistentVolume) return kube::NfsSourceOf(resource);
-  if (entry.key.kind != model::ObjectKind::kVolumeSnapshotContent) return std::nullopt;
-  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(resource);
+std::optional<kube::NfsSource> DataSourceOf(model::ObjectKind kind, const nlohmann::json& object) {
+  if (kind == model::ObjectKind::kPersistentVolume) return kube::NfsSourceOf(object);
+  if (kind != model::ObjectKind::kVolumeSnapshotContent) return std::nullopt;
+  const std::optional<kube::NfsSnapshot> snapshot = kube::NfsSnapshotOf(object);
   return snapshot ? std::optional(snapshot->folder) : std::nullopt;
 }
 
-absl::StatusOr<ReleaseResult> GiveUp(const OwedRelease& release, PairAgents& pair, OwedReleases& owed) {
+std::optional<kube::NfsSource> DataSourceOf(const model::CatalogEntry& entry) {
+  return DataSourceOf(entry.key.kind, nlohmann::json::parse(entry.resource, nullptr, /*allow_exceptions=*/false));
+}
+
+absl::StatusOr<ReleaseResult> GiveUp(const OwedRelease& release, PairAgents& pair, OwedReleases& owed,
+                                     const SiteNames& names) {
   RETURN_IF_ERROR(owed.Owe(release));
   const absl::Status released = pair.Release(release.volume, release.source);
   ReleaseResult result{.settled = released.ok() || IsForGood(released),
-                       .what = "its data is in DR's trash, or DR had none of it"};
+                       .what = fmt::format("its data is in {0}'s trash, or {0} had none of it", names.target)};
   if (!released.ok()) {
-    result.what = fmt::format("its data stays where it is at DR{}: {}",
+    result.what = fmt::format("its data stays where it is at {}{}: {}", names.target,
                               result.settled ? "" : " until the next run tries again", MessageOf(released));
   }
   if (!result.settled) return result;

@@ -11,6 +11,8 @@
 #include "absl/synchronization/mutex.h"
 #include "control/apply/ownership.h"
 #include "control/sync/clean.h"
+#include "control/sync/forget.h"
+#include "control/sync/release.h"
 #include "core/base/log.h"
 #include "core/kube/object_fields.h"
 
@@ -93,11 +95,11 @@ void NoteLists(const Listing& listing, Report& report) {
 }
 
 // A guard that held something back is news; that lists were incomplete is told already.
-void NoteCleaning(const CleaningResult& cleaned, Report& report) {
+void NoteCleaning(const CleaningResult& cleaned, const SiteNames& names, Report& report) {
   report.cleaning = cleaned.cleaning;
   report.objects.insert(report.objects.end(), cleaned.objects.begin(), cleaned.objects.end());
   if (report.cleaning.state == CleaningState::kHeld) {
-    report.alerts.push_back(fmt::format("nothing was deleted at DR: {}", report.cleaning.reason));
+    report.alerts.push_back(fmt::format("nothing was deleted at {}: {}", names.target, report.cleaning.reason));
   }
 }
 
@@ -109,20 +111,67 @@ void Finish(bool unreachable, std::stop_token stop, Clock& clock, Report& report
   report.exit_code = ExitCodeOf(report, unreachable);
 }
 
-// Nothing goes the run's way, as far as can be told.
-Report WithoutAny(const LiveVolumes& live, std::stop_token stop, Clock& clock, Report report) {
-  if (!live.known.ok()) {
-    report.alerts.push_back(
-        fmt::format("it can't be told which volumes go from DR to the primary: {}", MessageOf(live.known)));
-  }
-  Finish(/*unreachable=*/false, std::move(stop), clock, report);
-  return report;
+// Whether a listed object, or one that couldn't be listed, may have its data on the pair.
+bool MayHoldAny(const PairAgents& pair, const Listing& listing) {
+  const std::vector<std::string>& names = pair.server_names();
+  if (names.empty() || !listing.Complete()) return true;
+  return std::any_of(listing.objects.begin(), listing.objects.end(), [&](const auto& object) {
+    const std::optional<kube::NfsSource> source = DataSourceOf(object.first.kind, object.second);
+    return source && std::find(names.begin(), names.end(), source->server) != names.end();
+  });
 }
 
-// Of a claim: the PersistentVolume that it is bound to, of a snapshot none.
-std::string VolumeOfClaim(const ObjectKey& key, const nlohmann::json& object) {
-  if (key.kind != ObjectKind::kPersistentVolumeClaim) return "";
-  return kube::TextAt(object, {"spec", "volumeName"});
+// What the pairs say, and which of them can't.
+struct PairsWord {
+  LiveVolumes live;
+  std::vector<std::pair<const PairAgents*, absl::Status>> unknown;
+};
+
+PairsWord AskPairs(const RunParts& parts) {
+  PairsWord word;
+  word.live.direction = parts.direction;
+  for (PairAgents* const pair : parts.pairs) {
+    LiveVolumes one = ReadLiveVolumes({pair}, parts.direction);
+    word.live.states.merge(one.states);
+    word.live.carried.merge(one.carried);
+    word.live.standby.merge(one.standby);
+    word.live.others.merge(one.others);
+    word.live.known.Update(one.known);
+    word.live.carried_known.Update(one.carried_known);
+    if (!one.carried_known.ok()) word.unknown.emplace_back(pair, one.carried_known);
+  }
+  return word;
+}
+
+// Of a pair that can't say which volumes go to the primary, what is on it would be left behind without a word. Returns
+// whether one of them can't be reached.
+bool NoteUnknown(const PairsWord& word, const Listing& dr, Report& report) {
+  bool unreachable = false;
+  for (const auto& [pair, known] : word.unknown) {
+    std::string text = fmt::format("it can't be told which volumes go from DR to the primary: {}", MessageOf(known));
+    if (!MayHoldAny(*pair, dr)) {
+      report.alerts.push_back(text + "; no claim has its data there");
+      continue;
+    }
+    unreachable = unreachable || ExitCodeFor(known) == ExitCode::kUnreachable;
+    if (report.error.empty()) report.error = std::move(text);
+  }
+  return unreachable;
+}
+
+// Whose data a claim or a snapshot of DR stands for; empty: it isn't bound.
+std::string VolumeOf(const ObjectKey& key, const nlohmann::json& object) {
+  return key.kind == ObjectKind::kPersistentVolumeClaim
+             ? kube::TextAt(object, {"spec", "volumeName"})
+             : kube::TextAt(object, {"status", "boundVolumeSnapshotContentName"});
+}
+
+// Whether Understudy made the claim or the snapshot, or what it is bound to: such a one wasn't made at DR.
+bool IsACopy(const Listing& dr, const ObjectKey& key, const std::string& volume) {
+  const bool is_claim = key.kind == ObjectKind::kPersistentVolumeClaim;
+  const auto bound =
+      dr.objects.find({is_claim ? ObjectKind::kPersistentVolume : ObjectKind::kVolumeSnapshotContent, "", volume});
+  return !MadeFrom(dr.objects.at(key)).empty() || (bound != dr.objects.end() && !MadeFrom(bound->second).empty());
 }
 
 bool IsCarried(const LiveVolumes& live, const std::string& volume) {
@@ -130,28 +179,58 @@ bool IsCarried(const LiveVolumes& live, const std::string& volume) {
                      [&volume](const auto& place) { return place.second == volume; });
 }
 
+bool MayClean(CleaningState state) {
+  return state != CleaningState::kHeld && state != CleaningState::kOff;
+}
+
+// Of two states, the one that says more of what somebody should know has the greater one.
+int Weight(CleaningState state) {
+  switch (state) {
+    case CleaningState::kNothing:
+      return 0;
+    case CleaningState::kOff:
+      return 1;
+    case CleaningState::kWould:
+      return 2;
+    case CleaningState::kDone:
+      return 3;
+    case CleaningState::kPartly:
+      return 4;
+    case CleaningState::kHeld:
+      return 5;
+  }
+  AbortOnBrokenInvariant("known CleaningState", __FILE__, __LINE__);
+}
+
 }  // namespace
 
 std::vector<ObjectKey> TasksToPrimary(const Listing& dr, const LiveVolumes& live) {
   std::set<std::string> namespaces;
-  for (const auto& [key, object] : dr.objects) {
-    if (IsCarried(live, VolumeOfClaim(key, object))) namespaces.insert(key.namespace_name);
+  for (const ObjectKey& key : TasksOf(dr)) {
+    if (IsCarried(live, VolumeOf(key, dr.objects.at(key)))) namespaces.insert(key.namespace_name);
   }
   std::vector<ObjectKey> tasks;
   for (const ObjectKey& key : TasksOf(dr)) {
     if (!namespaces.contains(key.namespace_name)) continue;
-    const std::string volume = VolumeOfClaim(key, dr.objects.at(key));
-    const bool others = !live.WhyLeftAlone("", volume).empty();
-    if (IsCarried(live, volume) || !others) tasks.push_back(key);
+    const std::string volume = VolumeOf(key, dr.objects.at(key));
+    // Where a pair can't say what it carries, what no other one knows may be its.
+    const bool is_new = live.known.ok() && live.WhyLeftAlone("", volume).empty() && !IsACopy(dr, key, volume);
+    if (IsCarried(live, volume) || is_new) tasks.push_back(key);
   }
   return tasks;
 }
 
 void Merge(Report other, Report& report) {
+  // Where one of the two did nothing, the other's word counts; where both did nothing, the second one's.
   std::set<ObjectKey> brought;
   for (const ObjectResult& object : other.objects) brought.insert(object.key);
   std::erase_if(report.objects, [&](const ObjectResult& object) {
     return object.outcome == Outcome::kSkipped && brought.contains(object.key);
+  });
+  std::set<ObjectKey> settled;
+  for (const ObjectResult& object : report.objects) settled.insert(object.key);
+  std::erase_if(other.objects, [&](const ObjectResult& object) {
+    return object.outcome == Outcome::kSkipped && settled.contains(object.key);
   });
   for (ObjectResult& object : other.objects) {
     object.to_primary = true;
@@ -159,15 +238,14 @@ void Merge(Report other, Report& report) {
   }
   report.lists.insert(report.lists.end(), other.lists.begin(), other.lists.end());
   for (const std::string& alert : other.alerts) {
-    report.alerts.push_back(fmt::format("from DR to the primary, which stands for DR here: {}", alert));
+    report.alerts.push_back(fmt::format("from DR to the primary: {}", alert));
   }
-  if (other.cleaning.state != CleaningState::kNothing && other.cleaning.state != CleaningState::kOff) {
-    const bool worse = other.cleaning.state == CleaningState::kHeld || report.cleaning.state != CleaningState::kHeld;
-    if (worse) report.cleaning.state = other.cleaning.state;
-    if (report.cleaning.reason.empty()) report.cleaning.reason = other.cleaning.reason;
-    report.cleaning.stale += other.cleaning.stale;
-    report.cleaning.at_dr += other.cleaning.at_dr;
+  if (Weight(other.cleaning.state) > Weight(report.cleaning.state)) {
+    report.cleaning.state = other.cleaning.state;
+    report.cleaning.reason = other.cleaning.reason;
   }
+  report.cleaning.stale += other.cleaning.stale;
+  report.cleaning.at_dr += other.cleaning.at_dr;
   if (report.error.empty()) report.error = other.error;
   const bool unreachable = report.exit_code == ExitCode::kUnreachable || other.exit_code == ExitCode::kUnreachable;
   std::stable_sort(report.objects.begin(), report.objects.end(),
@@ -188,13 +266,22 @@ Report MakeRun(const RunOptions& options, const RunParts& parts, std::stop_token
   Progress progress(on_progress);
   progress.Begin("list", 0);
   const bool to_primary = parts.direction == Direction::kToPrimary;
-  const LiveVolumes live = ReadLiveVolumes(parts.pairs, parts.direction);
-  if (to_primary && live.carried.empty()) return WithoutAny(live, stop, parts.clock, std::move(report));
+  const PairsWord word = AskPairs(parts);
+  const LiveVolumes& live = word.live;
+  if (to_primary && live.carried_known.ok() && live.carried.empty()) {
+    Finish(/*unreachable=*/false, stop, parts.clock, report);
+    return report;
+  }
   Listing primary = ReadListing(parts.primary, to_primary ? "dr" : "primary", options.namespaces, stop);
   primary.cluster = parts.primary.Uid();
   const Listing dr = ReadListing(parts.dr, to_primary ? "primary" : "dr", options.namespaces, stop);
   NoteLists(primary, report);
   NoteLists(dr, report);
+  const bool unknown = to_primary && NoteUnknown(word, primary, report);
+  if (to_primary && live.carried.empty()) {
+    Finish(unknown || primary.unreachable || dr.unreachable, stop, parts.clock, report);
+    return report;
+  }
 
   const std::vector<ObjectKey> tasks = to_primary ? TasksToPrimary(primary, live) : TasksOf(primary);
   progress.Begin("sync", tasks.size());
@@ -203,11 +290,17 @@ Report MakeRun(const RunOptions& options, const RunParts& parts, std::stop_token
 
   StalePlan plan =
       PlanCleaning(primary, dr, options.namespaces, ReadLiveVolumes(parts.pairs, parts.direction), options.stale);
+  const bool recognised = !plan.primary_cluster.empty();
   if (!to_primary) report.primary_cluster = plan.primary_cluster;
   progress.Begin("clean", plan.cleaning.state == CleaningState::kDone ? plan.objects.size() : 0);
-  NoteCleaning(Clean(std::move(plan), options.bring, parts, stop, [&](size_t) { progress.Done(0); }), report);
+  NoteCleaning(Clean(std::move(plan), options.bring, parts, stop, [&](size_t) { progress.Done(0); }),
+               NamesOf(parts.direction), report);
+  if (to_primary && recognised && MayClean(report.cleaning.state) && !options.bring.dry_run) {
+    std::string alert = ForgetGone(primary, dr, options.namespaces, live, options.stale, parts);
+    if (!alert.empty()) report.alerts.push_back(std::move(alert));
+  }
   progress.Begin("report", 0);
-  Finish(primary.unreachable || dr.unreachable || bringer.MetUnreachable(), stop, parts.clock, report);
+  Finish(unknown || primary.unreachable || dr.unreachable || bringer.MetUnreachable(), stop, parts.clock, report);
   return report;
 }
 

@@ -33,11 +33,11 @@ struct RunProgress {
   size_t failed = 0;  // objects
 };
 
-// Of a run to the primary: the claims that go that way, and no other, are those of volumes that do, and new ones in
-// namespaces that have such claims; and snapshots of these namespaces. Pure.
+// Of a run to the primary: the claims and snapshots that go that way, and no other, are those whose data does, and what
+// was made at DR in namespaces that have such: neither any pair knows its data, nor is it a copy of Understudy's. Pure.
 [[nodiscard]] std::vector<model::ObjectKey> TasksToPrimary(const Listing& dr, const LiveVolumes& live);
 
-// One report of two runs, the other way round: what the first skipped and the other brought is the other's.
+// One report of two runs, the other way round: an object that one of them skipped is the other's.
 void Merge(Report other, Report& report);
 
 // Makes the run and returns when it has ended; nothing is thrown away by a failure: the report says what came of

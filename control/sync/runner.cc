@@ -29,7 +29,10 @@ absl::StatusOr<Report> RunAndRecord(const RunLease&, const RunOptions& options, 
   for (const RunParts& leg : legs) {
     const bool to_primary = leg.direction == Direction::kToPrimary;
     RunOptions known = options;
-    if (!to_primary) {
+    if (to_primary) {
+      // What was accepted is the primary cluster. The DR cluster is told by what the primary's objects are from.
+      known.stale.accept_cluster = false;
+    } else {
       ASSIGN_OR_RETURN(known.stale.known_cluster, state.PrimaryCluster());
     }
     Report made = MakeRun(known, leg, stop, on_progress);

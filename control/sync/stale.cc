@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "control/apply/ownership.h"
+#include "control/sync/site_names.h"
 #include "core/base/log.h"
 #include "core/kube/object_fields.h"
 
@@ -51,7 +52,7 @@ AtDr Compare(const Listing& primary, const Listing& dr, const std::vector<std::s
     // A kind that the primary doesn't serve (any more) says nothing about what there was.
     if (primary.objects.contains(key) || !primary.Serves(key.kind)) continue;
     const std::string volume = VolumeOf(key, object);
-    std::string left_alone = live.WhyLeftAlone(PairOf(object), volume);
+    std::string left_alone = live.WhyNotDeleted(PairOf(object), volume);
     if (left_alone.empty()) {
       found.stale.push_back({key, source_uid});
     } else {
@@ -80,24 +81,29 @@ bool IsAnother(const absl::StatusOr<std::string>& cluster, const StaleOptions& o
   return cluster.ok() && !options.accept_cluster && !options.known_cluster.empty() && options.known_cluster != *cluster;
 }
 
-// Why the primary cluster may be another one than DR's objects are from; empty: it is that one.
-std::string ClusterDoubt(const Listing& primary, const Listing& dr, const StaleOptions& options) {
+// Why the cluster that was read may be another one than the target's objects are from; empty: it is that one.
+std::string ClusterDoubt(const Listing& primary, const Listing& dr, Direction direction, const StaleOptions& options) {
+  const SiteNames names = NamesOf(direction);
   if (!primary.cluster.ok()) {
-    return fmt::format("the primary cluster doesn't say which one it is: {}", MessageOf(primary.cluster.status()));
+    return fmt::format("{} doesn't say which one it is: {}", names.source_cluster, MessageOf(primary.cluster.status()));
   }
   if (IsAnother(primary.cluster, options)) {
     return fmt::format(
-        "the primary cluster is another one than before (uid of kube-system {} instead of {}): mend its kubeconfig, or "
+        "{} is another one than before (uid of kube-system {} instead of {}): mend its kubeconfig, or "
         "run drctl sync run --accept-cluster if it was made anew",
-        *primary.cluster, options.known_cluster);
+        names.source_cluster, *primary.cluster, options.known_cluster);
   }
   if (options.accept_cluster || HasWitness(primary, dr)) return "";
-  return "the primary cluster has none of the objects that DR's were made from: mend its kubeconfig, or run drctl sync "
-         "run --accept-cluster if that is right";
+  // Which DR cluster is the right one, nobody is asked.
+  const std::string otherwise = direction == Direction::kToPrimary
+                                    ? fmt::format("delete them at {} by hand", names.target)
+                                    : "run drctl sync run --accept-cluster";
+  return fmt::format("{} has none of the objects that {}'s were made from: mend its kubeconfig, or {} if that is right",
+                     names.source_cluster, names.target, otherwise);
 }
 
 // A list without items that would hold some of what DR has; empty when there is none.
-std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
+std::string EmptyList(const Listing& primary, const AtDr& at_dr, const SiteNames& names) {
   for (const ListResult& list : primary.lists) {
     if (!list.served || list.items > 0) continue;
     const size_t count =
@@ -106,8 +112,9 @@ std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
                  (list.namespace_name.empty() || object.key.namespace_name == list.namespace_name);
         }));
     if (count == 0) continue;
-    return fmt::format("the primary cluster lists no {}{}, and DR has {} of them", model::ToString(list.kind),
-                       list.namespace_name.empty() ? "" : fmt::format(" in namespace {}", list.namespace_name), count);
+    return fmt::format("{} lists no {}{}, and {} has {} of them", names.source_cluster, model::ToString(list.kind),
+                       list.namespace_name.empty() ? "" : fmt::format(" in namespace {}", list.namespace_name),
+                       names.target, count);
   }
   return "";
 }
@@ -115,22 +122,23 @@ std::string EmptyList(const Listing& primary, const AtDr& at_dr) {
 // Why nothing may be deleted; empty: it may.
 std::string Objection(const Listing& primary, const Listing& dr, const AtDr& at_dr, const std::string& cluster_doubt,
                       const LiveVolumes& live, const StaleOptions& options) {
-  if (!primary.Complete()) return "not every list of the primary cluster is complete";
-  if (!dr.Complete()) return "not every list of the DR cluster is complete";
+  const SiteNames names = NamesOf(live.direction);
+  if (!primary.Complete()) return fmt::format("not every list of {} is complete", names.source_cluster);
+  if (!dr.Complete()) return fmt::format("not every list of {} is complete", names.target_cluster);
   if (at_dr.stale.empty() && !IsAnother(primary.cluster, options)) return "";
   if (!live.known.ok()) {
-    return fmt::format("it can't be told which volumes are promoted at DR: {}", MessageOf(live.known));
+    return fmt::format("it can't be told which volumes are promoted at {}: {}", names.target, MessageOf(live.known));
   }
-  if (std::string empty = EmptyList(primary, at_dr); !empty.empty()) {
-    return empty + ": delete them at DR by hand if that is right";
+  if (std::string empty = EmptyList(primary, at_dr, names); !empty.empty()) {
+    return fmt::format("{}: delete them at {} by hand if that is right", empty, names.target);
   }
   if (!cluster_doubt.empty()) return cluster_doubt;
   const double share = static_cast<double>(at_dr.stale.size()) / static_cast<double>(at_dr.all.size());
   if (at_dr.stale.size() < options.min_objects || share <= options.max_fraction) return "";
   return fmt::format(
-      "{} of {} objects that Understudy made at DR aren't at the primary any more, which is more than "
-      "stale.max_fraction ({}): raise that for a run, or delete them at DR by hand, if it is right",
-      at_dr.stale.size(), at_dr.all.size(), options.max_fraction);
+      "{0} of {1} objects that Understudy made at {2} aren't at {3} any more, which is more than "
+      "stale.max_fraction ({4}): raise that for a run, or delete them at {2} by hand, if it is right",
+      at_dr.stale.size(), at_dr.all.size(), names.target, names.source, options.max_fraction);
 }
 
 }  // namespace
@@ -142,7 +150,7 @@ StalePlan PlanCleaning(const Listing& primary, const Listing& dr, const std::vec
   plan.live = live;
   plan.cleaning.stale = at_dr.stale.size();
   plan.cleaning.at_dr = at_dr.all.size();
-  const std::string doubt = ClusterDoubt(primary, dr, options);
+  const std::string doubt = ClusterDoubt(primary, dr, live.direction, options);
   if (doubt.empty() && primary.Complete() && dr.Complete()) plan.primary_cluster = *primary.cluster;
   if (!options.enabled) {
     plan.cleaning.state = CleaningState::kOff;

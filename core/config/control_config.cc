@@ -28,7 +28,10 @@ void PairConfig::Describe(Visitor& v) {
   v.Text({.key = "primary", .doc = "host:port of understudy-primary", .required = true}, primary, CheckAddress);
   v.Text({.key = "dr", .doc = "host:port of understudy-dr", .required = true}, dr, CheckAddress);
   v.TextList({.key = "server_names",
-              .doc = "NFS servers, as the primary cluster names them, whose storage objects are taken from this pair",
+              .doc = "NFS servers, as the primary cluster names them, whose storage objects are taken from this pair; "
+                     "with `reverse`, PersistentVolumes that are brought to the primary cluster name the first one, or "
+                     "without any the host of `primary`, which understudy-primary has to know in "
+                     "`exports[].server_names`",
               .default_text = "any"},
              server_names, CheckNotEmpty);
   v.Text({.key = "dr_server",

@@ -35,7 +35,9 @@ absl::StatusOr<DemoteRequest> Parse(const v1::DemoteRequest& message) {
 }
 
 absl::StatusOr<AdoptRequest> Parse(const v1::AdoptRequest& message) {
-  AdoptRequest request{.volume = {message.volume(), message.root(), message.epoch()}, .run = message.run()};
+  AdoptRequest request{.volume = {message.volume(), message.root(), message.epoch()},
+                       .run = message.run(),
+                       .made_there = message.made_there()};
   RETURN_IF_ERROR(ValidateVolumeSpec(request.volume));
   RETURN_IF_ERROR(ValidateLiveEpoch(message.epoch()));
   RETURN_IF_ERROR(ValidateRun(message.run()));
@@ -45,7 +47,8 @@ absl::StatusOr<AdoptRequest> Parse(const v1::AdoptRequest& message) {
 absl::StatusOr<LetGoRequest> Parse(const v1::LetGoRequest& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
   RETURN_IF_ERROR(ValidateLiveEpoch(message.epoch()));
-  return LetGoRequest{message.volume(), message.epoch()};
+  if (!message.root().empty()) RETURN_IF_ERROR(ValidateReplicaRoot(message.root()));
+  return LetGoRequest{message.volume(), message.epoch(), message.root()};
 }
 
 absl::StatusOr<RunHooksRequest> Parse(const v1::RunHooksRequest& message) {
@@ -120,6 +123,7 @@ v1::AdoptRequest ToProto(const AdoptRequest& request) {
   message.set_root(request.volume.replica_root);
   message.set_epoch(request.volume.epoch);
   message.set_run(request.run);
+  message.set_made_there(request.made_there);
   return message;
 }
 
@@ -127,6 +131,7 @@ v1::LetGoRequest ToProto(const LetGoRequest& request) {
   v1::LetGoRequest message;
   message.set_volume(request.volume);
   message.set_epoch(request.epoch);
+  message.set_root(request.root);
   return message;
 }
 

@@ -35,11 +35,13 @@ struct DemoteRequest {
 struct AdoptRequest {
   model::VolumeSpec volume{};  // the epoch is the live copy's, not 0
   std::string run{};
+  bool made_there = false;  // at the other side: the folder here has to be empty
 };
 
 struct LetGoRequest {
   model::VolumeName volume{};
   model::Epoch epoch = 0;  // the volume's, not 0
+  std::string root{};      // of one that was made here: its folder, absolute; empty: it has to be known
 };
 
 struct RunHooksRequest {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -59,6 +60,21 @@ class FailbackTest : public ::testing::Test {
   void ExpectDone(const std::vector<std::string>& command) {
     const nlohmann::json run = hosts_.Json(command);
     EXPECT_EQ(run.value("result", ""), "done") << run;
+  }
+  // DR's host has an NFS server from now on, by the exportfs of tests/support: that one's folder.
+  std::string SwitchExportsAtB() {
+    const std::string server = hosts_.File("server");
+    std::filesystem::create_directories(server + "/exports.d");
+    std::filesystem::create_symlink(SourcePath("tests/support/fake_exportfs.sh"), server + "/exportfs");
+    std::string config = Read(hosts_.File("dr-b.yaml"));
+    config.replace(config.find("backend: none"), 13, "backend: knfsd, clients: [127.0.0.0/8]");
+    config += fmt::format("knfsd: {{exports_dir: {0}/exports.d, exportfs: {0}/exportfs, etab: {0}/etab}}\n", server);
+    Write(hosts_.File("dr-b.yaml"), config);
+    hosts_.KillAndStart("dr-b");
+    const absl::Status answers = WaitFor("understudy-dr of B to answer", absl::Seconds(30),
+                                         [&] { return hosts_.Drctl({"status"}).exit_code == 0; });
+    EXPECT_TRUE(answers.ok()) << answers;
+    return server;
   }
   // drctl dies at each nth call that makes a record durable, until the run has come to its end.
   void RunKilledAgainAndAgain(std::vector<std::string> command) {
@@ -145,12 +161,39 @@ TEST_F(FailbackTest, KilledAgainAndAgainEachLegComesToItsEnd) {
   RunKilledAgainAndAgain({"failback", "--yes"});
   EXPECT_EQ(Read(hosts_.A("page")), "last at B");
   ExpectEqual();
+  Write(hosts_.A("page"), "live at A again");
+  RunKilledAgainAndAgain({"reprotect", "--yes"});
+  EXPECT_EQ(Read(hosts_.B("page")), "live at A again");
+  ExpectEqual();
+}
+
+TEST_F(FailbackTest, AReprotectThatFailedHalfWayAtDrGoesOn) {
+  ExpectDone({"failover", "run", "--yes"});
+  ExpectDone({"reprotect", "--yes"});
+  ExpectDone({"failback", "--yes"});
+  Write(hosts_.A("page"), "live at A again");
+  const std::string server = SwitchExportsAtB();
+
+  // What DR had is given up by then, and can't be exported read-only.
+  hosts_.Json({"exports", "set", "web", "none", "--site", "dr"});
+  Write(server + "/behaviour", "fail");
+  const ProcessResult failed = hosts_.Drctl({"reprotect", "--yes"});
+  EXPECT_EQ(failed.exit_code, 1) << failed.err;
+  const nlohmann::json status = hosts_.Json({"status"});
+  EXPECT_EQ(status["volumes"][0]["replica"]["state"], "demoting") << status;
+  EXPECT_EQ(status["volumes"][0]["direction"], "none") << status;
+
+  std::filesystem::remove(server + "/behaviour");
+  ExpectDone({"failover", "resume"});
+  ExpectEqual();
+  EXPECT_EQ(Read(hosts_.B("page")), "live at A again");
+  EXPECT_EQ(hosts_.Json({"status"})["volumes"][0]["direction"], "to-dr");
 }
 
 TEST_F(FailbackTest, WhatIsNotPromotedIsNeitherTurnedNorFailedBack) {
   const ProcessResult turned = hosts_.Drctl({"reprotect", "--yes"});
-  EXPECT_EQ(turned.exit_code, 1);
-  EXPECT_THAT(turned.out, HasSubstr("isn't promoted"));
+  EXPECT_EQ(turned.exit_code, 5);
+  EXPECT_THAT(turned.err, HasSubstr("no volume of plan shop is promoted"));
 }
 
 }  // namespace

@@ -242,7 +242,9 @@ class KilledTest : public FailoverTest, public ::testing::WithParamInterface<con
   static int Stride() {
     const char* const all = std::getenv("UNDERSTUDY_FAILOVER_KILLS");
     if (all != nullptr) return 1;
-    return std::string(GetParam()) == "fdatasync" ? 4 : 11;
+    const std::string call = GetParam();
+    if (call == "fdatasync") return 4;
+    return call == "sendmsg" ? 6 : 11;
   }
 };
 

@@ -170,17 +170,18 @@ class MemorySites : public control::SiteAgents {
     });
   }
 
-  absl::StatusOr<std::vector<control::LiveView>> LiveVolumes(const std::string&) override {
+  absl::StatusOr<std::vector<control::LiveView>> LiveVolumes(const std::string& pair) override {
     const absl::MutexLock lock(&mutex_);
+    if (pair != "east") return absl::UnavailableError("the agents of " + pair + " can't be reached");
     if (!primary_error_.ok()) return primary_error_;
     std::vector<control::LiveView> live;
     for (const auto& [name, volume] : volumes_) {
       if (volume.replica.state != model::VolumeState::kActive) continue;
       live.push_back({.volume = name,
-                      .at_primary = false,
+                      .at_primary = volume.at_home,
                       .epoch = volume.replica.epoch,
                       .root = volume.replica.root,
-                      .turned = volume.turns > 0});
+                      .turned = volume.turns > 0 || volume.at_home});
     }
     return live;
   }
@@ -343,6 +344,13 @@ class MemorySites : public control::SiteAgents {
     const absl::MutexLock lock(&mutex_);
     return volumes_.at(volume).promotions;
   }
+  // It came home in an earlier failback: its live copy is at the primary, and was replicated from there.
+  void BringHome(const std::string& volume) {
+    const absl::MutexLock lock(&mutex_);
+    volumes_.at(volume).at_home = true;
+    volumes_.at(volume).replica.state = model::VolumeState::kActive;
+    volumes_.at(volume).source.state = "handed-over";
+  }
   void ConfirmAt(const std::string& volume, absl::Time time) {
     const absl::MutexLock lock(&mutex_);
     volumes_.at(volume).confirmed_at = time;
@@ -399,6 +407,7 @@ class MemorySites : public control::SiteAgents {
     int rewinds = 0;
     absl::Time whole_captured_at{};
     int turns = 0;
+    bool at_home = false;
   };
 
   absl::Status Change(const std::string& volume, const std::function<void(Volume&)>& change) {

@@ -167,6 +167,7 @@ class MemoryPair : public control::PairAgents {
   absl::StatusOr<control::ProtectedVolume> Protect(const std::string& volume, const kube::NfsSource& source) override {
     const absl::MutexLock lock(&mutex_);
     if (source.server != "nfs1") return absl::NotFoundError("not on this host");
+    if (lost_.contains(volume)) return absl::NotFoundError(source.path + ": no such folder");
     const control::ProtectedVolume wanted{"/replica" + source.path.substr(7), 0};
     const auto [found, is_new] = volumes_.try_emplace(volume, wanted);
     if (found->second.replica_path == wanted.replica_path) return found->second;
@@ -198,9 +199,18 @@ class MemoryPair : public control::PairAgents {
     trashed_.insert(volume);
     return absl::OkStatus();
   }
-  absl::StatusOr<std::map<std::string, std::string>> LiveAtDr() override {
+  absl::StatusOr<control::LiveCopies> LiveAtDr() override {
     const absl::MutexLock lock(&mutex_);
-    return live_;
+    if (!live_.ok()) return live_.status();
+    control::LiveCopies copies{.states = *live_, .standby = {}, .others = others_};
+    for (const auto& [volume, known] : volumes_) {
+      if (!live_->contains(volume)) copies.standby.insert(volume);
+    }
+    return copies;
+  }
+  absl::StatusOr<std::set<std::string>> Carried() override {
+    const absl::MutexLock lock(&mutex_);
+    return carried_;
   }
   model::CatalogWriter& catalog() override { return catalog_; }
   control::SnapshotCheck& snapshots() override { return archives_; }
@@ -214,6 +224,21 @@ class MemoryPair : public control::PairAgents {
   void SetLive(absl::StatusOr<std::map<std::string, std::string>> live) {
     const absl::MutexLock lock(&mutex_);
     live_ = std::move(live);
+  }
+  // Why it isn't known where those live of which DR has no replica. It is, in the beginning.
+  void SetOthers(const absl::Status& others) {
+    const absl::MutexLock lock(&mutex_);
+    others_ = others;
+  }
+  // In a run to the primary: the volumes that go there, or why that isn't known. None in the beginning.
+  void SetCarried(absl::StatusOr<std::set<std::string>> carried) {
+    const absl::MutexLock lock(&mutex_);
+    carried_ = std::move(carried);
+  }
+  // The volume's folder isn't there.
+  void LoseFolder(const std::string& volume) {
+    const absl::MutexLock lock(&mutex_);
+    lost_.insert(volume);
   }
   // The archive of a VolumeSnapshotContent is at DR, or it isn't (any more). None is in the beginning.
   void SetArchive(const std::string& content, bool at_dr) { archives_.Set(content, at_dr); }
@@ -274,6 +299,9 @@ class MemoryPair : public control::PairAgents {
   std::map<std::string, control::ProtectedVolume> volumes_ ABSL_GUARDED_BY(mutex_);
   absl::StatusOr<std::map<std::string, std::string>> live_ ABSL_GUARDED_BY(mutex_) =
       std::map<std::string, std::string>();
+  absl::Status others_ ABSL_GUARDED_BY(mutex_);
+  absl::StatusOr<std::set<std::string>> carried_ ABSL_GUARDED_BY(mutex_) = std::set<std::string>();
+  std::set<std::string> lost_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, absl::Status> sync_errors_ ABSL_GUARDED_BY(mutex_);
   std::function<void(const std::string&)> on_sync_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> dirty_ ABSL_GUARDED_BY(mutex_);

@@ -76,12 +76,13 @@ void TwoHosts::WriteConfigs(const std::string& more_control_settings) const {
   const std::string a = dir_.File("a");
   const std::string b = dir_.File("b");
   agent("primary-a", "primary",
-        fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: [{{name: web, path: "
+        fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}, server_names: [nfs-a]}}]\nvolumes: "
+                    "[{{name: web, path: "
                     "{}/web}}]\n",
                     Address("dr-b"), a, b, a));
-  agent(
-      "primary-b", "primary",
-      fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}}}]\nvolumes: []\n", Address("dr-a"), b, a));
+  agent("primary-b", "primary",
+        fmt::format("peer: {{address: {}}}\nexports: [{{path: {}, dr_path: {}, server_names: [nfs-b]}}]\nvolumes: []\n",
+                    Address("dr-a"), b, a));
   agent("dr-a", "dr", fmt::format("exports: [{{path: {}, backend: none}}]\n", a));
   agent("dr-b", "dr", fmt::format("exports: [{{path: {}, backend: none}}]\n", b));
   const std::string tls = "tls: {ca: pki/ca.crt, cert: pki/control.crt, key: pki/control.key}\n";

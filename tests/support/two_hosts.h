@@ -13,8 +13,8 @@
 
 namespace understudy::tests {
 
-// Hosts A and B. Volume `web` of pair `local` is listed at A; its folder is a/web, its replica's b/web. The agents are
-// called primary-a, dr-a, primary-b and dr-b. Not thread-safe.
+// Hosts A and B, as NFS servers nfs-a and nfs-b. Volume `web` of pair `local` is listed at A; its folder is a/web, its
+// replica's b/web. The agents are called primary-a, dr-a, primary-b and dr-b. Not thread-safe.
 class TwoHosts {
  public:
   // `more_control_settings`: YAML. Starts nothing.

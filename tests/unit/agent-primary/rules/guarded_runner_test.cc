@@ -624,6 +624,7 @@ TEST_F(GuardedRunnerTest, EventsOfDeletionsThatAreHeldAreToldOfAsHeldThenAsDone)
   Restart();
   ASSERT_EQ(runner_->ApproveGuard("objects:PersistentVolume", 4), absl::OkStatus());
   ExpectLast("listed-pv7", ActionResult::kDone);
+  ExpectIdle();
   EXPECT_EQ(VolumesInCatalog(), 0);
 }
 

@@ -188,6 +188,32 @@ TEST_F(HandoverTest, ThereAndBackEpochsOnlyRise) {
   EXPECT_EQ(Report().status.epoch, 4u);
 }
 
+TEST_F(HandoverTest, WhatWasMadeAtTheOtherSideIsForgottenOnceItsObjectIsGone) {
+  ASSERT_TRUE(plane_->HandOver("pv1", 1).ok());
+  EXPECT_THAT(Report().status.handed_over_reason, HasSubstr("was made at DR"));
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  EXPECT_TRUE(absl::IsUnavailable(plane_->ForgetHandOver("pv1")));
+  EXPECT_EQ(Report().status.state, ReplicationState::kHandedOver);
+  ASSERT_TRUE(plane_->Unregister("pv1").ok());
+  EXPECT_EQ(plane_->ForgetHandOver("pv1"), absl::OkStatus());
+  EXPECT_EQ(plane_->ForgetHandOver("pv1"), absl::OkStatus()) << "once more";
+  EXPECT_TRUE(plane_->Report().empty());
+  Start();
+  EXPECT_TRUE(plane_->Report().empty());
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  EXPECT_TRUE(Sync().ok()) << "another one of that name";
+}
+
+TEST_F(HandoverTest, WhatWasHandedOverForAPromotionOrIsListedIsNotForgotten) {
+  ASSERT_TRUE(plane_->HandOver("pv1", 2).ok());
+  EXPECT_EQ(plane_->ForgetHandOver("pv1"), absl::OkStatus());
+  ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
+  ExpectHandedOver();
+  ASSERT_TRUE(plane_->HandOver("listed", 1).ok());
+  ASSERT_TRUE(plane_->AddListed("listed", Path()).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(plane_->ForgetHandOver("listed")));
+}
+
 TEST_F(HandoverTest, OnlyAFolderOfAnExportIsTakenUp) {
   EXPECT_TRUE(absl::IsInvalidArgument(plane_->TakeUp("pv1", "/elsewhere", "", 2).status()));
   EXPECT_TRUE(absl::IsNotFound(plane_->TakeUp("pv1", folder_.File("export/none"), "", 2).status()));

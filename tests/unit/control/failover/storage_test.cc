@@ -206,5 +206,46 @@ TEST(Rehearsal, ItsObjectsHaveNamesOfTheirOwnAndAreNoStandby) {
   EXPECT_LE(TestVolumeName(run, std::string(253, 'n')).size(), 253U);
 }
 
+// By claim: is it kept, where its volume is live and which clusters have it?
+TEST(KeepWhatIsThere, AClaimIsWhereItsVolumeIsLiveOrNowhere) {
+  const struct {
+    const char* when;
+    std::optional<LiveView> live;
+    bool at_dr;
+    bool at_primary;
+    bool goes_back;
+    bool is_turned;
+  } cases[] = {
+      {"live at DR", LiveView{.turned = true}, true, true, true, true},
+      {"deleted at DR", LiveView{.turned = true}, false, true, true, false},
+      {"deleted at both", LiveView{.turned = true}, false, false, false, false},
+      {"made at DR", std::nullopt, true, false, true, true},
+      {"failed back, and not turned yet", LiveView{.at_primary = true}, true, true, true, true},
+      {"came home", LiveView{.at_primary = true, .turned = true}, true, true, false, true},
+      {"came home and was deleted there", LiveView{.at_primary = true, .turned = true}, true, false, false, false},
+      {"gone everywhere", std::nullopt, false, false, false, false},
+  };
+  for (const auto& each : cases) {
+    PairStorage pair = East();
+    if (each.live) pair.live["pv-db"] = *each.live;
+    SiteClaims claims;
+    if (each.at_dr) claims.at_dr["shop/db"] = "pv-db";
+    if (each.at_primary) claims.at_primary["shop/db"] = "pv-db";
+    for (const RunMode mode : {RunMode::kFailback, RunMode::kReprotect}) {
+      Storage storage = *FindStorage({"shop"}, {pair}, {});
+      KeepWhatIsThere(claims, {pair}, mode, storage);
+      EXPECT_EQ(!storage.claims.empty(), mode == RunMode::kFailback ? each.goes_back : each.is_turned)
+          << each.when << " " << static_cast<int>(mode);
+    }
+  }
+}
+
+TEST(KeepWhatIsThere, AClaimThatIsOnAnotherVolumeByNowIsAnother) {
+  const PairStorage pair = East();
+  Storage storage = *FindStorage({"shop"}, {pair}, {});
+  KeepWhatIsThere({.at_dr = {{"shop/db", "pv-anew"}}}, {pair}, RunMode::kFailback, storage);
+  EXPECT_THAT(storage.claims, IsEmpty());
+}
+
 }  // namespace
 }  // namespace understudy::control

@@ -179,6 +179,23 @@ struct World {
     sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolume, "", pv_name}, pv, volume));
     sites.AddToCatalog(Entry({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, claim, volume));
   }
+  // The claim "shop/NAME", bound to "pv-NAME".
+  static void PutClaim(tests::MemoryCluster& where, const std::string& name) {
+    where.Put({model::ObjectKind::kPersistentVolumeClaim, "shop", name}, {{"spec", {{"volumeName", "pv-" + name}}}});
+    where.Put({model::ObjectKind::kPersistentVolume, "", "pv-" + name}, {{"spec", nlohmann::json::object()}});
+  }
+  // The claims a and b are at both clusters, and what DR is asked to bring is there.
+  void GoBack() {
+    goes_back = true;
+    for (const char* const name : {"a", "b"}) {
+      PutClaim(source_cluster, name);
+      PutClaim(cluster, name);
+    }
+    bring_objects = [](ItemContext&) { return Report(); };
+  }
+  [[nodiscard]] SiteObjects Objects() const {
+    return goes_back ? SiteObjects{.dr = &source_cluster, .primary = &cluster} : SiteObjects{};
+  }
   void AddClaimOn(const std::string& volume, const std::string& name) { AddClaim(volume, "pv-" + name, name); }
 
   static model::CatalogEntry Entry(model::ObjectKey key, const json& object, const std::string& volume) {
@@ -200,6 +217,7 @@ struct World {
             .applier = &cluster,
             .target_objects = &cluster,
             .scratch = &scratch,
+            .bring_objects = bring_objects,
             .reach_source = [this]() -> absl::StatusOr<std::string> {
               if (!source_answers) return absl::UnavailableError("no route to the source cluster");
               return "v1";
@@ -228,6 +246,10 @@ struct World {
   TroubledRestores restores{trouble};
   BindingCluster cluster{trouble};
   MemoryScratch scratch{cluster, trouble};
+  // Of the way back, from the source to the target.
+  bool goes_back = false;
+  tests::MemoryCluster source_cluster;
+  std::function<absl::StatusOr<Report>(ItemContext&)> bring_objects;
   int broken = -1;  // the machine that doesn't get well
   int restored = 0;
   bool source_answers = true;
@@ -292,7 +314,7 @@ class Runner {
   struct Attempt {
     explicit Attempt(Runner& runner)
         : parts(runner.world_.Parts()),
-          storage(parts.agents, parts.backups, parts.work_folder),
+          storage(parts.agents, parts.backups, parts.work_folder, runner.world_.Objects()),
           steps(StepsOf(runner.plan_, runner.record_.spec.mode, parts, storage)) {}
     FailoverParts parts;
     RunStorage storage;
@@ -675,6 +697,23 @@ TEST(WholeRun, AnUnplannedOnePromotesTheNewestStateThatThePrimaryHad) {
   EXPECT_GE(run.Find("promote")->Find("east/pv-a")->facts["data_age_seconds"], 7 * 60);
   EXPECT_THAT(run.Find("verify")->Find("east/pv-a")->warnings, ElementsAre(HasSubstr("taken back to commit 3")))
       << "before it is verified";
+  EXPECT_EQ(run.Find("verify")->Find("east/pv-a")->facts.value("taken_back", 0), 3);
+}
+
+TEST(WholeRun, WhatIsTakenBackRightBeforeItsPromotionIsKnown) {
+  World world;
+  world.sites.LosePrimary();
+  world.sites.SetDifferences("pv-a", 1);
+  Runner runner(world, Plan(), RunMode::kUnplanned);
+  world.sites.LeaveInMidstOfCapture("pv-a", 3, absl::UnixEpoch());
+  EXPECT_EQ(runner.Go().state, RunState::kFailed);
+  EXPECT_EQ(runner.record().Find("verify")->Find("east/pv-a")->facts.value("taken_back", 0), 3)
+      << "whatever the verdict was";
+  world.sites.SetDifferences("pv-a", 0);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_EQ(run.Find("verify")->Find("east/pv-a")->facts.value("taken_back", 0), 3);
+  EXPECT_TRUE(run.Find("promote")->Find("east/pv-a")->facts.contains("sequence"));
 }
 
 TEST(WholeRun, TheMidstOfACaptureIsTakenOnlyWhenThatWasAskedFor) {
@@ -813,6 +852,88 @@ TEST(WholeRun, AReprotectStopsWhatRunsAtTheOldSiteAndTurnsEveryVolume) {
   EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "inventory", "stop-vms", "vms-down", "turn"));
   EXPECT_THAT(world.source.Stopped(), SizeIs(10));
   EXPECT_EQ(run.Find("turn")->Find("east/pv-b")->facts["live_at"], "dr");
+}
+
+TEST(WholeRun, AFailbackBringsObjectsFirstAndAsksTheAgentsOfBothHosts) {
+  World world;
+  world.GoBack();
+  world.sites.AddDeadPair("west");
+  Runner runner(world, Plan(), RunMode::kFailback);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  EXPECT_THAT(NamesOf(run), ElementsAre("preflight", "bring-objects", "backup", "inventory", "pre-sync", "stop-vms",
+                                        "vms-down", "fence", "final-sync", "verify", "pause", "promote",
+                                        "storage-objects", "restore", "boot", "probe", "clean-up"));
+  const StepRecord& preflight = *run.Find("preflight");
+  const ItemRecord* const dead = preflight.Find("agents of both hosts of pair west");
+  EXPECT_NE(preflight.Find("agents of both hosts of pair east"), nullptr);
+  ASSERT_NE(dead, nullptr);
+  EXPECT_THAT(dead->warnings, SizeIs(1));
+}
+
+// The catalogs still have what is long gone; the backup has machines that are.
+TEST(WholeRun, AFailbackTakesWhatDrHasAndNothingElse) {
+  World world;
+  world.GoBack();
+  for (const std::string name : {"deleted", "home"}) {
+    world.sites.Add("pv-" + name);
+    world.AddClaim("pv-" + name, "pv-" + name, name);
+    world.sites.BringHome("pv-" + name);
+  }
+  World::PutClaim(world.source_cluster, "home");
+  BackupObjects objects;
+  for (const std::string name : {"m0", "deleted"}) {
+    objects.machines.push_back(
+        {{"metadata", {{"namespace", "shop"}, {"name", name}}}, {"spec", {{"runStrategy", kRunAlways}}}});
+  }
+  world.backups.Add("nightly", objects);
+  config::FailoverPlanConfig plan = Plan();
+  plan.timeouts.bind = absl::Seconds(1);
+  Runner runner(world, plan, RunMode::kFailback);
+  const RunRecord& run = runner.Go();
+  EXPECT_EQ(run.state, RunState::kDone) << run.error;
+  ExpectTakenOver(world);
+  EXPECT_THAT(run.Find("promote")->items, SizeIs(2));
+  EXPECT_THAT(run.Find("inventory")->Find("")->warnings, ElementsAre(HasSubstr("claim shop/home is left out")));
+  EXPECT_EQ(run.Find("boot")->Find("shop/deleted"), nullptr);
+}
+
+TEST(WholeRun, AFailbackGoesOnOnlyWithAllThatGoesBackBrought) {
+  const ObjectResult skipped{.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "old"}, .reason = "no data"};
+  const ObjectResult failed{.key = {model::ObjectKind::kPersistentVolumeClaim, "shop", "disk"},
+                            .outcome = Outcome::kFailed,
+                            .reason = "a guard holds it back"};
+  const struct {
+    ExitCode exit_code;
+    std::vector<ObjectResult> objects;
+    std::string report_error;
+    std::string error;  // of the run; empty: it goes on
+  } cases[] = {{ExitCode::kDone, {skipped}, "", ""},
+               {ExitCode::kRefused, {}, "", ""},
+               {ExitCode::kPartial, {failed}, "", "a guard holds it back"},
+               {ExitCode::kPartial, {}, "pair west is away", "pair west is away"},
+               {ExitCode::kUnreachable, {}, "pair west is away", "pair west is away"},
+               {ExitCode::kFailed, {}, "", "drctl sync report"}};
+  for (const auto& each : cases) {
+    World world;
+    world.GoBack();
+    world.bring_objects = [&](ItemContext&) {
+      Report report;
+      report.exit_code = each.exit_code;
+      report.objects = each.objects;
+      report.error = each.report_error;
+      return report;
+    };
+    Runner runner(world, Plan(), RunMode::kFailback);
+    const RunRecord& run = runner.Go();
+    EXPECT_EQ(run.state == RunState::kDone, each.error.empty()) << run.error;
+    EXPECT_THAT(run.error, HasSubstr(each.error));
+    if (each.error.empty()) {
+      EXPECT_THAT(run.Find("bring-objects")->Find("")->warnings, SizeIs(each.objects.size()));
+    } else {
+      EXPECT_THAT(world.source.Stopped(), IsEmpty());
+    }
+  }
 }
 
 TEST(WholeRun, WhatIsNotPromotedIsNotTurned) {

@@ -227,6 +227,25 @@ TEST(AdviceTest, AnAbortedRunIsTakenBackTheLastThingFirst) {
   EXPECT_THAT(report.stays[1].text, testing::Not(HasSubstr("Perhaps")));
 }
 
+TEST(AdviceTest, WhatWasTakenBackAndNotPromotedIsHeldUntilItIsResumed) {
+  RunRecord run = UnplannedRun();
+  run.state = RunState::kAborted;
+  for (StepRecord& step : run.steps) {
+    for (ItemRecord& item : step.items) {
+      if (step.name == "verify") item.facts["taken_back"] = 11;
+      if (step.name != "promote") continue;
+      item.facts["taken_back"] = 12;
+      if (item.key == "east/pv-web") item.state = ItemState::kFailed;
+    }
+  }
+  const std::vector<Advice> stays = StaysOf(run);
+  ASSERT_FALSE(stays.empty());
+  EXPECT_THAT(stays.back().text, HasSubstr("Volume east/pv-web was taken back to commit 12"));
+  EXPECT_EQ(stays.back().command, "drctl volumes resume pv-web --pair east");
+  EXPECT_THAT(Commands(stays), testing::Not(testing::Contains("drctl volumes resume pv-db --pair east")));
+  EXPECT_THAT(Commands(stays), testing::Contains("drctl volumes resume pv-web --pair east").Times(1));
+}
+
 TEST(AdviceTest, ADoneRunLeadsToProtectionTheOtherWay) {
   EXPECT_THAT(Commands(Built(PlannedRun()).next), ElementsAre("drctl reprotect shop"));
   EXPECT_THAT(Built(PlannedRun()).stays, IsEmpty());

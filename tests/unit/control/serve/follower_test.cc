@@ -167,7 +167,10 @@ class FollowerTest : public testing::Test {
     options.resync_interval = resync;
     options.retry_first = absl::Milliseconds(1);
     options.retry_longest = absl::Milliseconds(5);
-    options.left_alone = [this](const std::string& volume) { return turned_ && volume == "pv-turned"; };
+    options.left_alone = [this](const std::string& volume) -> absl::StatusOr<bool> {
+      if (!known_) return absl::UnavailableError("no answer");
+      return turned_ && volume == "pv-turned";
+    };
     follower_.emplace(options, catalog_, applier_, snapshots_, clock);
     thread_ = std::jthread([this](std::stop_token stop) { follower_->Run(stop); });
   }
@@ -192,6 +195,7 @@ class FollowerTest : public testing::Test {
   ArchivesAtDr snapshots_;
   SteppedClock clock_;
   std::atomic<bool> turned_ = false;  // volume pv-turned was turned round
+  std::atomic<bool> known_ = true;    // which volumes were
   std::optional<Follower> follower_;
   std::jthread thread_;
 };
@@ -226,6 +230,42 @@ TEST_F(FollowerTest, WhatWasTurnedRoundIsLeftAloneUntilItIsTurnedBack) {
   EXPECT_EQ(std::ranges::count(applier_.Done(), "apply pv-turned"), 0);
   turned_ = false;
   Expect("the next reading to bring it", [this] { return std::ranges::count(applier_.Done(), "apply pv-turned") > 0; });
+}
+
+TEST_F(FollowerTest, ADeletionThatWasReadWhileItsVolumeWasTurnedIsMadeOnceItIsTurnedBack) {
+  CatalogEntry turned = VolumeEntry("pv-turned");
+  turned.volume = "pv-turned";
+  turned_ = true;
+  Put(turned);
+  Delete(turned);
+  Put(VolumeEntry("pv1"));
+  Start(/*resync=*/absl::Milliseconds(20));
+  ExpectSettled();
+  EXPECT_EQ(std::ranges::count(applier_.Done(), "delete pv-turned u1"), 0);
+  turned_ = false;
+  Expect("the next reading to delete it",
+         [this] { return std::ranges::count(applier_.Done(), "delete pv-turned u1") == 1; });
+  const auto before = applier_.Done().size();
+  DoneOnce(before + 3);
+  EXPECT_EQ(std::ranges::count(applier_.Done(), "delete pv-turned u1"), 1);
+}
+
+TEST_F(FollowerTest, NothingIsTouchedBeforeItIsKnownWhatWasTurnedRound) {
+  known_ = false;
+  Put(VolumeEntry("pv1"));
+  Put(VolumeEntry("gone"));
+  Delete(VolumeEntry("gone"));
+  Start();
+  Expect("the reason", [this] { return follower_->Status().problems.size() == 2; });
+  FollowerStatus status = follower_->Status();
+  EXPECT_EQ(status.direction_error, "no answer");
+  EXPECT_EQ(status.problems[0].message, "waits until it is known whether its volume was turned round: no answer");
+  EXPECT_FALSE(status.caught_up);
+  EXPECT_EQ(applier_.Attempts(), 0);
+  known_ = true;
+  ExpectSettled();
+  EXPECT_EQ(applier_.Done().size(), 2U);
+  EXPECT_EQ(follower_->Status().direction_error, "");
 }
 
 TEST_F(FollowerTest, OneThatCannotBeBroughtDoesNotHoldUpTheOthers) {

@@ -21,6 +21,9 @@ CopyState Standby(uint64_t epoch) {
 CopyState Active(uint64_t epoch) {
   return {.standby = false, .epoch = epoch};
 }
+CopyState Adopting(uint64_t epoch) {
+  return {.standby = false, .adopting = true, .epoch = epoch};
+}
 CopyState Reprotected(uint64_t epoch) {
   return {.standby = false, .reprotected = true, .epoch = epoch};
 }
@@ -37,9 +40,11 @@ TEST(DirectionTest, IsKnownAtEachStepOfTheWayThereAndBackAndThereAgain) {
       {"replicated", {.at_dr = Standby(1)}, false, false, Direction::kToDr},
       {"failed over", {.at_dr = Active(2)}, true, false, Direction::kNone},
       {"let go", {.at_dr = Reprotected(2)}, true, true, Direction::kNone},
+      {"being turned round", {Reprotected(2), Adopting(2)}, true, true, Direction::kNone},
       {"turned round", {Reprotected(2), Standby(2)}, true, true, Direction::kToPrimary},
       {"failed back", {Reprotected(2), Active(3)}, false, true, Direction::kNone},
       {"let go again", {Reprotected(2), Reprotected(3)}, false, false, Direction::kNone},
+      {"being turned round again", {Adopting(3), Reprotected(3)}, false, false, Direction::kNone},
       {"turned round again", {Standby(3), Reprotected(3)}, false, false, Direction::kToDr},
       {"failed over again", {Active(4), Reprotected(3)}, true, false, Direction::kNone},
       {"made at DR", {std::nullopt, Standby(1)}, true, true, Direction::kToPrimary},

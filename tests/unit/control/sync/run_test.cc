@@ -71,6 +71,7 @@ class RunTest : public testing::Test {
 
   Report Run(std::stop_token stop = {}) {
     RunParts parts{.primary = primary_, .dr = dr_, .applier = dr_, .owed = owed_, .pairs = {}};
+    parts.direction = direction_;
     for (tests::MemoryPair* const pair : pairs_) parts.pairs.push_back(pair);
     return MakeRun(options_, parts, std::move(stop), [this](const RunProgress& now) { phases_.insert(now.phase); });
   }
@@ -87,6 +88,7 @@ class RunTest : public testing::Test {
   }
 
   RunOptions options_;
+  Direction direction_ = Direction::kToDr;
   tests::MemoryCluster primary_;
   tests::MemoryCluster dr_;
   tests::MemoryOwed owed_;
@@ -634,6 +636,49 @@ TEST_F(RunTest, ObjectsOfAPromotedVolumeAreSkippedUntilItIsDemoted) {
   ExpectOutcome(report, ClaimKey("mail"), Outcome::kUnchanged);
   EXPECT_FALSE(dr_.Has(VolumeKey("web")) || dr_.Has(ClaimKey("web")));
   EXPECT_EQ(east_.Trashed(), (std::set<std::string>{"web"}));
+}
+
+// As before any failover, while an agent that only matters after one is away.
+TEST_F(RunTest, WhatDrItselfSaysIsEnoughForWhatItHasAReplicaOf) {
+  for (const char* const name : {"db", "web", "old", "lost"}) Make(name);
+  Run();
+  east_.SetLive(std::map<std::string, std::string>{{"web", "active"}});
+  east_.SetOthers(absl::UnavailableError("the other direction's agent is away"));
+  ASSERT_EQ(east_.Release("lost", {}), absl::OkStatus());  // DR has no replica of it any more
+  for (const char* const name : {"web", "old", "lost"}) DeleteOnPrimary(name);
+  options_.stale.max_fraction = 1;
+  Report report = Run();
+  EXPECT_EQ(report.exit_code, ExitCode::kDone);
+  EXPECT_THAT(report.alerts, IsEmpty());
+  ExpectOutcome(report, ClaimKey("old"), Outcome::kCleaned);
+  ExpectOutcome(report, ClaimKey("web"), Outcome::kSkipped);
+  EXPECT_THAT(Of(report, ClaimKey("web")).reason, HasSubstr("is active there"));
+  ExpectOutcome(report, ClaimKey("lost"), Outcome::kSkipped);
+  EXPECT_THAT(Of(report, ClaimKey("lost")).reason, HasSubstr("direction's agent is away"));
+  EXPECT_TRUE(dr_.Has(ClaimKey("lost")) && dr_.Has(VolumeKey("lost")));
+
+  east_.SetOthers(absl::OkStatus());
+  report = Run();
+  ExpectOutcome(report, ClaimKey("lost"), Outcome::kCleaned);
+}
+
+TEST_F(RunTest, NewVolumesAreBroughtWhileTheOtherDirectionsAgentIsAway) {
+  east_.SetOthers(absl::UnavailableError("the other direction's agent is away"));
+  Make("db");
+  const Report report = Run();
+  ExpectOutcome(report, ClaimKey("db"), Outcome::kSynced);
+  EXPECT_THAT(report.alerts, IsEmpty());
+}
+
+TEST_F(RunTest, ARunToThePrimaryAlertsWhenItIsntKnownWhatGoesThere) {
+  direction_ = Direction::kToPrimary;
+  east_.SetLive(absl::UnavailableError("the primary's understudy-dr is away"));
+  Report report = Run();  // DR says that nothing was turned round
+  EXPECT_EQ(report.exit_code, ExitCode::kDone);
+  EXPECT_THAT(report.alerts, IsEmpty());
+  east_.SetCarried(absl::UnavailableError("the primary's understudy-dr is away"));
+  report = Run();
+  EXPECT_THAT(report.alerts, ElementsAre(HasSubstr("which volumes go from DR to the primary: pair east: the")));
 }
 
 // Promoted in the midst of the run: DR's catalog says so.

@@ -107,7 +107,8 @@ TEST(RolesTest, OnlyTheControlPlaneSeesAndUsesRecoveryPoints) {
 TEST(RolesTest, OnlyTheControlPlanePromotesAndPauses) {
   for (const char* const method :
        {"Standby/Promote", "Standby/Demote", "Standby/RunHooks", "Standby/Adopt", "Standby/LetGo",
-        "Primary/PauseVolume", "Primary/ResumeVolume", "Primary/HandOverVolume", "Primary/TakeUpVolume"}) {
+        "Primary/PauseVolume", "Primary/ResumeVolume", "Primary/HandOverVolume", "Primary/TakeUpVolume",
+        "Primary/ForgetHandOver", "Replica/ForgetMadeHere"}) {
     EXPECT_TRUE(MayCall(Role::kControl, std::string("/understudy.v1.") + method));
     EXPECT_FALSE(MayCall(Role::kPrimary, std::string("/understudy.v1.") + method));
     EXPECT_FALSE(MayCall(Role::kDr, std::string("/understudy.v1.") + method));

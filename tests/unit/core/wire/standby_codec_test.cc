@@ -76,7 +76,11 @@ TEST(StandbyCodec, WhatTurnsReplicationRoundNeedsAnEpoch) {
         AdoptRequest{.volume = {"vol", "/srv/a/vol", 3}, .run = "a\nb"}}) {
     EXPECT_FALSE(Parse(ToProto(wrong)).ok());
   }
+  EXPECT_FALSE(Parse(ToProto(adopt))->made_there);
+  EXPECT_TRUE(Parse(ToProto(AdoptRequest{.volume = {"vol", "/srv/a/vol", 1}, .made_there = true}))->made_there);
   EXPECT_EQ(Parse(ToProto(LetGoRequest{"vol", 4}))->epoch, 4u);
+  EXPECT_EQ(Parse(ToProto(LetGoRequest{"vol", 4, "/srv/b/vol"}))->root, "/srv/b/vol");
+  EXPECT_FALSE(Parse(ToProto(LetGoRequest{"vol", 4, "b/vol"})).ok());
   EXPECT_FALSE(Parse(ToProto(LetGoRequest{"vol", 0})).ok());
   EXPECT_FALSE(Parse(ToProto(LetGoRequest{"", 4})).ok());
   EXPECT_EQ(Parse(ToProto(HandOverRequest{"vol", 4}))->epoch, 4u);
