@@ -175,12 +175,10 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, delta.offset, delta.length));
   const std::string& base_path = begun->content.base_path;
   if (!begun->content.has_base) return absl::InvalidArgumentError(fmt::format("slot {} has no base", slot));
-  std::string base;
-  if (delta.offset < begun->base_size) {
-    // The base's whole segment, which may be longer than the content's range.
-    const uint64_t base_length = std::min(wire::kMaxDeltaRangeBytes, begun->base_size - delta.offset);
-    ASSIGN_OR_RETURN(base, os::ReadAt(begun->base.get(), delta.offset, static_cast<size_t>(base_length)));
-  }
+  const auto read_base = [&](uint64_t offset, uint64_t length) {
+    return os::ReadAt(begun->base.get(), offset, static_cast<size_t>(length));
+  };
+  ASSIGN_OR_RETURN(const std::string base, read_base(delta.base_offset, delta.base_length));
   const absl::StatusOr<std::string> patched = delta::ApplyDelta(base, delta.delta, static_cast<size_t>(delta.length));
   if (absl::IsDataLoss(patched.status())) return BaseMismatch(base_path, MessageOf(patched.status()));
   RETURN_IF_ERROR(patched.status());
@@ -188,7 +186,8 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
     return BaseMismatch(base_path, fmt::format("the delta at {} gives other bytes there", delta.offset));
   }
   if (begun->content.ranges.size() > kFineContentRanges) return Write(slot, *begun, delta.offset, *patched);
-  for (const ContentRange& range : ChangedBlocks(base, *patched, delta.offset)) {
+  ASSIGN_OR_RETURN(const std::string before, read_base(delta.offset, delta.length));
+  for (const ContentRange& range : ChangedBlocks(before, *patched, delta.offset)) {
     const std::string_view data = std::string_view(*patched).substr(range.offset - delta.offset, range.length);
     RETURN_IF_ERROR(Annotate(Write(slot, *begun, range.offset, data), fmt::format("stage slot {}", slot)));
   }

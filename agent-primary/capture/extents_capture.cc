@@ -68,7 +68,7 @@ class ExtentsCapture {
   // What is looked at and sent together. DR takes so many ranges of one file and no more; when half of them are used,
   // it is so much that the other half suffices wherever else the file changed.
   uint64_t Unit() const {
-    const uint64_t half = files_.most_ranges / 2;
+    const uint64_t half = request_.most_ranges / 2;
     if (ranges_ < half) return kBlockBytes;
     uint64_t unit = kWindowBytes;
     while (std::max(base_size_, files_.size) / unit >= half) unit *= 2;
@@ -207,7 +207,7 @@ class ExtentsCapture {
     return known.has_value() ? known->digest : model::Digest{};
   }
 
-  // Its signature, if there is one, is of other bytes from now on.
+  // The marks of its blocks, if there are any, are of other bytes from now on.
   absl::Status BeginSegment(uint64_t number) {
     RETURN_IF_ERROR(GiveUpHeldBefore(number));
     ASSIGN_OR_RETURN(const model::Digest known, KnownDigest(number));

@@ -5,7 +5,6 @@
 #pragma once
 
 #include "agent-primary/capture/file_capture.h"
-#include "core/wire/content_limits.h"
 
 namespace understudy::primary {
 
@@ -13,9 +12,8 @@ namespace understudy::primary {
 struct FrozenPair {
   int base;  // what the replica has: the row of CaptureRequest::base
   int now;
-  uint64_t size;                                   // of `now`
-  const FrozenFile* frozen = nullptr;              // whose clone `now` is, to look whether it holds
-  uint64_t most_ranges = wire::kMaxContentRanges;  // that DR takes
+  uint64_t size;                       // of `now`
+  const FrozenFile* frozen = nullptr;  // whose clone `now` is, to look whether it holds
 };
 
 enum class ExtentsOutcome {

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <ctime>
+#include <map>
 #include <span>
 #include <utility>
 
+#include "agent-primary/capture/block_marks.h"
 #include "agent-primary/capture/changed_ranges.h"
 #include "agent-primary/capture/extents_capture.h"
 #include "core/base/log.h"
@@ -22,6 +24,8 @@ namespace {
 constexpr int64_t kRacyNanoseconds = 20'000'000;
 // A delta that saves less than a quarter isn't worth patching.
 constexpr double kWorthwhileDeltaShare = 0.75;
+// After a delta that wasn't, so many segments at most are sent without one.
+constexpr int kMostSkippedDeltas = 63;
 
 uint64_t SegmentCount(uint64_t size) {
   return (size + delta::kSegmentBytes - 1) / delta::kSegmentBytes;
@@ -63,14 +67,21 @@ class LargeCapture {
     if (send_) RETURN_IF_ERROR(GoOnWithLeftover());
     if (send_ && !incremental_) RETURN_IF_ERROR(Begin());
     file_.extends_base = incremental_;
-    file_.rung = incremental_ ? "rsync" : "whole";
     for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
       RETURN_IF_ERROR(CaptureSegment(number));
     }
+    file_.rung = !incremental_ ? "whole" : any_delta_ ? "rsync" : "blocks";
     return Finish();
   }
 
  private:
+  // A part of the base, and librsync's signature of it.
+  struct BaseWindow {
+    uint64_t offset = 0;
+    uint64_t length = 0;
+    std::string signature{};  // empty: there is none to be had
+  };
+
   uint64_t inode() const { return file_.stat.inode; }
 
   // Without segment records (a new index on a replica that is already there), the whole digest tells whether anything
@@ -122,48 +133,126 @@ class LargeCapture {
     }
     ASSIGN_OR_RETURN(const std::string_view bytes, Read(offset, length));
     if (bytes.empty()) return AddZeros(number, offset, length, known);
-    const model::Digest digest = delta::DigestOfSegment(number, bytes);
-    digest_.Add(digest);
+    SegmentRecord now{.number = number};
+    now.digest = delta::DigestOfSegment(number, bytes, &now.blocks);
+    digest_.Add(now.digest);
     const std::optional<model::Digest> held = Held(number);
-    if (known.has_value() && known->digest == digest) {
-      if (!held.has_value() || held == digest) return absl::OkStatus();
-      RETURN_IF_ERROR(FindSignature(*known));
-      return known->signature.empty() ? SendRaw(offset, bytes, /*onto_zeros=*/false)
-                                      : SendDelta(offset, bytes, digest, *known);
+    if (known.has_value() && known->digest == now.digest) {
+      if (known->blocks.empty()) Learn(std::move(now));
+      if (!held.has_value() || held == known->digest) return absl::OkStatus();
+      // What is staged isn't wanted: a block takes its place, and the rest is the base's again.
+      return Send(offset, bytes.substr(0, delta::kBlockBytes), /*onto_zeros=*/false);
     }
-    ASSIGN_OR_RETURN(std::string signature, delta::MakeSignature(bytes));
-    file_.segment_changes.push_back(PutSegment{inode(), {number, digest, std::move(signature)}});
-    if (!send_) return absl::OkStatus();
-    RETURN_IF_ERROR(Begin());
-    if (held == digest) {
-      file_.bytes_resumed += length;
+    if (!send_) {
+      Learn(std::move(now));
       return absl::OkStatus();
     }
-    if (known.has_value()) RETURN_IF_ERROR(FindSignature(*known));
-    if (known.has_value() && !known->signature.empty()) return SendDelta(offset, bytes, digest, *known);
-    return SendRaw(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value());
-  }
-
-  // Of a segment that only DR's inventory told of, DR is asked. What DR has of a doubtful one (VolumeIndex::Doubt: it
-  // has no digest) is no base for anything.
-  absl::Status FindSignature(SegmentRecord& known) {
-    if (!known.signature.empty() || known.digest == model::Digest{}) return absl::OkStatus();
-    absl::StatusOr<std::string> signature =
-        request_.sink.SegmentSignature(request_.volume, request_.base->path, known.number);
-    if (absl::IsNotFound(signature.status()) || absl::IsUnimplemented(signature.status())) return absl::OkStatus();
-    RETURN_IF_ERROR(signature.status());
-    known.signature = *std::move(signature);
+    RETURN_IF_ERROR(Begin());
+    if (held == now.digest) {
+      file_.bytes_resumed += length;
+    } else if (known.has_value() && known->digest != model::Digest{}) {
+      RETURN_IF_ERROR(SendChanges(offset, bytes, *known, now));
+    } else {
+      // Of a doubtful segment (VolumeIndex::Doubt: it has no digest) DR's is no base for anything.
+      RETURN_IF_ERROR(Send(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value()));
+    }
+    Learn(std::move(now));
     return absl::OkStatus();
   }
 
-  absl::Status SendDelta(uint64_t offset, std::string_view bytes, const model::Digest& digest,
-                         const SegmentRecord& known) {
-    ASSIGN_OR_RETURN(std::string patch, delta::MakeDelta(known.signature, bytes));
-    if (static_cast<double>(patch.size()) >= kWorthwhileDeltaShare * static_cast<double>(bytes.size())) {
-      return SendRaw(offset, bytes, /*onto_zeros=*/false);
+  // What a base tells needs no marks.
+  void Learn(SegmentRecord now) {
+    if (frozen_ != nullptr) now.blocks.clear();
+    file_.segment_changes.push_back(PutSegment{inode(), std::move(now)});
+  }
+
+  absl::Status SendChanges(uint64_t offset, std::string_view bytes, const SegmentRecord& known,
+                           const SegmentRecord& now) {
+    const std::vector<os::DataRange> whole = {{0, bytes.size()}};
+    if (request_.strategy == Strategy::kRsync) return SendDeltaOr(whole, offset, bytes, now, /*beside=*/1);
+    // Only DR's inventory told of it: where it changed isn't known here.
+    if (known.blocks.empty()) return SendDeltaOr(whole, offset, bytes, now, /*beside=*/0);
+    std::vector<os::DataRange> changed = ChangedBlocks(known.blocks, now.blocks, bytes.size());
+    // Cut between two blocks; else two blocks have one mark.
+    if (changed.empty() && now.blocks.size() < known.blocks.size()) return absl::OkStatus();
+    if (changed.empty()) return Send(offset, bytes, /*onto_zeros=*/false);
+    // What is moved a little is in the segments beside.
+    if (LooksMoved(changed, bytes.size())) return SendDeltaOr(changed, offset, bytes, now, /*beside=*/1);
+    return SendRuns(changed, offset, bytes);
+  }
+
+  // DR takes so many ranges of one file and no more: when half of them are used, a segment gets one.
+  bool IsCoarse() const { return ranges_ >= request_.most_ranges / 2; }
+
+  absl::Status SendRuns(std::vector<os::DataRange> runs, uint64_t offset, std::string_view bytes) {
+    if (IsCoarse()) runs = {{runs.front().begin, runs.back().end}};
+    for (const os::DataRange& run : runs) {
+      RETURN_IF_ERROR(Send(offset + run.begin, bytes.substr(run.begin, run.end - run.begin), /*onto_zeros=*/false));
     }
+    return absl::OkStatus();
+  }
+
+  // A delta against what DR has there and in so many segments `beside`, or `runs` where that doesn't save much.
+  absl::Status SendDeltaOr(const std::vector<os::DataRange>& runs, uint64_t offset, std::string_view bytes,
+                           const SegmentRecord& now, uint64_t beside) {
+    if (deltas_to_skip_ > 0) {
+      --deltas_to_skip_;
+      return SendRuns(runs, offset, bytes);
+    }
+    ASSIGN_OR_RETURN(const BaseWindow window, FindWindow(now.number, beside));
+    uint64_t in_runs = 0;
+    for (const os::DataRange& run : runs) in_runs += run.end - run.begin;
+    std::string patch;
+    if (!window.signature.empty()) {
+      ASSIGN_OR_RETURN(patch, delta::MakeDelta(window.signature, bytes));
+    }
+    if (patch.empty() || static_cast<double>(patch.size()) >= kWorthwhileDeltaShare * static_cast<double>(in_runs)) {
+      deltas_to_skip_ = next_skip_;
+      next_skip_ = std::min(2 * next_skip_ + 1, kMostSkippedDeltas);
+      return SendRuns(runs, offset, bytes);
+    }
+    next_skip_ = 0;
+    ++ranges_;
+    any_delta_ = true;
     file_.bytes_sent += patch.size();
-    return request_.sink.StageDelta(request_.volume, request_.slot, {offset, bytes.size(), std::move(patch), digest});
+    return request_.sink.StageDelta(request_.volume, request_.slot,
+                                    {.offset = offset,
+                                     .length = bytes.size(),
+                                     .delta = std::move(patch),
+                                     .digest = now.digest,
+                                     .base_offset = window.offset,
+                                     .base_length = window.length});
+  }
+
+  absl::StatusOr<BaseWindow> FindWindow(uint64_t number, uint64_t beside) {
+    const uint64_t first = number - std::min(number, beside);
+    const uint64_t end = std::min(number + beside + 1, SegmentCount(request_.base->row.size));
+    signatures_.erase(signatures_.begin(), signatures_.lower_bound(first));
+    std::vector<std::string> signatures;
+    BaseWindow window{.offset = first * delta::kSegmentBytes};
+    for (uint64_t of = first; of < end; ++of) {
+      ASSIGN_OR_RETURN(std::string signature, FindSignature(of));
+      if (signature.empty()) return BaseWindow{};
+      signatures.push_back(std::move(signature));
+      window.length += delta::kSegmentBytes;
+    }
+    const absl::StatusOr<std::string> joined = delta::JoinSignatures(signatures);
+    if (!joined.ok()) return BaseWindow{};  // what DR has is shorter than it was
+    window.signature = *joined;
+    return window;
+  }
+
+  // Of what DR has; empty: there is none to be had.
+  absl::StatusOr<std::string> FindSignature(uint64_t number) {
+    const auto found = signatures_.find(number);
+    if (found != signatures_.end()) return found->second;
+    absl::StatusOr<std::string> signature =
+        request_.sink.SegmentSignature(request_.volume, request_.base->path, number);
+    if (absl::IsNotFound(signature.status()) || absl::IsUnimplemented(signature.status())) {
+      signature = std::string();
+    }
+    RETURN_IF_ERROR(signature.status());
+    return signatures_.emplace(number, *std::move(signature)).first->second;
   }
 
   // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
@@ -195,20 +284,21 @@ class LargeCapture {
   }
 
   // `onto_zeros`: what is staged has a hole there, so zeros need no word.
-  absl::Status SendRaw(uint64_t offset, std::string_view bytes, bool onto_zeros) {
-    bool sent_any = false;
+  absl::Status Send(uint64_t offset, std::string_view bytes, bool onto_zeros) {
     for (size_t at = 0; at < bytes.size(); at += kStagePieceBytes) {
       const std::string_view piece = bytes.substr(at, kStagePieceBytes);
-      if (delta::IsAllZeros(piece)) {
-        if (!onto_zeros)
-          RETURN_IF_ERROR(request_.sink.StageHole(request_.volume, request_.slot, offset + at, piece.size()));
+      const bool hole = (!incremental_ || !IsCoarse()) && delta::IsAllZeros(piece);
+      if (hole && onto_zeros) continue;
+      if (offset + at != sent_to_ || hole != sent_hole_) ++ranges_;
+      sent_to_ = offset + at + piece.size();
+      sent_hole_ = hole;
+      if (hole) {
+        RETURN_IF_ERROR(request_.sink.StageHole(request_.volume, request_.slot, offset + at, piece.size()));
         continue;
       }
       RETURN_IF_ERROR(request_.sink.StageData(request_.volume, request_.slot, offset + at, piece));
       file_.bytes_sent += piece.size();
-      sent_any = true;
     }
-    UNDERSTUDY_CHECK(sent_any);  // segments of zeros don't come here
     return absl::OkStatus();
   }
 
@@ -231,6 +321,13 @@ class LargeCapture {
   std::optional<os::DataRange> next_data_;
   std::vector<model::SegmentDigest> held_;  // of an earlier session's staging
   size_t next_held_ = 0;
+  std::map<uint64_t, std::string> signatures_;  // of what DR has, by segment; those that are asked for again
+  uint64_t ranges_ = 0;                         // that DR has of it, about
+  uint64_t sent_to_ = UINT64_MAX;
+  bool sent_hole_ = false;
+  int deltas_to_skip_ = 0;                      // as the one before saved nothing
+  int next_skip_ = 0;
+  bool any_delta_ = false;
   bool incremental_ = false;
   bool send_ = true;
   bool begun_ = false;  // the slot is in use at DR, by this file

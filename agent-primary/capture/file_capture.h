@@ -1,8 +1,8 @@
 // file_capture.h: reads one file as it is now and stages what the replica lacks of it.
 //
-// The rungs: `extents` (extents_capture.h), `rsync` (librsync deltas of the segments whose digests changed, against
-// signatures kept here, so no round trip) and `whole` (all data, holes stay holes). Memory is bounded by a few
-// segments, whatever the file's size.
+// The rungs: `extents` (extents_capture.h), `blocks` (those whose marks aren't the kept ones: the file is read once, DR
+// reads nothing and isn't asked), `rsync` (librsync's deltas, where only DR knows what it has, or content moved inside
+// the file) and `whole` (all data, holes stay holes). Memory is bounded by a few segments, whatever the file's size.
 #pragma once
 
 #include <optional>
@@ -19,6 +19,7 @@
 #include "core/model/replica_sink.h"
 #include "core/os/metadata.h"
 #include "core/os/root.h"
+#include "core/wire/content_limits.h"
 
 namespace understudy::primary {
 
@@ -60,6 +61,7 @@ struct CaptureRequest {
   uint64_t inode = 0;
   std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
   BaseStore* bases = nullptr;                  // nullptr: files are read as they stand
+  uint64_t most_ranges = wire::kMaxContentRanges;  // that DR takes of one file
 };
 
 // A file at the moment that its commit shows.

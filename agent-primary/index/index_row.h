@@ -62,7 +62,7 @@ inline constexpr uint64_t kFirstInventoriedInode = uint64_t{1} << 62;
 struct SegmentRecord {
   uint64_t number = 0;
   model::Digest digest{};
-  std::string signature;  // librsync's; empty: not known here
+  std::string blocks{};  // marks of its blocks (kBlockMarkBytes); empty: not known here
 };
 
 // A frozen copy of a file, kept in the work folder under the name `clone`: it holds what the replica has, as long as

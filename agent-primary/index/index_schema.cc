@@ -9,7 +9,7 @@ namespace {
 
 using store::Statement;
 
-constexpr std::array<std::string_view, 5> kSchema = {
+constexpr std::array<std::string_view, 6> kSchema = {
     R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -57,6 +57,13 @@ constexpr std::array<std::string_view, 5> kSchema = {
     staged_complete = 0, staged_commit_id = '';
   CREATE TABLE base (inode INTEGER PRIMARY KEY, clone TEXT NOT NULL, size INTEGER NOT NULL, content BLOB NOT NULL,
     clone_inode INTEGER NOT NULL, clone_ctime INTEGER NOT NULL) STRICT;
+)sql",
+    // Of segments the marks of their blocks are kept from here on, in place of librsync's signatures.
+    R"sql(
+  ALTER TABLE segment RENAME COLUMN signature TO blocks;
+  UPDATE segment SET blocks = x'';
+  ALTER TABLE staged RENAME COLUMN signature TO extra;
+  UPDATE staged SET extra = x'' WHERE change = 5;
 )sql"};
 
 }  // namespace

@@ -6,12 +6,12 @@ using store::Statement;
 
 absl::StatusOr<SegmentTable> SegmentTable::Open(store::Database& database) {
   const auto prepare = [&](std::string_view sql) { return database.Prepare(sql); };
-  ASSIGN_OR_RETURN(Statement find, prepare("SELECT digest, signature FROM segment WHERE inode = ?1 AND number = ?2"));
+  ASSIGN_OR_RETURN(Statement find, prepare("SELECT digest, blocks FROM segment WHERE inode = ?1 AND number = ?2"));
   ASSIGN_OR_RETURN(Statement put, prepare("INSERT OR REPLACE INTO segment VALUES (?1, ?2, ?3, ?4)"));
   ASSIGN_OR_RETURN(Statement remove, prepare("DELETE FROM segment WHERE inode = ?1 AND number = ?2"));
   ASSIGN_OR_RETURN(Statement drop, prepare("DELETE FROM segment WHERE inode = ?1"));
   ASSIGN_OR_RETURN(Statement truncate, prepare("DELETE FROM segment WHERE inode = ?1 AND number >= ?2"));
-  ASSIGN_OR_RETURN(Statement copy, prepare("INSERT OR REPLACE INTO segment SELECT ?2, number, digest, signature "
+  ASSIGN_OR_RETURN(Statement copy, prepare("INSERT OR REPLACE INTO segment SELECT ?2, number, digest, blocks "
                                            "FROM segment WHERE inode = ?1"));
   ASSIGN_OR_RETURN(Statement drop_below,
                    prepare("DELETE FROM segment WHERE inode IN (SELECT inode FROM entry WHERE key >= ?1 AND key < ?2) "
@@ -43,7 +43,7 @@ absl::Status SegmentTable::Put(uint64_t inode, const SegmentRecord& segment) {
   return sql_.put.BindUnsigned(1, inode)
       .BindUnsigned(2, segment.number)
       .BindBlob(3, BytesOf(segment.digest))
-      .BindBlob(4, segment.signature)
+      .BindBlob(4, segment.blocks)
       .Run();
 }
 

@@ -25,9 +25,9 @@ enum StagedChange : int {
   kDropBase
 };
 
-// Before the row's columns. Of CopySegments `number` is the inode that the records come from; of PutBase `signature` is
-// the clone's name.
-constexpr std::string_view kOwnColumns = "change, key, slot, number, digest, signature";
+// Before the row's columns. Of CopySegments `number` is the inode that the records come from; of PutSegment `extra` is
+// its blocks, of PutBase the clone's name.
+constexpr std::string_view kOwnColumns = "change, key, slot, number, digest, extra";
 constexpr int kOwnColumnCount = 6;
 // Of the row's: changes of segments use the first alone, PutBase all of them.
 constexpr int kInodeColumn = 7;
@@ -49,7 +49,7 @@ struct Binder {
   }
   void operator()(const PutSegment& op) const {
     BindSegments(op.segment.number, op.inode);
-    insert.BindBlob(5, BytesOf(op.segment.digest)).BindBlob(6, op.segment.signature);
+    insert.BindBlob(5, BytesOf(op.segment.digest)).BindBlob(6, op.segment.blocks);
   }
   void operator()(const RemoveSegment& op) const { BindSegments(op.number, op.inode); }
   void operator()(const TruncateSegments& op) const { BindSegments(op.from_number, op.inode); }

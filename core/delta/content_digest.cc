@@ -2,8 +2,10 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "core/base/status.h"
 
@@ -28,9 +30,14 @@ XXH128_hash_t HashOf(const model::Digest& digest) {
   return XXH128_hashFromCanonical(&canonical);
 }
 
+std::array<char, 8> LittleEndian(uint64_t number) {
+  std::array<char, 8> bytes{};
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(number >> (8 * i));
+  return bytes;
+}
+
 model::Digest DigestOfSize(uint64_t size) {
-  std::array<uint8_t, 8> bytes{};
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(size >> (8 * i));
+  const std::array<char, 8> bytes = LittleEndian(size);
   return Canonical(XXH3_128bits_withSeed(bytes.data(), bytes.size(), kSizeSeed));
 }
 
@@ -45,14 +52,18 @@ bool IsAllZeros(std::string_view bytes) {
   return bytes.empty() || (bytes[0] == '\0' && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
-model::Digest DigestOfBlocks(uint64_t offset, std::string_view bytes) {
+model::Digest DigestOfBlocks(uint64_t offset, std::string_view bytes, std::string* blocks) {
   UNDERSTUDY_CHECK(offset % kBlockBytes == 0);
   XXH128_hash_t sum{0, 0};
+  if (blocks != nullptr) blocks->assign((bytes.size() + kBlockBytes - 1) / kBlockBytes * kBlockMarkBytes, '\0');
+  size_t mark = 0;
   for (uint64_t number = offset / kBlockBytes; !bytes.empty(); ++number) {
     const std::string_view block = bytes.substr(0, kBlockBytes);
     bytes.remove_prefix(block.size());
+    const size_t at = std::exchange(mark, mark + kBlockMarkBytes);
     if (IsAllZeros(block)) continue;
     const XXH128_hash_t hash = XXH3_128bits_withSeed(block.data(), block.size(), number);
+    if (blocks != nullptr) std::ranges::copy(LittleEndian(hash.low64), blocks->begin() + static_cast<ptrdiff_t>(at));
     sum.low64 += hash.low64;
     sum.high64 += hash.high64;
   }

@@ -4,7 +4,9 @@
 // add nothing, so holes cost nothing, and where a filesystem puts its holes doesn't matter. Pure.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "core/model/commit.h"
@@ -15,6 +17,10 @@ namespace understudy::delta {
 inline constexpr uint64_t kBlockBytes = 4096;
 // What has a digest in the index and travels as one delta; the last one of a file may be shorter.
 inline constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
+
+// What is kept of a block to see whether it is another one: the low half of its part of the sum, little-endian; zeros
+// for zeros. The sum has the last word.
+inline constexpr size_t kBlockMarkBytes = 8;
 
 // XXH3-128 of the bytes.
 [[nodiscard]] model::Digest DigestOf(std::string_view bytes);
@@ -28,11 +34,13 @@ inline constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
 
 // The sum over the blocks of a range of a file; zeros when all of them are. `offset` is a multiple of kBlockBytes, and
 // so is the length unless the file ends there.
-[[nodiscard]] model::Digest DigestOfBlocks(uint64_t offset, std::string_view bytes);
+// `blocks`, unless null, gets what tells each block of the range from another one (kBlockMarkBytes each).
+[[nodiscard]] model::Digest DigestOfBlocks(uint64_t offset, std::string_view bytes, std::string* blocks = nullptr);
 
 // The sum over the blocks of the segment `number`.
-[[nodiscard]] inline model::Digest DigestOfSegment(uint64_t number, std::string_view bytes) {
-  return DigestOfBlocks(number * kSegmentBytes, bytes);
+[[nodiscard]] inline model::Digest DigestOfSegment(uint64_t number, std::string_view bytes,
+                                                   std::string* blocks = nullptr) {
+  return DigestOfBlocks(number * kSegmentBytes, bytes, blocks);
 }
 
 // Sums of ranges, put together and taken apart. Ranges that are added don't overlap.

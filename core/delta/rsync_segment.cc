@@ -6,13 +6,18 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/delta/content_digest.h"
+
 namespace understudy::delta {
 namespace {
 
 // Blocks of 8 KiB hold a few guest pages. Eight bytes of BLAKE2 are enough: the whole segment's digest is checked after
 // patching, and a segment that fails is sent whole.
-constexpr size_t kBlockBytes = 8 * 1024;
+constexpr size_t kMatchedBytes = 8 * 1024;
 constexpr size_t kStrongSumBytes = 8;
+// Of librsync's signatures: magic, block length and length of the strong sums, and then both sums of each block.
+constexpr size_t kSignatureHeaderBytes = 12;
+constexpr size_t kSumBytes = 4 + kStrongSumBytes;
 constexpr size_t kOutputStepBytes = 64 * 1024;
 
 struct FreeJob {
@@ -63,8 +68,22 @@ rs_result CopyFromBase(void* opaque, rs_long_t position, size_t* length, void** 
 }  // namespace
 
 absl::StatusOr<std::string> MakeSignature(std::string_view base) {
-  const Job job(rs_sig_begin(kBlockBytes, kStrongSumBytes, RS_RK_BLAKE2_SIG_MAGIC));
+  const Job job(rs_sig_begin(kMatchedBytes, kStrongSumBytes, RS_RK_BLAKE2_SIG_MAGIC));
   return Run(job.get(), base, base.size() + 1024, "librsync signature");
+}
+
+absl::StatusOr<std::string> JoinSignatures(std::span<const std::string> signatures) {
+  std::string joined;
+  for (const std::string& signature : signatures) {
+    const bool whole = &signature == &signatures.back() ||
+                       signature.size() == kSignatureHeaderBytes + kSegmentBytes / kMatchedBytes * kSumBytes;
+    const std::string_view header = std::string_view(signature).substr(0, kSignatureHeaderBytes);
+    if (!whole || header.size() < kSignatureHeaderBytes || (!joined.empty() && !joined.starts_with(header))) {
+      return absl::InvalidArgumentError("not the signature of a segment");
+    }
+    joined.append(signature, joined.empty() ? 0 : kSignatureHeaderBytes);
+  }
+  return joined;
 }
 
 absl::StatusOr<std::string> MakeDelta(std::string_view signature, std::string_view next) {

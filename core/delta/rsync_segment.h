@@ -4,7 +4,8 @@
 // change cost one digest. Pure; thread-safe. Formats: librsync's own (https://librsync.github.io/page_formats.html).
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,10 @@ namespace understudy::delta {
 
 // What a delta against `base` needs to know of it: about 0.15 % of its size.
 [[nodiscard]] absl::StatusOr<std::string> MakeSignature(std::string_view base);
+
+// The signature of what `signatures` describe, one behind the other; all but the last are of whole segments.
+// INVALID_ARGUMENT: one isn't a signature.
+[[nodiscard]] absl::StatusOr<std::string> JoinSignatures(std::span<const std::string> signatures);
 
 // How to make `next` out of the base that `signature` describes. INVALID_ARGUMENT: not a signature.
 [[nodiscard]] absl::StatusOr<std::string> MakeDelta(std::string_view signature, std::string_view next);

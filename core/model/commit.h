@@ -133,6 +133,9 @@ struct SegmentDelta {
   uint64_t length = 0;
   std::string delta;
   Digest digest{};  // of the range after the delta
+  // What of the base file it was made against: where it begins, and how long it may be (the file may end before).
+  uint64_t base_offset = 0;
+  uint64_t base_length = 0;
 };
 
 // One segment (core/delta/content_digest.h) of staged content.

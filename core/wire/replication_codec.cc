@@ -173,7 +173,11 @@ absl::StatusOr<StageData> Parse(const v1::StageData& message) {
 
 absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  StageDelta parsed{message.volume(), message.slot(), {message.offset(), message.length(), message.delta(), {}}};
+  StageDelta parsed{message.volume(), message.slot(), {.offset = message.offset(),
+                                                          .length = message.length(),
+                                                          .delta = message.delta(),
+                                                          .base_offset = message.base_offset(),
+                                                          .base_length = message.base_length()}};
   ASSIGN_OR_RETURN(parsed.delta.digest, DigestFrom(message.digest()));
   RETURN_IF_ERROR(ValidateStageDelta(parsed.slot, parsed.delta));
   return parsed;
@@ -379,6 +383,8 @@ v1::StageDelta ToProto(const StageDelta& delta) {
   message.set_length(delta.delta.length);
   message.set_delta(delta.delta.delta);
   message.set_digest(delta.delta.digest.data(), delta.delta.digest.size());
+  message.set_base_offset(delta.delta.base_offset);
+  message.set_base_length(delta.delta.base_length);
   return message;
 }
 

@@ -255,6 +255,10 @@ absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& del
   if (delta.delta.empty() || delta.delta.size() > kMaxDeltaBytes) {
     return Invalid("delta of {} bytes: 1 to {} are allowed", delta.delta.size(), kMaxDeltaBytes);
   }
+  if (delta.base_length > kMaxDeltaBaseBytes) {
+    return Invalid("delta against {} bytes: at most {} are allowed", delta.base_length, kMaxDeltaBaseBytes);
+  }
+  RETURN_IF_ERROR(ValidateRange(delta.base_offset, delta.base_length));
   return ValidateRange(delta.offset, delta.length);
 }
 

@@ -149,7 +149,7 @@ model::SegmentDelta DeltaContract::DeltaOf(std::string_view base, std::string_vi
   const std::string_view segment = next.substr(offset, delta::kSegmentBytes);
   const auto made = delta::MakeDelta(*signature, segment);
   EXPECT_TRUE(made.ok()) << made.status();
-  return {offset, segment.size(), *made, delta::DigestOfBlocks(offset, segment)};
+  return {offset, segment.size(), *made, delta::DigestOfBlocks(offset, segment), offset, delta::kSegmentBytes};
 }
 
 }  // namespace understudy::tests

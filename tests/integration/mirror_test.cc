@@ -442,7 +442,7 @@ TEST_F(MirrorTest, SmallChangeInLargeFileSendsLittle) {
   }
   ScanAndExpectEqual("changed");
   EXPECT_LT(replicator_->Status().content_bytes_sent - sent, 20'000u);
-  EXPECT_EQ(replicator_->Status().strategy, "rsync");
+  EXPECT_EQ(replicator_->Status().strategy, "blocks");
 }
 
 TEST_F(MirrorTest, DataWrittenIntoAHoleSendsThatDataAlone) {

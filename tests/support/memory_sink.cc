@@ -312,8 +312,8 @@ absl::Status MemorySink::StageDelta(const model::VolumeName& volume, model::Slot
                     [&](const Staged& staged) -> absl::StatusOr<std::string> {
                       RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
                       if (staged.base_path.empty()) return absl::InvalidArgumentError("the slot has no base");
-                      const size_t begin = std::min<size_t>(delta.offset, staged.base.size());
-                      const std::string_view base = std::string_view(staged.base).substr(begin, delta::kSegmentBytes);
+                      const size_t begin = std::min<size_t>(delta.base_offset, staged.base.size());
+                      const std::string_view base = std::string_view(staged.base).substr(begin, delta.base_length);
                       ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
                       if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest)
                         return Mismatch(staged.base_path);
@@ -366,6 +366,17 @@ model::Sequence MemorySink::Published(const model::VolumeName& volume) {
   absl::MutexLock lock(&replicas_.mutex_);
   const auto found = replicas_.replicas_.find(volume);
   return found == replicas_.replicas_.end() ? 0 : found->second.state.published_sequence;
+}
+
+absl::StatusOr<std::string> MemorySink::SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                         uint64_t number) {
+  const MemoryReplicas::Tree tree = replicas_.TreeOf(volume);
+  const auto found = tree.find(model::Key(path));
+  if (found == tree.end() || number * delta::kSegmentBytes >= found->second.content.size()) {
+    return absl::NotFoundError("no such segment");
+  }
+  return delta::MakeSignature(
+      std::string_view(found->second.content).substr(number * delta::kSegmentBytes, delta::kSegmentBytes));
 }
 
 absl::Status MemorySink::Inventory(const model::VolumeName& volume, bool with_digests,

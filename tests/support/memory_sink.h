@@ -91,6 +91,8 @@ class MemorySink : public model::ReplicaSink {
   [[nodiscard]] absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override;
   [[nodiscard]] absl::Status Submit(const model::Commit& commit) override;
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;
+  [[nodiscard]] absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                                             uint64_t number) override;
   [[nodiscard]] absl::Status Inventory(const model::VolumeName& volume, bool with_digests,
                                        const std::function<absl::Status(model::InventoryEntry)>& visit) override;
 

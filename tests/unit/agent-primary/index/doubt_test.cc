@@ -37,7 +37,7 @@ class DoubtTest : public ::testing::Test {
     row_.content = ContentOf(known_);
     std::vector<IndexChange> changes = {PutRow{"image", row_}};
     for (const model::SegmentDigest& segment : known_) {
-      changes.emplace_back(PutSegment{7, {segment.number, segment.digest, "signature"}});
+      changes.emplace_back(PutSegment{7, {segment.number, segment.digest, "marks"}});
     }
     Commit(std::move(changes));
   }
@@ -64,7 +64,7 @@ TEST_F(DoubtTest, OnlyTheSegmentThatDiffersIsInDoubt) {
   EXPECT_EQ(index_->FindSegment(7, 0).value()->digest, Of("zero"));
   const SegmentRecord doubted = *index_->FindSegment(7, 1).value();
   EXPECT_EQ(doubted.digest, model::Digest{});
-  EXPECT_THAT(doubted.signature, IsEmpty());  // no delta against what is damaged
+  EXPECT_THAT(doubted.blocks, IsEmpty());  // no delta against what is damaged
   EXPECT_EQ(RowOf("image").ctime_nanoseconds, kUnsettledCtime);
   // What is captured next goes by the segments only if the row agrees with them.
   EXPECT_EQ(RowOf("image").content, ContentOf({{0, Of("zero")}, {1, {}}}));

@@ -56,7 +56,7 @@ TEST_F(VolumeIndexTest, StagedChangesTakeEffectWhenAcknowledged) {
 
 TEST_F(VolumeIndexTest, StagedChangesSurviveARestartUntilSettled) {
   const std::vector<IndexChange> changes = {
-      PutRow{"a", Row(1)}, DetachRows{"x", 3}, AttachRows{3, "y"},     PutSegment{1, {7, {}, "signature"}},
+      PutRow{"a", Row(1)}, DetachRows{"x", 3}, AttachRows{3, "y"},     PutSegment{1, {7, {}, "marks"}},
       RemoveSegment{1, 8}, CopySegments{1, 2}, TruncateSegments{2, 9}, RemoveRow{"z"},
       UnsettleRow{"y"}};
   ASSERT_TRUE(index_->Stage(5, false, changes).ok());
@@ -67,7 +67,7 @@ TEST_F(VolumeIndexTest, StagedChangesSurviveARestartUntilSettled) {
   EXPECT_FALSE(index_->state().complete);
   const std::optional<SegmentRecord> segment = index_->FindSegment(1, 7).value();
   ASSERT_TRUE(segment.has_value());
-  EXPECT_EQ(segment->signature, "signature");
+  EXPECT_EQ(segment->blocks, "marks");
   EXPECT_TRUE(HasSegment(2, 7)) << "copied";
   ASSERT_TRUE(index_->Stage(6, true, std::vector<IndexChange>{PutRow{"b", Row(2)}}).ok());
   Reopen();
@@ -244,7 +244,7 @@ TEST_F(VolumeIndexTest, SegmentsOfAnInventoryAreFoundByTheirRowUntilTheFileIsCap
   EXPECT_TRUE(IsInventoried(a) && IsInventoried(b));
   EXPECT_NE(a.inode, b.inode);
   EXPECT_EQ(index_->ListSegmentDigests(a.inode).value(), segments);
-  EXPECT_EQ(index_->FindSegment(a.inode, 2).value()->signature, "");
+  EXPECT_EQ(index_->FindSegment(a.inode, 2).value()->blocks, "");
   EXPECT_EQ(index_->Find("linked").value()->inode, 0u) << "which of its names would have them isn't known";
   EXPECT_EQ(index_->Find("small").value()->inode, 0u);
   Commit({CopySegments{a.inode, 7}, PutRow{"a", Row(7)}});

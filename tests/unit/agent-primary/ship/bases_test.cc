@@ -285,11 +285,12 @@ TEST_F(BasesTest, ManyChangesTravelInPiecesThatDrTakes) {
                                .volume = volume,
                                .path = "disk",
                                .base = IndexEntry{"disk", row},
-                               .slot = 1};
+                               .slot = 1,
+                               .most_ranges = kMost};
   CapturedFile captured;
   captured.stat.inode = 7;
   const absl::StatusOr<ExtentsOutcome> outcome =
-      CaptureByExtents(request, {base.get(), now.get(), before.size(), nullptr, kMost}, captured);
+      CaptureByExtents(request, {base.get(), now.get(), before.size()}, captured);
   ASSERT_TRUE(outcome.ok()) << outcome.status();
   EXPECT_EQ(captured.digest, delta::DigestOfContent(Here("disk")));
   const ReplicatorStatus status = replicator_->Status();

@@ -40,6 +40,16 @@ class CheckingSink : public tests::MemorySink {
     if (on_data) std::exchange(on_data, nullptr)();
     return MemorySink::StageData(volume, slot, offset, data);
   }
+  absl::Status StageDelta(const model::VolumeName& volume, model::Slot slot,
+                          const model::SegmentDelta& delta) override {
+    bytes_ += delta.delta.size();
+    return MemorySink::StageDelta(volume, slot, delta);
+  }
+  absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
+                                               uint64_t number) override {
+    ++asked_;
+    return MemorySink::SegmentSignature(volume, path, number);
+  }
   absl::Status Submit(const model::Commit& commit) override {
     RETURN_IF_ERROR(MemorySink::Submit(commit));
     const tests::MemoryReplicas::Tree tree = replicas_.TreeOf(commit.volume);
@@ -56,11 +66,13 @@ class CheckingSink : public tests::MemorySink {
     return absl::OkStatus();
   }
   std::function<void()> on_data{};  // called once, before the next data is taken
-  uint64_t TakeBytes() { return std::exchange(bytes_, 0); }
+  uint64_t TakeBytes() { return std::exchange(bytes_, 0); }  // of data and deltas
+  uint64_t TakeAsked() { return std::exchange(asked_, 0); }  // signatures
 
  private:
   tests::MemoryReplicas& replicas_;
   uint64_t bytes_ = 0;
+  uint64_t asked_ = 0;
 };
 
 // Stands still but for what a test adds, and for `step` at each look.

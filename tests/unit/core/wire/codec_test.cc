@@ -117,12 +117,14 @@ TEST(StageCodec, DataAndHolesAreToldApart) {
 }
 
 TEST(StageCodec, DeltasComeBack) {
-  const StageDelta delta{"vol", 5, {kMaxDeltaRangeBytes, 100, "delta", {1, 2, 3}}};
+  const StageDelta delta{"vol", 5, {kMaxDeltaRangeBytes, 100, "delta", {1, 2, 3}, 4096, 99}};
   const auto parsed = Parse(ToProto(delta));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->delta.offset, kMaxDeltaRangeBytes);
   EXPECT_EQ(parsed->delta.delta, "delta");
   EXPECT_EQ(parsed->delta.digest, delta.delta.digest);
+  EXPECT_EQ(parsed->delta.base_offset, 4096u);
+  EXPECT_EQ(parsed->delta.base_length, 99u);
 }
 
 TEST(ReplicaStateCodec, ComesBackAndIsChecked) {

@@ -91,8 +91,9 @@ TEST(ValidateStaging, SlotsSizesAndPiecesAreBounded) {
 }
 
 TEST(ValidateStaging, DeltasCoverOneSegment) {
-  const auto check = [](uint64_t offset, uint64_t length, size_t bytes) {
-    return ValidateStageDelta(1, {offset, length, std::string(bytes, 'd'), {}});
+  const auto check = [](uint64_t offset, uint64_t length, size_t bytes, uint64_t base_offset = 0,
+                        uint64_t base_length = 1) {
+    return ValidateStageDelta(1, {offset, length, std::string(bytes, 'd'), {}, base_offset, base_length});
   };
   EXPECT_TRUE(check(kMaxDeltaRangeBytes, kMaxDeltaRangeBytes, kMaxDeltaBytes).ok());
   EXPECT_TRUE(IsInvalid(check(1, 10, 10)));
@@ -100,6 +101,10 @@ TEST(ValidateStaging, DeltasCoverOneSegment) {
   EXPECT_TRUE(IsInvalid(check(0, 10, kMaxDeltaBytes + 1)));
   EXPECT_TRUE(IsInvalid(check(0, 10, 0)));
   EXPECT_TRUE(IsInvalid(check(0, 0, 10)));
+  EXPECT_TRUE(check(0, 10, 10, 1, kMaxDeltaBaseBytes).ok());
+  EXPECT_TRUE(IsInvalid(check(0, 10, 10, 0, kMaxDeltaBaseBytes + 1)));
+  EXPECT_TRUE(IsInvalid(check(0, 10, 10, kMaxFileBytes, 1)));
+  EXPECT_TRUE(IsInvalid(check(0, 10, 10, 0, 0)));
 }
 
 model::Commit CommitOf(std::vector<model::Operation> operations) {
