@@ -209,7 +209,7 @@ absl::Status CommitEngine::ForgetMadeHere(const model::VolumeName& volume) {
 }
 
 absl::Status CommitEngine::RemoveStateFolder(const model::ReplicaState& state) const {
-  ASSIGN_OR_RETURN(const WorkFolder work, OpenWorkFolder(ExportOf(state.root)));
+  ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(ExportOf(state.root)));
   const std::string own = WorkArea::FolderName(state.replica_id);
   ASSIGN_OR_RETURN(const os::Root volumes, os::Root::Open(VolumesFolder()));
   for (const auto& [parent, name] : {std::pair(&work.folder, own), std::pair(&volumes, state.volume)}) {

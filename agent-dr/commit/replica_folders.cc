@@ -48,7 +48,7 @@ absl::Status CheckEmptyFolder(const std::string& root, const std::string& export
   if (absl::IsNotFound(opened.status())) return absl::OkStatus();
   RETURN_IF_ERROR(opened.status());
   const os::Root folder(*std::move(opened));
-  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, "", root == export_path ? kWorkFolderName : ""));
+  ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder, "", root == export_path ? os::kWorkFolderName : ""));
   ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
   if (!entry.has_value()) return absl::OkStatus();
   return absl::FailedPreconditionError(

@@ -34,6 +34,7 @@ constexpr absl::Duration kMostCloneCost = absl::Microseconds(50);
 constexpr uint64_t kTellingExtents = 2000;
 // Of so many files it is remembered that they rest.
 constexpr size_t kMaxResting = 10'000;
+constexpr absl::Duration kLongestRest = absl::Minutes(10);
 
 std::string FolderName(const model::VolumeName& volume) {
   return fmt::format("{}{}", kFolderPrefix, volume);
@@ -199,7 +200,10 @@ absl::Status BaseStore::CheckExtents(int fd, uint64_t inode, uint64_t& extents) 
   const absl::StatusOr<uint64_t> count = os::CountExtents(fd);
   extents = count.value_or(0);
   absl::MutexLock lock(&mutex_);
-  const absl::Duration foreseen = static_cast<double>(extents) * clone_cost_;
+  // After a rest what was foreseen may have been wrong: only a clone tells.
+  const bool again = unfrozen_.contains(inode);
+  const absl::Duration foreseen =
+      static_cast<double>(extents) * (again ? std::min(clone_cost_, kFirstCloneCost) : clone_cost_);
   if (foreseen <= kLongestClone) return absl::OkStatus();
   LeaveAlone(inode, fmt::format("it has {} extents: its writers would wait for about {:.1f} s while it is cloned",
                                 extents, absl::ToDoubleSeconds(foreseen)));
@@ -266,10 +270,12 @@ void BaseStore::NoteClone(uint64_t inode, uint64_t extents, absl::Duration took)
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   Bound(rests_, [now](const auto& entry) { return entry.second <= now; });
-  absl::Duration& rest = rests_.try_emplace(inode, -absl::InfiniteDuration()).first->second;
-  rest = std::max(rest, now + kFreezeShare * took);
+  // What it is owed of an earlier rest, which somebody couldn't wait for, comes on top.
+  absl::Duration& rest = rests_.try_emplace(inode, now).first->second;
+  rest = std::min(std::max(rest, now) + kFreezeShare * took, now + kLongestRest);
   if (extents >= kTellingExtents) clone_cost_ = std::min(took / static_cast<int64_t>(extents), kMostCloneCost);
   if (took > kLongestClone) {
+    rests_.erase(inode);  // it isn't frozen the next time
     LeaveAlone(inode, fmt::format("its writers waited for {:.1f} s when it was cloned", absl::ToDoubleSeconds(took)));
   } else {
     unfrozen_.erase(inode);

@@ -242,6 +242,12 @@ class ExtentsCapture {
       ASSIGN_OR_RETURN(const std::string_view bytes, ReadAgain(range.begin, range.end));
       RETURN_IF_ERROR(Send(range.begin, bytes));
     }
+    // Cut between two blocks: what is held of the others isn't wanted.
+    if (segment.unsent.empty() && segment.held.has_value() && segment.held != segment.record.digest) {
+      const uint64_t begin = segment.record.number * kSegmentBytes;
+      ASSIGN_OR_RETURN(const std::string_view block, ReadAgain(begin, begin + kBlockBytes));
+      RETURN_IF_ERROR(Send(begin, block));
+    }
     if (segment.record.digest == model::Digest{}) {
       file_.segment_changes.push_back(RemoveSegment{file_.stat.inode, segment.record.number});
     } else {

@@ -26,6 +26,10 @@ constexpr int64_t kRacyNanoseconds = 20'000'000;
 constexpr double kWorthwhileDeltaShare = 0.75;
 // After a delta that wasn't, so many segments at most are sent without one.
 constexpr int kMostSkippedDeltas = 63;
+// Where each other block changed.
+constexpr uint64_t kMostRunsOfSegment = delta::kSegmentBytes / delta::kBlockBytes / 2;
+// Marks of 32 GiB.
+constexpr size_t kMostMarksBytes = size_t{64} * 1024 * 1024;
 
 uint64_t SegmentCount(uint64_t size) {
   return (size + delta::kSegmentBytes - 1) / delta::kSegmentBytes;
@@ -56,20 +60,18 @@ class LargeCapture {
     if (request_.strategy != Strategy::kWhole) {
       ASSIGN_OR_RETURN(incremental_, HasSegments(request_.index, request_.base));
     }
-    bool stage = true;
-    if (!incremental_) {
-      ASSIGN_OR_RETURN(stage, NeedsSending());
-      file_.segment_changes.push_back(TruncateSegments{inode(), 0});
-    } else if (request_.base->row.inode != inode()) {
+    if (incremental_ && request_.base->row.inode != inode()) {
       file_.segment_changes.push_back(CopySegments{request_.base->row.inode, inode()});
     }
-    send_ = stage;
-    if (send_) RETURN_IF_ERROR(GoOnWithLeftover());
-    if (send_ && !incremental_) RETURN_IF_ERROR(Begin());
-    file_.extends_base = incremental_;
-    for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
-      RETURN_IF_ERROR(CaptureSegment(number));
+    if (!incremental_) {
+      file_.segment_changes.push_back(TruncateSegments{inode(), 0});
+      ASSIGN_OR_RETURN(const bool same, IsWhatDrHas());
+      if (same) return absl::OkStatus();
     }
+    RETURN_IF_ERROR(GoOnWithLeftover());
+    if (!incremental_) RETURN_IF_ERROR(Begin());
+    file_.extends_base = incremental_;
+    RETURN_IF_ERROR(CaptureSegments());
     file_.rung = !incremental_ ? "whole" : any_delta_ ? "rsync" : "blocks";
     return Finish();
   }
@@ -84,14 +86,26 @@ class LargeCapture {
 
   uint64_t inode() const { return file_.stat.inode; }
 
-  // Without segment records (a new index on a replica that is already there), the whole digest tells whether anything
-  // has to travel.
-  absl::StatusOr<bool> NeedsSending() const {
-    if (!request_.base.has_value() || request_.base->row.size != file_.stat.size) return true;
-    const absl::StatusOr<model::Digest> digest = os::DigestOfFile(fd_, file_.stat.size);
-    if (absl::IsAborted(digest.status())) return true;  // it changes just now
-    RETURN_IF_ERROR(OfSource(digest.status()));
-    return *digest != request_.base->row.content;
+  absl::Status CaptureSegments() {
+    for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
+      RETURN_IF_ERROR(CaptureSegment(number));
+    }
+    return absl::OkStatus();
+  }
+
+  // Without segment records (a new index on a replica that is already there), the digest of the whole tells whether
+  // anything has to travel. What is learnt of the segments meanwhile is of what was compared, whatever is written since.
+  absl::StatusOr<bool> IsWhatDrHas() {
+    if (!request_.base.has_value() || request_.base->row.size != file_.stat.size) return false;
+    send_ = false;
+    RETURN_IF_ERROR(CaptureSegments());
+    send_ = true;
+    file_.digest = std::exchange(digest_, {}).Finish(file_.stat.size);
+    if (file_.digest == request_.base->row.content) return true;
+    file_.segment_changes = {TruncateSegments{inode(), 0}};
+    marks_bytes_ = 0;
+    next_data_.reset();
+    return false;
   }
 
   std::string BasePath() const { return incremental_ ? request_.base->path : std::string(); }
@@ -148,10 +162,13 @@ class LargeCapture {
       return absl::OkStatus();
     }
     RETURN_IF_ERROR(Begin());
+    const bool comparable = known.has_value() && known->digest != model::Digest{};
     if (held == now.digest) {
       file_.bytes_resumed += length;
-    } else if (known.has_value() && known->digest != model::Digest{}) {
-      RETURN_IF_ERROR(SendChanges(offset, bytes, *known, now));
+      ranges_ += comparable && !known->blocks.empty() ? ChangedBlocks(known->blocks, now.blocks, length).size()
+                                                      : kMostRunsOfSegment;
+    } else if (comparable) {
+      RETURN_IF_ERROR(SendChanges(offset, bytes, *known, now, held.has_value()));
     } else {
       // Of a doubtful segment (VolumeIndex::Doubt: it has no digest) DR's is no base for anything.
       RETURN_IF_ERROR(Send(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value()));
@@ -160,68 +177,80 @@ class LargeCapture {
     return absl::OkStatus();
   }
 
-  // What a base tells needs no marks.
+  // What a base tells needs no marks. All of them are in memory until the commit is acknowledged: what is past the bound
+  // is learnt when it is looked at again, or asked of DR.
   void Learn(SegmentRecord now) {
-    if (frozen_ != nullptr) now.blocks.clear();
+    if (frozen_ != nullptr || marks_bytes_ + now.blocks.size() > kMostMarksBytes) now.blocks.clear();
+    marks_bytes_ += now.blocks.size();
     file_.segment_changes.push_back(PutSegment{inode(), std::move(now)});
   }
 
   absl::Status SendChanges(uint64_t offset, std::string_view bytes, const SegmentRecord& known,
-                           const SegmentRecord& now) {
-    const std::vector<os::DataRange> whole = {{0, bytes.size()}};
-    if (request_.strategy == Strategy::kRsync) return SendDeltaOr(whole, offset, bytes, now, /*beside=*/1);
-    // Only DR's inventory told of it: where it changed isn't known here.
-    if (known.blocks.empty()) return SendDeltaOr(whole, offset, bytes, now, /*beside=*/0);
-    std::vector<os::DataRange> changed = ChangedBlocks(known.blocks, now.blocks, bytes.size());
-    // Cut between two blocks; else two blocks have one mark.
-    if (changed.empty() && now.blocks.size() < known.blocks.size()) return absl::OkStatus();
-    if (changed.empty()) return Send(offset, bytes, /*onto_zeros=*/false);
-    // What is moved a little is in the segments beside.
-    if (LooksMoved(changed, bytes.size())) return SendDeltaOr(changed, offset, bytes, now, /*beside=*/1);
+                           const SegmentRecord& now, bool is_held) {
+    // Where no marks are kept, it isn't known here where it changed.
+    if (known.blocks.empty() || request_.strategy == Strategy::kRsync) {
+      const uint64_t beside = known.blocks.empty() ? 0 : 1;
+      ASSIGN_OR_RETURN(const bool sent, SendDelta(offset, bytes, now, beside, bytes.size(), kMostRunsOfSegment));
+      return sent ? absl::OkStatus() : Send(offset, bytes, /*onto_zeros=*/false);
+    }
+    const std::vector<os::DataRange> changed = ChangedBlocks(known.blocks, now.blocks, bytes.size());
+    if (changed.empty()) {
+      const bool cut = now.blocks.size() < known.blocks.size();  // between two blocks; else two blocks have one mark
+      if (cut && !is_held) return absl::OkStatus();
+      return Send(offset, cut ? bytes.substr(0, delta::kBlockBytes) : bytes, /*onto_zeros=*/false);
+    }
+    if (LooksMoved(changed, bytes.size())) {
+      ASSIGN_OR_RETURN(const bool sent, SendMoved(offset, bytes, now, changed));
+      if (sent) return absl::OkStatus();
+    }
     return SendRuns(changed, offset, bytes);
   }
 
-  // DR takes so many ranges of one file and no more: when half of them are used, a segment gets one.
+  // Where content has moved a little, it is in the segments beside. False: nothing was sent.
+  absl::StatusOr<bool> SendMoved(uint64_t offset, std::string_view bytes, const SegmentRecord& now,
+                                 const std::vector<os::DataRange>& changed) {
+    if (deltas_to_skip_ > 0) {
+      --deltas_to_skip_;
+      return false;
+    }
+    uint64_t changed_bytes = 0;
+    for (const os::DataRange& run : changed) changed_bytes += run.end - run.begin;
+    ASSIGN_OR_RETURN(const bool sent, SendDelta(offset, bytes, now, /*beside=*/1, changed_bytes, changed.size()));
+    if (!sent) deltas_to_skip_ = next_skip_;
+    next_skip_ = sent ? 0 : std::min(2 * next_skip_ + 1, kMostSkippedDeltas);
+    return sent;
+  }
+
+  // A delta against what DR has there and in so many segments `beside`. False: it doesn't save enough of `otherwise`
+  // bytes, and nothing was sent.
+  absl::StatusOr<bool> SendDelta(uint64_t offset, std::string_view bytes, const SegmentRecord& now, uint64_t beside,
+                                 uint64_t otherwise, uint64_t most_ranges) {
+    ASSIGN_OR_RETURN(const BaseWindow window, FindWindow(now.number, beside));
+    if (window.signature.empty()) return false;
+    ASSIGN_OR_RETURN(std::string patch, delta::MakeDelta(window.signature, bytes));
+    if (static_cast<double>(patch.size()) >= kWorthwhileDeltaShare * static_cast<double>(otherwise)) return false;
+    ranges_ += most_ranges;
+    any_delta_ = true;
+    file_.bytes_sent += patch.size();
+    RETURN_IF_ERROR(request_.sink.StageDelta(request_.volume, request_.slot,
+                                             {.offset = offset,
+                                              .length = bytes.size(),
+                                              .delta = std::move(patch),
+                                              .digest = now.digest,
+                                              .base_offset = window.offset,
+                                              .base_length = window.length}));
+    return true;
+  }
+
+  // DR takes so many ranges of one file and no more: when half of them are used, a segment goes as a whole.
   bool IsCoarse() const { return ranges_ >= request_.most_ranges / 2; }
 
-  absl::Status SendRuns(std::vector<os::DataRange> runs, uint64_t offset, std::string_view bytes) {
-    if (IsCoarse()) runs = {{runs.front().begin, runs.back().end}};
+  absl::Status SendRuns(const std::vector<os::DataRange>& runs, uint64_t offset, std::string_view bytes) {
+    if (IsCoarse()) return Send(offset, bytes, /*onto_zeros=*/false);
     for (const os::DataRange& run : runs) {
       RETURN_IF_ERROR(Send(offset + run.begin, bytes.substr(run.begin, run.end - run.begin), /*onto_zeros=*/false));
     }
     return absl::OkStatus();
-  }
-
-  // A delta against what DR has there and in so many segments `beside`, or `runs` where that doesn't save much.
-  absl::Status SendDeltaOr(const std::vector<os::DataRange>& runs, uint64_t offset, std::string_view bytes,
-                           const SegmentRecord& now, uint64_t beside) {
-    if (deltas_to_skip_ > 0) {
-      --deltas_to_skip_;
-      return SendRuns(runs, offset, bytes);
-    }
-    ASSIGN_OR_RETURN(const BaseWindow window, FindWindow(now.number, beside));
-    uint64_t in_runs = 0;
-    for (const os::DataRange& run : runs) in_runs += run.end - run.begin;
-    std::string patch;
-    if (!window.signature.empty()) {
-      ASSIGN_OR_RETURN(patch, delta::MakeDelta(window.signature, bytes));
-    }
-    if (patch.empty() || static_cast<double>(patch.size()) >= kWorthwhileDeltaShare * static_cast<double>(in_runs)) {
-      deltas_to_skip_ = next_skip_;
-      next_skip_ = std::min(2 * next_skip_ + 1, kMostSkippedDeltas);
-      return SendRuns(runs, offset, bytes);
-    }
-    next_skip_ = 0;
-    ++ranges_;
-    any_delta_ = true;
-    file_.bytes_sent += patch.size();
-    return request_.sink.StageDelta(request_.volume, request_.slot,
-                                    {.offset = offset,
-                                     .length = bytes.size(),
-                                     .delta = std::move(patch),
-                                     .digest = now.digest,
-                                     .base_offset = window.offset,
-                                     .base_length = window.length});
   }
 
   absl::StatusOr<BaseWindow> FindWindow(uint64_t number, uint64_t beside) {
@@ -248,9 +277,11 @@ class LargeCapture {
     if (found != signatures_.end()) return found->second;
     absl::StatusOr<std::string> signature =
         request_.sink.SegmentSignature(request_.volume, request_.base->path, number);
-    if (absl::IsNotFound(signature.status()) || absl::IsUnimplemented(signature.status())) {
-      signature = std::string();
-    }
+    // What DR can't read now, or not in time, is no reason to end the session.
+    const absl::StatusCode why = signature.status().code();
+    const bool none = why == absl::StatusCode::kNotFound || why == absl::StatusCode::kUnimplemented ||
+                      why == absl::StatusCode::kDataLoss || why == absl::StatusCode::kDeadlineExceeded;
+    if (none) signature = std::string();
     RETURN_IF_ERROR(signature.status());
     return signatures_.emplace(number, *std::move(signature)).first->second;
   }
@@ -280,7 +311,15 @@ class LargeCapture {
     } else if (!Held(number).has_value()) {
       return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
     }
+    CountRange(offset, length, /*hole=*/true);
     return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
+  }
+
+  // Neighbours of one kind are one.
+  void CountRange(uint64_t offset, uint64_t length, bool hole) {
+    if (offset != sent_to_ || hole != sent_hole_) ++ranges_;
+    sent_to_ = offset + length;
+    sent_hole_ = hole;
   }
 
   // `onto_zeros`: what is staged has a hole there, so zeros need no word.
@@ -289,9 +328,7 @@ class LargeCapture {
       const std::string_view piece = bytes.substr(at, kStagePieceBytes);
       const bool hole = (!incremental_ || !IsCoarse()) && delta::IsAllZeros(piece);
       if (hole && onto_zeros) continue;
-      if (offset + at != sent_to_ || hole != sent_hole_) ++ranges_;
-      sent_to_ = offset + at + piece.size();
-      sent_hole_ = hole;
+      CountRange(offset + at, piece.size(), hole);
       if (hole) {
         RETURN_IF_ERROR(request_.sink.StageHole(request_.volume, request_.slot, offset + at, piece.size()));
         continue;
@@ -322,7 +359,8 @@ class LargeCapture {
   std::vector<model::SegmentDigest> held_;  // of an earlier session's staging
   size_t next_held_ = 0;
   std::map<uint64_t, std::string> signatures_;  // of what DR has, by segment; those that are asked for again
-  uint64_t ranges_ = 0;                         // that DR has of it, about
+  uint64_t ranges_ = 0;                         // that DR has of it, at most
+  size_t marks_bytes_ = 0;                      // in segment_changes
   uint64_t sent_to_ = UINT64_MAX;
   bool sent_hole_ = false;
   int deltas_to_skip_ = 0;                      // as the one before saved nothing

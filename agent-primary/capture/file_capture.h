@@ -2,7 +2,8 @@
 //
 // The rungs: `extents` (extents_capture.h), `blocks` (those whose marks aren't the kept ones: the file is read once, DR
 // reads nothing and isn't asked), `rsync` (librsync's deltas, where only DR knows what it has, or content moved inside
-// the file) and `whole` (all data, holes stay holes). Memory is bounded by a few segments, whatever the file's size.
+// the file) and `whole` (all data, holes stay holes). Memory is bounded by a few segments and the marks of
+// 32 GiB, whatever the file's size.
 #pragma once
 
 #include <optional>

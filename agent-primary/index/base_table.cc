@@ -42,7 +42,7 @@ absl::Status BaseTable::Drop(uint64_t inode) {
 }
 
 absl::Status BaseTable::DropOrphans() {
-  return database_->Execute("DELETE FROM base WHERE inode NOT IN (SELECT inode FROM entry WHERE inode = base.inode)");
+  return database_->Execute("DELETE FROM base WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.inode = base.inode AND entry.content = base.content)");
 }
 
 absl::Status BaseTable::Clear() {

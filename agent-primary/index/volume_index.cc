@@ -247,6 +247,8 @@ absl::StatusOr<std::vector<std::string>> VolumeIndex::Doubt(const model::Damaged
     names.emplace(std::move(other.path), other.row);
   }
   ASSIGN_OR_RETURN(Change transaction, Change::Begin(*this));
+  // It tells what changed here, not what did there.
+  if (row->inode != 0) RETURN_IF_ERROR(bases_->Drop(row->inode));
   model::Digest content{};
   if (alike) {
     ASSIGN_OR_RETURN(content, DoubtSegments(*row, damaged));

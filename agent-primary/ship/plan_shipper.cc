@@ -1,6 +1,7 @@
 #include "agent-primary/ship/plan_shipper.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -52,7 +53,8 @@ class PlanShipper {
       if (!disturbed_.contains(path)) RETURN_IF_ERROR(SettleFolder(path, entry));
     }
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
-    const bool whole = !result_.more && !context_.lacks_entries && result_.unreadable.empty();
+    const bool whole =
+        !result_.more && !context_.lacks_entries && result_.unreadable.empty() && result_.postponed.empty();
     return builder_.Finish(/*completes_capture=*/whole);
   }
 
@@ -60,10 +62,17 @@ class PlanShipper {
   // All at one moment, as near as can be, and before anything of the capture is read.
   absl::Status FreezeLargeFiles() {
     if (context_.bases == nullptr || context_.strategy != Strategy::kAuto) return absl::OkStatus();
+    std::map<uint64_t, const PlannedEntry*> large;  // by inode
     for (const PlannedEntry& entry : plan_.entries) {
-      if (entry.stat.kind != FileKind::kRegular || !context_.bases->IsFor(entry.stat.size)) continue;
-      if (Rests(entry) || opened_.contains(entry.stat.inode)) continue;
-      if (opened_.size() == kMaxFrozen) return absl::OkStatus();
+      if (entry.stat.kind != FileKind::kRegular || !context_.bases->IsFor(entry.stat.size) || Rests(entry)) continue;
+      if (large.size() < kMaxFrozen) large.emplace(entry.stat.inode, &entry);
+    }
+    // What takes its time comes before the first of them is frozen.
+    if (large.size() > 1) {
+      for (const auto& [inode, entry] : large) WriteDirtyPages(entry->path);
+    }
+    for (const auto& [inode, planned] : large) {
+      const PlannedEntry& entry = *planned;
       if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
       absl::StatusOr<OpenedFile> opened = OpenForCapture(RequestFor(entry));
       // What can't be opened is met again when its turn comes; a file that isn't frozen is read as it is then.
@@ -73,10 +82,17 @@ class PlanShipper {
     return absl::OkStatus();
   }
 
+  // What fails here fails again where it is told of.
+  void WriteDirtyPages(const std::string& path) const {
+    const absl::StatusOr<os::Fd> file = context_.root.OpenPath(path, O_RDONLY | O_NONBLOCK | O_NOATIME);
+    if (file.ok()) (void)fdatasync(file->get());
+  }
+
   // A large file that was frozen a moment ago can wait, so that its writers needn't; not where names are at stake, and
   // not for a barrier.
   bool Rests(const PlannedEntry& entry) const {
     if (context_.bases == nullptr || context_.ignores_rests || entry.stat.kind != FileKind::kRegular) return false;
+    if (opened_.contains(entry.stat.inode)) return false;  // it is since this capture froze it
     if (!entry.base.has_value() || entry.move_slot.has_value() || entry.base->row.inode != entry.stat.inode)
       return false;
     if (entry.linked && entry.base->row.file == 0) return false;

@@ -198,13 +198,14 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     PutBack(look.batch);
     return added;
   }
-  ForgetUnreadable(look.batch);
+  EndLongRests(look);
+  ForgetLeftOut(look.batch);
   absl::StatusOr<os::Root> root = os::Root::Open(path_);
   if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
     return Hold(look, DescribeMissingFolder(root.status()));
   }
   absl::StatusOr<CaptureResult> result =
-      root.ok() ? Capture(look.batch, look.barrier_waits, *root, sink, std::move(stop))
+      root.ok() ? Capture(look.batch, look.ignores_rests, *root, sink, std::move(stop))
                 : Annotate(root.status(), "the volume's folder can't be opened; nothing is replicated until it can");
   const bool right_folder = result.ok() && !(result->held.has_value() && result->held->kind == kRootGuard);
   if (right_folder && unwatched_) WatchAgain();
@@ -218,6 +219,8 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   for (const auto& kept : result->unreadable) {
     if (unreadable_.size() < kMaxUnreadableKept) unreadable_.insert(kept);
   }
+  if (resting_.empty()) resting_since_ = look.began;
+  for (const auto& [path, until] : result->postponed) resting_.insert(path);
   CopyIndexState();
   Settle(look, *result);
   SetPublished(sink.Published(name_));
@@ -255,7 +258,15 @@ absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch, bool barrier_waits,
+// While files rest, no state of the replica is one that the volume had as a whole.
+void VolumeReplicator::EndLongRests(Look& look) {
+  look.ignores_rests = look.barrier_waits;
+  if (resting_.empty() || look.began < resting_since_ + kLongestPartial) return;
+  look.ignores_rests = true;
+  for (const std::string& path : resting_) look.batch.paths.push_back({path, false});
+}
+
+absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch, bool ignores_rests,
                                                         const os::Root& root, model::ReplicaSink& sink,
                                                         std::stop_token stop) {
   std::shared_ptr<BaseStore> bases;
@@ -273,10 +284,10 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
                                                      .stop = std::move(stop),
                                                      .leftovers = &leftovers_,
                                                      .labels = options_.labels,
-                                                     .lacks_entries = !unreadable_.empty(),
+                                                     .lacks_entries = !unreadable_.empty() || !resting_.empty(),
                                                      .removals_first = removals_first_,
                                                      .open_bases = open_bases,
-                                                     .ignores_rests = barrier_waits,
+                                                     .ignores_rests = ignores_rests,
                                                      .clock = clock_},
                                                     batch);
   if (bases != nullptr && result.ok() && result->commits > 0) CollectBases(*bases);
@@ -293,7 +304,7 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
   }
   oldest_in_flight_.reset();
   stalled_since_ = absl::InfiniteDuration();
-  if (look.batch.whole_volume && !result.more) unseen_since_nanoseconds_ = 0;
+  if (look.batch.whole_volume && !result.more && resting_.empty()) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);
   for (const auto& [path, why] : result.unreadable) dirty_.AddRecheck(path, now + kUnreadableRetry);
   for (const auto& [path, until] : result.postponed) dirty_.Postpone(path, until, look.batch.oldest_hint, now);
@@ -325,12 +336,17 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
 }
 
 // What the batch looks at again anyway.
-void VolumeReplicator::ForgetUnreadable(const DirtyBatch& batch) {
-  if (batch.whole_volume) unreadable_.clear();
+void VolumeReplicator::ForgetLeftOut(const DirtyBatch& batch) {
+  if (batch.whole_volume) {
+    unreadable_.clear();
+    resting_.clear();
+  }
   for (const DirtyPath& dirty : batch.paths) {
-    std::erase_if(unreadable_, [&](const auto& kept) {
-      return dirty.subtree ? model::IsWithin(kept.first, dirty.path) : kept.first == dirty.path;
-    });
+    const auto is_in = [&](const std::string& path) {
+      return dirty.subtree ? model::IsWithin(path, dirty.path) : path == dirty.path;
+    };
+    std::erase_if(unreadable_, [&](const auto& kept) { return is_in(kept.first); });
+    std::erase_if(resting_, is_in);
   }
 }
 

@@ -27,6 +27,8 @@ namespace understudy::primary {
 inline constexpr absl::Duration kTendBases = absl::Seconds(2);
 // Bases outlive so long without replication: a restart of DR, or of the network.
 inline constexpr absl::Duration kBasesPatience = absl::Minutes(5);
+// After so long, large files are captured though their writers could rest some more (BaseStore::RestsUntil).
+inline constexpr absl::Duration kLongestPartial = absl::Minutes(1);
 
 enum class ReplicationState {
   kConnecting,
@@ -161,6 +163,7 @@ class VolumeReplicator {
     absl::Duration began;
     uint64_t barrier = 0;
     bool barrier_waits = false;
+    bool ignores_rests = false;
   };
 
   VolumeReplicator(const model::VolumeName& name, std::string path, std::string replica_root,
@@ -175,7 +178,7 @@ class VolumeReplicator {
   Look TakeDirty();
   void PutBack(const DirtyBatch& batch);
   absl::Status AddLargeFiles(Look& look);
-  absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool barrier_waits, const os::Root& root,
+  absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool ignores_rests, const os::Root& root,
                                         model::ReplicaSink& sink, std::stop_token stop);
   // volume_bases.cc. Nothing is lost without bases, so whatever keeps them away is told, once.
   std::shared_ptr<BaseStore> OpenBases(const os::Root& root);
@@ -183,6 +186,7 @@ class VolumeReplicator {
   void GiveUpBases(const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(bases_mutex_);
   [[nodiscard]] std::optional<std::string> WhyNoBases() const;
   void TellWhyNotExtents(const LargeFileLook& look);
+  void EndLongRests(Look& look);
   void Settle(const Look& look, const CaptureResult& result);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
@@ -197,7 +201,7 @@ class VolumeReplicator {
   void ApplyApproval();
   absl::Status Approve(const Approval& approval);
   bool BarrierWaits() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ForgetUnreadable(const DirtyBatch& batch);
+  void ForgetLeftOut(const DirtyBatch& batch);
   void CopyIndexState();
 
   const model::VolumeName name_;
@@ -220,6 +224,8 @@ class VolumeReplicator {
   int refusals_in_a_row_ = 0;                      // DATA_LOSS
   bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
+  std::set<std::string> resting_;                  // large files that weren't captured when they were looked at last
+  absl::Duration resting_since_;                   // there have been any
 
   absl::Mutex bases_mutex_;                                         // taken before mutex_
   std::shared_ptr<BaseStore> bases_ ABSL_GUARDED_BY(bases_mutex_);  // nullptr: there are none

@@ -19,7 +19,7 @@ inline constexpr uint64_t kBlockBytes = 4096;
 inline constexpr uint64_t kSegmentBytes = 4 * 1024 * 1024;
 
 // What is kept of a block to see whether it is another one: the low half of its part of the sum, little-endian; zeros
-// for zeros. The sum has the last word.
+// for zeros.
 inline constexpr size_t kBlockMarkBytes = 8;
 
 // XXH3-128 of the bytes.

@@ -59,8 +59,8 @@ class ReplicaSink {
   [[nodiscard]] virtual Sequence Published(const VolumeName& volume) = 0;
 
   // librsync's signature of one segment (core/delta/content_digest.h) of the replica's file at `path`, as the folder
-  // shows it: for a delta against what only an inventory told of. The session goes on whatever it says. NOT_FOUND,
-  // UNIMPLEMENTED: there is none to be had; the segment has to travel whole.
+  // shows it, for a delta against that. The session goes on whatever it says. NOT_FOUND, UNIMPLEMENTED: there is none
+  // to be had.
   [[nodiscard]] virtual absl::StatusOr<std::string> SegmentSignature(const VolumeName& /*volume*/,
                                                                      const std::string& /*path*/, uint64_t /*number*/) {
     return absl::UnimplementedError("no signatures here");

@@ -23,6 +23,7 @@ namespace understudy::os {
 struct DataRange {
   uint64_t begin;
   uint64_t end;
+  friend bool operator==(const DataRange&, const DataRange&) = default;
 };
 // The first range at or after `offset` that isn't a hole; nullopt when only a hole is left. Where the filesystem can't
 // tell (no SEEK_DATA), everything up to the end of the file is data.

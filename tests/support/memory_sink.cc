@@ -10,6 +10,7 @@
 #include "core/delta/content_digest.h"
 #include "core/delta/rsync_segment.h"
 #include "core/model/path.h"
+#include "core/wire/limits.h"
 #include "core/wire/status_path.h"
 #include "core/wire/validate.h"
 
@@ -171,6 +172,30 @@ class Applier {
   std::map<std::string, model::Metadata> made_;  // folders that no SetMetadata came for
 };
 
+// Runs of blocks in which two ranges differ.
+uint64_t RunsOf(std::string_view before, std::string_view now) {
+  uint64_t runs = 0;
+  bool in_run = false;
+  for (size_t at = 0; at < now.size(); at += delta::kBlockBytes) {
+    const bool differs = before.substr(at, delta::kBlockBytes) != now.substr(at, delta::kBlockBytes);
+    if (differs && !in_run) ++runs;
+    in_run = differs;
+  }
+  return runs;
+}
+
+// As DR tells them: of content that travels by itself.
+std::vector<model::SegmentDigest> SegmentsOf(std::string_view content) {
+  std::vector<model::SegmentDigest> segments;
+  if (content.size() <= wire::kMaxInlineBytes) return segments;
+  for (uint64_t number = 0; number * delta::kSegmentBytes < content.size(); ++number) {
+    const model::Digest digest = delta::DigestOfSegment(
+        number, content.substr(static_cast<size_t>(number * delta::kSegmentBytes), delta::kSegmentBytes));
+    if (digest != model::Digest{}) segments.push_back({number, digest});
+  }
+  return segments;
+}
+
 }  // namespace
 
 MemoryReplicas::Tree MemoryReplicas::TreeOf(const model::VolumeName& volume) const {
@@ -267,7 +292,8 @@ absl::Status MemorySink::StageBegin(const model::VolumeName& volume, model::Slot
 }
 
 absl::Status MemorySink::WriteRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length,
-                                    bool hole, const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes) {
+                                    bool hole, const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes,
+                                    bool by_delta) {
   return Write(volume, [&](Replica& replica) {
     RETURN_IF_ERROR(wire::ValidateSlot(slot));
     RETURN_IF_ERROR(wire::ValidateRange(offset, length));
@@ -281,9 +307,11 @@ absl::Status MemorySink::WriteRange(const model::VolumeName& volume, model::Slot
       return absl::InvalidArgumentError("the range is out of order, or past the end");
     }
     ASSIGN_OR_RETURN(const std::string data, bytes(staged));
+    if (by_delta) staged.ranges += RunsOf(std::string_view(staged.content).substr(offset, length), data);
     staged.content.replace(offset, length, data);
     // As DR counts them: neighbours of one kind are one.
-    if (staged.ranges == 0 || offset != staged.filled_to || hole != staged.last_was_hole) ++staged.ranges;
+    const bool apart = staged.ranges == 0 || offset != staged.filled_to || hole != staged.last_was_hole;
+    if (apart && !by_delta) ++staged.ranges;
     staged.last_was_hole = hole;
     staged.filled_to = offset + length;
     if (staged.base_path.empty() || staged.ranges <= replicas_.most_ranges_) return absl::OkStatus();
@@ -318,7 +346,8 @@ absl::Status MemorySink::StageDelta(const model::VolumeName& volume, model::Slot
                       if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest)
                         return Mismatch(staged.base_path);
                       return patched;
-                    });
+                    },
+                    /*by_delta=*/true);
 }
 
 absl::Status MemorySink::StageEnd(const model::VolumeName& volume, model::Slot slot) {
@@ -400,7 +429,10 @@ absl::Status MemorySink::Inventory(const model::VolumeName& volume, bool with_di
     listed.device = entry.device;
     listed.symlink_target = entry.target;
     listed.metadata = entry.metadata;
-    if (with_digests && entry.kind == FileKind::kRegular) listed.digest = delta::DigestOfContent(entry.content);
+    if (with_digests && entry.kind == FileKind::kRegular) {
+      listed.digest = delta::DigestOfContent(entry.content);
+      listed.segments = SegmentsOf(entry.content);
+    }
     RETURN_IF_ERROR(visit(std::move(listed)));
   }
   return absl::OkStatus();

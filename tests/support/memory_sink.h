@@ -103,7 +103,8 @@ class MemorySink : public model::ReplicaSink {
   // Runs `call` for the volume's replica if this sink may write to it; an error ends that right.
   absl::Status Write(const model::VolumeName& volume, const std::function<absl::Status(Replica&)>& call);
   absl::Status WriteRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length,
-                          bool hole, const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes);
+                          bool hole, const std::function<absl::StatusOr<std::string>(const Staged&)>& bytes,
+                          bool by_delta = false);
 
   MemoryReplicas& replicas_;
   absl::Mutex mutex_;

@@ -70,6 +70,13 @@ TEST_F(DoubtTest, OnlyTheSegmentThatDiffersIsInDoubt) {
   EXPECT_EQ(RowOf("image").content, ContentOf({{0, Of("zero")}, {1, {}}}));
 }
 
+TEST_F(DoubtTest, ABaseTellsNothingOfWhatChangedAtDr) {
+  Commit({PutBase{7, {"clone", kSize, row_.content, 9, 9}}});
+  ASSERT_TRUE(index_->FindBase(7).value().has_value());
+  Doubt({{0, Of("zero")}, {1, Of("one")}, {2, Of("noise")}});
+  EXPECT_FALSE(index_->FindBase(7).value().has_value());
+}
+
 TEST_F(DoubtTest, WhatDrHasInAHoleAndAHoleThatDrHasAreInDoubt) {
   Doubt({{0, Of("zero")}, {2, Of("noise")}});
   EXPECT_EQ(index_->FindSegment(7, 0).value()->digest, Of("zero"));

@@ -85,6 +85,41 @@ TEST_F(VolumeIndexTest, MovesCarryEverythingBelowWhateverTheNames) {
   EXPECT_EQ(index_->FindByInode(4).value()->path, "target/e/f");
 }
 
+TEST_F(VolumeIndexTest, ABaseGoesWithTheContentThatItHolds) {
+  IndexRow row = Row(1);
+  row.content = {1};
+  Commit({PutRow{"disk", row}, PutBase{1, {"clone", 5, row.content, 9, 9}}});
+  EXPECT_THAT(index_->CollectBases().value(), ElementsAre("clone"));
+  IndexRow another = Row(1);  // a new file that was given the number
+  another.content = {2};
+  Commit({RemoveRow{"disk"}, PutRow{"note", another}});
+  EXPECT_THAT(index_->CollectBases().value(), IsEmpty());
+}
+
+// What version 5 of the schema kept in place of marks.
+TEST_F(VolumeIndexTest, SignaturesOfAnOlderIndexAreForgotten) {
+  Commit({PutRow{"disk", Row(1)}, PutSegment{1, {3, {7}, "signature"}}});
+  ASSERT_TRUE(
+      index_->Stage(index_->state().sequence + 1, true, std::vector<IndexChange>{PutSegment{1, {4, {8}, "signature"}}})
+          .ok());
+  index_.reset();
+  {
+    auto older = store::Database::Open(dir_.File("index.db"), {}).value();
+    ASSERT_TRUE(older
+                    ->Execute("ALTER TABLE segment RENAME COLUMN blocks TO signature;"
+                              "ALTER TABLE staged RENAME COLUMN extra TO signature; PRAGMA user_version = 5;")
+                    .ok());
+  }
+  Reopen();
+  ASSERT_TRUE(index_->Acknowledge().ok());
+  for (const uint64_t number : {3, 4}) {
+    const std::optional<SegmentRecord> segment = index_->FindSegment(1, number).value();
+    ASSERT_TRUE(segment.has_value()) << number;
+    EXPECT_EQ(segment->blocks, "");
+    EXPECT_NE(segment->digest, model::Digest{});
+  }
+}
+
 TEST_F(VolumeIndexTest, ARemovedFolderTakesItsRowsAndSegmentsAlong) {
   Commit({PutRow{"d", Row(1, model::FileKind::kDirectory)}, PutRow{"d/a", Row(2)}, PutRow{"d/b", Row(3)},
           PutRow{"da", Row(3)}, PutSegment{2, {}}, PutSegment{3, {}}});

@@ -170,6 +170,59 @@ TEST_F(BasesTest, AFileThatRestsHoldsNothingElseUp) {
   EXPECT_EQ(replicator_->Status().lag_seconds, 0);
 }
 
+// The clone that a capture makes is no reason to leave the file out of this capture.
+TEST_F(BasesTest, AHintIsEnough) {
+  clock_ = &stepping_;
+  Start();
+  MakeImage("disk", 8 * kMebibyte);
+  stepping_.step = absl::Milliseconds(1);
+  ASSERT_TRUE(Sync().ok());
+  stepping_.Advance(absl::Minutes(5));
+  Write("disk", kMebibyte);
+  Hint("disk");
+  ASSERT_TRUE(replicator_->Run(sink_, {}).ok());
+  EXPECT_EQ(Rung(), "extents");
+  ExpectEqual();
+}
+
+TEST_F(BasesTest, WhatLeavesOutAFileThatRestsIsNoStateOfTheVolume) {
+  clock_ = &stepping_;
+  Start();
+  MakeImage("disk", 8 * kMebibyte);
+  MakeImage("small", kBlock);
+  stepping_.step = absl::Seconds(1) / 2;  // it rests for some 25 s, and for more each time that nobody can wait for that
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_TRUE(sink_.last_was_whole);
+  ASSERT_TRUE(Sync().ok());
+  Write("disk", kMebibyte);
+  ASSERT_TRUE(Sync().ok());
+  Write("disk", 2 * kMebibyte);
+  ASSERT_TRUE(Sync().ok());
+  stepping_.step = absl::ZeroDuration();
+  const std::string before = AtDr("disk");
+  Write("disk", 3 * kMebibyte);
+  Hint("disk");
+  RunABit();
+  for (int commit = 0; commit < 2; ++commit) {
+    Write("small", 0);
+    Hint("small");
+    RunABit();
+    EXPECT_TRUE(AtDr("small") == Here("small"));
+    EXPECT_FALSE(sink_.last_was_whole) << commit;
+    EXPECT_TRUE(AtDr("disk") == before);
+  }
+  stepping_.Advance(kLongestPartial - absl::Seconds(1));
+  Hint("small");
+  RunABit();
+  EXPECT_TRUE(AtDr("disk") == before) << "it still rests";
+  stepping_.Advance(absl::Seconds(2));
+  Write("small", 0);
+  Hint("small");
+  RunABit();
+  ExpectEqual();
+  EXPECT_TRUE(sink_.last_was_whole) << "all of it, after a minute at most";
+}
+
 TEST_F(BasesTest, WhoeverWaitsIsntKeptWaitingByARest) {
   clock_ = &stepping_;
   Start();
@@ -259,6 +312,36 @@ TEST_F(BasesTest, AFileInTooManyPiecesIsLeftAloneForLongerAndLonger) {
   stepping_.Advance(kCloneRest);
   EXPECT_TRUE(freeze().ok());
   EXPECT_EQ(CountClones(), 0u);
+}
+
+// What is read as it stands the next time needn't wait for that.
+TEST_F(BasesTest, ACloneThatTookTooLongIsFollowedByNoRest) {
+  MakeImage("disk", 8 * kMebibyte);
+  const os::Fd folder(open(At("").c_str(), O_RDONLY | O_DIRECTORY));
+  auto store = BaseStore::Open(disk_->Path() + "/export", "web", folder.get(), 0, stepping_).value();
+  stepping_.step = absl::Seconds(20);
+  ASSERT_TRUE(store->Freeze(OpenFile("disk").get(), 7).ok());
+  EXPECT_EQ(store->RestsUntil(7), -absl::InfiniteDuration());
+  EXPECT_FALSE(store->Freeze(OpenFile("disk").get(), 7).ok());
+}
+
+// A clone that waited for something else says nothing of the next ones.
+TEST_F(BasesTest, OneSlowCloneIsntHeldAgainstTheOthersForGood) {
+  constexpr uint64_t kPieces = 25'000;
+  const os::Fd file = OpenFile("disk");
+  ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kPieces * 2 * kBlock)), 0);
+  for (uint64_t at = 0; at < kPieces * 2 * kBlock; at += 2 * kBlock) {
+    ASSERT_TRUE(os::WriteAt(file.get(), at, "x").ok());
+  }
+  const os::Fd folder(open(At("").c_str(), O_RDONLY | O_DIRECTORY));
+  auto store = BaseStore::Open(disk_->Path() + "/export", "web", folder.get(), 0, stepping_).value();
+  const auto freeze = [&] { return store->Freeze(file.get(), 7).status(); };
+  stepping_.step = absl::Seconds(20);
+  ASSERT_TRUE(freeze().ok());
+  stepping_.step = absl::ZeroDuration();
+  stepping_.Advance(2 * kCloneRest);
+  ASSERT_TRUE(freeze().ok()) << "by its extents alone it takes half a second";
+  EXPECT_TRUE(freeze().ok());
 }
 
 // DR takes so many ranges of a file and no more.

@@ -6,7 +6,9 @@
 #include <linux/falloc.h>
 
 #include <filesystem>
-#include <fstream>
+#include <memory>
+#include <optional>
+#include <set>
 
 #include "agent-primary/capture/file_capture.h"
 #include "tests/unit/agent-primary/ship/extents_fixture.h"
@@ -14,6 +16,8 @@
 namespace understudy::primary {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::Le;
 
 class BlocksTest : public ExtentsFixture {
@@ -113,35 +117,110 @@ TEST_F(BlocksTest, ZerosTravelAsHoles) {
   ExpectEqual();
 }
 
-TEST_F(BlocksTest, ManyChangesTravelInPiecesThatDrTakes) {
+// Captures by hand what the index of the volume, which isn't replicated any more, tells apart.
+class ByHandTest : public BlocksTest {
+ protected:
+  void TakeOver() {
+    epoch_ = replicator_->Status().epoch;
+    sequence_ = replicator_->Status().sequence;
+    replicator_.reset();
+    index_ = VolumeIndex::Open(state_.File("web.db")).value();
+    root_.emplace(os::Root::Open(At("")).value());
+    ASSERT_TRUE(sink_.Open({"web", "/dr/web", epoch_}).ok());
+    sink_.staged_at.clear();
+  }
+  absl::StatusOr<CapturedFile> Capture(uint64_t most_ranges = wire::kMaxContentRanges) {
+    std::set<std::string> leftovers;
+    if (!sink_.held.empty()) leftovers.insert("file");
+    const CaptureRequest request{.root = *root_,
+                                 .index = *index_,
+                                 .sink = sink_,
+                                 .volume = volume_,
+                                 .path = "file",
+                                 .base = IndexEntry{"file", *index_->Find("file").value()},
+                                 .slot = 1,
+                                 .leftovers = &leftovers,
+                                 .most_ranges = most_ranges};
+    ASSIGN_OR_RETURN(OpenedFile opened, OpenForCapture(request));
+    return CaptureFile(request, std::move(opened));
+  }
+  // As the commit that `captured` leads to.
+  void Submit(const CapturedFile& captured) {
+    model::Commit commit;
+    commit.volume = "web";
+    commit.epoch = epoch_;
+    commit.base_sequence = sequence_;
+    commit.sequence = sequence_ + 1;
+    commit.id = "by-hand";
+    commit.operations = {model::Patch{"file", captured.metadata, captured.stat.size, captured.digest, 1}};
+    const absl::Status submitted = sink_.Submit(commit);
+    ASSERT_TRUE(submitted.ok()) << submitted;
+    ExpectEqual();
+  }
+
+  const model::VolumeName volume_ = "web";
+  model::Epoch epoch_ = 0;
+  model::Sequence sequence_ = 0;
+  std::unique_ptr<VolumeIndex> index_;
+  std::optional<os::Root> root_;
+};
+
+TEST_F(ByHandTest, ManyChangesTravelInPiecesThatDrTakes) {
   constexpr uint64_t kMost = 64;
   MakeReplicated(64 * kMebibyte);
-  const std::string before = Here("file");
-  for (uint64_t at = 0; at < before.size(); at += uint64_t{64} * 1024) {
+  for (uint64_t at = 0; at < 64 * kMebibyte; at += uint64_t{64} * 1024) {
     ASSERT_TRUE(os::WriteAt(OpenFile("file").get(), at, Noise(kBlock)).ok());
   }
-  replicator_.reset();
+  TakeOver();
   replicas_.SetMostRanges(kMost);
-  auto index = VolumeIndex::Open(state_.File("web.db")).value();
-  const os::Root root = os::Root::Open(At("")).value();
-  const model::VolumeName volume = "web";
-  ASSERT_TRUE(sink_.Open({"web", "/dr/web", 1}).ok());
-  const std::optional<IndexRow> known = index->Find("file").value();
-  ASSERT_TRUE(known.has_value());
-  const CaptureRequest request{.root = root,
-                               .index = *index,
-                               .sink = sink_,
-                               .volume = volume,
-                               .path = "file",
-                               .base = IndexEntry{"file", *known},
-                               .slot = 1,
-                               .most_ranges = kMost};
-  absl::StatusOr<OpenedFile> opened = OpenForCapture(request);
-  ASSERT_TRUE(opened.ok()) << opened.status();
-  const absl::StatusOr<CapturedFile> captured = CaptureFile(request, *std::move(opened));
+  const absl::StatusOr<CapturedFile> captured = Capture(kMost);
   ASSERT_TRUE(captured.ok()) << captured.status();
   EXPECT_EQ(captured->rung, "blocks");
-  EXPECT_EQ(captured->digest, delta::DigestOfContent(Here("file")));
+  Submit(*captured);
+}
+
+// DR keeps what differs of a delta, not the delta.
+TEST_F(ByHandTest, DeltasCountForWhatTheyChange) {
+  constexpr uint64_t kMost = 4096;
+  MakeReplicated(64 * kMebibyte);
+  std::string content = Here("file");
+  content.insert(0, Noise(100));
+  Rewrite("file", content);
+  for (uint64_t at = 2 * kBlock; at < 64 * kMebibyte; at += 2 * kBlock) {  // half of it is where it was
+    ASSERT_TRUE(os::WriteAt(OpenFile("file").get(), at, std::string_view(content).substr(at + 100, kBlock)).ok());
+  }
+  TakeOver();
+  replicas_.SetMostRanges(kMost);
+  const absl::StatusOr<CapturedFile> captured = Capture(kMost);
+  ASSERT_TRUE(captured.ok()) << captured.status();
+  Submit(*captured);
+}
+
+// An earlier session staged something of a segment in which, by now, nothing is to be sent.
+TEST_F(ByHandTest, WhatIsHeldOfASegmentThatWasOnlyCutIsGivenUp) {
+  MakeReplicated(12 * kMebibyte);
+  ASSERT_EQ(ftruncate(OpenFile("file").get(), 6 * kMebibyte), 0);
+  TakeOver();
+  model::Digest other{};
+  other[0] = 1;
+  sink_.held = {{1, other}};
+  const absl::StatusOr<CapturedFile> captured = Capture();
+  ASSERT_TRUE(captured.ok()) << captured.status();
+  EXPECT_THAT(sink_.staged_at, ElementsAre(delta::kSegmentBytes));
+  Submit(*captured);
+}
+
+TEST_F(ByHandTest, WhatIsHeldAndWantedIsntSentAgain) {
+  MakeReplicated(12 * kMebibyte);
+  ASSERT_TRUE(os::WriteAt(OpenFile("file").get(), 5 * kMebibyte, Noise(kBlock)).ok());
+  const std::string content = Here("file");
+  TakeOver();
+  sink_.held = {{1, delta::DigestOfSegment(1, std::string_view(content).substr(delta::kSegmentBytes,
+                                                                                 delta::kSegmentBytes))}};
+  const absl::StatusOr<CapturedFile> captured = Capture();
+  ASSERT_TRUE(captured.ok()) << captured.status();
+  EXPECT_EQ(captured->bytes_resumed, delta::kSegmentBytes);
+  EXPECT_THAT(sink_.staged_at, IsEmpty());
 }
 
 // Whatever happens to a file between two looks, DR has it after the second.

@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "agent-primary/ship/volume_replicator.h"
 #include "core/base/clock.h"
@@ -37,6 +38,7 @@ class CheckingSink : public tests::MemorySink {
   absl::Status StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                          std::string_view data) override {
     bytes_ += data.size();
+    staged_at.insert(offset);
     if (on_data) std::exchange(on_data, nullptr)();
     return MemorySink::StageData(volume, slot, offset, data);
   }
@@ -45,6 +47,13 @@ class CheckingSink : public tests::MemorySink {
     bytes_ += delta.delta.size();
     return MemorySink::StageDelta(volume, slot, delta);
   }
+  absl::StatusOr<std::vector<model::SegmentDigest>> StageResume(const model::VolumeName& volume, model::Slot slot,
+                                                                const std::string& path, uint64_t size,
+                                                                const std::string& base_path) override {
+    if (held.empty()) return MemorySink::StageResume(volume, slot, path, size, base_path);
+    RETURN_IF_ERROR(MemorySink::StageBegin(volume, slot, path, size, base_path));
+    return std::exchange(held, {});
+  }
   absl::StatusOr<std::string> SegmentSignature(const model::VolumeName& volume, const std::string& path,
                                                uint64_t number) override {
     ++asked_;
@@ -52,6 +61,7 @@ class CheckingSink : public tests::MemorySink {
   }
   absl::Status Submit(const model::Commit& commit) override {
     RETURN_IF_ERROR(MemorySink::Submit(commit));
+    last_was_whole = commit.completes_capture;
     const tests::MemoryReplicas::Tree tree = replicas_.TreeOf(commit.volume);
     for (const model::Operation& operation : commit.operations) {
       const auto check = [&](const std::string& path, const model::Digest& digest) {
@@ -66,6 +76,9 @@ class CheckingSink : public tests::MemorySink {
     return absl::OkStatus();
   }
   std::function<void()> on_data{};  // called once, before the next data is taken
+  std::set<uint64_t> staged_at{};              // offsets of data
+  std::vector<model::SegmentDigest> held{};  // what the next StageResume tells, though nothing is staged
+  bool last_was_whole = false;
   uint64_t TakeBytes() { return std::exchange(bytes_, 0); }  // of data and deltas
   uint64_t TakeAsked() { return std::exchange(asked_, 0); }  // signatures
 
