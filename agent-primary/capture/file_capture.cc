@@ -171,7 +171,12 @@ class LargeCapture {
       RETURN_IF_ERROR(SendChanges(offset, bytes, *known, now, held.has_value()));
     } else {
       // Of a doubtful segment (VolumeIndex::Doubt: it has no digest) DR's is no base for anything.
-      RETURN_IF_ERROR(Send(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value()));
+      bool sent = false;
+      if (moving_ && !known.has_value()) {
+        ASSIGN_OR_RETURN(sent, SendDelta(offset, bytes, now, /*beside=*/1, length, kMostRunsOfSegment));
+      }
+      if (!sent) RETURN_IF_ERROR(Send(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value()));
+      moving_ = sent;
     }
     Learn(std::move(now));
     return absl::OkStatus();
@@ -216,6 +221,7 @@ class LargeCapture {
     uint64_t changed_bytes = 0;
     for (const os::DataRange& run : changed) changed_bytes += run.end - run.begin;
     ASSIGN_OR_RETURN(const bool sent, SendDelta(offset, bytes, now, /*beside=*/1, changed_bytes, changed.size()));
+    moving_ = sent;
     if (!sent) deltas_to_skip_ = next_skip_;
     next_skip_ = sent ? 0 : std::min(2 * next_skip_ + 1, kMostSkippedDeltas);
     return sent;
@@ -365,6 +371,7 @@ class LargeCapture {
   bool sent_hole_ = false;
   int deltas_to_skip_ = 0;                      // as the one before saved nothing
   int next_skip_ = 0;
+  bool moving_ = false;                         // content had moved in the segment before
   bool any_delta_ = false;
   bool incremental_ = false;
   bool send_ = true;

@@ -106,8 +106,8 @@ TEST_F(VolumeIndexTest, SignaturesOfAnOlderIndexAreForgotten) {
   {
     auto older = store::Database::Open(dir_.File("index.db"), {}).value();
     ASSERT_TRUE(older
-                    ->Execute("ALTER TABLE segment RENAME COLUMN blocks TO signature;"
-                              "ALTER TABLE staged RENAME COLUMN extra TO signature; PRAGMA user_version = 5;")
+                    .Execute("ALTER TABLE segment RENAME COLUMN blocks TO signature;"
+                             "ALTER TABLE staged RENAME COLUMN extra TO signature; PRAGMA user_version = 5;")
                     .ok());
   }
   Reopen();

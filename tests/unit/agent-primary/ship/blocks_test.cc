@@ -66,14 +66,14 @@ TEST_F(BlocksTest, WhatWasTakenOutDoesntTravel) {
 }
 
 TEST_F(BlocksTest, WhereAllIsNewDrIsSeldomAsked) {
-  constexpr uint64_t kSegments = 40;
+  constexpr uint64_t kSegments = 20;
   MakeReplicated(kSegments * delta::kSegmentBytes);
   MakeImage("file", kSegments * delta::kSegmentBytes);
   ASSERT_TRUE(Sync().ok());
   EXPECT_EQ(Rung(), "blocks");
   ExpectEqual();
   EXPECT_EQ(sink_.TakeBytes(), kSegments * delta::kSegmentBytes);
-  EXPECT_THAT(sink_.TakeAsked(), Le(18u));
+  EXPECT_THAT(sink_.TakeAsked(), Le(15u));
 }
 
 TEST_F(BlocksTest, MarksThatArentKnownAreLearnt) {
@@ -166,9 +166,9 @@ class ByHandTest : public BlocksTest {
 };
 
 TEST_F(ByHandTest, ManyChangesTravelInPiecesThatDrTakes) {
-  constexpr uint64_t kMost = 64;
-  MakeReplicated(64 * kMebibyte);
-  for (uint64_t at = 0; at < 64 * kMebibyte; at += uint64_t{64} * 1024) {
+  constexpr uint64_t kMost = 2048;
+  MakeReplicated(32 * kMebibyte);
+  for (uint64_t at = 0; at < 32 * kMebibyte; at += 2 * kBlock) {
     ASSERT_TRUE(os::WriteAt(OpenFile("file").get(), at, Noise(kBlock)).ok());
   }
   TakeOver();
