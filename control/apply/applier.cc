@@ -63,13 +63,13 @@ bool DiffersForGood(const json& manifest, const json& present) {
 }
 
 // Ours are made with Retain; who turned that off must not lose data because we delete the object.
-absl::Status CheckRetained(const ObjectKey& key, const json& present) {
+absl::Status CheckRetained(const ObjectKey& key, const json& present, std::string_view site) {
   const char* const field = key.kind == ObjectKind::kPersistentVolume        ? "persistentVolumeReclaimPolicy"
                             : key.kind == ObjectKind::kVolumeSnapshotContent ? "deletionPolicy"
                                                                              : nullptr;
   if (field == nullptr || TextAt(present, {"spec", field}) == "Retain") return absl::OkStatus();
   return absl::FailedPreconditionError(fmt::format(
-      "{} at DR isn't deleted because its data might go with it: set spec.{} to Retain", ToString(key), field));
+      "{} at {} isn't deleted because its data might go with it: set spec.{} to Retain", ToString(key), site, field));
 }
 
 // Whether `present` may be deleted to be made anew. Its data is safe (Retain), but not a binding that is in use: a
@@ -85,10 +85,10 @@ bool IsOfAnotherPair(const json& manifest, const json& present) {
          PairOf(manifest) != PairOf(present);
 }
 
-absl::Status StaysBound(const ObjectKey& key) {
+absl::Status StaysBound(const ObjectKey& key, std::string_view site) {
   return absl::FailedPreconditionError(fmt::format(
-      "{} is bound at DR and differs where it can't be changed: delete its claim at DR, and it is made anew",
-      ToString(key)));
+      "{} is bound at {} and differs where it can't be changed: delete its claim there, and it is made anew",
+      ToString(key), site));
 }
 
 }  // namespace
@@ -128,7 +128,7 @@ absl::StatusOr<DeleteOutcome> KubeApplier::Delete(const ObjectKey& key, const st
     return absl::AbortedError(fmt::format("{} is still bound to {}/{}: that claim has to be deleted first",
                                           ToString(key), TextAt(claim, {"namespace"}), TextAt(claim, {"name"})));
   }
-  RETURN_IF_ERROR(CheckRetained(key, *present));
+  RETURN_IF_ERROR(CheckRetained(key, *present, site_));
   const absl::Status deleted =
       client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(*present));
   if (absl::IsNotFound(deleted)) return DeleteOutcome::kAbsent;
@@ -140,32 +140,33 @@ absl::StatusOr<DeleteOutcome> KubeApplier::Delete(const ObjectKey& key, const st
 absl::Status KubeApplier::MakeWayFor(const json& manifest, const ObjectKey& key, const json& present) {
   if (!IsOurs(present)) {
     return absl::FailedPreconditionError(fmt::format(
-        "{} is there already and isn't Understudy's: rename or delete it at DR, or leave it out at the primary",
-        ToString(key)));
+        "{} is at {} already and isn't Understudy's: rename or delete it there, or leave out the one that it would be "
+        "made from",
+        ToString(key), site_));
   }
   if (IsTerminating(present)) {
     return absl::AbortedError(
-        fmt::format("{} is being deleted at DR: it will be made again afterwards", ToString(key)));
+        fmt::format("{} is being deleted at {}: it will be made again afterwards", ToString(key), site_));
   }
   if (IsOfAnotherPair(manifest, present)) {
     return absl::FailedPreconditionError(fmt::format(
-        "{} at DR is pair {}'s, made from another object of that name: it can be made for pair {} when it is "
+        "{} at {} is pair {}'s, made from another object of that name: it can be made for pair {} when it is "
         "gone there",
-        ToString(key), PairOf(present), PairOf(manifest)));
+        ToString(key), site_, PairOf(present), PairOf(manifest)));
   }
   if (!DiffersForGood(manifest, present)) return absl::OkStatus();
-  RETURN_IF_ERROR(CheckRetained(key, present));
+  RETURN_IF_ERROR(CheckRetained(key, present, site_));
   if (!MayBeReplaced(manifest, present)) {
     if (key.kind == ObjectKind::kPersistentVolume && SourceUidOf(manifest) != SourceUidOf(present)) {
       return ReleaseEarlier(key, present);
     }
-    return StaysBound(key);
+    return StaysBound(key, site_);
   }
   RETURN_IF_ERROR(client_.Delete(kube::ResourceOf(key.kind), key.namespace_name, key.name, UidOf(present)));
-  spdlog::info("{} was deleted at DR to be made anew: it differed where it can't be changed", ToString(key));
+  spdlog::info("{} was deleted at {} to be made anew: it differed where it can't be changed", ToString(key), site_);
   const absl::Status gone = Get(client_, key).status();
   if (absl::IsNotFound(gone)) return absl::OkStatus();
-  return absl::AbortedError(fmt::format("{} is being deleted at DR to be made anew", ToString(key)));
+  return absl::AbortedError(fmt::format("{} is being deleted at {} to be made anew", ToString(key), site_));
 }
 
 // The primary released the volume that `present` was made from, else it couldn't have been made anew. Never OK: when
@@ -177,14 +178,14 @@ absl::Status KubeApplier::ReleaseEarlier(const ObjectKey& key, const json& prese
   const absl::StatusOr<json> claim = Get(client_, claim_key);
   if (!claim.ok() && !absl::IsNotFound(claim.status())) return claim.status();
   if (claim.ok() && UidOf(*claim) == TextAt(reference, {"uid"}) && !IsTerminating(*claim)) {
-    if (!IsOurs(*claim)) return StaysBound(key);
+    if (!IsOurs(*claim)) return StaysBound(key, site_);
     RETURN_IF_ERROR(
         client_.Delete(kube::kPersistentVolumeClaims, claim_key.namespace_name, claim_key.name, UidOf(*claim)));
-    spdlog::info("{} was deleted at DR to be made anew: it was bound to an earlier {}", ToString(claim_key),
+    spdlog::info("{} was deleted at {} to be made anew: it was bound to an earlier {}", ToString(claim_key), site_,
                  ToString(key));
   }
   return absl::AbortedError(
-      fmt::format("{} is still bound to {} at DR, which is being deleted", ToString(key), ToString(claim_key)));
+      fmt::format("{} is still bound to {} at {}, which is being deleted", ToString(key), ToString(claim_key), site_));
 }
 
 absl::StatusOr<json> KubeApplier::ApplyInNamespace(const json& manifest, const ObjectKey& key) {
@@ -197,7 +198,8 @@ absl::StatusOr<json> KubeApplier::ApplyInNamespace(const json& manifest, const O
   return client_.Apply(resource, key.namespace_name, key.name, manifest);
 }
 
-// A size that DR refuses, because the class there doesn't allow expansion, mustn't keep everything else away for good.
+// A size that the cluster refuses, because the class there doesn't allow expansion, mustn't keep everything else away
+// for good.
 absl::Status KubeApplier::ApplyClaim(const json& manifest, const ObjectKey& key, const json& present) {
   absl::StatusOr<json> applied = ApplyInNamespace(manifest, key);
   const bool refused = absl::IsPermissionDenied(applied.status()) || absl::IsInvalidArgument(applied.status());
@@ -206,8 +208,8 @@ absl::Status KubeApplier::ApplyClaim(const json& manifest, const ObjectKey& key,
     json as_large = manifest;
     as_large["spec"]["resources"]["requests"]["storage"] = size;
     RETURN_IF_ERROR(ApplyInNamespace(as_large, key).ok() ? absl::OkStatus() : applied.status());
-    return absl::FailedPreconditionError(fmt::format("{} keeps its size at DR, {} instead of {}: {}", ToString(key),
-                                                     size, RequestOf(manifest), MessageOf(applied.status())));
+    return absl::FailedPreconditionError(fmt::format("{} keeps its size at {}, {} instead of {}: {}", ToString(key),
+                                                     site_, size, RequestOf(manifest), MessageOf(applied.status())));
   }
   RETURN_IF_ERROR(applied.status());
   return FreeVolumeOfClaim(*applied);
@@ -219,7 +221,8 @@ absl::Status KubeApplier::EnsureNamespace(const std::string& name) {
                          {"metadata", {{"name", name}, {"labels", {{kManagedByLabel, kManagedByValue}}}}}};
   const absl::Status status = client_.Create(kube::kNamespaces, "", manifest).status();
   if (absl::IsAlreadyExists(status)) return absl::OkStatus();
-  if (absl::IsPermissionDenied(status)) return Annotate(status, fmt::format("namespace {} isn't there at DR", name));
+  if (absl::IsPermissionDenied(status))
+    return Annotate(status, fmt::format("namespace {} isn't there at {}", name, site_));
   return status;
 }
 
@@ -248,8 +251,8 @@ absl::Status KubeApplier::FreeVolumeOfClaim(const json& claim) {
                           TextAt(reference, {"uid"}) != UidOf(claim);
   if (of_earlier && PhaseOf(*volume) == "Bound") {
     // The controller hasn't seen yet that the earlier claim is gone; nobody would free the volume after that.
-    return absl::AbortedError(
-        fmt::format("PersistentVolume {} at DR is still bound to an earlier claim of that name", NameOf(*volume)));
+    return absl::AbortedError(fmt::format("PersistentVolume {} at {} is still bound to an earlier claim of that name",
+                                          NameOf(*volume), site_));
   }
   return FreeVolume(*volume);
 }

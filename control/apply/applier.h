@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "core/base/status.h"
 #include "core/kube/client.h"
@@ -56,8 +57,9 @@ class ObjectApplier {
 
 class KubeApplier : public ObjectApplier {
  public:
-  // `client` is of the DR cluster and must outlive the applier.
-  explicit KubeApplier(const kube::Client& client) : client_(client) {}
+  // `client` is of the cluster that objects are brought to, and `site` what people call that. Both must outlive the
+  // applier.
+  explicit KubeApplier(const kube::Client& client, std::string_view site = "DR") : client_(client), site_(site) {}
 
   absl::Status Apply(const nlohmann::json& manifest) override;
   absl::StatusOr<DeleteOutcome> Delete(const model::ObjectKey& key, const std::string& source_uid) override;
@@ -78,6 +80,7 @@ class KubeApplier : public ObjectApplier {
   [[nodiscard]] absl::Status FreeContentOfSnapshot(const nlohmann::json& snapshot);
 
   const kube::Client& client_;
+  const std::string_view site_;
 };
 
 }  // namespace understudy::control

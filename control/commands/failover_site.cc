@@ -16,6 +16,7 @@
 #include "control/failover/scratch_objects.h"
 #include "control/oadp/restore.h"
 #include "control/sync/kube_reader.h"
+#include "control/sync/site_names.h"
 #include "core/base/log.h"
 #include "core/base/wait.h"
 
@@ -52,11 +53,12 @@ absl::StatusOr<RunLease> LeaseOf(const SyncState& state, const ItemContext& cont
 }  // namespace
 
 struct TargetCluster {
-  TargetCluster(kube::ClusterAccess access, std::stop_token stop)
-      : client(std::move(access), {.stop = std::move(stop)}) {}
+  // `site`: what people call it; a literal.
+  TargetCluster(kube::ClusterAccess access, std::string_view site, std::stop_token stop)
+      : client(std::move(access), {.stop = std::move(stop)}), applier(client, site) {}
 
   const kube::Client client;
-  KubeApplier applier{client};
+  KubeApplier applier;
   const KubeReader objects{client};
   KubeScratch scratch{client};
   KubeVirtMachines machines{client};
@@ -142,7 +144,8 @@ absl::Status FailoverSite::ConnectClusters() {
   clusters_ = std::make_unique<Clusters>();
   if (mode_ != RunMode::kReprotect) {
     ASSIGN_OR_RETURN(kube::ClusterAccess target, access(!back));
-    clusters_->target = std::make_unique<TargetCluster>(std::move(target), stop_);
+    clusters_->target = std::make_unique<TargetCluster>(
+        std::move(target), NamesOf(back ? Direction::kToPrimary : Direction::kToDr).target, stop_);
   }
   if (mode_ == RunMode::kPlanned || mode_ == RunMode::kReprotect || back) {
     ASSIGN_OR_RETURN(kube::ClusterAccess source, access(source_is_dr_));

@@ -13,6 +13,7 @@
 #include "control/report/render.h"
 #include "control/sync/kube_reader.h"
 #include "control/sync/scheduler.h"
+#include "control/sync/site_names.h"
 #include "core/base/log.h"
 
 namespace understudy::control {
@@ -61,8 +62,8 @@ struct SyncEngine::Parts {
   const kube::Client dr;
   const KubeReader primary_reader{primary};
   const KubeReader dr_reader{dr};
-  KubeApplier applier{dr};
-  KubeApplier primary_applier{primary};
+  KubeApplier applier{dr, NamesOf(Direction::kToDr).target};
+  KubeApplier primary_applier{primary, NamesOf(Direction::kToPrimary).target};
   std::vector<std::unique_ptr<PairAgents>> pairs;
   std::vector<std::unique_ptr<PairAgents>> reverse_pairs;  // of those pairs that may be turned round
 };

@@ -2,6 +2,7 @@
 #include "control/apply/applier.h"
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "control/apply/transform.h"
@@ -10,6 +11,8 @@
 
 namespace understudy::control {
 namespace {
+
+using ::testing::HasSubstr;
 
 using model::CatalogEntry;
 using model::ObjectKey;
@@ -125,7 +128,7 @@ class ApplierClusterTest : public testing::Test {
 
   static std::unique_ptr<Cluster> cluster_;
   static std::unique_ptr<kube::Client> client_;
-  KubeApplier applier_{*client_};
+  KubeApplier applier_{*client_, "the cluster under test"};
 };
 std::unique_ptr<Cluster> ApplierClusterTest::cluster_;
 std::unique_ptr<kube::Client> ApplierClusterTest::client_;
@@ -176,7 +179,9 @@ TEST_F(ApplierClusterTest, WhatIsNotUnderstudysIsNeitherChangedNorDeleted) {
                    {"storageClassName", "nfs"},
                    {"nfs", {{"server", "somewhere"}, {"path", "/x"}}}}}};
   ASSERT_TRUE(cluster_->Post("/api/v1/persistentvolumes", theirs).ok());
-  EXPECT_TRUE(absl::IsFailedPrecondition(Apply(VolumeEntry("theirs"))));
+  const absl::Status refused = Apply(VolumeEntry("theirs"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("theirs is at the cluster under test already"));
   EXPECT_EQ(*applier_.Delete(VolumeKey("theirs"), "uid-1"), DeleteOutcome::kLeftAlone);
   ASSERT_EQ(Apply(VolumeEntry("ours", "uid-new")), absl::OkStatus());
   EXPECT_EQ(*applier_.Delete(VolumeKey("ours"), "uid-old"), DeleteOutcome::kLeftAlone);
@@ -327,7 +332,8 @@ TEST_F(ApplierClusterTest, AClaimThatGrewWhereItsClassForbidsItKeepsItsSizeAndGe
   entry.resource = resource.dump();
   const absl::Status status = Apply(entry);
   EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  EXPECT_NE(status.message().find("keeps its size at DR, 1Gi instead of 2Gi"), std::string::npos) << status;
+  EXPECT_NE(status.message().find("keeps its size at the cluster under test, 1Gi instead of 2Gi"), std::string::npos)
+      << status;
   const json claim = Get(ClaimKey("growing"));
   EXPECT_EQ(claim["spec"]["resources"]["requests"]["storage"], "1Gi");
   EXPECT_EQ(claim["metadata"]["labels"]["tier"], "gold");

@@ -52,7 +52,7 @@ class ClusterFailoverTest : public ::testing::Test {
                                           "--config",
                                           site_->site().File("control.yaml")};
     arguments.insert(arguments.end(), command.begin(), command.end());
-    const auto result = RunProcess({.program = "strace", .arguments = arguments}, absl::Minutes(3));
+    const auto result = RunTraced(arguments, absl::Minutes(3));
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() && (result->signal == SIGKILL || result->exit_code == 128 + SIGKILL);
   }

@@ -93,7 +93,7 @@ class FailbackTest : public ::testing::Test {
                                             "--config",
                                             hosts_.File("control.yaml")};
       arguments.insert(arguments.end(), command.begin(), command.end());
-      const auto result = RunProcess({.program = "strace", .arguments = arguments}, absl::Minutes(2));
+      const auto result = RunTraced(arguments, absl::Minutes(2));
       ASSERT_TRUE(result.ok()) << result.status();
       if (result->signal != SIGKILL && result->exit_code != 128 + SIGKILL) {
         EXPECT_EQ(result->exit_code, 0) << result->out << result->err;

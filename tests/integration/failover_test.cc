@@ -234,7 +234,7 @@ class KilledTest : public FailoverTest, public ::testing::WithParamInterface<con
                                           "--config",
                                           site_->File("control.yaml")};
     arguments.insert(arguments.end(), command.begin(), command.end());
-    const auto result = RunProcess({.program = "strace", .arguments = arguments}, absl::Seconds(120));
+    const auto result = RunTraced(arguments, absl::Seconds(120));
     EXPECT_TRUE(result.ok()) << result.status();
     return result->signal == SIGKILL || result->exit_code == 128 + SIGKILL;
   }

@@ -214,6 +214,12 @@ absl::StatusOr<ProcessResult> RunProcess(const ProcessOptions& options, absl::Du
   return Annotate(result.status(), "its stderr: " + killed.err);
 }
 
+absl::StatusOr<ProcessResult> RunTraced(std::vector<std::string> arguments, absl::Duration timeout) {
+  return RunProcess(
+      {.program = "strace", .arguments = std::move(arguments), .environment = {{"LSAN_OPTIONS", "detect_leaks=0"}}},
+      timeout);
+}
+
 std::string ProgramPath(std::string_view name) {
   if (const char* folder = std::getenv("UNDERSTUDY_BIN"); folder != nullptr) return fmt::format("{}/{}", folder, name);
   return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / name).string();

@@ -84,6 +84,9 @@ class Process {
 [[nodiscard]] absl::StatusOr<ProcessResult> RunProcess(const ProcessOptions& options,
                                                        absl::Duration timeout = absl::Seconds(60));
 
+// Runs `strace ARGUMENTS…`. A program that is traced can't look for leaks, so one that would doesn't.
+[[nodiscard]] absl::StatusOr<ProcessResult> RunTraced(std::vector<std::string> arguments, absl::Duration timeout);
+
 // The path of one of the project's programs ("drctl") in the build's bin folder, which ctest hands over in
 // UNDERSTUDY_BIN; run by hand, a test finds it beside itself.
 [[nodiscard]] std::string ProgramPath(std::string_view name);
