@@ -135,6 +135,11 @@ absl::StatusOr<std::unique_ptr<Beds>> Beds::Make(const std::string& filesystem, 
   auto beds = std::make_unique<Beds>();
   ASSIGN_OR_RETURN(beds->here_, tests::LoopMount::Make(filesystem, megabytes));
   ASSIGN_OR_RETURN(beds->there_, tests::LoopMount::Make(filesystem, megabytes));
+  for (const auto* const mount : {beds->here_.get(), beds->there_.get()}) {
+    if (const absl::Status direct = mount->CacheOnce(); !direct.ok()) {
+      fmt::print(stderr, "disks are cached twice, so less fits into memory: {}\n", MessageOf(direct));
+    }
+  }
   for (const char* const contender : {"ours", "theirs"}) {
     std::filesystem::create_directories(beds->Here(contender));
     std::filesystem::create_directories(beds->There(contender));

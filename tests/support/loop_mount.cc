@@ -117,6 +117,14 @@ absl::Status LoopMount::Unmount() {
   return absl::OkStatus();
 }
 
+absl::Status LoopMount::CacheOnce() const {
+  ASSIGN_OR_RETURN(const ProcessResult found,
+                   RunProcess({.program = "losetup", .arguments = {"-n", "-O", "NAME", "-j", image_}}));
+  const std::string device = found.out.substr(0, found.out.find('\n'));
+  if (device.empty()) return absl::NotFoundError("no loop device of " + image_);
+  return Run("losetup", {"--direct-io=on", device});
+}
+
 absl::Status LoopMount::Mount() {
   RETURN_IF_ERROR(Run("mount", {"-t", type_, "-o", "loop", image_, path_}));
   mounted_ = true;

@@ -31,6 +31,9 @@ class LoopMount {
   // Where it is mounted: absolute, without a slash at the end.
   [[nodiscard]] const std::string& Path() const { return path_; }
 
+  // While it is mounted: the file below isn't cached a second time, as a disk's blocks aren't.
+  [[nodiscard]] absl::Status CacheOnce() const;
+
   // Stands in for a power cut (ext4 and xfs): from now on the filesystem takes nothing, and what wasn't synced is gone
   // at the next Mount. Every call on it fails until then.
   [[nodiscard]] absl::Status CutPower();
