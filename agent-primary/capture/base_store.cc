@@ -30,8 +30,9 @@ constexpr std::string_view kFolderPrefix = "bases-";
 // 2.4 s. One that took longer waited for something else.
 constexpr absl::Duration kFirstCloneCost = absl::Microseconds(20);
 constexpr absl::Duration kMostCloneCost = absl::Microseconds(50);
-// Clones of fewer extents say little about what one takes.
-constexpr uint64_t kTellingExtents = 2000;
+// Of a clone that is made piece by piece: some 10 ms each.
+constexpr uint64_t kExtentsOfPiece = 500;
+constexpr uint64_t kPieceUnitBytes = 1024 * 1024;
 // Of so many files it is remembered that they rest.
 constexpr size_t kMaxResting = 10'000;
 constexpr absl::Duration kLongestRest = absl::Minutes(10);
@@ -42,6 +43,12 @@ std::string FolderName(const model::VolumeName& volume) {
 
 bool IsForGood(int error_number) {
   return error_number == EOPNOTSUPP || error_number == ENOTTY || error_number == ENOSYS;
+}
+
+absl::StatusOr<bool> IsXfs(int folder) {
+  struct statfs filesystem {};
+  if (fstatfs(folder, &filesystem) != 0) return ErrnoStatus(errno, "statfs");
+  return filesystem.f_type == XFS_SUPER_MAGIC;
 }
 
 // Only where it is known what the maps of extents mean: others give places that aren't any (the offset in the file), or
@@ -93,10 +100,12 @@ void Bound(Map& map, IsOver is_over) {
 
 FrozenFile::FrozenFile(FrozenFile&& other) noexcept
     : store_(other.store_),
+      inode_(other.inode_),
       clone_(std::exchange(other.clone_, {})),
       fd_(std::move(other.fd_)),
       size_(other.size_),
-      writers_waited_(other.writers_waited_),
+      waited_(other.waited_),
+      longest_wait_(other.longest_wait_),
       generation_(other.generation_) {}
 
 FrozenFile::~FrozenFile() {
@@ -128,7 +137,8 @@ absl::StatusOr<std::unique_ptr<BaseStore>> BaseStore::Open(const std::string& ex
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(folder, ""));
   ASSIGN_OR_RETURN(const os::WorkFolder work, os::OpenWorkFolder(export_path));
   ASSIGN_OR_RETURN(os::Root clones, os::PrivateFolder(work.folder.fd(), FolderName(volume)));
-  std::unique_ptr<BaseStore> store(new BaseStore(std::move(clones), stat.filesystem, least_bytes, clock));
+  ASSIGN_OR_RETURN(const bool is_xfs, IsXfs(folder));
+  std::unique_ptr<BaseStore> store(new BaseStore(std::move(clones), stat.filesystem, is_xfs, least_bytes, clock));
   RETURN_IF_ERROR(store->LoadClones());
   return store;
 }
@@ -140,7 +150,7 @@ absl::StatusOr<size_t> BaseStore::Discard(const std::string& export_path, const 
   absl::StatusOr<os::Fd> folder = work->folder.OpenPath(name, O_RDONLY | O_DIRECTORY);
   if (absl::IsNotFound(folder.status())) return size_t{0};
   RETURN_IF_ERROR(folder.status());
-  BaseStore store(os::Root(*std::move(folder)), 0, 0, Clock::System());
+  BaseStore store(os::Root(*std::move(folder)), 0, /*is_xfs=*/false, 0, Clock::System());
   RETURN_IF_ERROR(store.LoadClones());
   ASSIGN_OR_RETURN(const size_t given_up, store.GiveUpBases());
   if (unlinkat(work->folder.fd(), name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
@@ -199,15 +209,25 @@ absl::Status BaseStore::CheckRest(uint64_t inode) {
 absl::Status BaseStore::CheckExtents(int fd, uint64_t inode, uint64_t& extents) {
   const absl::StatusOr<uint64_t> count = os::CountExtents(fd);
   extents = count.value_or(0);
+  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd, ""));
   absl::MutexLock lock(&mutex_);
+  if (extents > kManyExtents && stat.size / extents < kLeastMeanExtentBytes) {
+    LeaveAlone(inode, fmt::format("its {} extents are so short on average that reading it costs less", extents));
+    return absl::ResourceExhaustedError(unfrozen_.at(inode).why);
+  }
   // After a rest what was foreseen may have been wrong: only a clone tells.
   const bool again = unfrozen_.contains(inode);
   const absl::Duration foreseen =
       static_cast<double>(extents) * (again ? std::min(clone_cost_, kFirstCloneCost) : clone_cost_);
-  if (foreseen <= kLongestClone) return absl::OkStatus();
+  if (foreseen <= (is_xfs_ ? kLongestClonePiecewise : kLongestClone)) return absl::OkStatus();
   LeaveAlone(inode, fmt::format("it has {} extents: its writers would wait for about {:.1f} s while it is cloned",
                                 extents, absl::ToDoubleSeconds(foreseen)));
   return absl::ResourceExhaustedError(unfrozen_.at(inode).why);
+}
+
+bool BaseStore::HasSpare(uint64_t inode) const {
+  absl::MutexLock lock(&mutex_);
+  return spares_.contains(inode);
 }
 
 void BaseStore::LeaveAlone(uint64_t inode, std::string why) {
@@ -228,37 +248,75 @@ absl::StatusOr<FrozenFile> BaseStore::Freeze(int fd, uint64_t inode) {
   }
   // The clone would do it while nobody may write.
   if (fdatasync(fd) != 0) return ErrnoStatus(errno, "write the file's dirty pages");
-  uint64_t extents = 0;
-  RETURN_IF_ERROR(CheckExtents(fd, inode, extents));
-  FrozenFile frozen(*this);
-  RETURN_IF_ERROR(MakeClone(fd, frozen));
-  NoteClone(inode, extents, frozen.writers_waited_);
+  uint64_t extents = 0;  // not counted where they don't matter
+  if (!HasSpare(inode)) RETURN_IF_ERROR(CheckExtents(fd, inode, extents));
+  FrozenFile frozen(*this, inode);
+  RETURN_IF_ERROR(MakeClone(fd, extents, frozen));
+  NoteClone(frozen, extents);
   ASSIGN_OR_RETURN(frozen.fd_, folder_.OpenPath(frozen.clone_, O_RDONLY));
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(frozen.fd_.get(), ""));
   frozen.size_ = stat.size;
   return frozen;
 }
 
-absl::Status BaseStore::MakeClone(int fd, FrozenFile& frozen) {
-  os::Fd target;
-  {
-    absl::MutexLock lock(&mutex_);
-    frozen.generation_ = generation_;
-    std::string name = RandomId();
-    target = os::Fd(openat(folder_.fd(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!target.valid()) {
-      broken_ = true;
-      return ErrnoStatus(errno, "make a clone");
+// A spare, or a new file.
+absl::StatusOr<os::Fd> BaseStore::OpenTarget(FrozenFile& frozen) {
+  absl::MutexLock lock(&mutex_);
+  frozen.generation_ = generation_;
+  if (const auto spare = spares_.extract(frozen.inode_)) {
+    absl::StatusOr<os::Fd> target = folder_.OpenPath(spare.mapped(), O_RDWR);
+    if (target.ok()) {
+      frozen_.insert(spare.mapped());
+      frozen.clone_ = spare.mapped();
+      return target;
     }
-    clones_.insert(name);
-    frozen_.insert(name);
-    frozen.clone_ = std::move(name);
   }
+  std::string name = RandomId();
+  os::Fd target(openat(folder_.fd(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!target.valid()) {
+    broken_ = true;
+    return ErrnoStatus(errno, "make a clone");
+  }
+  clones_.insert(name);
+  frozen_.insert(name);
+  frozen.clone_ = std::move(name);
+  return target;
+}
+
+// What goes wrong here goes wrong with the whole, too.
+void BaseStore::ClonePieces(int fd, int target, uint64_t size, uint64_t extents, FrozenFile& frozen) const {
+  const uint64_t pieces = extents / kExtentsOfPiece + 1;
+  const uint64_t length = (size / pieces / kPieceUnitBytes + 1) * kPieceUnitBytes;
+  for (uint64_t at = 0; at < size; at += length) {
+    const absl::Duration began = clock_.Monotonic();
+    const int error_number = os::CloneRange(fd, target, at, std::min(length, size - at));
+    frozen.NoteWait(clock_.Monotonic() - began);
+    if (error_number != 0) return;
+  }
+}
+
+absl::Status BaseStore::MakeClone(int fd, uint64_t extents, FrozenFile& frozen) {
+  ASSIGN_OR_RETURN(const os::Fd target, OpenTarget(frozen));
   TakeOverCopyOnWrite(fd, target.get());
+  ASSIGN_OR_RETURN(const os::EntryStat before, os::StatAt(fd, ""));
+  if (is_xfs_ && extents > kManyExtents) ClonePieces(fd, target.get(), before.size, extents, frozen);
+  // What a longer spare has past the file's end would stay.
+  ASSIGN_OR_RETURN(const os::EntryStat spare, os::StatAt(target.get(), ""));
+  if (spare.size > before.size && ftruncate(target.get(), static_cast<off_t>(before.size)) != 0) {
+    return ErrnoStatus(errno, "cut a clone");
+  }
   const absl::Duration began = clock_.Monotonic();
   const int error_number = os::CloneFile(fd, target.get());
-  frozen.writers_waited_ = clock_.Monotonic() - began;
-  if (error_number == 0) return absl::OkStatus();
+  frozen.NoteWait(clock_.Monotonic() - began);
+  if (error_number == 0) {
+    ASSIGN_OR_RETURN(const os::EntryStat after, os::StatAt(fd, ""));
+    ASSIGN_OR_RETURN(const os::EntryStat clone, os::StatAt(target.get(), ""));
+    // It was cut just then: the clone may have something of before past its end.
+    if (clone.size > after.size) return absl::ResourceExhaustedError("it is being cut just now");
+    absl::MutexLock lock(&mutex_);
+    if (is_xfs_ && extents > kManyExtents) of_many_extents_[frozen.clone_] = frozen.inode_;
+    return absl::OkStatus();
+  }
   const absl::Status why = ErrnoStatus(error_number, "a reflink clone of it can't be made");
   if (!IsForGood(error_number)) return absl::ResourceExhaustedError(why.message());
   absl::MutexLock lock(&mutex_);
@@ -266,17 +324,21 @@ absl::Status BaseStore::MakeClone(int fd, FrozenFile& frozen) {
   return absl::UnimplementedError(*cannot_);
 }
 
-void BaseStore::NoteClone(uint64_t inode, uint64_t extents, absl::Duration took) {
+void BaseStore::NoteClone(const FrozenFile& frozen, uint64_t extents) {
+  const uint64_t inode = frozen.inode_;
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   Bound(rests_, [now](const auto& entry) { return entry.second <= now; });
   // What it is owed of an earlier rest, which somebody couldn't wait for, comes on top.
   absl::Duration& rest = rests_.try_emplace(inode, now).first->second;
-  rest = std::min(std::max(rest, now) + kFreezeShare * took, now + kLongestRest);
-  if (extents >= kTellingExtents) clone_cost_ = std::min(took / static_cast<int64_t>(extents), kMostCloneCost);
-  if (took > kLongestClone) {
+  rest = std::min(std::max(rest, now) + kFreezeShare * frozen.waited_, now + kLongestRest);
+  if (extents >= kManyExtents) {
+    clone_cost_ = std::min(frozen.waited_ / static_cast<int64_t>(extents), kMostCloneCost);
+  }
+  if (frozen.longest_wait_ > kLongestClone) {
     rests_.erase(inode);  // it isn't frozen the next time
-    LeaveAlone(inode, fmt::format("its writers waited for {:.1f} s when it was cloned", absl::ToDoubleSeconds(took)));
+    LeaveAlone(inode, fmt::format("its writers waited for {:.1f} s when it was cloned",
+                                  absl::ToDoubleSeconds(frozen.longest_wait_)));
   } else {
     unfrozen_.erase(inode);
   }
@@ -306,6 +368,10 @@ absl::Status BaseStore::Remove(const std::string& clone) {
     return ErrnoStatus(errno, fmt::format("remove the clone '{}'", clone));
   }
   clones_.erase(clone);
+  const auto of = of_many_extents_.extract(clone);
+  if (of.empty()) return absl::OkStatus();
+  const auto spare = spares_.find(of.mapped());
+  if (spare != spares_.end() && spare->second == clone) spares_.erase(spare);
   return absl::OkStatus();
 }
 
@@ -313,6 +379,10 @@ void BaseStore::Thaw(const std::string& clone, bool keep) {
   absl::MutexLock lock(&mutex_);
   frozen_.erase(clone);
   if (keep) return;
+  // Nothing names it, nor ever will: what it is over needn't be cloned again.
+  const auto of = of_many_extents_.find(clone);
+  const bool may_be_spare = of != of_many_extents_.end() && clones_.contains(clone);
+  if (may_be_spare && spares_.try_emplace(of->second, clone).first->second == clone) return;
   // What stays is collected later.
   if (const absl::Status removed = Remove(clone); !removed.ok()) spdlog::warn("{}", MessageOf(removed));
 }
@@ -321,9 +391,20 @@ absl::Status BaseStore::KeepOnly(const std::set<std::string>& clones) {
   absl::MutexLock lock(&mutex_);
   std::vector<std::string> gone;
   std::set_difference(clones_.begin(), clones_.end(), clones.begin(), clones.end(), std::back_inserter(gone));
-  for (const std::string& clone : gone) {
-    if (!frozen_.contains(clone)) RETURN_IF_ERROR(Remove(clone));
+  std::set<uint64_t> files;  // in many pieces, that have a base
+  for (const std::string& clone : clones) {
+    const auto of = of_many_extents_.find(clone);
+    if (of != of_many_extents_.end()) files.insert(of->second);
   }
+  for (const std::string& clone : gone) {
+    if (frozen_.contains(clone)) continue;
+    const auto of = of_many_extents_.find(clone);
+    const bool may_be_spare = of != of_many_extents_.end() && files.contains(of->second) &&
+                              (named_.contains(clone) || spares_.contains(of->second));
+    if (may_be_spare && spares_.try_emplace(of->second, clone).first->second == clone) continue;
+    RETURN_IF_ERROR(Remove(clone));
+  }
+  named_ = clones;
   return absl::OkStatus();
 }
 
@@ -344,6 +425,7 @@ bool BaseStore::GiveUpForRoom() {
   room_rest_ = clock_.Monotonic() + kRoomRest;
   if (clones_.empty()) return false;
   ++generation_;
+  spares_.clear();
   for (const std::string& clone : std::exchange(clones_, {})) {
     // Also while somebody has it open.
     const absl::StatusOr<os::Fd> file = folder_.OpenPath(clone, O_WRONLY);

@@ -5,8 +5,14 @@
 // A clone takes no time but what the filesystem needs for its extents, and no room until the file is written to: from
 // then on it keeps what was overwritten. While it is made whoever writes to the file waits. Which clone holds what is
 // the index's to say; a clone that it doesn't name is worthless. Thread-safe.
+//
+// XFS leaves extents alone that both files have already (xfs_reflink_remap_extent, Linux 5.9). So there the clone
+// before the newest one of a file in many pieces is kept as a *spare*, and the next one is made over it: it takes as
+// long as what changed since, not as long as the file has extents. Where there is no spare, the file is cloned piece by
+// piece first, with its writers going on in between, and then as a whole over that.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -29,9 +35,15 @@ namespace understudy::primary {
 
 // Of smaller files none is made: reading them costs little, and a clone has to be made durable.
 inline constexpr uint64_t kLeastFrozenBytes = 16 * 1024 * 1024;
-// A file whose clone took longer, or would by its extents, isn't cloned for kCloneRest; for twice as long each time
-// that it happens again, up to kLongestCloneRest.
+// A file whose writers waited for longer at a time, or would by its extents, isn't cloned for kCloneRest; for twice as
+// long each time that it happens again, up to kLongestCloneRest.
 inline constexpr absl::Duration kLongestClone = absl::Seconds(1);
+// A clone piece by piece takes no longer than this.
+inline constexpr absl::Duration kLongestClonePiecewise = absl::Seconds(10);
+// Files of fewer extents are cloned at once, and have no spares.
+inline constexpr uint64_t kManyExtents = 2000;
+// Where extents are shorter on average, reading the file costs less than looking for those that changed.
+inline constexpr uint64_t kLeastMeanExtentBytes = 16 * 1024;
 inline constexpr absl::Duration kCloneRest = absl::Hours(1);
 inline constexpr absl::Duration kLongestCloneRest = absl::Hours(24);
 // A file isn't cloned again for so many times what its writers waited: they wait at most 2 % of the time.
@@ -52,7 +64,7 @@ class FrozenFile {
 
   [[nodiscard]] int fd() const { return fd_.get(); }  // for reading
   [[nodiscard]] uint64_t size() const { return size_; }
-  [[nodiscard]] absl::Duration writers_waited() const { return writers_waited_; }
+  [[nodiscard]] absl::Duration writers_waited() const { return longest_wait_; }  // at a time
   // ABORTED: its room was needed, and what was read of it or of any base since it was made may be wrong.
   [[nodiscard]] absl::Status CheckHolds() const;
   // Makes the clone durable; it stays from now on, and `content` is what it holds. Without it, or when it fails, the
@@ -61,13 +73,19 @@ class FrozenFile {
 
  private:
   friend class BaseStore;
-  explicit FrozenFile(BaseStore& store) : store_(&store) {}
+  FrozenFile(BaseStore& store, uint64_t inode) : store_(&store), inode_(inode) {}
+  void NoteWait(absl::Duration wait) {
+    waited_ += wait;
+    longest_wait_ = std::max(longest_wait_, wait);
+  }
 
   BaseStore* store_;
+  uint64_t inode_;     // of the file
   std::string clone_;  // "": moved from, or kept
   os::Fd fd_;
   uint64_t size_ = 0;
-  absl::Duration writers_waited_;
+  absl::Duration waited_;  // in all
+  absl::Duration longest_wait_;
   uint64_t generation_ = 0;
 };
 
@@ -99,7 +117,10 @@ class BaseStore {
 
   // The clone that `base` names. NOT_FOUND: it isn't there, or isn't what was made.
   [[nodiscard]] absl::StatusOr<os::Fd> OpenBase(const BaseRecord& base) const;
-  // Removes all others but those of frozen files.
+  // Whether the filesystem tells of all bytes where they are.
+  [[nodiscard]] bool tells_all() const { return is_xfs_; }
+
+  // Removes all others but those of frozen files, and spares of files that have one of these.
   [[nodiscard]] absl::Status KeepOnly(const std::set<std::string>& clones);
   // The same of all; returns how many that were.
   [[nodiscard]] absl::StatusOr<size_t> GiveUpBases();
@@ -115,19 +136,27 @@ class BaseStore {
     std::string why;
   };
 
-  BaseStore(os::Root folder, uint64_t filesystem, uint64_t least_bytes, const Clock& clock)
-      : folder_(std::move(folder)), filesystem_(filesystem), least_bytes_(least_bytes), clock_(clock) {}
+  BaseStore(os::Root folder, uint64_t filesystem, bool is_xfs, uint64_t least_bytes, const Clock& clock)
+      : folder_(std::move(folder)),
+        filesystem_(filesystem),
+        is_xfs_(is_xfs),
+        least_bytes_(least_bytes),
+        clock_(clock) {}
   absl::Status LoadClones() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status CheckRest(uint64_t inode) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status CheckExtents(int fd, uint64_t inode, uint64_t& extents) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status MakeClone(int fd, FrozenFile& frozen) ABSL_LOCKS_EXCLUDED(mutex_);
-  void NoteClone(uint64_t inode, uint64_t extents, absl::Duration took) ABSL_LOCKS_EXCLUDED(mutex_);
+  [[nodiscard]] bool HasSpare(uint64_t inode) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<os::Fd> OpenTarget(FrozenFile& frozen) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status MakeClone(int fd, uint64_t extents, FrozenFile& frozen) ABSL_LOCKS_EXCLUDED(mutex_);
+  void ClonePieces(int fd, int target, uint64_t size, uint64_t extents, FrozenFile& frozen) const;
+  void NoteClone(const FrozenFile& frozen, uint64_t extents) ABSL_LOCKS_EXCLUDED(mutex_);
   void LeaveAlone(uint64_t inode, std::string why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Thaw(const std::string& clone, bool keep) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Remove(const std::string& clone) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const os::Root folder_;
   const uint64_t filesystem_;  // st_dev of the volume's folder
+  const bool is_xfs_;
   const uint64_t least_bytes_;
   const Clock& clock_;
   std::atomic<bool> broken_ = false;
@@ -135,8 +164,12 @@ class BaseStore {
   std::atomic<uint64_t> generation_ = 1;
 
   mutable absl::Mutex mutex_;
-  std::set<std::string> clones_ ABSL_GUARDED_BY(mutex_);              // that are there
-  std::set<std::string> frozen_ ABSL_GUARDED_BY(mutex_);              // of them, those of frozen files
+  std::set<std::string> clones_ ABSL_GUARDED_BY(mutex_);                     // that are there
+  std::set<std::string> frozen_ ABSL_GUARDED_BY(mutex_);                     // of them, those of frozen files
+  std::map<std::string, uint64_t> of_many_extents_ ABSL_GUARDED_BY(mutex_);  // which file a clone is of
+  std::map<uint64_t, std::string> spares_ ABSL_GUARDED_BY(mutex_);           // by inode; in `clones_`
+  // By KeepOnly the last time. One that never was may be yet, by a commit that is under way: it is no spare.
+  std::set<std::string> named_ ABSL_GUARDED_BY(mutex_);
   std::optional<std::string> cannot_ ABSL_GUARDED_BY(mutex_);         // why this filesystem has no clones
   std::map<uint64_t, Unfrozen> unfrozen_ ABSL_GUARDED_BY(mutex_);     // by inode
   std::map<uint64_t, absl::Duration> rests_ ABSL_GUARDED_BY(mutex_);  // until when, by inode

@@ -34,6 +34,7 @@ absl::Status ChangedRanges::Side::GoTo(uint64_t position) {
   while (!at_end && (!extent.has_value() || extent->offset + extent->length <= position)) {
     ASSIGN_OR_RETURN(extent, reader.Next());
     at_end = !extent.has_value();
+    if (!at_end) ++extents;
   }
   return absl::OkStatus();
 }

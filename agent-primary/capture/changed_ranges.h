@@ -29,12 +29,15 @@ class ChangedRanges {
 
   // In ascending order, apart from each other; nullopt: there are no more. UNIMPLEMENTED: the filesystem doesn't tell.
   [[nodiscard]] absl::StatusOr<std::optional<os::DataRange>> Next();
+  // Of `now`, so far.
+  [[nodiscard]] uint64_t extents() const { return now_.extents; }
 
  private:
   struct Side {
     os::ExtentReader reader;
     std::optional<os::Extent> extent{};  // that ends after the position
     bool at_end = false;
+    uint64_t extents = 0;
 
     absl::Status GoTo(uint64_t position);
     // Up to where what is at `position` goes on.

@@ -53,6 +53,7 @@ class ExtentsCapture {
       RETURN_IF_ERROR(
           Compare(std::max(Down((*range)->begin, unit), compared_to_), std::min(Up((*range)->end, unit), common)));
     }
+    file_.extents = ranges.extents();
     RETURN_IF_ERROR(CompareTail(common));
     RETURN_IF_ERROR(Finish());
     return compared_to_ > 0 || files_.size != base_size_ ? ExtentsOutcome::kDiffers : ExtentsOutcome::kSame;

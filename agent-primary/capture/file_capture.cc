@@ -1,6 +1,7 @@
 #include "agent-primary/capture/file_capture.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <ctime>
@@ -94,7 +95,8 @@ class LargeCapture {
   }
 
   // Without segment records (a new index on a replica that is already there), the digest of the whole tells whether
-  // anything has to travel. What is learnt of the segments meanwhile is of what was compared, whatever is written since.
+  // anything has to travel. What is learnt of the segments meanwhile is of what was compared, whatever is written
+  // since.
   absl::StatusOr<bool> IsWhatDrHas() {
     if (!request_.base.has_value() || request_.base->row.size != file_.stat.size) return false;
     send_ = false;
@@ -182,8 +184,8 @@ class LargeCapture {
     return absl::OkStatus();
   }
 
-  // What a base tells needs no marks. All of them are in memory until the commit is acknowledged: what is past the bound
-  // is learnt when it is looked at again, or asked of DR.
+  // What a base tells needs no marks. All of them are in memory until the commit is acknowledged: what is past the
+  // bound is learnt when it is looked at again, or asked of DR.
   void Learn(SegmentRecord now) {
     if (frozen_ != nullptr || marks_bytes_ + now.blocks.size() > kMostMarksBytes) now.blocks.clear();
     marks_bytes_ += now.blocks.size();
@@ -369,9 +371,9 @@ class LargeCapture {
   size_t marks_bytes_ = 0;                      // in segment_changes
   uint64_t sent_to_ = UINT64_MAX;
   bool sent_hole_ = false;
-  int deltas_to_skip_ = 0;                      // as the one before saved nothing
+  int deltas_to_skip_ = 0;  // as the one before saved nothing
   int next_skip_ = 0;
-  bool moving_ = false;                         // content had moved in the segment before
+  bool moving_ = false;  // content had moved in the segment before
   bool any_delta_ = false;
   bool incremental_ = false;
   bool send_ = true;
@@ -409,7 +411,12 @@ absl::StatusOr<std::optional<os::Fd>> OpenUsableBase(const CaptureRequest& reque
 void MakeBase(const CaptureRequest& request, FrozenFile& frozen, bool tells, CapturedFile& file) {
   const uint64_t inode = file.stat.inode;
   if (!tells) file.why_not_extents = "where most of its bytes are isn't told (they are compressed, or inline)";
-  if (tells && frozen.writers_waited() <= kLongestClone) {
+  const bool too_short = file.extents > kManyExtents && frozen.size() / file.extents < kLeastMeanExtentBytes;
+  if (too_short) {
+    file.why_not_extents =
+        fmt::format("its {} extents are so short on average that reading it costs less", file.extents);
+  }
+  if (tells && !too_short && frozen.writers_waited() <= kLongestClone) {
     // Durable before the index names it: what a power cut leaves of a clone must be all of it, or be no base.
     absl::StatusOr<BaseRecord> base = frozen.Keep(file.digest);
     if (base.ok()) {
@@ -423,7 +430,10 @@ void MakeBase(const CaptureRequest& request, FrozenFile& frozen, bool tells, Cap
 
 absl::Status CaptureClone(const CaptureRequest& request, FrozenFile& frozen, CapturedFile& file) {
   ASSIGN_OR_RETURN(const std::optional<os::Fd> base, OpenUsableBase(request, file.stat.inode));
-  ASSIGN_OR_RETURN(const bool tells, OfSource(TellsPlaces(frozen.fd(), frozen.size())));
+  bool tells = request.bases->tells_all();
+  if (!tells) {
+    ASSIGN_OR_RETURN(tells, OfSource(TellsPlaces(frozen.fd(), frozen.size())));
+  }
   ExtentsOutcome outcome = ExtentsOutcome::kNotTold;
   if (base.has_value() && tells) {
     ASSIGN_OR_RETURN(outcome, CaptureByExtents(request, {base->get(), frozen.fd(), frozen.size(), &frozen}, file));

@@ -44,6 +44,7 @@ struct CapturedFile {
   uint64_t bytes_sent = 0;
   uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again
   std::string_view rung = "whole";
+  uint64_t extents = 0;         // where they were counted
   std::string why_not_extents;  // for people: why that rung can't be used, the next time
 };
 
@@ -60,8 +61,8 @@ struct CaptureRequest {
   os::Labels labels = os::Labels::kOmit;
   // Not 0: any other file at the path is none (NOT_FOUND).
   uint64_t inode = 0;
-  std::set<std::string>* leftovers = nullptr;  // paths that StageResume may know; those that it was asked for go
-  BaseStore* bases = nullptr;                  // nullptr: files are read as they stand
+  std::set<std::string>* leftovers = nullptr;      // paths that StageResume may know; those that it was asked for go
+  BaseStore* bases = nullptr;                      // nullptr: files are read as they stand
   uint64_t most_ranges = wire::kMaxContentRanges;  // that DR takes of one file
 };
 

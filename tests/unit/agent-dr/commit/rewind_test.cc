@@ -246,6 +246,7 @@ TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
                             "ALTER TABLE replica DROP COLUMN hooks_due",
                             "ALTER TABLE replica DROP COLUMN reprotected",
                             "ALTER TABLE replica DROP COLUMN adopted_epoch",
+                            "ALTER TABLE replica DROP COLUMN digests_after",
                             "PRAGMA user_version = 2"}) {
       ASSERT_TRUE(database->Execute(sql).ok()) << sql;
     }

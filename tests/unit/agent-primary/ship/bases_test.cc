@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -190,7 +191,8 @@ TEST_F(BasesTest, WhatLeavesOutAFileThatRestsIsNoStateOfTheVolume) {
   Start();
   MakeImage("disk", 8 * kMebibyte);
   MakeImage("small", kBlock);
-  stepping_.step = absl::Seconds(1) / 2;  // it rests for some 25 s, and for more each time that nobody can wait for that
+  stepping_.step =
+      absl::Seconds(1) / 2;  // it rests for some 25 s, and for more each time that nobody can wait for that
   ASSERT_TRUE(Sync().ok());
   EXPECT_TRUE(sink_.last_was_whole);
   ASSERT_TRUE(Sync().ok());
@@ -304,7 +306,7 @@ TEST_F(BasesTest, AFileInTooManyPiecesIsLeftAloneForLongerAndLonger) {
   const auto freeze = [&] { return store->Freeze(file.get(), 7).status(); };
   const absl::Status refused = freeze();
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
-  EXPECT_THAT(std::string(refused.message()), HasSubstr("it has 55000 extents"));
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("its 55000 extents are so short"));
   stepping_.Advance(kCloneRest + absl::Seconds(1));
   EXPECT_FALSE(freeze().ok());
   ASSERT_EQ(ftruncate(file.get(), kMebibyte), 0);
@@ -326,18 +328,125 @@ TEST_F(BasesTest, ACloneThatTookTooLongIsFollowedByNoRest) {
   EXPECT_FALSE(store->Freeze(OpenFile("disk").get(), 7).ok());
 }
 
+// A file in many pieces, whose clone alone takes a second and more.
+class SpareTest : public BasesTest {
+ protected:
+  static constexpr uint64_t kPieces = 20'000;
+  static constexpr uint64_t kSpacing = 8 * kBlock;
+  void MakePieces() {
+    const os::Fd file = OpenFile("disk");
+    ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kPieces * kSpacing)), 0);
+    for (uint64_t piece = 0; piece < kPieces; ++piece) {
+      ASSERT_TRUE(os::WriteAt(file.get(), piece * kSpacing, "piece").ok());
+    }
+  }
+  void ChangeAndSync(uint64_t piece) {
+    Write("disk", piece * kSpacing);
+    ASSERT_TRUE(Sync().ok());
+    EXPECT_EQ(Rung(), "extents");
+  }
+  std::set<uint64_t> Clones() const {
+    std::set<uint64_t> inodes;
+    for (const auto& clone : std::filesystem::directory_iterator(BasesFolder())) {
+      struct stat stat {};
+      EXPECT_EQ(::stat(clone.path().c_str(), &stat), 0);
+      inodes.insert(stat.st_ino);
+    }
+    return inodes;
+  }
+};
+
+TEST_F(SpareTest, OneCloneIsMadeOverTheOneBeforeTheNewest) {
+  MakePieces();
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(CountClones(), 1u);
+  ChangeAndSync(1);
+  const std::set<uint64_t> two = Clones();
+  EXPECT_EQ(two.size(), 2u);
+  for (uint64_t piece = 2; piece < 8; ++piece) {
+    ChangeAndSync(piece * 1000);
+    EXPECT_EQ(Clones(), two);
+  }
+  ExpectEqual();
+}
+
+TEST_F(SpareTest, ACommitThatFailedLeavesItASpare) {
+  MakePieces();
+  ASSERT_TRUE(Sync().ok());
+  ChangeAndSync(1);
+  ChangeAndSync(2);
+  const std::set<uint64_t> two = Clones();
+  for (uint64_t piece = 10; piece < 13; ++piece) {
+    Write("disk", piece * kSpacing);
+    replicas_.FailNextSubmit("web", absl::UnavailableError("the link broke"));
+    EXPECT_FALSE(Sync().ok());
+    ChangeAndSync(piece + 1000);
+    ExpectEqual();
+  }
+  ChangeAndSync(5);
+  EXPECT_EQ(CountClones(), 2u);
+  ExpectEqual();
+}
+
+TEST_F(SpareTest, AFileThatShrinksOrGrowsHasNothingOfBefore) {
+  MakePieces();
+  ASSERT_TRUE(Sync().ok());
+  ChangeAndSync(1);
+  ChangeAndSync(2);
+  const os::Fd file = OpenFile("disk");
+  for (const uint64_t pieces : {kPieces / 2, kPieces, kPieces / 2 + 1, kPieces + 100}) {
+    ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(pieces * kSpacing - 5)), 0);
+    ChangeAndSync(pieces / 3);
+    ExpectEqual();
+  }
+}
+
+TEST_F(SpareTest, SparesGoWithTheirBases) {
+  MakePieces();
+  ASSERT_TRUE(Sync().ok());
+  ChangeAndSync(1);
+  ASSERT_EQ(CountClones(), 2u);
+  std::filesystem::remove(At("disk"));
+  MakeImage("other", kMebibyte);
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(CountClones(), 1u) << "of the other";
+}
+
+TEST_F(SpareTest, WhereExtentsAreVeryShortThereIsNoBaseAnyMore) {
+  MakePieces();
+  ASSERT_TRUE(Sync().ok());
+  ChangeAndSync(1);
+  ChangeAndSync(2);
+  const os::Fd file = OpenFile("disk");
+  for (uint64_t piece = 0; piece < kPieces; ++piece) {  // two more in each
+    for (const uint64_t within : {2 * kBlock, 4 * kBlock}) {
+      ASSERT_TRUE(os::WriteAt(file.get(), piece * kSpacing + within, "x").ok());
+    }
+  }
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(CountClones(), 0u);
+  EXPECT_THAT(replicator_->Status().strategy_reason, HasSubstr("extents are so short"));
+  Write("disk", kBlock);
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(Rung(), "rsync");
+  EXPECT_EQ(CountClones(), 0u);
+  ExpectEqual();
+}
+
 // A clone that waited for something else says nothing of the next ones.
 TEST_F(BasesTest, OneSlowCloneIsntHeldAgainstTheOthersForGood) {
   constexpr uint64_t kPieces = 25'000;
   const os::Fd file = OpenFile("disk");
-  ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kPieces * 2 * kBlock)), 0);
-  for (uint64_t at = 0; at < kPieces * 2 * kBlock; at += 2 * kBlock) {
+  ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kPieces * 8 * kBlock)), 0);
+  for (uint64_t at = 0; at < kPieces * 8 * kBlock; at += 8 * kBlock) {
     ASSERT_TRUE(os::WriteAt(file.get(), at, "x").ok());
   }
   const os::Fd folder(open(At("").c_str(), O_RDONLY | O_DIRECTORY));
   auto store = BaseStore::Open(disk_->Path() + "/export", "web", folder.get(), 0, stepping_).value();
   const auto freeze = [&] { return store->Freeze(file.get(), 7).status(); };
   stepping_.step = absl::Seconds(20);
+  ASSERT_TRUE(freeze().ok());
+  store = BaseStore::Open(disk_->Path() + "/export", "web", folder.get(), 0, stepping_).value();
   ASSERT_TRUE(freeze().ok());
   stepping_.step = absl::ZeroDuration();
   stepping_.Advance(2 * kCloneRest);
