@@ -1,15 +1,16 @@
 // base_store.h: frozen copies of a volume's large files: reflink clones in the work folder of its export.
 //
-//   <work folder>/bases-<volume>/<clone>    mode 0600; <clone>: 32 hexadecimal digits, never given twice
+//   <work folder>/bases-<volume>/<clone>    mode 0600; <clone>: 32 hexadecimal digits
 //
 // A clone takes no time but what the filesystem needs for its extents, and no room until the file is written to: from
 // then on it keeps what was overwritten. While it is made whoever writes to the file waits. Which clone holds what is
 // the index's to say; a clone that it doesn't name is worthless. Thread-safe.
 //
-// XFS leaves extents alone that both files have already (xfs_reflink_remap_extent, Linux 5.9). So there the clone
-// before the newest one of a file in many pieces is kept as a *spare*, and the next one is made over it: it takes as
-// long as what changed since, not as long as the file has extents. Where there is no spare, the file is cloned piece by
-// piece first, with its writers going on in between, and then as a whole over that.
+// XFS leaves extents alone that both files have already (xfs_reflink_remap_extent, Linux 5.9). So there the clone before
+// the newest one of a file in many pieces is kept as a *spare*, and the next one is made over it: it takes as long as
+// what changed since, not as long as the file has extents. Where there is no spare, the file is cloned piece by piece
+// first, with its writers going on in between, and then as a whole over that. What was kept is told from what was made
+// over it later by its change time (BaseRecord).
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 #include "agent-primary/capture/extents_capture.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -18,6 +20,9 @@ using delta::kSegmentBytes;
 
 // So much of both files is in memory; a segment is a whole number of windows.
 constexpr uint64_t kWindowBytes = 1024 * 1024;
+// Of changed ranges so many are read ahead.
+constexpr size_t kRangesAhead = 1024;
+constexpr uint64_t kBytesAhead = 16 * kWindowBytes;
 static_assert(kSegmentBytes % kWindowBytes == 0 && kWindowBytes % kBlockBytes == 0);
 
 uint64_t Down(uint64_t offset, uint64_t unit) {
@@ -40,18 +45,20 @@ class ExtentsCapture {
     // What lies beyond where one of them ends is compared by content: there the same place needn't be the same bytes.
     const uint64_t common = Down(std::min(base_size_, files_.size), kBlockBytes);
     ChangedRanges ranges(files_.base, files_.now, common);
-    absl::StatusOr<std::optional<os::DataRange>> range = ranges.Next();
-    if (absl::IsUnimplemented(range.status())) return ExtentsOutcome::kNotTold;
+    absl::StatusOr<std::vector<os::DataRange>> batch = NextRanges(ranges);
+    if (absl::IsUnimplemented(batch.status())) return ExtentsOutcome::kNotTold;
     file_.extends_base = true;
     file_.rung = "extents";
     base_bytes_.resize(kWindowBytes);
     now_bytes_.resize(kWindowBytes);
-    for (;; range = ranges.Next()) {
-      RETURN_IF_ERROR(OfSource(range.status()));
-      if (!range->has_value()) break;
-      const uint64_t unit = Unit();
-      RETURN_IF_ERROR(
-          Compare(std::max(Down((*range)->begin, unit), compared_to_), std::min(Up((*range)->end, unit), common)));
+    for (;; batch = NextRanges(ranges)) {
+      RETURN_IF_ERROR(OfSource(batch.status()));
+      if (batch->empty()) break;
+      for (const os::DataRange& range : *batch) {
+        const uint64_t unit = Unit();
+        RETURN_IF_ERROR(
+            Compare(std::max(Down(range.begin, unit), compared_to_), std::min(Up(range.end, unit), common)));
+      }
     }
     file_.extents = ranges.extents();
     RETURN_IF_ERROR(CompareTail(common));
@@ -65,6 +72,25 @@ class ExtentsCapture {
     std::optional<model::Digest> held;    // what an earlier session staged of it
     std::vector<os::DataRange> unsent{};  // of a held one: what differs from the base
   };
+
+  // As many as are read ahead; none: there are no more. Neither file's blocks are in memory, as nobody has read these
+  // very files, and one by one their reads would take as long as all the rest.
+  absl::StatusOr<std::vector<os::DataRange>> NextRanges(ChangedRanges& ranges) const {
+    std::vector<os::DataRange> batch;
+    uint64_t ahead = 0;
+    while (batch.size() < kRangesAhead && ahead < kBytesAhead) {
+      ASSIGN_OR_RETURN(const std::optional<os::DataRange> range, ranges.Next());
+      if (!range.has_value()) break;
+      const uint64_t length = std::min(range->end - range->begin, kWindowBytes);
+      for (const int fd : {files_.base, files_.now}) {
+        // Advice: what isn't taken is read later.
+        (void)posix_fadvise(fd, static_cast<off_t>(range->begin), static_cast<off_t>(length), POSIX_FADV_WILLNEED);
+      }
+      ahead += length;
+      batch.push_back(*range);
+    }
+    return batch;
+  }
 
   // What is looked at and sent together. DR takes so many ranges of one file and no more; when half of them are used,
   // it is so much that the other half suffices wherever else the file changed.
