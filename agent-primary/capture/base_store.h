@@ -6,11 +6,11 @@
 // then on it keeps what was overwritten. While it is made whoever writes to the file waits. Which clone holds what is
 // the index's to say; a clone that it doesn't name is worthless. Thread-safe.
 //
-// XFS leaves extents alone that both files have already (xfs_reflink_remap_extent, Linux 5.9). So there the clone before
-// the newest one of a file in many pieces is kept as a *spare*, and the next one is made over it: it takes as long as
-// what changed since, not as long as the file has extents. Where there is no spare, the file is cloned piece by piece
-// first, with its writers going on in between, and then as a whole over that. What was kept is told from what was made
-// over it later by its change time (BaseRecord).
+// XFS leaves extents alone that both files have already (xfs_reflink_remap_extent, Linux 5.9). So there the clone
+// before the newest one of a file in many pieces is kept as a *spare*, and the next one is made over it: it takes as
+// long as what changed since, not as long as the file has extents. Where there is no spare, the file is cloned piece by
+// piece first, with its writers going on in between, and then as a whole over that. What was kept is told from what was
+// made over it later by its change time (BaseRecord).
 #pragma once
 
 #include <algorithm>

@@ -67,6 +67,7 @@ class GuardedRunnerTest : public testing::Test {
     ExpectIdle();
     // What is deleted while DR's catalog is read would still count as being there.
     Expect("the reconciliation", [this] { return runner_->Status().reconciled; });
+    ExpectIdle();  // it may have put again what was on its way when it read the catalog
   }
   void OpenKeeper() {
     auto keeper = ObjectKeeper::Open(folder_.File("guard.db"), {.max_delete_fraction = 0.5, .min_objects = 3},
