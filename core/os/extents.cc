@@ -15,6 +15,13 @@ constexpr uint32_t kBatch = 512;
 // What says nothing of where the bytes are.
 constexpr uint32_t kHarmless = FIEMAP_EXTENT_LAST | FIEMAP_EXTENT_MERGED | FIEMAP_EXTENT_SHARED;
 
+// A fiemap with room for so many extents.
+template <size_t kExtents>
+struct MapBuffer {
+  [[nodiscard]] fiemap& map() { return *reinterpret_cast<fiemap*>(bytes.data()); }
+  alignas(fiemap) std::array<std::byte, sizeof(fiemap) + kExtents * sizeof(fiemap_extent)> bytes{};
+};
+
 absl::Status Ask(int fd, fiemap& map) {
   if (ioctl(fd, FS_IOC_FIEMAP, &map) == 0) return absl::OkStatus();
   if (errno == EOPNOTSUPP || errno == ENOTTY) return absl::UnimplementedError("its filesystem tells no extents");
@@ -29,7 +36,8 @@ Extent::Kind KindOf(uint32_t flags) {
 }
 
 absl::StatusOr<uint64_t> CountExtents(int fd) {
-  fiemap map{};
+  MapBuffer<0> buffer;
+  fiemap& map = buffer.map();
   map.fm_length = FIEMAP_MAX_OFFSET;
   RETURN_IF_ERROR(Ask(fd, map));
   return map.fm_mapped_extents;
@@ -44,16 +52,16 @@ absl::StatusOr<std::optional<Extent>> ExtentReader::Next() {
 }
 
 absl::Status ExtentReader::Fill() {
-  alignas(fiemap) std::array<std::byte, sizeof(fiemap) + kBatch * sizeof(fiemap_extent)> buffer{};
-  auto* const map = reinterpret_cast<fiemap*>(buffer.data());
-  map->fm_start = asked_to_;
-  map->fm_length = end_ - asked_to_;
-  map->fm_extent_count = kBatch;
-  RETURN_IF_ERROR(Ask(fd_, *map));
+  MapBuffer<kBatch> buffer;
+  fiemap& map = buffer.map();
+  map.fm_start = asked_to_;
+  map.fm_length = end_ - asked_to_;
+  map.fm_extent_count = kBatch;
+  RETURN_IF_ERROR(Ask(fd_, map));
   batch_.clear();
   next_ = 0;
-  at_end_ = map->fm_mapped_extents < kBatch;
-  for (const fiemap_extent& raw : std::span(map->fm_extents, map->fm_mapped_extents)) {
+  at_end_ = map.fm_mapped_extents < kBatch;
+  for (const fiemap_extent& raw : std::span(map.fm_extents, map.fm_mapped_extents)) {
     asked_to_ = raw.fe_logical + raw.fe_length;
     at_end_ |= (raw.fe_flags & FIEMAP_EXTENT_LAST) != 0;
     batch_.push_back({raw.fe_logical, raw.fe_length, raw.fe_physical, KindOf(raw.fe_flags)});
