@@ -10,6 +10,7 @@
 #include "bench/side_by_side.h"
 #include "core/os/fd.h"
 #include "core/os/file_io.h"
+#include "tests/support/wait.h"
 
 namespace understudy::bench {
 namespace {
@@ -62,9 +63,11 @@ struct Contest {
 absl::StatusOr<Cost> StartAndSync(tests::Site& site) {
   ASSIGN_OR_RETURN(Cost cost, Measure({site.dr().Pid()}, [&]() -> absl::Status {
                      RETURN_IF_ERROR(site.StartPrimary());
-                     const tests::ProcessResult ended = site.Drctl({"volumes", "sync", "web"});
-                     return ended.exit_code == 0 ? absl::OkStatus()
-                                                 : absl::InternalError("drctl volumes sync: " + ended.err);
+                     return tests::WaitForOk("the copy", absl::Hours(1), [&] {
+                       const tests::ProcessResult ended = site.Drctl({"volumes", "sync", "web"});
+                       return ended.exit_code == 0 ? absl::OkStatus()
+                                                   : absl::InternalError("drctl volumes sync: " + ended.err);
+                     });
                    }));
   AddProcess(cost, site.primary().Pid());
   return cost;

@@ -1,6 +1,5 @@
 # The joined results of ./dev bench as Markdown.
 def round(n): (. * pow(10; n) | round) / pow(10; n);
-def dash: if . == null then "" else tostring end;
 def mib: if . == null then "" else (. / 1048576 | round(1) | tostring) end;
 def rows: [to_entries[] | select(.value.machine) | .value.results[]];
 
@@ -16,7 +15,7 @@ def rows: [to_entries[] | select(.value.machine) | .value.results[]];
   "| from a write until DR shows it | on | | p50 ms | p99 ms | most ms |",
   "|---|---|---|---|---|---|",
   (rows[] | select(.p50_ms)
-    | "| \(.work) | \(.filesystem) | \(.name) | \(.p50_ms | round(1)) | \(.p99_ms | round(1)) | \(.max_ms | dash) |"),
+    | "| \(.work) | \(.filesystem) | \(.name) | \(.p50_ms | round(1)) | \(.p99_ms | round(1)) | \(.max_ms | if . == null then "" else round(1) end) |"),
   "",
   "| work | on | against | times as fast | times less CPU |",
   "|---|---|---|---|---|",
