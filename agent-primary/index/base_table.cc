@@ -42,7 +42,9 @@ absl::Status BaseTable::Drop(uint64_t inode) {
 }
 
 absl::Status BaseTable::DropOrphans() {
-  return database_->Execute("DELETE FROM base WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.inode = base.inode AND entry.content = base.content)");
+  return database_->Execute(
+      "DELETE FROM base WHERE NOT EXISTS (SELECT 1 FROM entry WHERE entry.inode = base.inode AND entry.content = "
+      "base.content)");
 }
 
 absl::Status BaseTable::Clear() {

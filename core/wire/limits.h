@@ -18,7 +18,7 @@ inline constexpr size_t kMaxInlineBytes = 256 * 1024;  // content inside a Put; 
 inline constexpr size_t kMaxStageBytes = 1024 * 1024;  // data of one StageData
 inline constexpr uint64_t kMaxDeltaRangeBytes =
     4 * 1024 * 1024;  // range of one StageDelta, and what its offset is a multiple of
-inline constexpr uint64_t kMaxDeltaBaseBytes = 3 * kMaxDeltaRangeBytes;  // what one StageDelta is made against
+inline constexpr uint64_t kMaxDeltaBaseBytes = 3 * kMaxDeltaRangeBytes;    // what one StageDelta is made against
 inline constexpr size_t kMaxDeltaBytes = kMaxDeltaRangeBytes + 64 * 1024;  // a useful delta is shorter than its range
 inline constexpr uint64_t kMaxFileBytes = std::numeric_limits<int64_t>::max();
 

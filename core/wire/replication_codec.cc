@@ -173,11 +173,13 @@ absl::StatusOr<StageData> Parse(const v1::StageData& message) {
 
 absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  StageDelta parsed{message.volume(), message.slot(), {.offset = message.offset(),
-                                                          .length = message.length(),
-                                                          .delta = message.delta(),
-                                                          .base_offset = message.base_offset(),
-                                                          .base_length = message.base_length()}};
+  StageDelta parsed{message.volume(),
+                    message.slot(),
+                    {.offset = message.offset(),
+                     .length = message.length(),
+                     .delta = message.delta(),
+                     .base_offset = message.base_offset(),
+                     .base_length = message.base_length()}};
   ASSIGN_OR_RETURN(parsed.delta.digest, DigestFrom(message.digest()));
   RETURN_IF_ERROR(ValidateStageDelta(parsed.slot, parsed.delta));
   return parsed;

@@ -336,18 +336,18 @@ absl::Status MemorySink::StageHole(const model::VolumeName& volume, model::Slot 
 
 absl::Status MemorySink::StageDelta(const model::VolumeName& volume, model::Slot slot,
                                     const model::SegmentDelta& delta) {
-  return WriteRange(volume, slot, delta.offset, delta.length, /*hole=*/false,
-                    [&](const Staged& staged) -> absl::StatusOr<std::string> {
-                      RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
-                      if (staged.base_path.empty()) return absl::InvalidArgumentError("the slot has no base");
-                      const size_t begin = std::min<size_t>(delta.base_offset, staged.base.size());
-                      const std::string_view base = std::string_view(staged.base).substr(begin, delta.base_length);
-                      ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
-                      if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest)
-                        return Mismatch(staged.base_path);
-                      return patched;
-                    },
-                    /*by_delta=*/true);
+  return WriteRange(
+      volume, slot, delta.offset, delta.length, /*hole=*/false,
+      [&](const Staged& staged) -> absl::StatusOr<std::string> {
+        RETURN_IF_ERROR(wire::ValidateStageDelta(slot, delta));
+        if (staged.base_path.empty()) return absl::InvalidArgumentError("the slot has no base");
+        const size_t begin = std::min<size_t>(delta.base_offset, staged.base.size());
+        const std::string_view base = std::string_view(staged.base).substr(begin, delta.base_length);
+        ASSIGN_OR_RETURN(std::string patched, delta::ApplyDelta(base, delta.delta, delta.length));
+        if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest) return Mismatch(staged.base_path);
+        return patched;
+      },
+      /*by_delta=*/true);
 }
 
 absl::Status MemorySink::StageEnd(const model::VolumeName& volume, model::Slot slot) {

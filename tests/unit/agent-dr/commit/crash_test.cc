@@ -85,7 +85,8 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
   const auto signature = delta::MakeSignature(kImage);
   const auto delta = delta::MakeDelta(*signature, image);
   if (!session->StageBegin(7, "staged", image.size(), "image").ok()) return false;
-  if (!session->StageDelta(7, {0, image.size(), *delta, delta::DigestOfSegment(0, image), 0, kImage.size()}).ok()) return false;
+  if (!session->StageDelta(7, {0, image.size(), *delta, delta::DigestOfSegment(0, image), 0, kImage.size()}).ok())
+    return false;
   if (!session->StageEnd(7).ok()) return false;
   if (!session->StageBegin(8, "patched", 30'000, "patched").ok() || !session->StageData(8, 0, "over").ok() ||
       !session->StageHole(8, 4096, 8192).ok() || !session->StageData(8, 25'000, "grown").ok() ||

@@ -245,7 +245,8 @@ TEST_F(EngineTest, ADeltaStagesTheBlocksThatDiffer) {
   const auto signature = delta::MakeSignature(before);
   const auto delta = delta::MakeDelta(*signature, after);
   ASSERT_TRUE(session.StageBegin(1, "image", after.size(), "image").ok());
-  ASSERT_TRUE(session.StageDelta(1, {0, after.size(), *delta, delta::DigestOfSegment(0, after), 0, before.size()}).ok());
+  ASSERT_TRUE(
+      session.StageDelta(1, {0, after.size(), *delta, delta::DigestOfSegment(0, after), 0, before.size()}).ok());
   const std::vector<std::string> staged = host_.LeftInWorkFolder();
   ASSERT_EQ(staged.size(), 1u);
   struct stat stat {};

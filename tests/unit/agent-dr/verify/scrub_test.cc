@@ -143,9 +143,8 @@ TEST_F(VerifyTest, ADeltaIsNeverAppliedToADamagedRange) {
   content[100] = static_cast<char>(content[100] + 1);
   const std::string_view segment = std::string_view(content).substr(0, delta::kSegmentBytes);
   ASSERT_TRUE(session_->StageBegin(1, "large", content.size(), "large").ok());
-  absl::Status staged = session_->StageDelta(
-      1, {0, segment.size(), *delta::MakeDelta(*signature, segment), delta::DigestOfSegment(0, segment), 0,
-          delta::kSegmentBytes});
+  absl::Status staged = session_->StageDelta(1, {0, segment.size(), *delta::MakeDelta(*signature, segment),
+                                                 delta::DigestOfSegment(0, segment), 0, delta::kSegmentBytes});
   EXPECT_TRUE(absl::IsDataLoss(staged)) << staged;
 }
 

@@ -94,9 +94,9 @@ TEST_F(BlocksTest, MarksThatArentKnownAreLearnt) {
 TEST_F(BlocksTest, SizesThatEndAnywhere) {
   MakeReplicated(9 * kMebibyte + 12'345);
   const os::Fd file = OpenFile("file");
-  for (const uint64_t size : {9 * kMebibyte + 12'345 - 1, 9 * kMebibyte, 8 * kMebibyte, 8 * kMebibyte - kBlock,
-                              12 * kMebibyte, 5 * kMebibyte + 1, 5 * kMebibyte + 2, 4 * kMebibyte + 1,
-                              20 * kMebibyte + 7}) {
+  for (const uint64_t size :
+       {9 * kMebibyte + 12'345 - 1, 9 * kMebibyte, 8 * kMebibyte, 8 * kMebibyte - kBlock, 12 * kMebibyte,
+        5 * kMebibyte + 1, 5 * kMebibyte + 2, 4 * kMebibyte + 1, 20 * kMebibyte + 7}) {
     ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(size)), 0);
     ASSERT_TRUE(Sync().ok());
     ExpectEqual();
@@ -215,8 +215,8 @@ TEST_F(ByHandTest, WhatIsHeldAndWantedIsntSentAgain) {
   ASSERT_TRUE(os::WriteAt(OpenFile("file").get(), 5 * kMebibyte, Noise(kBlock)).ok());
   const std::string content = Here("file");
   TakeOver();
-  sink_.held = {{1, delta::DigestOfSegment(1, std::string_view(content).substr(delta::kSegmentBytes,
-                                                                                 delta::kSegmentBytes))}};
+  sink_.held = {
+      {1, delta::DigestOfSegment(1, std::string_view(content).substr(delta::kSegmentBytes, delta::kSegmentBytes))}};
   const absl::StatusOr<CapturedFile> captured = Capture();
   ASSERT_TRUE(captured.ok()) << captured.status();
   EXPECT_EQ(captured->bytes_resumed, delta::kSegmentBytes);

@@ -75,8 +75,8 @@ class CheckingSink : public tests::MemorySink {
     }
     return absl::OkStatus();
   }
-  std::function<void()> on_data{};  // called once, before the next data is taken
-  std::set<uint64_t> staged_at{};              // offsets of data
+  std::function<void()> on_data{};           // called once, before the next data is taken
+  std::set<uint64_t> staged_at{};            // offsets of data
   std::vector<model::SegmentDigest> held{};  // what the next StageResume tells, though nothing is staged
   bool last_was_whole = false;
   uint64_t TakeBytes() { return std::exchange(bytes_, 0); }  // of data and deltas
