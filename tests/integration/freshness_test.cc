@@ -45,6 +45,7 @@ TEST(Freshness, AnIdleVolumeIsAsOldAsTheLastWordOfItsPrimary) {
   site->primary().Kill();
   site->dr().Kill();
   ASSERT_TRUE(site->StartDr().ok());
+  ASSERT_TRUE(WaitFor("DR to answer again", absl::Minutes(1), [&] { return client->List().ok(); }).ok());
   const ProcessResult result = site->Drctl({"failover", "run", "--unplanned", "--yes", "-o", "json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const nlohmann::json volume = nlohmann::json::parse(result.out)["volumes"][0];
