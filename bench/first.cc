@@ -25,20 +25,6 @@ struct Options {
   uint64_t data_gib = 1;
 };
 
-// Files of 4 KiB, 1,000 in a folder.
-absl::Status MakeTree(const std::string& root, int files, Noise& noise) {
-  std::string content(4096, '\0');
-  for (int i = 0; i < files; ++i) {
-    const std::string folder = fmt::format("{}/{:04}", root, i / 1000);
-    if (i % 1000 == 0) std::filesystem::create_directories(folder);
-    const os::Fd file(open(fmt::format("{}/{:07}", folder, i).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-    noise.Fill(content);
-    RETURN_IF_ERROR(os::WriteAt(file.get(), 0, content));
-  }
-  sync();
-  return absl::OkStatus();
-}
-
 // Data in pieces of 1 MiB, spread evenly.
 absl::Status MakeSparse(const std::string& path, uint64_t bytes, uint64_t data_bytes, Noise& noise) {
   const os::Fd file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
@@ -63,11 +49,7 @@ struct Contest {
 absl::StatusOr<Cost> StartAndSync(tests::Site& site) {
   ASSIGN_OR_RETURN(Cost cost, Measure({site.dr().Pid()}, [&]() -> absl::Status {
                      RETURN_IF_ERROR(site.StartPrimary());
-                     return tests::WaitForOk("the copy", absl::Hours(1), [&] {
-                       const tests::ProcessResult ended = site.Drctl({"volumes", "sync", "web"});
-                       return ended.exit_code == 0 ? absl::OkStatus()
-                                                   : absl::InternalError("drctl volumes sync: " + ended.err);
-                     });
+                     return tests::WaitForOk("the copy", absl::Hours(1), [&] { return SyncNow(site); });
                    }));
   AddProcess(cost, site.primary().Pid());
   return cost;
@@ -133,7 +115,11 @@ absl::Status Run(const Options& options, Results& results) {
                              options, results));
   return RunContest({.work = fmt::format("{} files of 4 KiB", options.files),
                      .rsync_flags = {"-a"},
-                     .make = [&](const std::string& folder) { return MakeTree(folder, options.files, noise); },
+                     .make = [&](const std::string& folder) -> absl::Status {
+                       RETURN_IF_ERROR(noise.MakeTree(folder, options.files));
+                       sync();
+                       return absl::OkStatus();
+                     },
                      .again = true},
                     options, results);
 }

@@ -30,21 +30,6 @@ struct Options {
   uint64_t image_mib = 1024;
 };
 
-std::string FileAt(const std::string& root, int i) {
-  return fmt::format("{}/{:04}/{:07}", root, i / 1000, i);
-}
-
-absl::Status MakeTree(const std::string& root, int files, Noise& noise) {
-  std::string content(4096, '\0');
-  for (int i = 0; i < files; ++i) {
-    if (i % 1000 == 0) std::filesystem::create_directories(fmt::format("{}/{:04}", root, i / 1000));
-    const os::Fd file(open(FileAt(root, i).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
-    noise.Fill(content);
-    RETURN_IF_ERROR(os::WriteAt(file.get(), 0, content));
-  }
-  return absl::OkStatus();
-}
-
 // Looks without a pause: the wait itself is part of what is measured.
 absl::StatusOr<double> MillisecondsUntilShown(const std::string& path, const std::string& content) {
   const absl::Duration began = Clock::System().Monotonic();
@@ -63,8 +48,8 @@ absl::StatusOr<std::vector<double>> MeasureChanges(const std::string& here, cons
   for (int round = 0; round < options.rounds; ++round) {
     const auto i = static_cast<int>(noise.Below(static_cast<uint64_t>(options.files)));
     const std::string content = fmt::format("change {} of {}", round, i);
-    std::ofstream(FileAt(here, i), std::ios::binary | std::ios::trunc) << content;
-    ASSIGN_OR_RETURN(const double milliseconds, MillisecondsUntilShown(FileAt(there, i), content));
+    std::ofstream(TreeFile(here, i), std::ios::binary | std::ios::trunc) << content;
+    ASSIGN_OR_RETURN(const double milliseconds, MillisecondsUntilShown(TreeFile(there, i), content));
     times.push_back(milliseconds);
   }
   return times;
@@ -153,8 +138,8 @@ absl::Status Run(const Options& options, Results& results) {
   ASSIGN_OR_RETURN(const auto beds, Beds::Make(options.filesystem, 8192));
   ASSIGN_OR_RETURN(const auto site, beds->MakeSite());
   Noise noise;
-  RETURN_IF_ERROR(MakeTree(site->Volume("web"), options.files, noise));
-  RETURN_IF_ERROR(MakeTree(beds->Here("theirs"), options.files, noise));
+  RETURN_IF_ERROR(noise.MakeTree(site->Volume("web"), options.files));
+  RETURN_IF_ERROR(noise.MakeTree(beds->Here("theirs"), options.files));
   RETURN_IF_ERROR(site->StartDr());
   RETURN_IF_ERROR(site->StartPrimary());
   RETURN_IF_ERROR(site->Sync("web", absl::Hours(1)));

@@ -63,11 +63,8 @@ absl::Status RunWith(const std::string& filesystem, uint64_t gibibytes, const Op
   std::vector<Cost> of_rsync;
   for (int round = 0; round < options.rounds; ++round) {
     RETURN_IF_ERROR(WriteBlocks(ours, bytes, options.writes, noise));
-    ASSIGN_OR_RETURN(const Cost cost, Measure({site->primary().Pid(), site->dr().Pid()}, [&]() -> absl::Status {
-                       const tests::ProcessResult synced = site->Drctl({"volumes", "sync", "web"});
-                       return synced.exit_code == 0 ? absl::OkStatus()
-                                                    : absl::InternalError("drctl volumes sync: " + synced.err);
-                     }));
+    ASSIGN_OR_RETURN(const Cost cost,
+                     Measure({site->primary().Pid(), site->dr().Pid()}, [&] { return SyncNow(*site); }));
     of_us.push_back(cost);
     if (!options.rsync) continue;
     RETURN_IF_ERROR(WriteBlocks(theirs, bytes, options.writes, noise));

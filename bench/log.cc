@@ -72,11 +72,8 @@ absl::Status Run(const Options& options, Results& results) {
   for (int round = 0; round < options.rounds; ++round) {
     const std::string text = Lines(kMebibyte, noise);
     RETURN_IF_ERROR(PutIntoTheMiddle(ours, text));
-    ASSIGN_OR_RETURN(const Cost cost, Measure({site->primary().Pid(), site->dr().Pid()}, [&]() -> absl::Status {
-                       const tests::ProcessResult synced = site->Drctl({"volumes", "sync", "web"});
-                       return synced.exit_code == 0 ? absl::OkStatus()
-                                                    : absl::InternalError("drctl volumes sync: " + synced.err);
-                     }));
+    ASSIGN_OR_RETURN(const Cost cost,
+                     Measure({site->primary().Pid(), site->dr().Pid()}, [&] { return SyncNow(*site); }));
     of_us.push_back(cost);
     RETURN_IF_ERROR(PutIntoTheMiddle(theirs, text));
     ASSIGN_OR_RETURN(const Cost other, Measure({daemon->pid()}, [&] { return daemon->Run(flags, theirs); }));

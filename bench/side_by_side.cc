@@ -219,6 +219,27 @@ absl::Status Noise::WriteTo(const std::string& path, uint64_t begin, uint64_t en
   return os::SyncFile(file.get());
 }
 
+std::string TreeFile(const std::string& root, int number) {
+  return fmt::format("{}/{:04}/{:07}", root, number / 1000, number);
+}
+
+absl::Status Noise::MakeTree(const std::string& root, int files) {
+  std::string content(4096, '\0');
+  for (int i = 0; i < files; ++i) {
+    const std::string path = TreeFile(root, i);
+    if (i % 1000 == 0) std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    const os::Fd file(open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    Fill(content);
+    RETURN_IF_ERROR(os::WriteAt(file.get(), 0, content));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SyncNow(tests::Site& site) {
+  const tests::ProcessResult synced = site.Drctl({"volumes", "sync", "web"});
+  return synced.exit_code == 0 ? absl::OkStatus() : absl::InternalError("drctl volumes sync: " + synced.err);
+}
+
 void Results::On(const std::string& filesystem) {
   filesystem_ = filesystem;
   fmt::print("on {}; medians\n{:<34} {:<12} {:>10} {:>10} {:>12} {:>10}\n", filesystem_, "", "", "seconds", "CPU s",

@@ -81,12 +81,20 @@ class Noise {
  public:
   void Fill(std::string& bytes);
   [[nodiscard]] uint64_t Below(uint64_t bound) { return random_() % bound; }
+  // Files of 4 KiB of them, 1,000 in a folder; TreeFile says where. Not durable.
+  [[nodiscard]] absl::Status MakeTree(const std::string& root, int files);
   // Writes them to [begin, end) of a file, made if it isn't there; durable.
   [[nodiscard]] absl::Status WriteTo(const std::string& path, uint64_t begin, uint64_t end);
 
  private:
   std::mt19937_64 random_{7};
 };
+
+// Of Noise::MakeTree.
+[[nodiscard]] std::string TreeFile(const std::string& root, int number);
+
+// `drctl volumes sync web`: until DR has everything durably.
+[[nodiscard]] absl::Status SyncNow(tests::Site& site);
 
 // Rows of one benchmark, printed as they come.
 class Results {

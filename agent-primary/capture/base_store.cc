@@ -35,6 +35,7 @@ constexpr uint64_t kExtentsOfPiece = 500;
 constexpr uint64_t kPieceUnitBytes = 1024 * 1024;
 // Of so many files it is remembered that they rest.
 constexpr size_t kMaxResting = 10'000;
+// However much it is owed.
 constexpr absl::Duration kLongestRest = absl::Minutes(10);
 
 std::string FolderName(const model::VolumeName& volume) {
@@ -208,7 +209,7 @@ absl::Status BaseStore::CheckRest(uint64_t inode) {
 
 absl::Status BaseStore::CheckExtents(int fd, uint64_t inode, uint64_t& extents) {
   const absl::StatusOr<uint64_t> count = os::CountExtents(fd);
-  extents = count.value_or(0);
+  extents = count.value_or(0);  // where they aren't told, only the clone itself tells what it takes
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd, ""));
   absl::MutexLock lock(&mutex_);
   if (extents > kManyExtents && stat.size / extents < kLeastMeanExtentBytes) {

@@ -20,7 +20,7 @@ constexpr double kWorthwhileDeltaShare = 0.75;
 constexpr int kMostSkippedDeltas = 63;
 // Where each other block changed.
 constexpr uint64_t kMostRunsOfSegment = delta::kSegmentBytes / delta::kBlockBytes / 2;
-// Marks of 32 GiB.
+// Marks of 32 GiB of content.
 constexpr size_t kMostMarksBytes = size_t{64} * 1024 * 1024;
 
 uint64_t SegmentCount(uint64_t size) {
