@@ -32,8 +32,10 @@ absl::StatusOr<std::unique_ptr<S3Server>> S3Server::Start(const std::string& fol
     }
     return nullptr;
   };
-  RETURN_IF_ERROR(WaitFor("the S3 server", kPatience,
-                          [&] { return ended() != nullptr || server->MakeBucket("first-sign-of-life").ok(); }));
+  const auto serves = [&] {
+    return server->MakeBucket("first-sign-of-life").ok() && server->Put("first-sign-of-life", "object", "").ok();
+  };
+  RETURN_IF_ERROR(WaitFor("the S3 server", kPatience, [&] { return ended() != nullptr || serves(); }));
   if (const Process* const process = ended(); process != nullptr) return absl::FailedPreconditionError(process->Err());
   return server;
 }

@@ -33,6 +33,10 @@ log_statsd_host =
 
 
 os.makedirs(os.path.join(folder, "data", "d1"), exist_ok=True)
+# Swift gives its parts half a second to connect and one to add an object to its bucket's list, and leaves alone for a
+# minute whoever was late or hadn't started. On a busy machine all are late now and then.
+PATIENCE = "60"
+
 write("swift.conf", """[swift-hash]
 swift_hash_path_prefix = understudy
 swift_hash_path_suffix = tests
@@ -50,6 +54,9 @@ for name, port in (("account", account), ("container", container), ("object", ob
 pipeline = {name}-server
 [app:{name}-server]
 use = egg:swift#{name}
+conn_timeout = {PATIENCE}
+node_timeout = {PATIENCE}
+container_update_timeout = {PATIENCE}
 """)
 
 PROXY = f"""[pipeline:main]
@@ -57,6 +64,10 @@ pipeline = catch_errors gatekeeper cache listing_formats s3api tempauth bulk slo
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+conn_timeout = {PATIENCE}
+node_timeout = {PATIENCE}
+recoverable_node_timeout = {PATIENCE}
+error_suppression_limit = 1000000
 [filter:cache]
 use = egg:swift#memcache
 memcache_servers = 127.0.0.1:{memcached}
