@@ -17,9 +17,6 @@
 namespace understudy::primary {
 namespace {
 
-// Two ticks of the slowest clock that Linux stamps files with (CONFIG_HZ=100).
-constexpr int64_t kRacyNanoseconds = 20'000'000;
-
 absl::Status CaptureSmall(const CaptureRequest& request, int fd, CapturedFile& file) {
   ASSIGN_OR_RETURN(std::string content, OfSource(os::ReadAt(fd, 0, static_cast<size_t>(file.stat.size))));
   file.unsettled |= content.size() < file.stat.size;
@@ -149,7 +146,8 @@ absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFi
     file.segment_changes.push_back(DropBase{file.stat.inode});
   }
   ASSIGN_OR_RETURN(const os::EntryStat after, OfSource(os::StatAt(fd, "")));
-  file.unsettled |= after.ctime_nanoseconds != file.stat.ctime_nanoseconds || after.size != file.stat.size;
+  file.changed = after.ctime_nanoseconds != file.stat.ctime_nanoseconds || after.size != file.stat.size;
+  file.unsettled |= file.changed;
   return file;
 }
 

@@ -41,6 +41,7 @@ struct CapturedFile {
   std::variant<std::string, model::Slot> content;  // meaningful when content_changed
   std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged
   bool unsettled = false;                          // it changed while it was read, or a moment ago: look again
+  bool changed = false;                            // while it was read
   uint64_t bytes_sent = 0;
   uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again
   std::string_view rung = "whole";
@@ -83,6 +84,9 @@ struct OpenedFile {
 // sink and the index come back as they are; IsOfSource() tells the others apart, and IsOfCopy(): the file may be read
 // as it stands, under another slot.
 [[nodiscard]] absl::StatusOr<CapturedFile> CaptureFile(const CaptureRequest& request, OpenedFile opened);
+
+// Two ticks of the slowest clock that Linux stamps files with (CONFIG_HZ=100).
+inline constexpr int64_t kRacyNanoseconds = 20'000'000;
 
 // Whether a change in the same clock tick could hide behind `ctime`: the file has to be looked at again.
 [[nodiscard]] bool IsRacilyClean(int64_t ctime_nanoseconds);

@@ -1,6 +1,7 @@
 #include "agent-primary/index/base_table.h"
 
 #include "agent-primary/index/index_schema.h"
+#include "core/model/path.h"
 
 namespace understudy::primary {
 
@@ -13,6 +14,22 @@ absl::StatusOr<std::optional<BaseRecord>> BaseTable::Find(uint64_t inode) {
   return OneRow<BaseRecord>(find.BindUnsigned(1, inode), [](const Statement& row) {
     return BaseRecord{row.String(0), row.Unsigned(1), DigestFrom(row.Bytes(2)), row.Unsigned(3), row.Integer(4)};
   });
+}
+
+absl::StatusOr<std::vector<BaseTable::Known>> BaseTable::ListLargest(size_t most) {
+  ASSIGN_OR_RETURN(Statement list,
+                   database_->Prepare("SELECT entry.key, base.inode, base.clone, base.size, base.content, "
+                                      "base.clone_inode, base.clone_ctime FROM base JOIN entry ON entry.inode = "
+                                      "base.inode GROUP BY base.inode ORDER BY base.size DESC LIMIT ?1"));
+  list.BindUnsigned(1, most);
+  std::vector<Known> known;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool found, list.Step());
+    if (!found) return known;
+    known.push_back(
+        {model::PathOfKey(list.Bytes(0)), list.Unsigned(1),
+         BaseRecord{list.String(2), list.Unsigned(3), DigestFrom(list.Bytes(4)), list.Unsigned(5), list.Integer(6)}});
+  }
 }
 
 absl::StatusOr<std::set<std::string>> BaseTable::ListClones() {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "agent-primary/index/index_row.h"
 #include "core/store/database.h"
@@ -18,6 +19,13 @@ class BaseTable {
   explicit BaseTable(store::Database& database) : database_(&database) {}
 
   [[nodiscard]] absl::StatusOr<std::optional<BaseRecord>> Find(uint64_t inode);
+  struct Known {
+    std::string path;  // a name of its file
+    uint64_t inode = 0;
+    BaseRecord base;
+  };
+  // Of the largest files, descending; at most `most`.
+  [[nodiscard]] absl::StatusOr<std::vector<Known>> ListLargest(size_t most);
   // Names of all clones.
   [[nodiscard]] absl::StatusOr<std::set<std::string>> ListClones();
   [[nodiscard]] absl::Status Put(uint64_t inode, const BaseRecord& base);

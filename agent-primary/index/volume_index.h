@@ -94,6 +94,10 @@ class VolumeIndex {
   // The frozen copy of the file, if there is one: the replica's content when it has the same size and content as the
   // file's row.
   [[nodiscard]] absl::StatusOr<std::optional<BaseRecord>> FindBase(uint64_t inode) { return bases_->Find(inode); }
+  // Of the largest files, descending; at most `most`.
+  [[nodiscard]] absl::StatusOr<std::vector<BaseTable::Known>> ListLargestBases(size_t most) {
+    return bases_->ListLargest(most);
+  }
   // Forgets the bases of files that aren't in the index any more; names of the clones of all others. What a staged
   // commit brings isn't among them.
   [[nodiscard]] absl::StatusOr<std::set<std::string>> CollectBases();

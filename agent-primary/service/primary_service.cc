@@ -42,6 +42,9 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
   message.set_epoch(status.epoch);
   message.set_strategy(status.strategy);
   message.set_strategy_reason(status.strategy_reason);
+  if (status.consistency != model::Consistency::kUnknown) {
+    message.set_consistency(std::string(model::ToString(status.consistency)));
+  }
   message.set_dirty_paths(status.dirty_paths);
   message.set_files(status.files);
   message.set_content_bytes_sent(status.content_bytes_sent);
@@ -59,6 +62,26 @@ v1::VolumeStatus ToProto(const VolumeReport& report) {
     guard.set_entries_before(status.guard->entries_before);
     guard.set_since_nanoseconds(status.guard->since_nanoseconds);
   }
+  return message;
+}
+
+v1::FileStatus ToProto(const FileReport& report) {
+  v1::FileStatus message;
+  message.set_path(report.path);
+  message.set_kind(static_cast<v1::FileKind>(report.kind));
+  message.set_size(report.size);
+  if (report.extents) message.set_extents(*report.extents);
+  message.set_rung(report.rung);
+  message.set_reason(report.reason);
+  message.set_captured_at_nanoseconds(report.captured_at_nanoseconds);
+  if (report.base) {
+    message.mutable_base()->set_made_at_nanoseconds(report.base->made_at_nanoseconds);
+    message.mutable_base()->set_size(report.base->size);
+    if (report.base->extents) message.mutable_base()->set_extents(*report.base->extents);
+  }
+  message.set_rests_until_nanoseconds(report.rests_until_nanoseconds);
+  message.set_dirty(report.dirty);
+  message.set_damaged(report.damaged);
   return message;
 }
 
@@ -154,6 +177,17 @@ class PrimaryService : public v1::Primary::Service {
     const ObjectsReport objects = objects_->Report();
     *response->mutable_objects() = ToProto(objects);
     for (const ObjectGuardReport& guard : objects.guards) *response->add_object_guards() = ToProto(guard);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status ShowVolume(grpc::ServerContext*, const v1::ShowVolumeRequest* request,
+                          v1::ShowVolumeResponse* response) override {
+    const absl::StatusOr<std::vector<FileReport>> files = plane_.DescribeFiles(request->volume(), request->file());
+    if (!files.ok()) return net::ToGrpcStatus(files.status());
+    for (const VolumeReport& report : plane_.Report()) {
+      if (report.name == request->volume()) *response->mutable_volume() = ToProto(report);
+    }
+    for (const FileReport& report : *files) *response->add_files() = ToProto(report);
     return grpc::Status::OK;
   }
 

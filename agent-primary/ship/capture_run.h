@@ -14,6 +14,7 @@
 #include "agent-primary/capture/deletion_guard.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/file_looks.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
@@ -51,6 +52,8 @@ struct CaptureResult {
   uint64_t content_bytes_sent = 0;
   std::string_view rung;  // of the largest file whose content was sent; empty when none was
   std::optional<LargeFileLook> largest_look;
+  FileLooks looks;
+  model::Consistency consistency = model::Consistency::kUnknown;  // of the state that the newest commit leads to
   // Large files that rest (BaseStore::RestsUntil): until when, by path.
   std::map<std::string, absl::Duration> postponed;
 };
@@ -77,6 +80,13 @@ struct CaptureContext {
   std::function<BaseStore*(const os::Root& root)> open_bases{};
   BaseStore* bases = nullptr;  // what it said
   bool ignores_rests = false;  // somebody waits
+  bool fine_times = false;     // os::HasFineTimes of the volume's filesystem
+  // Whether hints told of every change before the call that isn't in the batch, and there was none but at these paths.
+  // nullptr: not known.
+  std::function<bool(const std::set<std::string>& paths)> is_all_told{};
+  // Of the state that DR has: while somebody waits, one that turns out better is told, though nothing else changed.
+  // nullopt: it isn't wanted.
+  std::optional<model::Consistency> known_consistency{};
   const Clock& clock = Clock::System();
 };
 

@@ -73,20 +73,20 @@ absl::Status CommitBuilder::MakeRoom(uint64_t content_bytes) {
 }
 
 absl::Status CommitBuilder::SubmitPart() {
-  return operations() > 0 ? Submit(/*completes_capture=*/false) : absl::OkStatus();
+  return operations() > 0 ? Submit(/*completes_capture=*/false, model::Consistency::kUnknown) : absl::OkStatus();
 }
 
 size_t CommitBuilder::operations() const {
   return disappear_.size() + appear_.size() + continue_.size() + settle_.size();
 }
 
-absl::Status CommitBuilder::Finish(bool completes_capture) {
-  const bool has_to_say = completes_capture && (submitted_any_ || !index_.state().complete);
+absl::Status CommitBuilder::Finish(bool completes_capture, model::Consistency consistency, bool says_so) {
+  const bool has_to_say = completes_capture && (submitted_any_ || says_so || !index_.state().complete);
   if (operations() == 0 && !has_to_say) return index_.Refresh(std::exchange(refreshes_, {}));
-  return Submit(completes_capture);
+  return Submit(completes_capture, completes_capture ? consistency : model::Consistency::kUnknown);
 }
 
-absl::Status CommitBuilder::Submit(bool completes_capture) {
+absl::Status CommitBuilder::Submit(bool completes_capture, model::Consistency consistency) {
   const auto descending = [](const Item& a, const Item& b) { return a.key > b.key; };
   const auto ascending = [](const Item& a, const Item& b) { return a.key < b.key; };
   std::sort(disappear_.begin(), disappear_.end(), descending);
@@ -100,6 +100,7 @@ absl::Status CommitBuilder::Submit(bool completes_capture) {
   commit.base_sequence = index_.state().sequence;
   commit.sequence = commit.base_sequence + 1;
   commit.completes_capture = completes_capture;
+  commit.consistency = consistency;
   commit.captured_at_nanoseconds = captured_at_nanoseconds_;
   std::vector<IndexChange> changes;
   for (std::vector<Item>* pass : {&disappear_, &appear_, &continue_, &settle_}) {

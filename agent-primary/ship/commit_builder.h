@@ -38,10 +38,10 @@ class CommitBuilder {
   [[nodiscard]] absl::Status MakeRoom(uint64_t content_bytes);
   // Submits what is there in any case; the capture goes on.
   [[nodiscard]] absl::Status SubmitPart();
-  // Submits what is left; with `completes_capture` DR then has a state that the volume had. Without any operation only
-  // the index learns, unless that completes the volume for the first time, or ends a capture of which a part was
-  // submitted.
-  [[nodiscard]] absl::Status Finish(bool completes_capture);
+  // Submits what is left; with `completes_capture` DR then has a state that the volume had, of that consistency.
+  // Without any operation only the index learns, unless that completes the volume for the first time, or ends a capture
+  // of which a part was submitted, or with `says_so`.
+  [[nodiscard]] absl::Status Finish(bool completes_capture, model::Consistency consistency, bool says_so);
 
   // Whether a part of the capture was submitted already, so that moves have taken place at DR.
   [[nodiscard]] bool submitted_any() const { return submitted_any_; }
@@ -54,7 +54,7 @@ class CommitBuilder {
     std::vector<IndexChange> changes;
   };
   [[nodiscard]] size_t operations() const;
-  absl::Status Submit(bool completes_capture);
+  absl::Status Submit(bool completes_capture, model::Consistency consistency);
 
   const model::VolumeName& volume_;
   const int64_t captured_at_nanoseconds_;

@@ -95,6 +95,9 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/index"));
   RETURN_IF_ERROR(MakeFolder(options.state_dir + "/cookies"));
   std::unique_ptr<DataPlane> plane(new DataPlane(options, clock));
+  plane->options_.replicator.flush_hints = [raw = plane.get()](absl::Duration timeout) {
+    return raw->FlushHints(timeout);
+  };
   plane->options_.replicator.rewatch = [raw = plane.get()](const model::VolumeName& name) { raw->Rewatch(name); };
   ASSIGN_OR_RETURN(plane->paused_, PausedVolumes::Open(options.state_dir + "/paused.db"));
   ASSIGN_OR_RETURN(plane->roles_, VolumeRoles::Open(options.state_dir + "/roles.db"));
@@ -336,6 +339,12 @@ void DataPlane::Rewatch(const model::VolumeName& name) {
   source_->RemoveVolume(name);
   const absl::Status watched = source_->AddVolume(name, volume->replicator->path());
   if (!watched.ok()) spdlog::warn("volume={} {}", name, MessageOf(watched));
+}
+
+absl::Status DataPlane::FlushHints(absl::Duration timeout) {
+  absl::MutexLock rewatching(&rewatching_);
+  if (source_ == nullptr) return absl::CancelledError("nothing is watched any more");
+  return source_->Flush(timeout);
 }
 
 VolumeReport DataPlane::ReportOf(const Volume& volume) {

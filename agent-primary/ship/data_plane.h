@@ -65,6 +65,10 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] absl::Status AddListed(const model::VolumeName& name, const std::string& path);
 
   [[nodiscard]] std::vector<VolumeReport> Report() const;
+  // Of the entry at `path`, in the volume or absolute; "": of the volume's largest files. NOT_FOUND: there is no such
+  // volume or entry.
+  [[nodiscard]] absl::StatusOr<std::vector<FileReport>> DescribeFiles(const model::VolumeName& name,
+                                                                      const std::string& path) const;
   // OK when every lane is connected; else why one isn't.
   [[nodiscard]] absl::Status Connection() const;
 
@@ -167,6 +171,7 @@ class DataPlane : public HintSink, public VolumeActions {
   static VolumeReport ReportOf(const Volume& volume);
   absl::StatusOr<Volume> Find(const model::VolumeName& name) const;
   void Rewatch(const model::VolumeName& name);
+  absl::Status FlushHints(absl::Duration timeout);
 
   DataPlaneOptions options_;  // as they are after Start
   const Clock& clock_;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "agent-primary/capture/file_capture.h"
+#include "agent-primary/ship/capture_moment.h"
 #include "agent-primary/ship/commit_builder.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
@@ -34,10 +35,12 @@ class PlanShipper {
       : context_(context),
         plan_(plan),
         result_(result),
-        builder_(context.volume, context.now_nanoseconds, context.index, context.sink) {}
+        builder_(context.volume, context.now_nanoseconds, context.index, context.sink),
+        moment_(context.root, context.fine_times) {}
 
   absl::Status Run() {
     RETURN_IF_ERROR(FreezeLargeFiles());
+    moment_.Pass();
     RETURN_IF_ERROR(AddMovesAndRemovals());
     if (context_.removals_first && plan_.moves.empty()) RETURN_IF_ERROR(SubmitRemovals());
     for (const PlannedEntry& entry : plan_.entries) {
@@ -55,10 +58,17 @@ class PlanShipper {
     for (const std::string& path : disturbed_) RETURN_IF_ERROR(SettleFolder(path, nullptr));
     const bool whole =
         !result_.more && !context_.lacks_entries && result_.unreadable.empty() && result_.postponed.empty();
-    return builder_.Finish(/*completes_capture=*/whole);
+    if (whole) result_.consistency = ConsistencyNow();
+    const bool says_so = context_.known_consistency.has_value() && *context_.known_consistency < result_.consistency;
+    return builder_.Finish(/*completes_capture=*/whole, result_.consistency, says_so);
   }
 
  private:
+  model::Consistency ConsistencyNow() const {
+    const bool told = moment_.is_one() && context_.is_all_told && context_.is_all_told(moment_.frozen());
+    return told ? model::Consistency::kCrashConsistent : model::Consistency::kFuzzy;
+  }
+
   // All at one moment, as near as can be, and before anything of the capture is read.
   absl::Status FreezeLargeFiles() {
     if (context_.bases == nullptr || context_.strategy != Strategy::kAuto) return absl::OkStatus();
@@ -71,12 +81,19 @@ class PlanShipper {
     if (large.size() > 1) {
       for (const auto& [inode, entry] : large) WriteDirtyPages(entry->path);
     }
-    for (const auto& [inode, planned] : large) {
+    // What is written to all the time comes last: the others then stand still until all are frozen.
+    std::vector<const PlannedEntry*> in_order;
+    for (const auto& [inode, entry] : large) in_order.push_back(entry);
+    std::stable_sort(in_order.begin(), in_order.end(), [](const PlannedEntry* a, const PlannedEntry* b) {
+      return a->stat.ctime_nanoseconds < b->stat.ctime_nanoseconds;
+    });
+    for (const PlannedEntry* const planned : in_order) {
       const PlannedEntry& entry = *planned;
       if (context_.stop.stop_requested()) return absl::CancelledError("the agent stops");
       absl::StatusOr<OpenedFile> opened = OpenForCapture(RequestFor(entry));
       // What can't be opened is met again when its turn comes; a file that isn't frozen is read as it is then.
       if (!opened.ok() || !opened->frozen.has_value() || opened->stat.inode != entry.stat.inode) continue;
+      moment_.AddFrozen(entry.path, opened->stat);
       opened_.emplace(entry.stat.inode, *std::move(opened));
     }
     return absl::OkStatus();
@@ -179,14 +196,17 @@ class PlanShipper {
             .bases = context_.bases};
   }
 
-  absl::StatusOr<CapturedFile> OpenAndCapture(const CaptureRequest& request, uint64_t inode) {
+  absl::StatusOr<CapturedFile> OpenAndCapture(const CaptureRequest& request, const os::EntryStat& looked,
+                                              uint64_t inode) {
     if (auto opened = opened_.extract(inode)) {
       // Copies that were given up since are read as they stand.
       if (opened.mapped().frozen->CheckHolds().ok()) return CaptureFile(request, std::move(opened.mapped()));
       opened_.clear();
     }
     ASSIGN_OR_RETURN(OpenedFile opened, OpenForCapture(request));
-    return CaptureFile(request, std::move(opened));
+    absl::StatusOr<CapturedFile> file = CaptureFile(request, std::move(opened));
+    if (file.ok()) moment_.AddRead(looked, *file);
+    return file;
   }
 
   // nullopt: it is gone, or can't be read; that doesn't hold up the others.
@@ -195,13 +215,13 @@ class PlanShipper {
     request.slot = builder_.NewSlot();
     // Once moves were submitted, what moved along with a folder is where it will be.
     if (builder_.submitted_any() && request.base.has_value()) request.base->path = entry.path;
-    absl::StatusOr<CapturedFile> file = OpenAndCapture(request, entry.stat.inode);
+    absl::StatusOr<CapturedFile> file = OpenAndCapture(request, entry.stat, entry.stat.inode);
     if (IsOfCopy(file.status())) {
       spdlog::warn("volume={} a copy of '{}' can't be read, so it is read itself: {}", context_.volume,
                    Printable(entry.path), MessageOf(file.status()));
       request.slot = builder_.NewSlot();
       request.bases = nullptr;
-      file = OpenAndCapture(request, /*inode=*/0);
+      file = OpenAndCapture(request, entry.stat, /*inode=*/0);
     }
     // Another file than the one that the plan was made for: its other names weren't looked at.
     if (file.ok() && file->stat.inode != entry.stat.inode) file->unsettled = true;
@@ -216,6 +236,7 @@ class PlanShipper {
     if (large && (!result_.largest_look.has_value() || file->stat.size > result_.largest_look->size)) {
       result_.largest_look = LargeFileLook{entry.path, file->stat.size, file->why_not_extents};
     }
+    if (std::optional<FileLook> look = LookOf(entry.path, *file)) result_.looks.Add(*std::move(look));
     return *std::move(file);
   }
 
@@ -441,6 +462,7 @@ class PlanShipper {
   const Plan& plan_;
   CaptureResult& result_;
   CommitBuilder builder_;
+  CaptureMoment moment_;
   std::map<uint64_t, OpenedFile> opened_;  // frozen, not captured yet; by inode
   std::map<std::string, const PlannedEntry*> folders_;
   std::set<std::string> disturbed_;          // folders whose times publishing changes

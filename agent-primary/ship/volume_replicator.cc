@@ -62,6 +62,7 @@ absl::StatusOr<std::unique_ptr<VolumeReplicator>> VolumeReplicator::Open(
   std::unique_ptr<VolumeReplicator> replicator(
       new VolumeReplicator(name, path, replica_root, std::move(index), options, clock));
   replicator->CopyIndexState();
+  RETURN_IF_ERROR(replicator->LoadLooks());
   const std::optional<HeldDeletion>& held = replicator->index_->guard().held;
   if (held.has_value() && !held->approved) {
     absl::MutexLock lock(&replicator->mutex_);
@@ -250,14 +251,6 @@ void VolumeReplicator::PutBack(const DirtyBatch& batch) {
   oldest_in_flight_.reset();
 }
 
-// For a barrier: writes to large files can come without any hint (an NFS server's by handle, mmap).
-absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
-  if (!look.barrier_waits || look.batch.whole_volume) return absl::OkStatus();
-  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge(kMaxInlineContentBytes + 1));
-  for (std::string& path : large) look.batch.paths.push_back({std::move(path), false});
-  return absl::OkStatus();
-}
-
 // While files rest, no state of the replica is one that the volume had as a whole.
 void VolumeReplicator::EndLongRests(Look& look) {
   look.ignores_rests = look.barrier_waits;
@@ -274,6 +267,11 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
     bases = OpenBases(root_now);
     return bases.get();
   };
+  std::optional<model::Consistency> known_consistency;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ignores_rests) known_consistency = status_.consistency;
+  }
   absl::StatusOr<CaptureResult> result = RunCapture({.volume = name_,
                                                      .root = root,
                                                      .index = *index_,
@@ -288,6 +286,9 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
                                                      .removals_first = removals_first_,
                                                      .open_bases = open_bases,
                                                      .ignores_rests = ignores_rests,
+                                                     .fine_times = HasFineTimes(root),
+                                                     .is_all_told = [this](const auto& but) { return IsAllTold(but); },
+                                                     .known_consistency = known_consistency,
                                                      .clock = clock_},
                                                     batch);
   if (bases != nullptr && result.ok() && result->commits > 0) CollectBases(*bases);
@@ -330,7 +331,10 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
   status_.commits += result.commits;
   status_.content_bytes_sent += result.content_bytes_sent;
   if (!result.rung.empty()) status_.strategy = std::string(result.rung);
+  NoteLooks(result);
   if (result.commits == 0) return;
+  status_.consistency = result.consistency;
+  told_sequence_ = index_->state().sequence;
   status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
   publish_overdue_ = now + kPublishPatience;
 }

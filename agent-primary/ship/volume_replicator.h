@@ -9,6 +9,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -16,6 +17,8 @@
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
 #include "agent-primary/ship/capture_run.h"
+#include "agent-primary/ship/file_looks.h"
+#include "agent-primary/ship/file_report.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
@@ -59,6 +62,9 @@ struct ReplicatorOptions {
   model::Epoch least_epoch = 0;  // that the volume is opened with, whatever its index knows
   std::string export_path{};     // absolute; large files are frozen in its work folder. Empty: they aren't
   uint64_t least_frozen_bytes = kLeastFrozenBytes;
+  // Returns when all that happened before the call was hinted at; nullptr: it was already. DEADLINE_EXCEEDED: it took
+  // longer. Called by the volume's lane.
+  std::function<absl::Status(absl::Duration timeout)> flush_hints{};
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
 };
@@ -77,6 +83,8 @@ struct ReplicatorStatus {
   bool complete = false;
   std::string strategy;
   std::string strategy_reason;  // why large files aren't told by their extents, where that is so
+  // Of the state that DR has.
+  model::Consistency consistency = model::Consistency::kUnknown;
   uint64_t dirty_paths = 0;
   uint64_t files = 0;
   uint64_t content_bytes_sent = 0;
@@ -149,6 +157,10 @@ class VolumeReplicator {
   [[nodiscard]] absl::Status AwaitApproval(uint64_t approval, absl::Duration timeout);
 
   [[nodiscard]] ReplicatorStatus Status() const;
+  // What stands at `path` in the volume. NOT_FOUND: nothing does. Thread-safe, as the next one.
+  [[nodiscard]] absl::StatusOr<FileReport> DescribeFile(const std::string& path);
+  // Of the largest files that were captured.
+  [[nodiscard]] std::vector<FileReport> DescribeLargest();
 
  private:
   struct Approval {
@@ -178,6 +190,10 @@ class VolumeReplicator {
   Look TakeDirty();
   void PutBack(const DirtyBatch& batch);
   absl::Status AddLargeFiles(Look& look);
+  absl::StatusOr<bool> HasLargeFile(const DirtyBatch& batch);
+  void TakeAlong(Look& look);
+  bool IsAllTold(const std::set<std::string>& but);
+  bool HasFineTimes(const os::Root& root);
   absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool ignores_rests, const os::Root& root,
                                         model::ReplicaSink& sink, std::stop_token stop);
   // volume_bases.cc. Nothing is lost without bases, so whatever keeps them away is told, once.
@@ -187,6 +203,8 @@ class VolumeReplicator {
   [[nodiscard]] std::optional<std::string> WhyNoBases() const;
   void TellWhyNotExtents(const LargeFileLook& look);
   void EndLongRests(Look& look);
+  absl::Status LoadLooks();  // what the index knows of bases
+  void NoteLooks(const CaptureResult& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(const Look& look, const CaptureResult& result);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
@@ -218,8 +236,9 @@ class VolumeReplicator {
   uint64_t opened_for_barrier_ = 0;
   uint64_t opens_for_barrier_ = 0;
   bool held_back_ = false;
-  bool unwatched_ = false;           // its folder wasn't there, or was another one
-  std::set<std::string> leftovers_;  // what the newest opening told, without those that were asked for
+  bool unwatched_ = false;               // its folder wasn't there, or was another one
+  std::map<uint64_t, bool> fine_times_;  // os::HasFineTimes, by filesystem
+  std::set<std::string> leftovers_;      // what the newest opening told, without those that were asked for
   int failures_in_a_row_ = 0;
   int refusals_in_a_row_ = 0;                      // DATA_LOSS
   bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
@@ -242,6 +261,8 @@ class VolumeReplicator {
   // Since when no capture has ended well though one should have; infinite: the last one did.
   absl::Duration stalled_since_ ABSL_GUARDED_BY(mutex_);
   LargeFileLook largest_look_ ABSL_GUARDED_BY(mutex_);  // of a file that strategy_reason speaks of
+  FileLooks looks_ ABSL_GUARDED_BY(mutex_);
+  model::Sequence told_sequence_ ABSL_GUARDED_BY(mutex_) = 0;  // whose consistency the status has
   std::set<PauseReason> pauses_ ABSL_GUARDED_BY(mutex_);
   int64_t paused_since_nanoseconds_ ABSL_GUARDED_BY(mutex_) = 0;
   // Since when changes may have come that no hint told of; until everything was looked at. Unix time; 0: none.

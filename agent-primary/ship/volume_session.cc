@@ -45,6 +45,9 @@ absl::Status VolumeReplicator::OpenSession(model::ReplicaSink& sink) {
     absl::MutexLock lock(&mutex_);
     if (promoted_.has_value()) spdlog::info("volume={} is a standby at DR again", name_);
     promoted_.reset();
+    // One that doesn't know of labels says nothing of the state that was told last.
+    const bool untold = replica.consistency == model::Consistency::kUnknown && replica.sequence == told_sequence_;
+    if (!untold) status_.consistency = replica.consistency;
   }
   const IndexState& known = index_->state();
   const bool same_replica = known.replica_id == replica.replica_id && known.epoch == replica.epoch;

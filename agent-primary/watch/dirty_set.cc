@@ -119,6 +119,11 @@ DirtyBatch DirtySet::Take(absl::Duration now, bool all) {
   return batch;
 }
 
+bool DirtySet::HoldsOnly(const std::set<std::string>& paths) const {
+  return !whole_volume_ &&
+         std::all_of(paths_.begin(), paths_.end(), [&](const auto& entry) { return paths.contains(entry.first); });
+}
+
 std::optional<absl::Duration> DirtySet::OldestHint() const {
   std::optional<absl::Duration> oldest = whole_volume_hint_;
   for (const auto& [path, entry] : paths_) {

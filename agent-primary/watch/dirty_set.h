@@ -6,6 +6,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,6 +56,12 @@ class DirtySet {
   [[nodiscard]] std::optional<absl::Duration> NextDue() const;
   // Everything that is due at `now`; with `all`, everything there is.
   [[nodiscard]] DirtyBatch Take(absl::Duration now, bool all);
+
+  // Whether nothing is in it but these paths.
+  [[nodiscard]] bool HoldsOnly(const std::set<std::string>& paths) const;
+
+  // Whether it is to be looked at.
+  [[nodiscard]] bool Holds(std::string_view path) const { return whole_volume_ || paths_.contains(path); }
 
   // When the first hint came of those not taken yet.
   [[nodiscard]] std::optional<absl::Duration> OldestHint() const;

@@ -8,7 +8,7 @@ namespace understudy::control {
 namespace {
 
 struct VolumesOptions {
-  VolumeSelection show;
+  ShowOptions show;
   SyncOptions sync;
   std::string sync_timeout;
   VerifyOptions verify;
@@ -134,9 +134,13 @@ void AddVolumes(CommandLine& line) {
   line.DoesWithConfig(list,
                       [&line](const auto& config) { return RunVolumesList(line.console(), line.format(), config); });
 
-  CLI::App* const show = line.Add(*volumes, "show", "show everything about one volume", "drctl volumes show web");
-  show->add_option("NAME", options.show.name, "the volume's name")->required();
-  show->add_option("--pair", options.show.pair, "only in this pair");
+  CLI::App* const show = line.Add(*volumes, "show", "show everything about one volume, or about one of its files",
+                                  "drctl volumes show web\n  drctl volumes show web disk.img -o json");
+  show->add_option("NAME", options.show.selection.name, "the volume's name")->required();
+  show->add_option("FILE", options.show.file,
+                   "one of its files: in the volume, or absolute at the primary (default: the volume, with its largest "
+                   "files)");
+  show->add_option("--pair", options.show.selection.pair, "only in this pair");
   line.DoesWithConfig(show, [&line, &options](const auto& config) {
     return RunVolumesShow(line.console(), line.format(), config, options.show);
   });

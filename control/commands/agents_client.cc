@@ -32,6 +32,7 @@ PrimaryVolume FromWire(const v1::VolumeStatus& wire) {
   volume.epoch = wire.epoch();
   volume.strategy = wire.strategy();
   volume.strategy_reason = wire.strategy_reason();
+  volume.consistency = wire.consistency();
   volume.dirty_paths = wire.dirty_paths();
   volume.files = wire.files();
   volume.content_bytes_sent = wire.content_bytes_sent();
@@ -93,6 +94,8 @@ DrReplica FromWire(const v1::ReplicaState& wire) {
           .midst_of_capture = wire.complete() && wire.midst_of_capture(),
           .whole_sequence = wire.whole_sequence(),
           .whole_captured_at = TimeOf(wire.whole_captured_at_nanoseconds()),
+          .consistency = model::ConsistencyOf(wire.consistency()),
+          .whole_consistency = model::ConsistencyOf(wire.whole_consistency()),
           .state_since = TimeOf(wire.state_since_nanoseconds()),
           .held = wire.held(),
           .hooks_due = wire.hooks_due(),
@@ -144,6 +147,8 @@ DrReplica ToDrReplica(const model::ReplicaState& state) {
           .midst_of_capture = state.midst_of_capture,
           .whole_sequence = whole.sequence,
           .whole_captured_at = TimeOf(whole.captured_at_nanoseconds),
+          .consistency = state.consistency,
+          .whole_consistency = whole.consistency,
           .state_since = TimeOf(state.state_since_nanoseconds),
           .held = state.held,
           .hooks_due = state.hooks_due,

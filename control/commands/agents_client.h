@@ -49,6 +49,7 @@ struct PrimaryVolume {
   uint64_t epoch = 0;
   std::string strategy;
   std::string strategy_reason;  // why changes of large files aren't told by their extents
+  std::string consistency;      // of the state that DR has; empty: not told
   uint64_t dirty_paths = 0;
   uint64_t files = 0;
   uint64_t content_bytes_sent = 0;
@@ -119,6 +120,8 @@ struct DrReplica {
   bool midst_of_capture = false;          // the newest commit is a state that the primary never had
   uint64_t whole_sequence = 0;            // then: the newest kept state that it had; 0: none
   std::optional<absl::Time> whole_captured_at;
+  model::Consistency consistency = model::Consistency::kUnknown;  // of the state that the newest commit leads to
+  model::Consistency whole_consistency = model::Consistency::kUnknown;
   std::optional<absl::Time> state_since;
   bool held = false;           // taken back to an earlier state, and refused to its primary
   bool hooks_due = false;      // those after the newest promotion or demotion haven't all run

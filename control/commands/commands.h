@@ -30,8 +30,13 @@ struct VolumeSelection {
   std::string name;
   std::string pair;  // empty: whichever has the volume
 };
+struct ShowOptions {
+  VolumeSelection selection;
+  std::string file;  // in the volume, or absolute at the primary; empty: the volume itself
+};
+// Of a file what its primary knows of it: kUnreachable without it.
 [[nodiscard]] ExitCode RunVolumesShow(const Console& console, OutputFormat format, const config::ControlConfig& config,
-                                      const VolumeSelection& selection);
+                                      const ShowOptions& options);
 
 inline constexpr size_t kParallelSyncs = 8;
 

@@ -27,6 +27,11 @@ Document TimeOrNull(const std::optional<absl::Time>& time) {
   return time ? Document(Rfc3339(*time)) : Document(nullptr);
 }
 
+Document ConsistencyOrNull(model::Consistency consistency) {
+  if (consistency == model::Consistency::kUnknown) return nullptr;
+  return std::string(model::ToString(consistency));
+}
+
 Document ToDocument(const DrReplica& replica) {
   return {{"state", replica.state},
           {"sequence", replica.sequence},
@@ -38,6 +43,8 @@ Document ToDocument(const DrReplica& replica) {
           {"midst_of_capture", replica.midst_of_capture},
           {"whole_sequence", replica.whole_sequence == 0 ? Document(nullptr) : Document(replica.whole_sequence)},
           {"whole_captured_at", TimeOrNull(replica.whole_captured_at)},
+          {"consistency", ConsistencyOrNull(replica.consistency)},
+          {"whole_consistency", ConsistencyOrNull(replica.whole_consistency)},
           {"state_since", TimeOrNull(replica.state_since)},
           {"hooks_due", replica.hooks_due},
           {"reprotected", replica.reprotected},
@@ -298,6 +305,7 @@ Document ToDocument(const PrimaryVolume& volume) {
           {"epoch", volume.epoch},
           {"strategy", TextOrNull(volume.strategy)},
           {"strategy_reason", TextOrNull(volume.strategy_reason)},
+          {"consistency", TextOrNull(volume.consistency)},
           {"dirty_paths", volume.dirty_paths},
           {"files", volume.files},
           {"content_bytes_sent", volume.content_bytes_sent},

@@ -20,6 +20,10 @@ Document TimeOrNull(absl::Time time) {
   return Rfc3339(time);
 }
 
+bool IsTold(const model::RecoveryPoint& point) {
+  return point.consistency != model::Consistency::kUnknown;
+}
+
 bool IsNewer(const model::RecoveryPoint& a, const model::RecoveryPoint& b) {
   return TimeOf(a) > TimeOf(b);
 }
@@ -89,13 +93,15 @@ absl::StatusOr<model::RecoveryPoint> StateOf(const std::string& volume, const mo
 }
 
 Document ToDocument(const model::RecoveryPoint& point) {
-  return {{"sequence", point.sequence},
-          {"captured_at", TimeOrNull(point.captured_at)},
-          {"committed_at", TimeOrNull(point.committed_at)},
-          {"completes_capture", point.completes_capture},
-          {"held_bytes", point.held_bytes},
-          {"label", point.label.empty() ? Document(nullptr) : Document(point.label)},
-          {"pinned", point.pinned}};
+  return {
+      {"sequence", point.sequence},
+      {"captured_at", TimeOrNull(point.captured_at)},
+      {"committed_at", TimeOrNull(point.committed_at)},
+      {"completes_capture", point.completes_capture},
+      {"consistency", IsTold(point) ? Document(std::string(model::ToString(point.consistency))) : Document(nullptr)},
+      {"held_bytes", point.held_bytes},
+      {"label", point.label.empty() ? Document(nullptr) : Document(point.label)},
+      {"pinned", point.pinned}};
 }
 
 Document ToDocument(const model::PointTree& tree) {
@@ -112,13 +118,15 @@ std::string ListingText(const model::RecoveryPoints& points) {
   std::vector<const model::RecoveryPoint*> rows = {&points.newest};
   for (const model::RecoveryPoint& point : points.points) rows.push_back(&point);
   std::stable_sort(rows.begin(), rows.end(), [](const auto* a, const auto* b) { return IsNewer(*a, *b); });
-  Table table({"STATE", "TIME", "LABEL", "PINNED", "BYTES", ""});
+  Table table({"STATE", "TIME", "CONSISTENCY", "LABEL", "PINNED", "BYTES", ""});
   for (const model::RecoveryPoint* const point : rows) {
     const bool is_now = point == &points.newest;
     std::string note = !is_now ? "" : points.held ? "now, held" : "now";
     if (!point->completes_capture) note += note.empty() ? "midst of a capture" : ", midst of a capture";
-    table.Add({fmt::format("{}", point->sequence), TimeText(TimeOf(*point)), point->label.empty() ? "-" : point->label,
-               point->pinned ? "yes" : "no", is_now ? "-" : fmt::format("{}", point->held_bytes), note});
+    table.Add({fmt::format("{}", point->sequence), TimeText(TimeOf(*point)),
+               IsTold(*point) ? std::string(model::ToString(point->consistency)) : "-",
+               point->label.empty() ? "-" : point->label, point->pinned ? "yes" : "no",
+               is_now ? "-" : fmt::format("{}", point->held_bytes), note});
   }
   std::string text = table.Text();
   if (points.trees.empty()) return text;

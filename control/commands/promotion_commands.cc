@@ -57,6 +57,9 @@ std::string DataText(const VolumeView& volume) {
   } else if (replica.captured_at) {
     text += fmt::format(", as the primary had it at {} ({} ago)", Rfc3339Seconds(*replica.captured_at),
                         AgeText(*replica.captured_at));
+    if (replica.consistency != model::Consistency::kUnknown) {
+      text += fmt::format(", {}", model::ToString(replica.consistency));
+    }
   }
   if (replica.demoted_whole) text += "; as it was when the volume was demoted";
   if (!replica.complete && !replica.demoted_whole) text += "; NOT the whole volume: it was never across as a whole";

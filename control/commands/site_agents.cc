@@ -43,7 +43,8 @@ absl::StatusOr<ReplicaView> ViewOf(const DrReplica& replica) {
                    .hooks_due = replica.hooks_due,
                    .captured_at = replica.captured_at,
                    .midst_of_capture = replica.midst_of_capture,
-                   .whole_sequence = replica.whole_sequence};
+                   .whole_sequence = replica.whole_sequence,
+                   .consistency = replica.consistency};
   ASSIGN_OR_RETURN(view.state, model::ParseVolumeState(replica.state));
   return view;
 }

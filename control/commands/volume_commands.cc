@@ -6,10 +6,13 @@
 #include <thread>
 
 #include "control/commands/commands.h"
+#include "control/commands/file_view.h"
 #include "control/commands/overview.h"
 #include "control/commands/sync_wait.h"
+#include "control/commands/verify_client.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
+#include "core/base/time_text.h"
 
 namespace understudy::control {
 namespace {
@@ -19,6 +22,41 @@ ExitCode Fail(const Console& console, const absl::Status& status) {
   return ExitCodeFor(status);
 }
 
+net::TlsFiles TlsOf(const config::ControlConfig& config) {
+  return {config.tls.ca, config.tls.cert, config.tls.key};
+}
+
+const config::PairConfig& PairOf(const config::ControlConfig& config, const std::string& name) {
+  return *std::find_if(config.pairs.begin(), config.pairs.end(),
+                       [&](const config::PairConfig& pair) { return pair.name == name; });
+}
+
+ExitCode ShowFile(const Console& console, OutputFormat format, const config::ControlConfig& config,
+                  const VolumeView& volume, const std::string& path) {
+  const config::PairConfig agents = AgentsOf(PairOf(config, volume.pair), volume);
+  const auto files = AskForFiles(agents.primary, TlsOf(config), volume.name, path);
+  if (!files.ok()) return Fail(console, files.status());
+  const FileView& file = files->front();
+  Document document = {{"volume", volume.name}, {"pair", volume.pair}};
+  document.update(ToDocument(file));
+  document["damage"] = nullptr;
+  std::string text = FileLines(file);
+  // What DR found on its disk; one that can't be asked leaves the rest.
+  const auto damage = ListDamage(agents.dr, TlsOf(config));
+  if (damage.ok()) {
+    for (const DamagedReplicaView& replica : *damage) {
+      if (replica.volume != volume.name) continue;
+      for (const DamagedFileView& damaged : replica.first) {
+        if (damaged.path != file.path) continue;
+        document["damage"] = {{"reason", Printable(damaged.why)}, {"found", Rfc3339(damaged.found)}};
+        text += fmt::format("{:<28}{}\n", "damage", Printable(damaged.why));
+      }
+    }
+  }
+  Print(console, format, document, text);
+  return ExitCode::kDone;
+}
+
 struct SyncResult {
   absl::StatusOr<PrimaryVolume> outcome = absl::UnknownError("not done");
   absl::Duration took;
@@ -26,7 +64,7 @@ struct SyncResult {
 
 std::vector<SyncResult> SyncAll(const Console& console, const config::ControlConfig& config, const SyncOptions& options,
                                 const std::vector<SyncTask>& tasks) {
-  const net::TlsFiles tls{config.tls.ca, config.tls.cert, config.tls.key};
+  const net::TlsFiles tls = TlsOf(config);
   std::vector<SyncResult> results(tasks.size());
   std::atomic<size_t> next = 0;
   ProgressLine progress(console);
@@ -84,14 +122,10 @@ ExitCode PrintSyncResults(const Console& console, OutputFormat format, const std
 // What is to be synced; for --all, what the primaries that could be asked know.
 absl::StatusOr<std::vector<SyncTask>> TasksFor(const Overview& overview, const config::ControlConfig& config,
                                                const SyncOptions& options) {
-  const auto pair_of = [&](const std::string& name) {
-    return &*std::find_if(config.pairs.begin(), config.pairs.end(),
-                          [&](const config::PairConfig& pair) { return pair.name == name; });
-  };
   std::vector<SyncTask> tasks;
   if (options.all) {
     for (const VolumeView& volume : overview.volumes) {
-      if (volume.primary) tasks.push_back({volume.name, AgentsOf(*pair_of(volume.pair), volume)});
+      if (volume.primary) tasks.push_back({volume.name, AgentsOf(PairOf(config, volume.pair), volume)});
     }
     return tasks;
   }
@@ -105,14 +139,15 @@ absl::StatusOr<std::vector<SyncTask>> TasksFor(const Overview& overview, const c
         fmt::format("volume {}: pair {} has a replica of it, but its primary doesn't know it (any more)", volume.name,
                     volume.pair));
   }
-  tasks.push_back({volume.name, AgentsOf(*pair_of(volume.pair), volume)});
+  tasks.push_back({volume.name, AgentsOf(PairOf(config, volume.pair), volume)});
   return tasks;
 }
 
 }  // namespace
 
 ExitCode RunVolumesShow(const Console& console, OutputFormat format, const config::ControlConfig& config,
-                        const VolumeSelection& selection) {
+                        const ShowOptions& options) {
+  const VolumeSelection& selection = options.selection;
   const absl::StatusOr<config::ControlConfig> narrowed = OnlyPair(config, selection.pair);
   if (!narrowed.ok()) return Fail(console, narrowed.status());
   absl::StatusOr<Overview> overview = GatherOverview(*narrowed);
@@ -120,7 +155,21 @@ ExitCode RunVolumesShow(const Console& console, OutputFormat format, const confi
   const absl::StatusOr<VolumeView> volume = FindVolume(*overview, selection.name, selection.pair);
   if (!volume.ok()) return Fail(console, volume.status());
   std::erase_if(overview->pairs, [&](const PairView& pair) { return pair.name != volume->pair; });
-  Print(console, format, ToDocument(*volume), VolumeLines(*volume));
+  if (!options.file.empty()) return ShowFile(console, format, *narrowed, *volume, options.file);
+  Document document = ToDocument(*volume);
+  document["large_files"] = nullptr;
+  std::string text = VolumeLines(*volume);
+  if (volume->primary) {
+    const config::PairConfig agents = AgentsOf(PairOf(*narrowed, volume->pair), *volume);
+    // An agent that can't tell of files tells of the volume.
+    const auto files = AskForFiles(agents.primary, TlsOf(*narrowed), volume->name, /*file=*/"");
+    if (files.ok()) {
+      document["large_files"] = Document::array();
+      for (const FileView& file : *files) document["large_files"].push_back(ToDocument(file));
+      if (!files->empty()) text += "\n" + FilesTable(*files);
+    }
+  }
+  Print(console, format, document, text);
   PrintUnreachable(console, *overview);
   return ExitCodeFor(FirstUnreachable(*overview));
 }

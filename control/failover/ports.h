@@ -34,6 +34,7 @@ struct ReplicaView {
   std::optional<absl::Time> captured_at{};  // of the newest commit, by the primary's clock
   bool midst_of_capture = false;            // the newest commit is a state that the primary never had
   model::Sequence whole_sequence = 0;       // then: the newest kept state that it had; 0: none
+  model::Consistency consistency = model::Consistency::kUnknown;  // of the state that the newest commit leads to
 };
 
 // A volume as its primary agent has it.

@@ -62,6 +62,19 @@ absl::StatusOr<model::PointTree> FindTree(SiteAgents& agents, const std::string&
   return absl::NotFoundError("the copy isn't there");
 }
 
+// Of a kept state; empty: not told.
+std::string ConsistencyOf(SiteAgents& agents, const RunVolume& volume, model::Sequence sequence) {
+  const absl::StatusOr<model::RecoveryPoints> points = agents.Points(volume.pair, volume.volume);
+  if (!points.ok()) return "";
+  std::vector<model::RecoveryPoint> all = points->points;
+  all.push_back(points->newest);
+  for (const model::RecoveryPoint& point : all) {
+    const bool told = point.sequence == sequence && point.consistency != model::Consistency::kUnknown;
+    if (told) return std::string(model::ToString(point.consistency));
+  }
+  return "";
+}
+
 // What an earlier step left of the same item. Null when it left nothing.
 nlohmann::ordered_json FactsOf(const RunRecord& run, std::string_view step, const std::string& key) {
   const StepRecord* const record = run.Find(step);
@@ -196,7 +209,11 @@ absl::Status MaterialiseStep::Confirm(const Item& item, ItemContext& context) {
   ASSIGN_OR_RETURN(const model::PointTree tree,
                    FindTree(agents(), volume.pair, TreePathOf(context.run.spec, replica.root)));
   if (tree.state != model::PointTreeState::kReady) return absl::AbortedError("the copy isn't ready");
-  context.SetFacts({{"tree", tree.id}, {"path", Printable(tree.path)}, {"sequence", tree.sequence}});
+  nlohmann::ordered_json facts = {{"tree", tree.id}, {"path", Printable(tree.path)}, {"sequence", tree.sequence}};
+  if (const std::string told = ConsistencyOf(agents(), volume, tree.sequence); !told.empty()) {
+    facts["consistency"] = told;
+  }
+  context.SetFacts(std::move(facts));
   return absl::OkStatus();
 }
 

@@ -336,6 +336,8 @@ absl::Status PromoteStep::Do(const Item& item, ItemContext& context) {
                       before.complete && !before.midst_of_capture);
     const Loss loss = LossOf(context.run, item.key);
     if (before.captured_at) facts["captured_at"] = Rfc3339Seconds(*before.captured_at);
+    if (before.consistency != model::Consistency::kUnknown)
+      facts["consistency"] = std::string(model::ToString(before.consistency));
     if (loss == Loss::kNone) {
       facts["data_age_seconds"] = 0.0;
     } else if (loss == Loss::kUnknown) {

@@ -52,6 +52,7 @@ void ReadData(const ItemRecord& item, VolumeOutcome& volume) {
   read(volume.epoch, NumberFact(item.facts, "epoch"));
   read(volume.sequence, NumberFact(item.facts, "sequence"));
   read(volume.captured_at, TimeFact(item.facts, "captured_at"));
+  if (std::string told = TextFact(item.facts, "consistency"); !told.empty()) volume.consistency = std::move(told);
   read(volume.data_age, DurationFact(item.facts, "data_age_seconds"));
   if (std::string by = TextFact(item.facts, "data_age_by"); !by.empty()) volume.data_age_by = std::move(by);
   read(volume.confirmed_at, TimeFact(item.facts, "confirmed_at"));

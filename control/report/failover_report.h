@@ -64,6 +64,7 @@ struct VolumeOutcome {
   std::optional<uint64_t> epoch;
   std::optional<uint64_t> sequence;
   std::optional<absl::Time> captured_at;
+  std::string consistency;                 // of the state that was promoted or copied; empty: not told
   std::optional<absl::Duration> data_age;  // when it was promoted
   std::string data_age_by;                 // "confirmation", "newest-commit"; empty: not told
   std::optional<absl::Time> confirmed_at;  // when the primary last said that DR has everything

@@ -56,6 +56,7 @@ Json ToJson(const VolumeOutcome& volume) {
           {"epoch", ValueOrNull(volume.epoch)},
           {"sequence", ValueOrNull(volume.sequence)},
           {"captured_at", TimeOrNull(volume.captured_at)},
+          {"consistency", TextOrNull(volume.consistency)},
           {"data_age_seconds", SecondsOrNull(volume.data_age)},
           {"data_age_by", TextOrNull(volume.data_age_by)},
           {"confirmed_at", TimeOrNull(volume.confirmed_at)},

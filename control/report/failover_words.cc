@@ -276,6 +276,7 @@ std::string CopyText(const FailoverReport& report, const VolumeOutcome& volume) 
   if (volume.captured_at)
     parts.push_back(
         fmt::format("as {} had it at {}", EndsOf(report.run).source, ClockText(report, volume.captured_at)));
+  if (!volume.consistency.empty()) parts.push_back(volume.consistency);
   if (volume.data_age) parts.push_back(DataAgeText(report, volume));
   if (volume.complete == false) parts.emplace_back("NEVER ACROSS AS A WHOLE");
   return absl::StrJoin(parts, ", ");

@@ -43,6 +43,7 @@ constexpr MethodRoles kMethods[] = {
     {"/understudy.v1.Primary/ProtectVolume", kControlPlane},
     {"/understudy.v1.Primary/ReleaseVolume", kControlPlane},
     {"/understudy.v1.Primary/ResumeVolume", kControlPlane},
+    {"/understudy.v1.Primary/ShowVolume", kControlPlane},
     {"/understudy.v1.Primary/SyncVolume", kControlPlane},
     {"/understudy.v1.Primary/TakeUpVolume", kControlPlane},
     {"/understudy.v1.Primary/VerifyVolume", kControlPlane},

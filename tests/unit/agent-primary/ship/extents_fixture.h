@@ -62,6 +62,7 @@ class CheckingSink : public tests::MemorySink {
   absl::Status Submit(const model::Commit& commit) override {
     RETURN_IF_ERROR(MemorySink::Submit(commit));
     last_was_whole = commit.completes_capture;
+    labels.push_back(commit.consistency);
     const tests::MemoryReplicas::Tree tree = replicas_.TreeOf(commit.volume);
     for (const model::Operation& operation : commit.operations) {
       const auto check = [&](const std::string& path, const model::Digest& digest) {
@@ -79,6 +80,7 @@ class CheckingSink : public tests::MemorySink {
   std::set<uint64_t> staged_at{};            // offsets of data
   std::vector<model::SegmentDigest> held{};  // what the next StageResume tells, though nothing is staged
   bool last_was_whole = false;
+  std::vector<model::Consistency> labels{};                  // of all commits
   uint64_t TakeBytes() { return std::exchange(bytes_, 0); }  // of data and deltas
   uint64_t TakeAsked() { return std::exchange(asked_, 0); }  // signatures
 

@@ -116,6 +116,24 @@ class FakePrimary : public v1::Primary::Service {
     }
     return grpc::Status::OK;
   }
+  // Of the volume "web": a disk image, and why it is read as a whole.
+  grpc::Status ShowVolume(grpc::ServerContext*, const v1::ShowVolumeRequest* request,
+                          v1::ShowVolumeResponse* response) override {
+    const bool known = request->volume() == "web" && (request->file().empty() || request->file() == "disk\x1b.img");
+    if (!known) return {grpc::StatusCode::NOT_FOUND, "there is no such file"};
+    v1::FileStatus& file = *response->add_files();
+    file.set_path("disk\x1b.img");
+    file.set_kind(v1::FILE_KIND_REGULAR);
+    file.set_size(4'294'967'296);
+    file.set_extents(60'000);
+    file.set_rung("blocks");
+    file.set_reason("its 60000 extents are so short on average that reading it costs less");
+    file.set_captured_at_nanoseconds(1'700'000'000'500'000'000);
+    file.mutable_base()->set_made_at_nanoseconds(1'700'000'000'000'000'000);
+    file.mutable_base()->set_size(4'294'967'295);
+    file.set_dirty(true);
+    return grpc::Status::OK;
+  }
   // What was approved: "<volume> <kind> <entries>"; empty: nothing.
   std::string Approved() const {
     const absl::MutexLock lock(&mutex_);
@@ -720,9 +738,35 @@ TEST_F(DrctlTest, VolumesListAndShow) {
   EXPECT_EQ(list.at("volumes").size(), 2u);
   EXPECT_EQ(list.at("volumes").at(0).at("name"), "db");
   const Result show = Drctl({"volumes", "show", "web"});
+  EXPECT_THAT(show.out, HasSubstr("WHY NOT A BETTER ONE"));
+  EXPECT_THAT(show.out, HasSubstr("its 60000 extents are so short"));
   EXPECT_EQ(show.code, 0);
   EXPECT_THAT(show.out, AllOf(HasSubstr("replica_path"), HasSubstr("/srv/b/web")));
   EXPECT_EQ(json::parse(Drctl({"volumes", "show", "web", "-o", "json"}).out).at("path"), "/srv/a/web");
+}
+
+TEST_F(DrctlTest, AFileIsShownWithWhyItIsCapturedAsItIs) {
+  primary_.Add("web");
+  const json file = json::parse(Drctl({"volumes", "show", "web", "disk\x1b.img", "-o", "json"}).out);
+  EXPECT_EQ(file.at("volume"), "web");
+  EXPECT_EQ(file.at("path"), "disk\\x1b.img");
+  EXPECT_EQ(file.at("kind"), "file");
+  EXPECT_EQ(file.at("size"), 4'294'967'296);
+  EXPECT_EQ(file.at("extents"), 60'000);
+  EXPECT_EQ(file.at("rung"), "blocks");
+  EXPECT_THAT(std::string(file.at("reason")), HasSubstr("so short on average"));
+  EXPECT_EQ(file.at("captured_at"), "2023-11-14T22:13:20.5+00:00");
+  EXPECT_EQ(file.at("base").at("size"), 4'294'967'295);
+  EXPECT_EQ(file.at("base").at("extents"), nullptr);
+  EXPECT_EQ(file.at("rests_until"), nullptr);
+  EXPECT_EQ(file.at("dirty"), true);
+  EXPECT_EQ(file.at("damage"), nullptr);
+  EXPECT_THAT(Drctl({"volumes", "show", "web", "disk\x1b.img"}).out, HasSubstr("base.made_at"));
+  const json volume = json::parse(Drctl({"volumes", "show", "web", "-o", "json"}).out);
+  EXPECT_EQ(volume.at("large_files").at(0).at("rung"), "blocks");
+  const Result missing = Drctl({"volumes", "show", "web", "nowhere"});
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_THAT(missing.err, HasSubstr("there is no such file"));
 }
 
 TEST_F(DrctlTest, AnUnknownVolumeIsAMistakeOfTheCaller) {

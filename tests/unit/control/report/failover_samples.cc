@@ -48,8 +48,13 @@ Json Inventory() {
 }
 
 Json Promotion(int epoch, int sequence, double age, Json hooks = Json::array()) {
-  return {{"epoch", epoch},          {"sequence", sequence}, {"captured_at", "2026-01-02T03:04:47.5+00:00"},
-          {"data_age_seconds", age}, {"complete", true},     {"hooks", std::move(hooks)}};
+  return {{"epoch", epoch},
+          {"sequence", sequence},
+          {"captured_at", "2026-01-02T03:04:47.5+00:00"},
+          {"consistency", "crash-consistent"},
+          {"data_age_seconds", age},
+          {"complete", true},
+          {"hooks", std::move(hooks)}};
 }
 
 Json Hooks() {
