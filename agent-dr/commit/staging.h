@@ -74,6 +74,12 @@ class Staging {
     size_t next_held = 0;
   };
 
+  // Of the newest delta: kept from one to the next, since getting that much memory anew costs as much as the copying.
+  struct Buffers {
+    std::string base;
+    std::string patched;
+  };
+
   // That it can be begun.
   [[nodiscard]] absl::Status CheckFree(model::Slot slot) const;
   [[nodiscard]] absl::StatusOr<Unfinished*> Range(model::Slot slot, uint64_t offset, uint64_t length);
@@ -91,6 +97,7 @@ class Staging {
   Leftovers& leftovers_;
   std::map<model::Slot, Unfinished> unfinished_;
   std::map<model::Slot, StagedContent> finished_;
+  Buffers buffers_;
 };
 
 }  // namespace understudy::dr
