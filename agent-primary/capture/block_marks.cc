@@ -44,9 +44,8 @@ std::vector<os::DataRange> ShiftedBlocks(uint64_t number, std::string_view marks
   constexpr auto kBlock = static_cast<int64_t>(kBlockBytes);
   const int64_t now_begin = static_cast<int64_t>(now_offset) - shift;
   int64_t begin = std::max(old_begin, now_begin);
-  int64_t end = std::min(old_end, now_begin + static_cast<int64_t>(now.size()));
+  const int64_t end = std::min(old_end, now_begin + static_cast<int64_t>(now.size()));
   begin = (begin + kBlock - 1) / kBlock * kBlock;
-  if (end < old_end) end = end / kBlock * kBlock;
   if (begin >= end) return {};
   const auto length = static_cast<size_t>(end - begin);
   std::string marks_now;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 #include <string>
 
@@ -20,8 +21,12 @@ using delta::kSegmentBytes;
 class SegmentReaderTest : public ::testing::Test {
  protected:
   std::string Noise(size_t length) {
-    std::string bytes(length, '\0');
-    for (char& byte : bytes) byte = static_cast<char>(random_());
+    std::string bytes(length + 8, '\0');
+    for (size_t at = 0; at < length; at += 8) {
+      const uint64_t word = random_();
+      std::memcpy(bytes.data() + at, &word, sizeof(word));
+    }
+    bytes.resize(length);
     return bytes;
   }
   void Write(uint64_t offset, std::string_view bytes) { ASSERT_TRUE(os::WriteAt(file_.get(), offset, bytes).ok()); }
@@ -101,7 +106,7 @@ TEST_F(SegmentReaderTest, WhatIsCutOffIsZeros) {
 }
 
 TEST_F(SegmentReaderTest, WhatItGaveStaysUntilTheNext) {
-  const std::string content = Noise(20 * kSegmentBytes);
+  const std::string content = Noise(8 * kSegmentBytes);
   Write(0, content);
   SegmentReader reader(file_.get(), content.size());
   ReadSegment segment = reader.Next().value();
@@ -110,9 +115,9 @@ TEST_F(SegmentReaderTest, WhatItGaveStaysUntilTheNext) {
 }
 
 TEST_F(SegmentReaderTest, ItMayEndAtAnyTime) {
-  Write(0, Noise(20 * kSegmentBytes));
+  Write(0, Noise(8 * kSegmentBytes));
   for (int given = 0; given < 6; ++given) {
-    SegmentReader reader(file_.get(), 20 * kSegmentBytes);
+    SegmentReader reader(file_.get(), 8 * kSegmentBytes);
     for (int i = 0; i < given; ++i) ASSERT_TRUE(reader.Next().ok());
   }
 }
