@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <span>
+#include <set>
 #include <utility>
 
 #include "agent-dr/commit/file_clone.h"
@@ -52,10 +53,13 @@ absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const 
   return absl::OkStatus();
 }
 
+absl::Status Staging::CheckUnused(model::Slot slot) const {
+  const bool used = unfinished_.contains(slot) || finished_.contains(slot) || small_.Find(slot) != nullptr;
+  return used ? absl::InvalidArgumentError(fmt::format("slot {} is in use", slot)) : absl::OkStatus();
+}
+
 absl::Status Staging::CheckFree(model::Slot slot) const {
-  if (unfinished_.contains(slot) || finished_.contains(slot)) {
-    return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
-  }
+  RETURN_IF_ERROR(CheckUnused(slot));
   if (unfinished_.size() >= kMaxUnfinishedSlots) {
     return absl::ResourceExhaustedError(fmt::format("more than {} unfinished slots", kMaxUnfinishedSlots));
   }
@@ -224,6 +228,18 @@ absl::Status Staging::End(model::Slot slot) {
   return absl::OkStatus();
 }
 
+absl::Status Staging::Files(const model::StagedBatch& batch) {
+  RETURN_IF_ERROR(wire::ValidateStagedBatch(batch));
+  std::set<model::Slot> slots;
+  for (const model::StagedFile& file : batch.files) {
+    RETURN_IF_ERROR(CheckUnused(file.slot));
+    if (!slots.insert(file.slot).second) {
+      return absl::InvalidArgumentError(fmt::format("slot {} is used twice", file.slot));
+    }
+  }
+  return small_.Add(batch);
+}
+
 const StagedContent* Staging::Find(model::Slot slot) const {
   const auto found = finished_.find(slot);
   return found == finished_.end() ? nullptr : &found->second;
@@ -233,6 +249,7 @@ void Staging::Clear() {
   unfinished_.clear();
   finished_.clear();
   buffers_ = {};
+  small_.Clear();
 }
 
 }  // namespace understudy::dr

@@ -34,6 +34,12 @@ class EntryTable {
   [[nodiscard]] absl::StatusOr<uint64_t> NewFile();
 
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view key);
+  // The same, of its row what costs least.
+  struct KindAndInode {
+    model::FileKind kind = model::FileKind::kRegular;
+    uint64_t inode = 0;
+  };
+  [[nodiscard]] absl::StatusOr<std::optional<KindAndInode>> FindKind(std::string_view key);
   // How many rows have this inode number.
   [[nodiscard]] absl::StatusOr<uint64_t> CountNames(uint64_t inode);
 
@@ -59,8 +65,8 @@ class EntryTable {
 
  private:
   struct Statements {
-    store::Statement find, find_inode, list_inode, list_file, list, put, remove, count_inode, remove_below, move,
-        unsettle;
+    store::Statement find, find_kind, find_inode, list_inode, list_file, list, put, remove, count_inode, remove_below,
+        move, unsettle;
   };
   EntryTable(store::Database& database, Statements statements) : database_(&database), sql_(std::move(statements)) {}
   static absl::StatusOr<std::vector<IndexEntry>> List(store::Statement& statement);

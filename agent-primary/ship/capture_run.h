@@ -14,6 +14,7 @@
 #include "agent-primary/capture/deletion_guard.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/commit_builder.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
 #include "core/model/replica_sink.h"
@@ -77,6 +78,7 @@ struct CaptureContext {
   std::function<BaseStore*(const os::Root& root)> open_bases{};
   BaseStore* bases = nullptr;  // what it said
   bool ignores_rests = false;  // somebody waits
+  uint64_t most_inline_bytes = kMaxBuilderInlineBytes;
   const Clock& clock = Clock::System();
 };
 

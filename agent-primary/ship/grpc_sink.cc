@@ -278,6 +278,15 @@ absl::Status GrpcReplicaSink::StageEnd(const model::VolumeName& volume, model::S
   return absl::OkStatus();
 }
 
+absl::Status GrpcReplicaSink::StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) {
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
+  v1::ReplicateRequest request;
+  request.set_epoch(epoch);
+  *request.mutable_stage_files() = wire::ToProto(volume, batch);
+  stream_->calls->Write(request);
+  return absl::OkStatus();
+}
+
 absl::Status GrpcReplicaSink::Submit(const model::Commit& commit) {
   RETURN_IF_ERROR(CheckSession(commit.volume).status());
   v1::ReplicateRequest request;

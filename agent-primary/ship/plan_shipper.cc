@@ -34,18 +34,18 @@ class PlanShipper {
       : context_(context),
         plan_(plan),
         result_(result),
-        builder_(context.volume, context.now_nanoseconds, context.index, context.sink) {}
+        builder_(context.volume, context.now_nanoseconds, context.index, context.sink, context.most_inline_bytes) {}
 
   absl::Status Run() {
     RETURN_IF_ERROR(FreezeLargeFiles());
     RETURN_IF_ERROR(AddMovesAndRemovals());
     if (context_.removals_first && plan_.moves.empty()) RETURN_IF_ERROR(SubmitRemovals());
-    for (const PlannedEntry& entry : plan_.entries) {
-      if (entry.stat.kind != FileKind::kRegular && !entry.linked) RETURN_IF_ERROR(AddEntry(entry));
-    }
-    for (const PlannedEntry& entry : plan_.entries) {
-      const bool open = !entry.move_slot.has_value() && !entry.linked;
-      if (entry.stat.kind == FileKind::kRegular && open) RETURN_IF_ERROR(AddFile(entry));
+    if (plan_.moves.empty()) {
+      // Folder by folder, so that DR gets each new one in one commit with what is in it, as far as that goes.
+      RETURN_IF_ERROR(AddAll([](const PlannedEntry&) { return true; }));
+    } else {
+      RETURN_IF_ERROR(AddAll([](const PlannedEntry& entry) { return entry.stat.kind != FileKind::kRegular; }));
+      RETURN_IF_ERROR(AddAll([](const PlannedEntry& entry) { return entry.stat.kind == FileKind::kRegular; }));
     }
     for (const PlannedLinks& links : plan_.links) RETURN_IF_ERROR(AddLinks(links));
     disturbed_.insert(plan_.bereft.begin(), plan_.bereft.end());
@@ -59,6 +59,20 @@ class PlanShipper {
   }
 
  private:
+  // Of those that aren't seen to elsewhere.
+  template <typename Which>
+  absl::Status AddAll(Which which) {
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.linked || !which(entry)) continue;
+      if (entry.stat.kind != FileKind::kRegular) {
+        RETURN_IF_ERROR(AddEntry(entry));
+      } else if (!entry.move_slot.has_value()) {
+        RETURN_IF_ERROR(AddFile(entry));
+      }
+    }
+    return absl::OkStatus();
+  }
+
   // All at one moment, as near as can be, and before anything of the capture is read.
   absl::Status FreezeLargeFiles() {
     if (context_.bases == nullptr || context_.strategy != Strategy::kAuto) return absl::OkStatus();
@@ -212,6 +226,7 @@ class PlanShipper {
       return std::nullopt;
     }
     RETURN_IF_ERROR(file.status());
+    if (!file->content_changed || std::holds_alternative<std::string>(file->content)) builder_.GiveBack(request.slot);
     const bool large = context_.bases != nullptr && context_.bases->IsFor(file->stat.size);
     if (large && (!result_.largest_look.has_value() || file->stat.size > result_.largest_look->size)) {
       result_.largest_look = LargeFileLook{entry.path, file->stat.size, file->why_not_extents};

@@ -288,6 +288,7 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
                                                      .removals_first = removals_first_,
                                                      .open_bases = open_bases,
                                                      .ignores_rests = ignores_rests,
+                                                     .most_inline_bytes = options_.most_inline_bytes,
                                                      .clock = clock_},
                                                     batch);
   if (bases != nullptr && result.ok() && result->commits > 0) CollectBases(*bases);

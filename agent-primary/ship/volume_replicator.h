@@ -59,6 +59,7 @@ struct ReplicatorOptions {
   model::Epoch least_epoch = 0;  // that the volume is opened with, whatever its index knows
   std::string export_path{};     // absolute; large files are frozen in its work folder. Empty: they aren't
   uint64_t least_frozen_bytes = kLeastFrozenBytes;
+  uint64_t most_inline_bytes = kMaxBuilderInlineBytes;
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
 };

@@ -9,6 +9,7 @@
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/object.h"
+#include "core/model/replica_sink.h"
 #include "core/model/volume.h"
 
 namespace understudy::wire {
@@ -48,6 +49,11 @@ struct StageData {
   uint64_t offset = 0;
   uint64_t length = 0;    // data.size(), or of the hole
   std::string_view data;  // empty: a hole
+};
+
+struct StageFiles {
+  model::VolumeName volume;
+  model::StagedBatch batch;
 };
 
 struct StageDelta {

@@ -171,6 +171,19 @@ absl::StatusOr<StageData> Parse(const v1::StageData& message) {
   return StageData{message.volume(), message.slot(), message.offset(), message.length(), message.data()};
 }
 
+absl::StatusOr<StageFiles> Parse(const v1::StageFiles& message) {
+  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
+  StageFiles parsed{message.volume(), {}};
+  parsed.batch.folders.assign(message.folders().begin(), message.folders().end());
+  parsed.batch.files.reserve(static_cast<size_t>(message.files_size()));
+  for (const v1::StagedFile& file : message.files()) {
+    ASSIGN_OR_RETURN(const model::Digest digest, DigestFrom(file.digest()));
+    parsed.batch.files.push_back({file.slot(), file.path(), MetadataFrom(file.metadata()), digest, file.content()});
+  }
+  RETURN_IF_ERROR(ValidateStagedBatch(parsed.batch));
+  return parsed;
+}
+
 absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
   StageDelta parsed{message.volume(),
@@ -374,6 +387,21 @@ v1::StageData ToProto(const StageData& data) {
   message.set_offset(data.offset);
   message.set_length(data.length);
   message.set_data(data.data.data(), data.data.size());
+  return message;
+}
+
+v1::StageFiles ToProto(const model::VolumeName& volume, const model::StagedBatch& batch) {
+  v1::StageFiles message;
+  message.set_volume(volume);
+  for (const std::string& folder : batch.folders) message.add_folders(folder);
+  for (const model::StagedFile& file : batch.files) {
+    v1::StagedFile& added = *message.add_files();
+    added.set_slot(file.slot);
+    added.set_path(file.path);
+    *added.mutable_metadata() = ToProto(file.metadata);
+    added.set_digest(file.digest.data(), file.digest.size());
+    added.set_content(file.content);
+  }
   return message;
 }
 

@@ -116,6 +116,30 @@ TEST(StageCodec, DataAndHolesAreToldApart) {
   EXPECT_EQ(Parse(lying).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(StageCodec, SmallFilesComeBack) {
+  model::StagedBatch batch{.folders = {"new", "new/in"}};
+  model::StagedFile& file = batch.files.emplace_back();
+  file.slot = 7;
+  file.path = "new/in/f";
+  file.metadata.mode = 0640;
+  file.metadata.mtime_nanoseconds = 9;
+  file.metadata.xattrs = {{"user.a", "1"}};
+  file.digest = {1, 2, 3};
+  file.content = "content";
+  const auto parsed = Parse(ToProto("vol", batch));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->volume, "vol");
+  EXPECT_EQ(parsed->batch.folders, batch.folders);
+  ASSERT_EQ(parsed->batch.files.size(), 1u);
+  EXPECT_EQ(parsed->batch.files[0].slot, 7u);
+  EXPECT_EQ(parsed->batch.files[0].path, "new/in/f");
+  EXPECT_EQ(parsed->batch.files[0].metadata, file.metadata);
+  EXPECT_EQ(parsed->batch.files[0].digest, file.digest);
+  EXPECT_EQ(parsed->batch.files[0].content, "content");
+  file.path = "../f";
+  EXPECT_EQ(Parse(ToProto("vol", batch)).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(StageCodec, DeltasComeBack) {
   const StageDelta delta{"vol", 5, {kMaxDeltaRangeBytes, 100, "delta", {1, 2, 3}, 4096, 99}};
   const auto parsed = Parse(ToProto(delta));
