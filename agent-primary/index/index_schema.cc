@@ -9,7 +9,7 @@ namespace {
 
 using store::Statement;
 
-constexpr std::array<std::string_view, 6> kSchema = {
+constexpr std::array<std::string_view, 7> kSchema = {
     R"sql(
   CREATE TABLE state (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -64,6 +64,9 @@ constexpr std::array<std::string_view, 6> kSchema = {
   UPDATE segment SET blocks = x'';
   ALTER TABLE staged RENAME COLUMN signature TO extra;
   UPDATE staged SET extra = x'' WHERE change = 5;
+)sql",
+    R"sql(
+  CREATE INDEX entry_large ON entry (key) WHERE kind = 1 AND size > 262144;
 )sql"};
 
 }  // namespace

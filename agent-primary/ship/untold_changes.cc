@@ -37,8 +37,7 @@ absl::Status VolumeReplicator::NameInodes(DirtyBatch& batch) {
 // already is hurried.
 absl::Status VolumeReplicator::LookAtLargeFiles(Look& look, const os::Root& root) {
   const absl::Duration began = clock_.Monotonic();
-  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge(kMaxInlineContentBytes + 1));
-  const bool any = !large.empty();
+  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge());
   bool found = false;
   for (std::string& path : large) {
     if (!look.barrier_waits) {
@@ -50,8 +49,7 @@ absl::Status VolumeReplicator::LookAtLargeFiles(Look& look, const os::Root& root
   }
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
-  next_large_look_ =
-      any ? now + std::max(options_.times.max_delay, kLookShare * (now - began)) : absl::InfiniteDuration();
+  next_large_look_ = now + std::max(options_.times.max_delay, kLookShare * (now - began));
   if (found) look.batch.oldest_hint = std::min(look.batch.oldest_hint.value_or(began), began);
   oldest_in_flight_ = look.batch.oldest_hint;
   return absl::OkStatus();

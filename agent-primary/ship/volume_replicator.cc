@@ -222,6 +222,11 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     PutBack(look.batch);
     return result.status();
   }
+  const absl::StatusOr<bool> large_files = index_->HasLarge();
+  if (!large_files.ok()) {
+    PutBack(look.batch);
+    return large_files.status();
+  }
   removals_first_ = false;
   GoOnAfterGuard();
   for (const auto& kept : result->unreadable) {
@@ -230,7 +235,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   if (resting_.empty()) resting_since_ = look.began;
   for (const auto& [path, until] : result->postponed) resting_.insert(path);
   CopyIndexState();
-  Settle(look, *result);
+  Settle(look, *result, *large_files);
   SetPublished(sink.Published(name_));
   return absl::OkStatus();
 }
@@ -297,13 +302,18 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
 }
 
 // What a capture that succeeded leads to: what is looked at again, whether the barrier is passed, what is shown.
-void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
+void VolumeReplicator::Settle(const Look& look, const CaptureResult& result, bool large_files) {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   if (look.batch.whole_volume && !coverage_.ok()) {
     next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
   oldest_in_flight_.reset();
+  if (!large_files) {
+    next_large_look_ = absl::InfiniteDuration();
+  } else if (look.batch.whole_volume || next_large_look_ == absl::InfiniteDuration()) {
+    next_large_look_ = now + options_.times.max_delay;
+  }
   stalled_since_ = absl::InfiniteDuration();
   if (look.batch.whole_volume && !result.more && resting_.empty()) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);
@@ -332,8 +342,6 @@ void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
   status_.content_bytes_sent += result.content_bytes_sent;
   if (!result.rung.empty()) status_.strategy = std::string(result.rung);
   if (result.commits == 0) return;
-  // There may be large files that there weren't before.
-  next_large_look_ = std::min(next_large_look_, now + options_.times.max_delay);
   status_.last_acknowledged_nanoseconds = absl::ToUnixNanos(clock_.Now());
   publish_overdue_ = now + kPublishPatience;
 }

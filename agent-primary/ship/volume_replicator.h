@@ -194,7 +194,7 @@ class VolumeReplicator {
   [[nodiscard]] std::optional<std::string> WhyNoBases() const;
   void TellWhyNotExtents(const LargeFileLook& look);
   void EndLongRests(Look& look);
-  void Settle(const Look& look, const CaptureResult& result);
+  void Settle(const Look& look, const CaptureResult& result, bool large_files);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
   // DR was promoted to `epoch`: nothing is sent until it is a standby again.
