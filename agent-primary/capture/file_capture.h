@@ -25,7 +25,7 @@
 namespace understudy::primary {
 
 // Content up to this size travels inside the commit.
-inline constexpr uint64_t kMaxInlineContentBytes = 256 * 1024;
+inline constexpr uint64_t kMaxInlineContentBytes = kMaxSmallFileBytes;
 
 // What one message of staged content carries at most.
 inline constexpr size_t kStagePieceBytes = 128 * 1024;

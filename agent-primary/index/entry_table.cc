@@ -125,14 +125,16 @@ absl::StatusOr<std::vector<IndexEntry>> EntryTable::ListBelow(std::string_view f
   return List(sql_.list.BindUnsigned(3, limit));
 }
 
-absl::StatusOr<std::vector<std::string>> EntryTable::ListLarge(uint64_t min_size) {
-  // As the partial index of the schema says it.
-  const bool indexed = min_size > 262144;
-  ASSIGN_OR_RETURN(Statement list, database_->Prepare(fmt::format("SELECT key FROM entry WHERE kind = ?1 AND size >= "
-                                                                  "?2{}",
-                                                                  indexed ? " AND size > 262144" : "")));
-  list.BindInteger(1, static_cast<int64_t>(model::FileKind::kRegular)).BindUnsigned(2, min_size);
+absl::StatusOr<std::vector<std::string>> EntryTable::ListLarge() {
+  static_assert(static_cast<int>(model::FileKind::kRegular) == 1 && kMaxSmallFileBytes == 262144,
+                "as the partial index says");
+  ASSIGN_OR_RETURN(Statement list, database_->Prepare("SELECT key FROM entry WHERE kind = 1 AND size > 262144"));
   return Paths(list);
+}
+
+absl::StatusOr<bool> EntryTable::HasLarge() {
+  ASSIGN_OR_RETURN(Statement any, database_->Prepare("SELECT 1 FROM entry WHERE kind = 1 AND size > 262144 LIMIT 1"));
+  return any.Step();
 }
 
 absl::StatusOr<std::vector<std::string>> EntryTable::ListUnsettled(size_t limit) {

@@ -71,7 +71,7 @@ constexpr std::array<std::string_view, 7> kSchema = {
   DROP TABLE staged;
   CREATE TABLE staged (n INTEGER PRIMARY KEY, changes BLOB NOT NULL) STRICT;
   UPDATE state SET staged_sequence = NULL, staged_complete = 0, staged_commit_id = '';
-  CREATE INDEX entry_large ON entry (size) WHERE size > 262144;
+  CREATE INDEX entry_large ON entry (key) WHERE kind = 1 AND size > 262144;
 )sql"};
 
 }  // namespace

@@ -98,6 +98,13 @@ void VolumeReplicator::OnHint(std::string_view path, HintKind kind, bool at_once
   guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
 }
 
+void VolumeReplicator::OnInode(uint64_t inode, bool at_once) {
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  dirty_.AddInode(inode, at_once, now);
+  guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
+}
+
 void VolumeReplicator::OnOverflow() {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
@@ -127,6 +134,7 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
     next = -absl::InfiniteDuration();
   }
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
+  if (!status_.guard.has_value()) next = std::min(*next, next_large_look_);
   if (status_.published_sequence < status_.sequence) next = std::min(*next, publish_overdue_);
   return std::max(*next, not_before_);
 }
@@ -194,13 +202,13 @@ void VolumeReplicator::SetPublished(model::Sequence sequence) {
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
   ApplyApproval();
   Look look = TakeDirty();
-  if (absl::Status added = AddLargeFiles(look); !added.ok()) {
+  absl::StatusOr<os::Root> root = os::Root::Open(path_);
+  if (absl::Status found = root.ok() ? FindUntold(look, *root) : absl::OkStatus(); !found.ok()) {
     PutBack(look.batch);
-    return added;
+    return found;
   }
   EndLongRests(look);
   ForgetLeftOut(look.batch);
-  absl::StatusOr<os::Root> root = os::Root::Open(path_);
   if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
     return Hold(look, DescribeMissingFolder(root.status()));
   }
@@ -214,6 +222,11 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     PutBack(look.batch);
     return result.status();
   }
+  const absl::StatusOr<bool> large_files = index_->HasLarge();
+  if (!large_files.ok()) {
+    PutBack(look.batch);
+    return large_files.status();
+  }
   removals_first_ = false;
   GoOnAfterGuard();
   for (const auto& kept : result->unreadable) {
@@ -222,7 +235,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   if (resting_.empty()) resting_since_ = look.began;
   for (const auto& [path, until] : result->postponed) resting_.insert(path);
   CopyIndexState();
-  Settle(look, *result);
+  Settle(look, *result, *large_files);
   SetPublished(sink.Published(name_));
   return absl::OkStatus();
 }
@@ -238,6 +251,7 @@ VolumeReplicator::Look VolumeReplicator::TakeDirty() {
     next_rescan_ = now + (sees_all ? options_.rescan_interval : std::min(options_.rescan_interval, kUncoveredRescan));
   }
   look.batch = dirty_.Take(now, /*all=*/look.barrier_waits);
+  look.large_files = look.barrier_waits || now >= next_large_look_;
   oldest_in_flight_ = look.batch.oldest_hint;
   status_.state = look.batch.whole_volume ? ReplicationState::kScanning : ReplicationState::kReplicating;
   status_.error.clear();
@@ -248,14 +262,6 @@ void VolumeReplicator::PutBack(const DirtyBatch& batch) {
   absl::MutexLock lock(&mutex_);
   dirty_.Restore(batch);
   oldest_in_flight_.reset();
-}
-
-// For a barrier: writes to large files can come without any hint (an NFS server's by handle, mmap).
-absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
-  if (!look.barrier_waits || look.batch.whole_volume) return absl::OkStatus();
-  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge(kMaxInlineContentBytes + 1));
-  for (std::string& path : large) look.batch.paths.push_back({std::move(path), false});
-  return absl::OkStatus();
 }
 
 // While files rest, no state of the replica is one that the volume had as a whole.
@@ -297,13 +303,18 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
 }
 
 // What a capture that succeeded leads to: what is looked at again, whether the barrier is passed, what is shown.
-void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
+void VolumeReplicator::Settle(const Look& look, const CaptureResult& result, bool large_files) {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   if (look.batch.whole_volume && !coverage_.ok()) {
     next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
   oldest_in_flight_.reset();
+  if (!large_files) {
+    next_large_look_ = absl::InfiniteDuration();
+  } else if (look.batch.whole_volume || next_large_look_ == absl::InfiniteDuration()) {
+    next_large_look_ = now + options_.times.max_delay;
+  }
   stalled_since_ = absl::InfiniteDuration();
   if (look.batch.whole_volume && !result.more && resting_.empty()) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);

@@ -99,6 +99,7 @@ class VolumeReplicator {
   [[nodiscard]] const std::string& replica_root() const { return replica_root_; }
 
   void OnHint(std::string_view path, HintKind kind, bool at_once);
+  void OnInode(uint64_t inode, bool at_once);
   void OnOverflow();
   // DR found this file of the replica damaged: its content is sent again.
   void OnDamaged(const model::DamagedFile& file);
@@ -164,6 +165,7 @@ class VolumeReplicator {
     absl::Duration began;
     uint64_t barrier = 0;
     bool barrier_waits = false;
+    bool large_files = false;  // each is looked at, hinted at or not
     bool ignores_rests = false;
   };
 
@@ -178,7 +180,12 @@ class VolumeReplicator {
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   Look TakeDirty();
   void PutBack(const DirtyBatch& batch);
-  absl::Status AddLargeFiles(Look& look);
+  // untold_changes.cc
+  absl::Status FindUntold(Look& look, const os::Root& root);
+  absl::Status NameInodes(DirtyBatch& batch);
+  absl::Status LookAtLargeFiles(Look& look, const os::Root& root);
+  // It isn't what the index knows, and nothing waits for it.
+  absl::StatusOr<bool> IsUntold(const std::string& path, const os::Root& root);
   absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool ignores_rests, const os::Root& root,
                                         model::ReplicaSink& sink, std::stop_token stop);
   // volume_bases.cc. Nothing is lost without bases, so whatever keeps them away is told, once.
@@ -188,7 +195,7 @@ class VolumeReplicator {
   [[nodiscard]] std::optional<std::string> WhyNoBases() const;
   void TellWhyNotExtents(const LargeFileLook& look);
   void EndLongRests(Look& look);
-  void Settle(const Look& look, const CaptureResult& result);
+  void Settle(const Look& look, const CaptureResult& result, bool large_files);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
   // DR was promoted to `epoch`: nothing is sent until it is a standby again.
@@ -237,6 +244,7 @@ class VolumeReplicator {
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration next_large_look_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();

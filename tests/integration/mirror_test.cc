@@ -794,6 +794,7 @@ class HintForwarder : public primary::HintSink {
   void OnHint(const model::VolumeName&, std::string_view path, primary::HintKind kind, bool at_once) override {
     replicator_.OnHint(path, kind, at_once);
   }
+  void OnInode(const model::VolumeName&, uint64_t inode, bool at_once) override { replicator_.OnInode(inode, at_once); }
   void OnOverflow(const model::VolumeName&) override { replicator_.OnOverflow(); }
   void OnCoverage(const model::VolumeName&, const absl::Status& coverage) override { replicator_.OnCoverage(coverage); }
 

@@ -1,0 +1,70 @@
+// What the change source can't tell by name, or at all: an NFS server writes by handle, a mapped page or a loop device
+// without any event.
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent-primary/ship/volume_replicator.h"
+
+namespace understudy::primary {
+namespace {
+
+// Looking at large files takes at most this part of the time.
+constexpr int kLookShare = 50;
+
+}  // namespace
+
+absl::Status VolumeReplicator::FindUntold(Look& look, const os::Root& root) {
+  RETURN_IF_ERROR(NameInodes(look.batch));
+  if (look.large_files && !look.batch.whole_volume) RETURN_IF_ERROR(LookAtLargeFiles(look, root));
+  return absl::OkStatus();
+}
+
+// What the index doesn't know hasn't been captured yet, so that the hint that told of its name is still to be taken, or
+// is in this batch; or it isn't in this volume.
+absl::Status VolumeReplicator::NameInodes(DirtyBatch& batch) {
+  for (const uint64_t inode : batch.inodes) {
+    ASSIGN_OR_RETURN(const std::vector<IndexEntry> names, index_->ListByInode(inode));
+    for (const IndexEntry& name : names) batch.paths.push_back({name.path, /*subtree=*/false});
+  }
+  batch.inodes.clear();
+  return absl::OkStatus();
+}
+
+// A barrier takes them all; else one has to differ from what the index knows, and nothing that waits for its time
+// already is hurried.
+absl::Status VolumeReplicator::LookAtLargeFiles(Look& look, const os::Root& root) {
+  const absl::Duration began = clock_.Monotonic();
+  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge());
+  bool found = false;
+  for (std::string& path : large) {
+    if (!look.barrier_waits) {
+      ASSIGN_OR_RETURN(const bool untold, IsUntold(path, root));
+      if (!untold) continue;
+      found = true;
+    }
+    look.batch.paths.push_back({std::move(path), /*subtree=*/false});
+  }
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  next_large_look_ = now + std::max(options_.times.max_delay, kLookShare * (now - began));
+  if (found) look.batch.oldest_hint = std::min(look.batch.oldest_hint.value_or(began), began);
+  oldest_in_flight_ = look.batch.oldest_hint;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> VolumeReplicator::IsUntold(const std::string& path, const os::Root& root) {
+  if (resting_.contains(path) || unreadable_.contains(path)) return false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (dirty_.Contains(path)) return false;
+  }
+  ASSIGN_OR_RETURN(const std::optional<IndexRow> row, index_->Find(path));
+  const absl::StatusOr<os::EntryStat> stat = root.Stat(path);
+  if (!stat.ok()) return absl::IsNotFound(stat.status());  // whatever else is wrong with it, its own hints tell
+  return row.has_value() && !IsUnchanged(*row, *stat);
+}
+
+}  // namespace understudy::primary
