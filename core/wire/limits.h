@@ -9,13 +9,14 @@ namespace understudy::wire {
 
 // Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
 // makes a new one.
-inline constexpr uint32_t kProtocolVersion = 6;
+inline constexpr uint32_t kProtocolVersion = 7;
 
 inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
 
 // Content.
 inline constexpr size_t kMaxInlineBytes = 256 * 1024;  // content inside a Put; larger content is staged
 inline constexpr size_t kMaxStageBytes = 1024 * 1024;  // data of one StageData
+inline constexpr size_t kMaxStageRanges = 1024;        // of one StageData
 inline constexpr uint64_t kMaxDeltaRangeBytes =
     4 * 1024 * 1024;  // range of one StageDelta, and what its offset is a multiple of
 inline constexpr uint64_t kMaxDeltaBaseBytes = 3 * kMaxDeltaRangeBytes;    // what one StageDelta is made against
