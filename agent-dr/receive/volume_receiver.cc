@@ -107,8 +107,11 @@ absl::Status VolumeReceiver::TakeResume(const v1::StageResume& message) {
 
 absl::Status VolumeReceiver::TakeStaged(const v1::StageData& message) {
   ASSIGN_OR_RETURN(const wire::StageData data, wire::Parse(message));
-  if (data.data.empty()) return session_->StageHole(data.slot, data.offset, data.length);
-  return session_->StageData(data.slot, data.offset, data.data);
+  for (const wire::StageRange& range : data.ranges) {
+    RETURN_IF_ERROR(range.data.empty() ? session_->StageHole(data.slot, range.offset, range.length)
+                                       : session_->StageData(data.slot, range.offset, range.data));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status VolumeReceiver::TakeCommit(const v1::Commit& message) {

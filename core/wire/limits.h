@@ -16,6 +16,7 @@ inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message
 // Content.
 inline constexpr size_t kMaxInlineBytes = 256 * 1024;        // content inside a Put; larger content is staged
 inline constexpr size_t kMaxStageBytes = 1024 * 1024;        // data of one StageData
+inline constexpr size_t kMaxStageRanges = 1024;              // of one StageData
 inline constexpr size_t kMaxStagedFilesBytes = 1024 * 1024;  // content of one StageFiles
 inline constexpr size_t kMaxStagedEntries = 4096;            // files of one StageFiles, and folders
 inline constexpr uint64_t kMaxDeltaRangeBytes =

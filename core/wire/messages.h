@@ -43,9 +43,7 @@ struct StageResumed {
 };
 
 // Views into the message that it was parsed from, or into the caller's data: content is copied as seldom as can be.
-struct StageData {
-  model::VolumeName volume;
-  model::Slot slot = 0;
+struct StageRange {
   uint64_t offset = 0;
   uint64_t length = 0;    // data.size(), or of the hole
   std::string_view data;  // empty: a hole
@@ -54,6 +52,12 @@ struct StageData {
 struct StageFiles {
   model::VolumeName volume;
   model::StagedBatch batch;
+};
+
+struct StageData {
+  model::VolumeName volume;
+  model::Slot slot = 0;
+  std::vector<StageRange> ranges;  // at least one
 };
 
 struct StageDelta {

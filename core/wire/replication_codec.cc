@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "core/model/path.h"
@@ -31,6 +32,28 @@ Message HandshakeTo(const Handshake& handshake) {
   message.set_software_version(handshake.software_version);
   message.set_host(handshake.host);
   return message;
+}
+
+// Of a StageData's first range, which stands in it, or of a StageRange.
+template <typename Message>
+absl::StatusOr<StageRange> RangeFrom(model::Slot slot, const Message& message) {
+  if (message.data().empty()) {
+    RETURN_IF_ERROR(ValidateStageHole(slot, message.offset(), message.length()));
+  } else {
+    if (message.length() != message.data().size()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{} bytes of staged data where {} are announced", message.data().size(), message.length()));
+    }
+    RETURN_IF_ERROR(ValidateStageData(slot, message.offset(), message.data()));
+  }
+  return StageRange{message.offset(), message.length(), message.data()};
+}
+
+template <typename Message>
+void SetRange(const StageRange& range, Message& message) {
+  message.set_offset(range.offset);
+  message.set_length(range.length);
+  message.set_data(range.data.data(), range.data.size());
 }
 
 template <typename Message>
@@ -159,16 +182,21 @@ absl::StatusOr<StageResumed> Parse(const v1::StageResumed& message) {
 
 absl::StatusOr<StageData> Parse(const v1::StageData& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  if (message.data().empty()) {
-    RETURN_IF_ERROR(ValidateStageHole(message.slot(), message.offset(), message.length()));
-  } else {
-    if (message.length() != message.data().size()) {
-      return absl::InvalidArgumentError(
-          fmt::format("{} bytes of staged data where {} are announced", message.data().size(), message.length()));
-    }
-    RETURN_IF_ERROR(ValidateStageData(message.slot(), message.offset(), message.data()));
+  const auto ranges = static_cast<size_t>(message.more_size()) + 1;
+  if (ranges > kMaxStageRanges) {
+    return absl::InvalidArgumentError(fmt::format("{} ranges of staged data at a time", ranges));
   }
-  return StageData{message.volume(), message.slot(), message.offset(), message.length(), message.data()};
+  StageData parsed{message.volume(), message.slot(), {}};
+  parsed.ranges.reserve(ranges);
+  ASSIGN_OR_RETURN(parsed.ranges.emplace_back(), RangeFrom(message.slot(), message));
+  size_t bytes = message.data().size();
+  for (const v1::StageRange& range : message.more()) {
+    ASSIGN_OR_RETURN(parsed.ranges.emplace_back(), RangeFrom(message.slot(), range));
+    bytes += range.data().size();
+  }
+  if (bytes > kMaxStageBytes)
+    return absl::InvalidArgumentError(fmt::format("{} bytes of staged data at a time", bytes));
+  return parsed;
 }
 
 absl::StatusOr<StageFiles> Parse(const v1::StageFiles& message) {
@@ -384,9 +412,8 @@ v1::StageData ToProto(const StageData& data) {
   v1::StageData message;
   message.set_volume(data.volume);
   message.set_slot(data.slot);
-  message.set_offset(data.offset);
-  message.set_length(data.length);
-  message.set_data(data.data.data(), data.data.size());
+  SetRange(data.ranges.front(), message);
+  for (const StageRange& range : std::span(data.ranges).subspan(1)) SetRange(range, *message.add_more());
   return message;
 }
 
