@@ -1,6 +1,9 @@
 #include "agent-primary/capture/segment_reader.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <span>
 #include <utility>
 
@@ -9,6 +12,12 @@ namespace {
 
 using delta::kBlockBytes;
 using delta::kSegmentBytes;
+
+absl::StatusOr<bool> EndsBefore(int fd, uint64_t size) {
+  struct stat raw {};
+  if (fstat(fd, &raw) != 0) return ErrnoStatus(errno, "stat");
+  return static_cast<uint64_t>(raw.st_size) < size;
+}
 
 }  // namespace
 
@@ -90,6 +99,7 @@ SegmentReader::Slot* SegmentReader::Claim() {
   free_.pop_back();
   slot->ready = false;
   slot->segment = ReadSegment{.number = number};
+  slot->data = *data_;
   claimed_.push_back(slot);
   return slot;
 }
@@ -100,6 +110,13 @@ void SegmentReader::Read(Slot& slot) {
   slot.ready = true;
 }
 
+absl::StatusOr<uint64_t> SegmentReader::ReadZeroFilled(uint64_t begin, uint64_t end, std::span<char> buffer) const {
+  const std::span<char> part = buffer.first(static_cast<size_t>(end - begin));
+  ASSIGN_OR_RETURN(const size_t got, os::ReadInto(fd_, begin, part));
+  std::fill(part.begin() + static_cast<ptrdiff_t>(got), part.end(), '\0');
+  return end;
+}
+
 absl::Status SegmentReader::ReadInto(Slot& slot) const {
   ReadSegment& segment = slot.segment;
   segment.offset = segment.number * kSegmentBytes;
@@ -108,9 +125,25 @@ absl::Status SegmentReader::ReadInto(Slot& slot) const {
   const uint64_t end = std::min(segment.offset + segment.length + kBlockBytes, size_);
   slot.buffer.resize(static_cast<size_t>(std::min(size_, kSegmentBytes + 2 * kBlockBytes)));
   const std::span<char> buffer = std::span(slot.buffer).first(static_cast<size_t>(end - begin));
-  ASSIGN_OR_RETURN(const size_t got, os::ReadInto(fd_, begin, buffer));
-  segment.cut = begin + got < segment.offset + segment.length;
-  std::fill(buffer.begin() + static_cast<ptrdiff_t>(got), buffer.end(), '\0');
+  os::DataRange data = slot.data;
+  uint64_t at = begin;
+  if (data.begin <= segment.offset) {
+    data.begin = begin;  // nobody has looked for the data of the block before it
+  } else {
+    ASSIGN_OR_RETURN(at, ReadZeroFilled(begin, segment.offset, buffer));
+  }
+  while (at < end) {
+    // What is in a hole isn't read: that would fill the page cache with zeros.
+    const uint64_t from = std::clamp(data.begin, at, end);
+    const uint64_t to = std::clamp(data.end, from, end);
+    const std::span<char> gap = buffer.subspan(static_cast<size_t>(at - begin), static_cast<size_t>(from - at));
+    std::fill(gap.begin(), gap.end(), '\0');
+    ASSIGN_OR_RETURN(at, ReadZeroFilled(from, to, buffer.subspan(static_cast<size_t>(from - begin))));
+    if (at == end) break;
+    ASSIGN_OR_RETURN(const std::optional<os::DataRange> next, os::NextData(fd_, at));
+    data = next.value_or(os::DataRange{UINT64_MAX, UINT64_MAX});
+  }
+  ASSIGN_OR_RETURN(segment.cut, EndsBefore(fd_, segment.offset + segment.length));
   const std::string_view around(buffer.data(), buffer.size());
   const std::string_view bytes = around.substr(segment.offset - begin, segment.length);
   if (delta::IsAllZeros(bytes)) return absl::OkStatus();

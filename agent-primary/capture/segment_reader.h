@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -53,6 +54,7 @@ class SegmentReader {
  private:
   struct Slot {
     std::string buffer;
+    os::DataRange data{};  // the first that reaches into it
     ReadSegment segment;
     absl::Status status;
     bool ready = false;
@@ -67,6 +69,8 @@ class SegmentReader {
   absl::Status FindNextData() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Read(Slot& slot) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status ReadInto(Slot& slot) const;
+  // [begin, end) of the file into the buffer's beginning, zeros for what it hasn't. Returns `end`.
+  absl::StatusOr<uint64_t> ReadZeroFilled(uint64_t begin, uint64_t end, std::span<char> buffer) const;
   void ReadAhead();
 
   const int fd_;

@@ -92,6 +92,20 @@ TEST_F(SegmentReaderTest, HolesAndZerosAreNothing) {
   ExpectReads(content);
 }
 
+// Buffers are used again: what is in a hole is zeros all the same.
+TEST_F(SegmentReaderTest, HolesBetweenDataWithinASegment) {
+  std::string content(8 * kSegmentBytes, '\0');
+  SetSize(content.size());
+  const auto put = [&](uint64_t at, const std::string& data) {
+    content.replace(at, data.size(), data);
+    Write(at, data);
+  };
+  for (uint64_t at = 0; at + 100'000 < content.size(); at += kSegmentBytes / 3 + 1)
+    put(at, Noise(10'000 + at % 50'000));
+  for (const uint64_t number : {2, 3, 6}) put(number * kSegmentBytes - 10'000, Noise(20'000));
+  ExpectReads(content);
+}
+
 TEST_F(SegmentReaderTest, WhatIsCutOffIsZeros) {
   const std::string content = Noise(4 * kSegmentBytes + 1000);
   Write(0, content);
