@@ -117,7 +117,7 @@ TEST(StageCodec, DataAndHolesAreToldApart) {
 }
 
 TEST(StageCodec, SmallFilesComeBack) {
-  model::StagedBatch batch{.folders = {"new", "new/in"}};
+  model::StagedBatch batch{{"new", "new/in"}, {}};
   model::StagedFile& file = batch.files.emplace_back();
   file.slot = 7;
   file.path = "new/in/f";
