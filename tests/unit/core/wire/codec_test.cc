@@ -137,7 +137,7 @@ TEST(StageCodec, EachRangeAndAllOfThemAreChecked) {
 }
 
 TEST(StageCodec, SmallFilesComeBack) {
-  model::StagedBatch batch{.folders = {"new", "new/in"}};
+  model::StagedBatch batch{{"new", "new/in"}, {}};
   model::StagedFile& file = batch.files.emplace_back();
   file.slot = 7;
   file.path = "new/in/f";
