@@ -14,6 +14,7 @@
 
 #include "absl/time/time.h"
 #include "core/base/status.h"
+#include "core/model/consistency.h"
 #include "core/model/volume.h"
 
 namespace understudy::dr {
@@ -39,6 +40,7 @@ struct Point {
   uint64_t held_bytes = 0;               // that are kept for it alone
   std::string label{};                   // that somebody gave it; empty: none. Such a state isn't thinned out
   bool pinned = false;                   // it is kept past keep_for, too
+  model::Consistency consistency = model::Consistency::kUnknown;
   friend bool operator==(const Point&, const Point&) = default;
 };
 

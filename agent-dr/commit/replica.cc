@@ -293,6 +293,7 @@ absl::StatusOr<Replica::ReadyCommit> Replica::PrepareAndSync(model::Commit commi
   ready.point = run != nullptr ? run->about.point
                                : Point{commit.sequence, now, commit.captured_at_nanoseconds, commit.completes_capture,
                                        State().complete || commit.completes_capture};
+  if (run == nullptr && commit.completes_capture) ready.point.consistency = commit.consistency;
   ready.point.held_bytes = 0;
   if (keep) {
     ASSIGN_OR_RETURN(auto old, ReadOldEntries(folders_->root, plan));

@@ -9,6 +9,7 @@ model::ReplicaState ReplicaView::State() const {
   absl::MutexLock lock(&mutex_);
   model::ReplicaState state = state_;
   state.captured_at_nanoseconds = point_.captured_at_nanoseconds;
+  state.consistency = point_.consistency;
   state.midst_of_capture = state.complete && !point_.completes_capture;
   state.newest_whole = state.midst_of_capture ? NewestWhole() : std::nullopt;
   return state;
@@ -22,7 +23,7 @@ std::optional<model::WholeState> ReplicaView::NewestWhole() const {
     if (newest == nullptr || point.sequence > newest->sequence) newest = &point;
   }
   if (newest == nullptr) return std::nullopt;
-  return model::WholeState{newest->sequence, newest->captured_at_nanoseconds};
+  return model::WholeState{newest->sequence, newest->captured_at_nanoseconds, newest->consistency};
 }
 
 void ReplicaView::SetState(const model::ReplicaState& state) {

@@ -205,6 +205,7 @@ absl::Status Replica::RunUndo(model::Sequence sequence) {
   commit.sequence = state.sequence + 2;
   commit.completes_capture = undo.about.point.completes_capture;
   commit.captured_at_nanoseconds = undo.about.point.captured_at_nanoseconds;
+  commit.consistency = undo.about.point.consistency;
   commit.operations = undo.operations;
   RETURN_IF_ERROR(model::ValidateOrder(commit));
   ASSIGN_OR_RETURN(ReadyCommit ready, MakeReady(std::move(commit), &undo));

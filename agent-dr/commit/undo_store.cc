@@ -27,10 +27,10 @@ std::string DigestOfUndo(const UndoRecord& undo, std::string_view operations) {
 }
 
 // Columns sequence, from_point, point, committed, captured, completes_capture, complete, superseded, held_bytes,
-// measured, knows_several_names.
+// measured, knows_several_names, consistency.
 constexpr std::string_view kAboutColumns =
     "sequence, from_point, point, committed_nanoseconds, captured_nanoseconds, completes_capture, complete,"
-    " superseded_nanoseconds, held_bytes, measured, knows_several_names";
+    " superseded_nanoseconds, held_bytes, measured, knows_several_names, consistency";
 UndoAbout AboutOf(const store::Statement& row) {
   UndoAbout about;
   about.sequence = row.Unsigned(0);
@@ -40,6 +40,7 @@ UndoAbout AboutOf(const store::Statement& row) {
   about.superseded_at_nanoseconds = row.Integer(7);
   about.measured = row.Integer(9) != 0;
   about.knows_several_names = row.Integer(10) != 0;
+  about.point.consistency = model::ConsistencyOf(row.Integer(11));
   return about;
 }
 
@@ -90,12 +91,13 @@ absl::Status VolumeStore::InsertUndo(UndoRecord& undo) {
   RETURN_IF_ERROR(does.BindBlob(3, DigestOfUndo(undo, operations)).Run());
   ASSIGN_OR_RETURN(
       store::Statement insert,
-      database_.Prepare(fmt::format("INSERT INTO undo({}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kAboutColumns)));
+      database_.Prepare(fmt::format("INSERT INTO undo({}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", kAboutColumns)));
   insert.BindUnsigned(1, about.sequence).BindUnsigned(2, about.from).BindUnsigned(3, about.point.sequence);
   insert.BindInteger(4, about.point.committed_at_nanoseconds).BindInteger(5, about.point.captured_at_nanoseconds);
   insert.BindInteger(6, about.point.completes_capture).BindInteger(7, about.point.complete);
   insert.BindInteger(8, about.superseded_at_nanoseconds).BindUnsigned(9, about.point.held_bytes);
-  return insert.BindInteger(10, about.measured).BindInteger(11, about.knows_several_names).Run();
+  insert.BindInteger(10, about.measured).BindInteger(11, about.knows_several_names);
+  return insert.BindInteger(12, static_cast<int64_t>(about.point.consistency)).Run();
 }
 
 absl::Status VolumeStore::DeleteUndo(std::span<const model::Sequence> sequences) {
@@ -137,9 +139,9 @@ absl::StatusOr<UndoRecord> VolumeStore::LoadUndo(model::Sequence sequence) {
   if (!found) return absl::NotFoundError(fmt::format("no undo record of commit {}", sequence));
   UndoRecord undo;
   undo.about = AboutOf(query);
-  const std::string operations = query.String(11);
-  const std::string digest = query.String(12);
-  const bool old_digests = query.Integer(13) != 0;
+  const std::string operations = query.String(12);
+  const std::string digest = query.String(13);
+  const bool old_digests = query.Integer(14) != 0;
   RETURN_IF_ERROR(LoadSeveralNames(undo));
   ASSIGN_OR_RETURN(store::Statement content,
                    database_.Prepare("SELECT kept, ranges FROM undo_content WHERE sequence = ? ORDER BY kept"));

@@ -13,7 +13,7 @@
 namespace understudy::dr {
 namespace {
 
-constexpr std::array<std::string_view, 9> kSchema = {
+constexpr std::array<std::string_view, 10> kSchema = {
     "CREATE TABLE replica("
     "  one INTEGER PRIMARY KEY CHECK(one = 1),"
     "  volume TEXT NOT NULL, replica_id TEXT NOT NULL, root BLOB NOT NULL,"
@@ -70,6 +70,8 @@ constexpr std::array<std::string_view, 9> kSchema = {
     "DELETE FROM content_damage;"
     "ALTER TABLE replica ADD COLUMN digests_after INTEGER NOT NULL DEFAULT 0;"
     "UPDATE replica SET digests_after = sequence;",
+    "ALTER TABLE replica ADD COLUMN point_consistency INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE undo ADD COLUMN consistency INTEGER NOT NULL DEFAULT 0;",
 };
 
 // Column awaits_primary.
@@ -111,12 +113,12 @@ absl::StatusOr<VolumeStore> VolumeStore::Open(const std::string& folder) {
 }
 
 absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
-  ASSIGN_OR_RETURN(
-      store::Statement query,
-      database_.Prepare("SELECT volume, replica_id, root, root_inode, root_btime_nanoseconds, epoch, state,"
-                        " sequence, published_sequence, complete, point, point_committed_nanoseconds,"
-                        " point_captured_nanoseconds, point_completes_capture, commit_id, state_since_nanoseconds,"
-                        " awaits_primary, hooks_due, held, reprotected, adopted_epoch FROM replica"));
+  ASSIGN_OR_RETURN(store::Statement query,
+                   database_.Prepare(
+                       "SELECT volume, replica_id, root, root_inode, root_btime_nanoseconds, epoch, state,"
+                       " sequence, published_sequence, complete, point, point_committed_nanoseconds,"
+                       " point_captured_nanoseconds, point_completes_capture, commit_id, state_since_nanoseconds,"
+                       " awaits_primary, hooks_due, held, reprotected, adopted_epoch, point_consistency FROM replica"));
   ASSIGN_OR_RETURN(const bool found, query.Step());
   if (!found) return std::nullopt;
   StoredReplica replica;
@@ -139,6 +141,7 @@ absl::StatusOr<std::optional<StoredReplica>> VolumeStore::Load() {
   replica.state.adopted_epoch = query.Unsigned(20);
   replica.point = {query.Unsigned(10), query.Integer(11), query.Integer(12), query.Integer(13) != 0,
                    replica.state.complete || replica.state.demoted_whole};
+  replica.point.consistency = model::ConsistencyOf(query.Integer(21));
   return replica;
 }
 
@@ -260,11 +263,13 @@ absl::Status VolumeStore::Commit(const CommitRecord& record, const model::Replic
 absl::Status VolumeStore::WritePoint(const Point& point) {
   ASSIGN_OR_RETURN(store::Statement update,
                    database_.Prepare("UPDATE replica SET point = ?, point_committed_nanoseconds = ?,"
-                                     " point_captured_nanoseconds = ?, point_completes_capture = ?"));
+                                     " point_captured_nanoseconds = ?, point_completes_capture = ?,"
+                                     " point_consistency = ?"));
   return update.BindUnsigned(1, point.sequence)
       .BindInteger(2, point.committed_at_nanoseconds)
       .BindInteger(3, point.captured_at_nanoseconds)
       .BindInteger(4, point.completes_capture)
+      .BindInteger(5, static_cast<int64_t>(point.consistency))
       .Run();
 }
 

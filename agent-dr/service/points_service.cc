@@ -25,7 +25,8 @@ model::RecoveryPoint ToModel(const Point& point) {
           point.completes_capture,
           point.held_bytes,
           point.label,
-          point.pinned};
+          point.pinned,
+          point.consistency};
 }
 
 class PointsService final : public v1::Points::Service {

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/model/consistency.h"
 #include "core/model/volume.h"
 
 namespace understudy::model {
@@ -123,6 +124,7 @@ struct Commit {
   int64_t captured_at_nanoseconds = 0;
   // Random, chosen by who makes the commit: tells it from another one with the same sequence, of another primary.
   std::string id{};
+  Consistency consistency = Consistency::kUnknown;  // of the state that it leads to; with completes_capture only
 };
 
 [[nodiscard]] absl::Status ValidateOrder(const Commit& commit);

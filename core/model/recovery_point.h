@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "core/model/consistency.h"
 #include "core/model/point_tree.h"
 #include "core/model/volume.h"
 
@@ -24,6 +25,7 @@ struct RecoveryPoint {
   uint64_t held_bytes = 0;         // that are kept for it alone
   std::string label;               // empty: none
   bool pinned = false;
+  Consistency consistency = Consistency::kUnknown;
 };
 
 struct RecoveryPoints {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/model/consistency.h"
 
 namespace understudy::model {
 
@@ -32,6 +33,7 @@ enum class VolumeState { kStandby, kPromoting, kActive, kDemoting };
 struct WholeState {
   Sequence sequence = 0;                // of the commit that first made it
   int64_t captured_at_nanoseconds = 0;  // by the primary's clock; 0: not known
+  Consistency consistency = Consistency::kUnknown;
   friend bool operator==(const WholeState&, const WholeState&) = default;
 };
 
@@ -43,9 +45,10 @@ struct ReplicaState {
   Sequence published_sequence = 0;  // newest commit that the folder shows
   std::string commit_id{};          // of the newest durable commit (Commit::id); empty: nobody's
   VolumeState state = VolumeState::kStandby;
-  std::string root;                     // absolute, at DR
-  bool complete = false;                // a whole capture was committed at least once
-  int64_t captured_at_nanoseconds = 0;  // of the newest commit, by the primary's clock; 0: not known
+  std::string root;                                 // absolute, at DR
+  bool complete = false;                            // a whole capture was committed at least once
+  int64_t captured_at_nanoseconds = 0;              // of the newest commit, by the primary's clock; 0: not known
+  Consistency consistency = Consistency::kUnknown;  // of the state that the newest commit leads to
   // With complete: the newest commit is the midst of a capture that takes several, a state that the primary never had.
   bool midst_of_capture = false;
   std::optional<WholeState> newest_whole{};  // with midst_of_capture: the newest kept state that it had; nullopt: none

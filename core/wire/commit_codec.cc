@@ -83,6 +83,7 @@ absl::StatusOr<model::Commit> CommitFrom(const v1::Commit& message) {
   commit.completes_capture = message.completes_capture();
   commit.captured_at_nanoseconds = message.captured_at_nanoseconds();
   commit.id = message.id();
+  if (commit.completes_capture) commit.consistency = model::ConsistencyOf(message.consistency());
   commit.operations.reserve(static_cast<size_t>(message.operations_size()));
   for (const v1::Operation& operation : message.operations()) {
     ASSIGN_OR_RETURN(model::Operation parsed, OperationFrom(operation));
@@ -172,6 +173,7 @@ v1::Commit ToProto(const model::Commit& commit) {
   message.set_completes_capture(commit.completes_capture);
   message.set_captured_at_nanoseconds(commit.captured_at_nanoseconds);
   message.set_id(commit.id);
+  message.set_consistency(ConsistencyToProto(commit.consistency));
   message.mutable_operations()->Reserve(static_cast<int>(commit.operations.size()));
   for (const model::Operation& operation : commit.operations) {
     std::visit(OperationFiller{*message.add_operations()}, operation);

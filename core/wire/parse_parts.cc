@@ -29,6 +29,14 @@ v1::FileKind KindToProto(model::FileKind kind) {
   return static_cast<v1::FileKind>(kind);
 }
 
+static_assert(static_cast<int>(model::Consistency::kFuzzy) == v1::CONSISTENCY_FUZZY);
+static_assert(static_cast<int>(model::Consistency::kCrashConsistent) == v1::CONSISTENCY_CRASH_CONSISTENT);
+static_assert(static_cast<int>(model::Consistency::kQuiesced) == v1::CONSISTENCY_QUIESCED);
+
+v1::Consistency ConsistencyToProto(model::Consistency consistency) {
+  return static_cast<v1::Consistency>(consistency);
+}
+
 absl::StatusOr<model::Digest> DigestFrom(std::string_view bytes) {
   model::Digest digest;
   if (bytes.size() != digest.size()) {

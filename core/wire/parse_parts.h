@@ -14,6 +14,8 @@ namespace understudy::wire {
 [[nodiscard]] absl::StatusOr<model::FileKind> KindFrom(v1::FileKind kind);
 [[nodiscard]] v1::FileKind KindToProto(model::FileKind kind);
 
+[[nodiscard]] v1::Consistency ConsistencyToProto(model::Consistency consistency);
+
 // INVALID_ARGUMENT unless it has exactly the digest's length.
 [[nodiscard]] absl::StatusOr<model::Digest> DigestFrom(std::string_view bytes);
 

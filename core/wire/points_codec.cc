@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/wire/limits.h"
+#include "core/wire/parse_parts.h"
 #include "core/wire/validate.h"
 #include "understudy/v1/points.pb.h"
 
@@ -24,6 +25,7 @@ absl::StatusOr<model::RecoveryPoint> PointFrom(const v1::Point& message) {
   point.label = message.label();
   if (!point.label.empty()) RETURN_IF_ERROR(model::ValidatePointLabel(point.label));
   point.pinned = message.pinned();
+  point.consistency = model::ConsistencyOf(message.consistency());
   return point;
 }
 
@@ -36,6 +38,7 @@ v1::Point ToProto(const model::RecoveryPoint& point) {
   message.set_held_bytes(point.held_bytes);
   message.set_label(point.label);
   message.set_pinned(point.pinned);
+  message.set_consistency(ConsistencyToProto(point.consistency));
   return message;
 }
 

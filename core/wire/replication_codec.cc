@@ -131,8 +131,10 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::ReplicaState& message) {
   state.state_since_nanoseconds = message.state_since_nanoseconds();
   state.midst_of_capture = message.complete() && message.midst_of_capture();
   if (state.midst_of_capture && message.whole_sequence() != 0) {
-    state.newest_whole = {message.whole_sequence(), message.whole_captured_at_nanoseconds()};
+    state.newest_whole = {message.whole_sequence(), message.whole_captured_at_nanoseconds(),
+                          model::ConsistencyOf(message.whole_consistency())};
   }
+  state.consistency = model::ConsistencyOf(message.consistency());
   state.awaits_primary = message.awaits_primary();
   state.demoted_whole = message.awaits_primary() && message.demoted_whole();
   state.hooks_due = message.hooks_due();
@@ -371,7 +373,9 @@ v1::ReplicaState ToProto(const model::ReplicaState& state) {
   if (state.newest_whole) {
     message.set_whole_sequence(state.newest_whole->sequence);
     message.set_whole_captured_at_nanoseconds(state.newest_whole->captured_at_nanoseconds);
+    message.set_whole_consistency(ConsistencyToProto(state.newest_whole->consistency));
   }
+  message.set_consistency(ConsistencyToProto(state.consistency));
   message.set_awaits_primary(state.awaits_primary);
   message.set_demoted_whole(state.demoted_whole);
   message.set_hooks_due(state.hooks_due);

@@ -387,6 +387,7 @@ absl::Status MemorySink::Submit(const model::Commit& commit) {
     replica.state.published_sequence = commit.sequence;
     replica.state.commit_id = commit.id;
     replica.state.complete = replica.state.complete || commit.completes_capture;
+    replica.state.consistency = commit.consistency;
     return absl::OkStatus();
   });
 }

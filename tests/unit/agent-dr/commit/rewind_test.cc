@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -219,6 +220,39 @@ TEST_F(RewindTest, WhatIsNotAsItWasLeftIsNotTouched) {
   EXPECT_EQ(Show(*engine_, "vol"), shown);
 }
 
+TEST_F(RewindTest, StatesKeepTheirConsistency) {
+  const auto commit = [&](const char* content, model::Consistency consistency, bool completes) {
+    model::Commit next = NextCommit(session_.State(), {InlinePut("a", content)});
+    next.completes_capture = completes;
+    next.consistency = consistency;
+    ASSERT_TRUE(session_.SubmitDurable(next).ok());
+    ASSERT_TRUE(session_.Publish().ok());
+  };
+  commit("1", model::Consistency::kQuiesced, true);
+  commit("2", model::Consistency::kCrashConsistent, true);
+  commit("3", model::Consistency::kFuzzy, false);
+  const auto labels = [&] {
+    std::map<model::Sequence, model::Consistency> told;
+    const std::vector<dr::Point> kept = *engine_->Points("vol");
+    for (const dr::Point& point : kept) told[point.sequence] = point.consistency;
+    const dr::Point newest = *engine_->NewestPoint("vol");
+    told[newest.sequence] = newest.consistency;
+    return told;
+  };
+  const auto all = labels();
+  EXPECT_EQ(all.at(1), model::Consistency::kQuiesced);
+  EXPECT_EQ(all.at(2), model::Consistency::kCrashConsistent);
+  EXPECT_EQ(all.at(3), model::Consistency::kUnknown) << "the midst of a capture";
+  EXPECT_EQ(engine_->State("vol")->newest_whole->consistency, model::Consistency::kCrashConsistent);
+  Restart();
+  EXPECT_EQ(labels(), all);
+  ASSERT_TRUE(engine_->Rewind("vol", 1).ok());
+  EXPECT_EQ(engine_->State("vol")->consistency, model::Consistency::kQuiesced);
+  EXPECT_EQ(labels(), all);
+  Restart();
+  EXPECT_EQ(labels(), all);
+}
+
 // A file as it was before undo records were kept.
 TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
   Commit({InlinePut("a", "A")});
@@ -247,6 +281,7 @@ TEST_F(RewindTest, AnOlderReplicaBeginsToKeepPoints) {
                             "ALTER TABLE replica DROP COLUMN reprotected",
                             "ALTER TABLE replica DROP COLUMN adopted_epoch",
                             "ALTER TABLE replica DROP COLUMN digests_after",
+                            "ALTER TABLE replica DROP COLUMN point_consistency",
                             "PRAGMA user_version = 2"}) {
       ASSERT_TRUE(database->Execute(sql).ok()) << sql;
     }

@@ -375,7 +375,9 @@ TEST_F(VerifyTest, DigestsOfAnotherDefinitionAreNoDamageAndNoRewindBringsThemBac
     store::Database old = *store::Database::Open(host_.State() + "/volumes/vol/replica.db", {.exclusive = true});
     ASSERT_TRUE(old.Execute("UPDATE content SET digest = randomblob(16);"
                             "INSERT INTO content_damage VALUES(x'61', 1, 1, 1, 1, 1, 'of old', NULL);"
-                            "ALTER TABLE replica DROP COLUMN digests_after; PRAGMA user_version = 8;")
+                            "ALTER TABLE replica DROP COLUMN digests_after;"
+                            "ALTER TABLE replica DROP COLUMN point_consistency;"
+                            "ALTER TABLE undo DROP COLUMN consistency; PRAGMA user_version = 8;")
                     .ok());
   }
   Start();

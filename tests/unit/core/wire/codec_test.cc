@@ -70,6 +70,17 @@ TEST(CommitCodec, GivesBackEveryKindOfOperation) {
   EXPECT_EQ(std::get<model::MakeNode>(parsed->operations[6]).device, 0x1234567890u);
 }
 
+TEST(CommitCodec, OnlyTheEndOfACaptureIsConsistent) {
+  model::Commit commit = CommitOfEveryKind();
+  commit.consistency = model::Consistency::kQuiesced;
+  EXPECT_EQ(Parse(ToProto(commit))->consistency, model::Consistency::kUnknown);
+  commit.completes_capture = true;
+  v1::Commit message = ToProto(commit);
+  EXPECT_EQ(Parse(message)->consistency, model::Consistency::kQuiesced);
+  message.set_consistency(static_cast<v1::Consistency>(99));
+  EXPECT_EQ(Parse(message)->consistency, model::Consistency::kUnknown) << "of a newer program";
+}
+
 TEST(CommitCodec, RefusesWhatHasNoMeaning) {
   const auto code_after = [](const std::function<void(v1::Commit&)>& damage) {
     v1::Commit message = ToProto(CommitOfEveryKind());
@@ -197,7 +208,9 @@ TEST(ReplicaStateCodec, ComesBackAndIsChecked) {
   model::ReplicaState midst = state;
   midst.midst_of_capture = true;
   EXPECT_EQ(Parse(ToProto(midst))->newest_whole, std::nullopt);
-  midst.newest_whole = {6, 5};
+  midst.newest_whole = {6, 5, model::Consistency::kFuzzy};
+  midst.consistency = model::Consistency::kCrashConsistent;
+  EXPECT_EQ(Parse(ToProto(midst))->consistency, model::Consistency::kCrashConsistent);
   EXPECT_TRUE(Parse(ToProto(midst))->midst_of_capture);
   EXPECT_EQ(Parse(ToProto(midst))->newest_whole, midst.newest_whole);
   message.set_published_sequence(10);
