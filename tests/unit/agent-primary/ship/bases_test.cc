@@ -333,7 +333,7 @@ TEST_F(BasesTest, AFileInTooManyPiecesIsLeftAloneForLongerAndLonger) {
 }
 
 TEST_F(BasesTest, AFileThatWasDefragmentedIsntLeftAloneAnyMore) {
-  constexpr uint64_t kPieces = 5'000;
+  constexpr uint64_t kPieces = 2'000;
   const os::Fd file = OpenFile("disk");
   ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(kPieces * 2 * kBlock)), 0);
   for (uint64_t at = 0; at < kPieces * 2 * kBlock; at += 2 * kBlock) {
@@ -358,10 +358,10 @@ TEST_F(BasesTest, ACloneThatTookTooLongIsFollowedByNoRest) {
   EXPECT_FALSE(store->Freeze(OpenFile("disk").get(), 7).ok());
 }
 
-// A file in many pieces, whose clone alone takes a second and more.
+// A file in many pieces.
 class SpareTest : public BasesTest {
  protected:
-  static constexpr uint64_t kPieces = 20'000;
+  static constexpr uint64_t kPieces = 2'000;
   static constexpr uint64_t kSpacing = 8 * kBlock;
   void MakePieces() {
     const os::Fd file = OpenFile("disk");
@@ -394,7 +394,7 @@ TEST_F(SpareTest, OneCloneIsMadeOverTheOneBeforeTheNewest) {
   const std::set<uint64_t> two = Clones();
   EXPECT_EQ(two.size(), 2u);
   for (uint64_t piece = 2; piece < 8; ++piece) {
-    ChangeAndSync(piece * 1000);
+    ChangeAndSync(piece * 100);
     EXPECT_EQ(Clones(), two);
   }
   ExpectEqual();
@@ -429,7 +429,7 @@ TEST_F(SpareTest, ACommitThatFailedLeavesItASpare) {
     Write("disk", piece * kSpacing);
     replicas_.FailNextSubmit("web", absl::UnavailableError("the link broke"));
     EXPECT_FALSE(Sync().ok());
-    ChangeAndSync(piece + 1000);
+    ChangeAndSync(piece + 100);
     ExpectEqual();
   }
   ChangeAndSync(5);
