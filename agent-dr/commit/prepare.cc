@@ -49,6 +49,12 @@ class Preparer {
         trial_(replica, work.staging()) {}
 
   void set_index(size_t index) { index_ = index; }
+  // What was staged ahead and no operation names would come into the replica with its folder.
+  [[nodiscard]] absl::Status CheckAllUsed() const {
+    const size_t unused = staging_.small().files() - used_files_ + staging_.small().folders() - used_folders_;
+    if (unused == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError(fmt::format("{} staged files and folders are in no operation", unused));
+  }
   PreparedCommit Take() { return std::move(prepared_); }
 
   absl::Status operator()(model::Remove&) { return absl::OkStatus(); }
@@ -66,10 +72,12 @@ class Preparer {
 
   absl::Status operator()(model::MakeDirectory& op) {
     RETURN_IF_ERROR(Try(op.path, FileKind::kDirectory, op.metadata));
+    const std::string* const staged = staging_.small().FindFolder(op.path);
+    if (staged != nullptr) ++used_folders_;
     if (plan_.existing_directories.contains(index_)) return absl::OkStatus();
     ASSIGN_OR_RETURN(const NewPlaces::Place place, PlaceFor(op.path));
     // Its metadata comes with the fourth pass, after what is put into it.
-    if (const std::string* const staged = staging_.small().FindFolder(op.path)) {
+    if (staged != nullptr) {
       RETURN_IF_ERROR(Bring(*staged, place));
       brought_folders_[*staged] = place.path;
     } else if (mkdirat(place.folder_fd, place.name.c_str(), 0700) != 0) {
@@ -190,6 +198,11 @@ class Preparer {
   }
 
   absl::Status PutSmall(const model::Put& op, const SmallFile& small) {
+    if (small.path != op.path) {
+      return absl::InvalidArgumentError(
+          fmt::format("'{}' was staged for '{}'", Printable(op.path), Printable(small.path)));
+    }
+    ++used_files_;
     if (small.size != op.size) return ContentMismatch(op.path, "has another size than announced");
     if (small.digest != op.digest) return ContentMismatch(op.path, "doesn't match its digest");
     ASSIGN_OR_RETURN(const NewPlaces::Place place, PlaceFor(op.path));
@@ -253,6 +266,8 @@ class Preparer {
   MetadataTrial trial_;
   PreparedCommit prepared_;
   size_t index_ = 0;
+  size_t used_files_ = 0;  // of those that were staged ahead, like the folders
+  size_t used_folders_ = 0;
 };
 
 // A new name of a file may come to where an old one went away. As long as the mark is there, none has come.
@@ -305,6 +320,7 @@ absl::StatusOr<PreparedCommit> PrepareCommit(const os::Root& replica, const Work
     preparer.set_index(index);
     RETURN_IF_ERROR(std::visit(preparer, commit.operations[index]));
   }
+  RETURN_IF_ERROR(preparer.CheckAllUsed());
   RETURN_IF_ERROR(MarkVacating(work, plan, commit));
   return preparer.Take();
 }

@@ -253,7 +253,7 @@ absl::Status Replica::StageFiles(SessionToken token, const model::StagedBatch& b
 }
 
 absl::Status Replica::CheckSpaceFor(const model::Commit& commit) {
-  const SpaceNeed need = SpaceNeedOf(commit);
+  const SpaceNeed need = SpaceNeedOf(commit, folders_->staging.small());
   if (!need.for_undo_alone) return MakeRoom(need.bytes, need.entries);
   // Going back is worth less than what it may make room for.
   if (!settings_.points.KeepsAny()) return absl::OkStatus();

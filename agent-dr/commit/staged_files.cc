@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include "agent-dr/commit/metadata_trial.h"
@@ -37,10 +38,20 @@ void SyncAhead::Note(int folder_fd, uint64_t bytes) {
   if (!folder.valid()) return;
   bytes_ = 0;
   under_way_ = true;
-  thread_ = std::thread([this, folder = std::move(folder)] {
-    os::SyncFilesystem(folder.get()).IgnoreError();
-    under_way_ = false;
-  });
+  try {
+    thread_ = std::thread([this, folder = std::move(folder)] {
+      os::SyncFilesystem(folder.get()).IgnoreError();
+      under_way_ = false;
+    });
+  } catch (const std::system_error&) {
+    under_way_ = false;  // no thread to be had: the commit's own sync does it all
+  }
+}
+
+absl::Status StagedFiles::CountPath(const std::string& path) {
+  path_bytes_ += path.size();
+  if (path_bytes_ <= wire::kMaxMessageBytes) return absl::OkStatus();
+  return absl::InvalidArgumentError("more is staged ahead than one commit can name");
 }
 
 absl::Status StagedFiles::Add(const model::StagedBatch& batch) {
@@ -59,6 +70,7 @@ absl::Status StagedFiles::AddFolder(const std::string& path) {
   if (folders_.contains(path)) {
     return absl::InvalidArgumentError(fmt::format("folder '{}' is new twice", Printable(path)));
   }
+  RETURN_IF_ERROR(CountPath(path));
   const auto parent = folders_.find(model::Parent(path));
   std::string place = parent == folders_.end() ? WorkArea::StagedFolder(next_folder_++)
                                                : model::Join(parent->second, model::LeafName(path));
@@ -79,8 +91,10 @@ absl::Status StagedFiles::AddFile(const model::StagedFile& file) {
                                                           Printable(file.path))),
                           file.path);
   }
+  RETURN_IF_ERROR(CountPath(file.path));
   const auto folder = folders_.find(model::Parent(file.path));
-  SmallFile small{WorkArea::StagedContent(file.slot), file.content.size(), file.digest, !file.metadata.xattrs.empty()};
+  SmallFile small{file.path, WorkArea::StagedContent(file.slot), file.content.size(), file.digest,
+                  !file.metadata.xattrs.empty()};
   int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
   if (folder != folders_.end()) {
     std::string place = model::Join(folder->second, model::LeafName(file.path));
@@ -121,6 +135,7 @@ const std::string* StagedFiles::FindFolder(const std::string& path) const {
 void StagedFiles::Clear() {
   files_.clear();
   folders_.clear();
+  path_bytes_ = 0;
   open_ = os::Fd();
 }
 

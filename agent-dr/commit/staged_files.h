@@ -20,6 +20,7 @@ namespace understudy::dr {
 
 // Its content is what its digest says, and it has the metadata that it was staged with.
 struct SmallFile {
+  std::string path;   // that it was staged for
   std::string place;  // its path below the staging folder
   uint64_t size = 0;
   model::Digest digest{};
@@ -56,9 +57,13 @@ class StagedFiles {
   [[nodiscard]] const SmallFile* Find(model::Slot slot) const;
   // Where what is to be in the folder `path` was made, below the staging folder; nullptr: nowhere.
   [[nodiscard]] const std::string* FindFolder(const std::string& path) const;
+  [[nodiscard]] size_t files() const { return files_.size(); }
+  [[nodiscard]] size_t folders() const { return folders_.size(); }
   void Clear();
 
  private:
+  // That one commit's message could name all of it.
+  [[nodiscard]] absl::Status CountPath(const std::string& path);
   [[nodiscard]] absl::Status AddFolder(const std::string& path);
   [[nodiscard]] absl::Status AddFile(const model::StagedFile& file);
   // A descriptor of the folder at `place`, valid until the next call.
@@ -67,6 +72,7 @@ class StagedFiles {
   const WorkArea& work_;
   std::unordered_map<model::Slot, SmallFile> files_;
   std::map<std::string, std::string, std::less<>> folders_;  // places, by path
+  uint64_t path_bytes_ = 0;                                  // of all that was staged
   uint64_t next_folder_ = 0;
   std::string open_place_;  // of `open_`
   os::Fd open_;             // the folder that was asked for last; invalid: none

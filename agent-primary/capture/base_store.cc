@@ -34,6 +34,7 @@ constexpr absl::Duration kFirstSkipCost = absl::Nanoseconds(500);
 constexpr absl::Duration kMostSkipCost = absl::Microseconds(2);
 // Of so many files it is remembered that they rest.
 constexpr size_t kMaxResting = 10'000;
+constexpr uint64_t kCloneBlock = 4096;
 // However much it is owed.
 constexpr absl::Duration kLongestRest = absl::Minutes(10);
 
@@ -296,9 +297,11 @@ absl::Status BaseStore::MakeClone(int fd, uint64_t size, uint64_t extents, Froze
   ASSIGN_OR_RETURN(const os::Fd target, OpenTarget(frozen));
   TakeOverCopyOnWrite(fd, target.get());
   if (is_xfs_ && extents > kSomeExtents) ClonePieces(fd, target.get(), size, clock_, frozen.holds_);
-  // What a longer spare has past the file's end would stay.
+  // What a spare has past the file's end at the moment of the clone would stay. So it ends before that, and shows by
+  // its end how long the file was at that very moment, even if it is cut and lengthened meanwhile.
+  const uint64_t shorter = size > kCloneBlock ? (size / kCloneBlock - 1) * kCloneBlock : 0;
   ASSIGN_OR_RETURN(const os::EntryStat spare, os::StatAt(target.get(), ""));
-  if (spare.size > size && ftruncate(target.get(), static_cast<off_t>(size)) != 0) {
+  if (spare.size > shorter && ftruncate(target.get(), static_cast<off_t>(shorter)) != 0) {
     return ErrnoStatus(errno, "cut a clone");
   }
   const int error_number = CloneAtOnce(fd, target.get(), clock_, frozen.holds_);
@@ -306,7 +309,8 @@ absl::Status BaseStore::MakeClone(int fd, uint64_t size, uint64_t extents, Froze
     ASSIGN_OR_RETURN(const os::EntryStat after, os::StatAt(fd, ""));
     ASSIGN_OR_RETURN(const os::EntryStat clone, os::StatAt(target.get(), ""));
     // It was cut just then: the clone may have something of before past its end.
-    if (clone.size > after.size) return absl::ResourceExhaustedError("it is being cut just now");
+    if (clone.size > after.size || (clone.size <= shorter && size > 0))
+      return absl::ResourceExhaustedError("it is being cut just now");
     return absl::OkStatus();
   }
   const absl::Status why = ErrnoStatus(error_number, "a reflink clone of it can't be made");
@@ -344,7 +348,8 @@ void BaseStore::NoteCosts(const FrozenFile& frozen, uint64_t extents) {
   if (extents < kManyExtents) return;
   const auto each = static_cast<int64_t>(extents);
   const absl::Duration anew = is_xfs_ ? frozen.holds_.pieces : frozen.holds_.whole;
-  if (!frozen.over_spare_) clone_cost_ = std::min(anew / each, kMostCloneCost);
+  const bool is_told = !is_xfs_ || frozen.holds_.all_pieces;
+  if (!frozen.over_spare_ && is_told) clone_cost_ = std::min(anew / each, kMostCloneCost);
   if (is_xfs_) skip_cost_ = std::min(frozen.holds_.whole / each, kMostSkipCost);
 }
 

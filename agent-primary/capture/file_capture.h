@@ -40,6 +40,7 @@ struct CapturedFile {
   bool content_changed = false;                    // false: the replica has this content already
   std::variant<std::string, model::Slot> content;  // meaningful when content_changed
   std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged
+  bool slot_taken = false;                         // DR knows the slot, though nothing may be in it
   bool unsettled = false;                          // it changed while it was read, or a moment ago: look again
   uint64_t bytes_sent = 0;
   uint64_t bytes_resumed = 0;  // staged by an earlier session, so they weren't sent again

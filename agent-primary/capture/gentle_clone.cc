@@ -46,6 +46,7 @@ void ClonePieces(int source, int target, uint64_t size, const Clock& clock, Clon
     at += piece;
     length = NextLength(length, hold);
   }
+  holds.all_pieces = true;
 }
 
 int CloneAtOnce(int source, int target, const Clock& clock, CloneHolds& holds) {

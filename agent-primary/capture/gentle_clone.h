@@ -23,8 +23,9 @@ inline constexpr absl::Duration kShortHold = absl::Milliseconds(1);
 struct CloneHolds {
   absl::Duration in_all;
   absl::Duration longest;
-  absl::Duration pieces;  // all of them together, short ones too
-  absl::Duration whole;   // the last call
+  absl::Duration pieces;    // all of them together, short ones too
+  absl::Duration whole;     // the last call
+  bool all_pieces = false;  // `pieces` is of the whole file
 
   void Note(absl::Duration hold) {
     longest = std::max(longest, hold);

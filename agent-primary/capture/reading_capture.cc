@@ -105,6 +105,7 @@ class ReadingCapture {
     RETURN_IF_ERROR(held.status());
     held_ = *std::move(held);
     begun_ = true;
+    file_.slot_taken = true;
     return absl::OkStatus();
   }
 

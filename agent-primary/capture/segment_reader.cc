@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <span>
+#include <system_error>
 #include <utility>
 
 namespace understudy::primary {
@@ -26,7 +27,11 @@ SegmentReader::SegmentReader(int fd, uint64_t size)
   for (Slot& slot : slots_) free_.push_back(&slot);
   if (count_ <= kFewSegments) return;
   const size_t threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1, kSegmentBuffers - 1);
-  for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { ReadAhead(); });
+  try {
+    for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { ReadAhead(); });
+  } catch (const std::system_error&) {
+    // No more threads to be had: those that there are do it, or the caller.
+  }
 }
 
 SegmentReader::~SegmentReader() {

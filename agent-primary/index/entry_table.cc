@@ -125,10 +125,13 @@ absl::StatusOr<std::vector<IndexEntry>> EntryTable::ListBelow(std::string_view f
   return List(sql_.list.BindUnsigned(3, limit));
 }
 
-absl::StatusOr<std::vector<std::string>> EntryTable::ListLarge() {
+absl::StatusOr<std::vector<std::string>> EntryTable::ListLarge(const std::string& after) {
   static_assert(static_cast<int>(model::FileKind::kRegular) == 1 && kMaxSmallFileBytes == 262144,
                 "as the partial index says");
-  ASSIGN_OR_RETURN(Statement list, database_->Prepare("SELECT key FROM entry WHERE kind = 1 AND size > 262144"));
+  ASSIGN_OR_RETURN(
+      Statement list,
+      database_->Prepare("SELECT key FROM entry WHERE kind = 1 AND size > 262144 AND key > ?1 ORDER BY key"));
+  list.BindBlob(1, after.empty() ? std::string() : model::Key(after));
   return Paths(list);
 }
 

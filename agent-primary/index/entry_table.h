@@ -29,7 +29,7 @@ class EntryTable {
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByFile(uint64_t file);
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListBelow(std::string_view folder, std::string_view after_path,
                                                                   size_t limit);
-  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge();
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(const std::string& after);
   [[nodiscard]] absl::StatusOr<bool> HasLarge();
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit);
   [[nodiscard]] absl::StatusOr<uint64_t> NewFile();

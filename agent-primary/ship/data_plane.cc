@@ -333,8 +333,11 @@ void DataPlane::Rewatch(const model::VolumeName& name) {
   const absl::StatusOr<Volume> volume = Find(name);
   if (source_ == nullptr || !volume.ok()) return;
   source_->RemoveVolume(name);
+  volume->replicator->OnCoverage(absl::OkStatus());
   const absl::Status watched = source_->AddVolume(name, volume->replicator->path());
-  if (!watched.ok()) spdlog::warn("volume={} {}", name, MessageOf(watched));
+  if (watched.ok()) return;
+  spdlog::warn("volume={} {}; scans find what changes in it", name, MessageOf(watched));
+  volume->replicator->OnCoverage(watched);
 }
 
 VolumeReport DataPlane::ReportOf(const Volume& volume) {

@@ -226,7 +226,8 @@ class PlanShipper {
       return std::nullopt;
     }
     RETURN_IF_ERROR(file.status());
-    if (!file->content_changed || std::holds_alternative<std::string>(file->content)) builder_.GiveBack(request.slot);
+    const bool staged = file->content_changed && std::holds_alternative<model::Slot>(file->content);
+    if (!staged && !file->slot_taken) builder_.GiveBack(request.slot);
     const bool large = context_.bases != nullptr && context_.bases->IsFor(file->stat.size);
     if (large && (!result_.largest_look.has_value() || file->stat.size > result_.largest_look->size)) {
       result_.largest_look = LargeFileLook{entry.path, file->stat.size, file->why_not_extents};

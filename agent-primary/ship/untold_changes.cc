@@ -13,6 +13,8 @@ namespace {
 
 // Looking at large files takes at most this part of the time.
 constexpr int kLookShare = 50;
+// Others of the lane wait meanwhile.
+constexpr absl::Duration kLongestLook = absl::Milliseconds(20);
 
 }  // namespace
 
@@ -33,23 +35,27 @@ absl::Status VolumeReplicator::NameInodes(DirtyBatch& batch) {
   return absl::OkStatus();
 }
 
-// A barrier takes them all; else one has to differ from what the index knows, and nothing that waits for its time
-// already is hurried.
+// A barrier takes them all. Else a part of them is looked at, and the next part the next time; one has to differ from
+// what the index knows, and nothing that waits for its time already is hurried.
 absl::Status VolumeReplicator::LookAtLargeFiles(Look& look, const os::Root& root) {
   const absl::Duration began = clock_.Monotonic();
-  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge());
+  ASSIGN_OR_RETURN(const std::vector<std::string> large, index_->ListLarge(look.barrier_waits ? "" : looked_up_to_));
   bool found = false;
-  for (std::string& path : large) {
+  for (const std::string& path : large) {
+    bool untold = true;
     if (!look.barrier_waits) {
-      ASSIGN_OR_RETURN(const bool untold, IsUntold(path, root));
-      if (!untold) continue;
-      found = true;
+      if (clock_.Monotonic() - began > kLongestLook) break;
+      looked_up_to_ = path;
+      ASSIGN_OR_RETURN(untold, IsUntold(path, root));
+      found |= untold;
     }
-    look.batch.paths.push_back({std::move(path), /*subtree=*/false});
+    if (untold) look.batch.paths.push_back({path, /*subtree=*/false});
   }
+  if (large.empty() || looked_up_to_ == large.back()) looked_up_to_.clear();
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
-  next_large_look_ = now + std::max(options_.times.max_delay, kLookShare * (now - began));
+  const absl::Duration pause = kLookShare * (now - began);
+  next_large_look_ = now + (looked_up_to_.empty() ? std::max(options_.times.max_delay, pause) : pause);
   if (found) look.batch.oldest_hint = std::min(look.batch.oldest_hint.value_or(began), began);
   oldest_in_flight_ = look.batch.oldest_hint;
   return absl::OkStatus();

@@ -232,6 +232,7 @@ class VolumeReplicator {
   int refusals_in_a_row_ = 0;                      // DATA_LOSS
   bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
+  std::string looked_up_to_;                       // of the large files, in key order; "": the next look begins anew
   std::set<std::string> resting_;                  // large files that weren't captured when they were looked at last
   absl::Duration resting_since_;                   // there have been any
 

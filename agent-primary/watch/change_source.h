@@ -52,12 +52,11 @@ class ChangeSource {
   [[nodiscard]] virtual absl::Status Flush(absl::Duration timeout) = 0;
 };
 
-// What the configuration wants: `auto` takes fanotify where that works.
+// What the configuration wants. kFanotify: inotify watches the volumes whose filesystem fanotify can't. kAuto: inotify.
 enum class ChangeBackend { kAuto, kFanotify, kInotify };
 
-// The best that works here (mixed_source.h); why it isn't fanotify is told in the log. `cookie_folder` is a folder of
-// the agent's own, outside every volume; `sink` must outlive the source. UNIMPLEMENTED: kFanotify, and it doesn't work
-// here.
+// `cookie_folder` is a folder of the agent's own, outside every volume; `sink` must outlive the source. UNIMPLEMENTED:
+// kFanotify, and it doesn't work here at all.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<ChangeSource>> StartChangeSource(ChangeBackend backend,
                                                                               const std::string& cookie_folder,
                                                                               HintSink& sink);

@@ -14,8 +14,13 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <fstream>
+#include <optional>
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_split.h"
+#include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 #include "core/os/root.h"
@@ -28,6 +33,7 @@ constexpr uint64_t kEvents =
     FAN_MODIFY | FAN_ATTRIB | FAN_CLOSE_WRITE | FAN_CREATE | FAN_DELETE | FAN_MOVED_FROM | FAN_MOVED_TO | FAN_ONDIR;
 constexpr uint64_t kNobodyWrites = FAN_CLOSE_WRITE | FAN_MOVED_TO | FAN_MOVED_FROM | FAN_DELETE;
 constexpr size_t kBufferBytes = 256 * 1024;
+constexpr absl::Duration kCountInterval = absl::Milliseconds(100);
 constexpr std::string_view kCookiePrefix = "fanotify-";
 
 absl::Status CantUse(int error_number, std::string_view what) {
@@ -42,6 +48,21 @@ absl::Status CantUse(int error_number, std::string_view what) {
 absl::Status CheckHandles(const os::Fd& folder) {
   ASSIGN_OR_RETURN(const os::FileHandle handle, os::HandleOf(folder.get()));
   return os::OpenHandle(folder.get(), handle).status();
+}
+
+// A mount point below the folder; nullopt: there is none, or the kernel doesn't tell.
+std::optional<std::string> MountBelow(const os::Root& root) {
+  const absl::StatusOr<std::string> path = os::ReadLinkAt(AT_FDCWD, fmt::format("/proc/self/fd/{}", root.fd()));
+  if (!path.ok()) return std::nullopt;
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    // ID, parent, device, root, mount point (with blanks and the like as \ooo), …
+    const std::vector<std::string_view> fields = absl::StrSplit(line, absl::MaxSplits(' ', 5));
+    std::string point;
+    if (fields.size() < 5 || !absl::CUnescape(fields[4], &point)) continue;
+    if (point != *path && model::IsWithin(point, *path)) return point;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -84,6 +105,9 @@ FanotifySource::~FanotifySource() {
 
 absl::Status FanotifySource::AddVolume(const model::VolumeName& volume, const std::string& path) {
   ASSIGN_OR_RETURN(const os::Root root, os::Root::Open(path));
+  if (const std::optional<std::string> mounted = MountBelow(root); mounted.has_value()) {
+    return absl::UnimplementedError(fmt::format("'{}' is mounted in it", Printable(*mounted)));
+  }
   ASSIGN_OR_RETURN(const os::Fd folder, root.OpenPath("", O_RDONLY | O_DIRECTORY));
   RETURN_IF_ERROR(CheckHandles(folder));
   ASSIGN_OR_RETURN(const uint64_t filesystem, os::FilesystemOf(folder.get()));
@@ -164,11 +188,9 @@ void FanotifySource::Lose(const absl::Status& error) {
 }
 
 absl::Status FanotifySource::ReadBatch() {
-  // For this the kernel counts each waiting event with the same size.
-  int queued = 0;
-  if (ioctl(group_.get(), FIONREAD, &queued) != 0) return ErrnoStatus(errno, "fanotify: FIONREAD");
-  const size_t waiting = static_cast<size_t>(queued) / sizeof(fanotify_event_metadata);
-  if (waiting > max_queued_events_) return Drain(waiting);
+  size_t waiting = 0;
+  ASSIGN_OR_RETURN(const bool overfull, IsOverfull(waiting));
+  if (overfull) return Drain(waiting);
   const ssize_t length = ::read(group_.get(), buffer_.data(), buffer_.size());
   if (length < 0) {
     if (errno == EAGAIN || errno == EINTR) return absl::OkStatus();
@@ -178,12 +200,25 @@ absl::Status FanotifySource::ReadBatch() {
                               [this](const FanotifyEvent& event) { Handle(event); });
 }
 
+// The kernel counts them one by one while writers wait, so it isn't asked often.
+absl::StatusOr<bool> FanotifySource::IsOverfull(size_t& waiting) {
+  const absl::Duration now = Clock::System().Monotonic();
+  if (now < next_count_) return false;
+  next_count_ = now + kCountInterval;
+  int queued = 0;
+  if (ioctl(group_.get(), FIONREAD, &queued) != 0) return ErrnoStatus(errno, "fanotify: FIONREAD");
+  waiting = static_cast<size_t>(queued) / sizeof(fanotify_event_metadata);  // each counts as that many bytes
+  return waiting > max_queued_events_;
+}
+
+// As many bytes as those that wait have at least; writers may keep on adding.
 absl::Status FanotifySource::Drain(size_t waiting) {
-  for (;;) {
+  for (size_t left = waiting * sizeof(fanotify_event_metadata);;) {
     const ssize_t length = ::read(group_.get(), buffer_.data(), buffer_.size());
     if (length < 0 && errno == EINTR) continue;
     if (length < 0 && errno != EAGAIN) return ErrnoStatus(errno, "fanotify: read");
-    if (length <= 0) break;
+    if (length <= 0 || static_cast<size_t>(length) >= left) break;
+    left -= static_cast<size_t>(length);
   }
   HandleOverflow(fmt::format("{} events waited, more than {}: they were dropped", waiting, max_queued_events_));
   return absl::OkStatus();

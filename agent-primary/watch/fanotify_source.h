@@ -38,7 +38,8 @@ class FanotifySource : public ChangeSource {
   ~FanotifySource() override;
 
   [[nodiscard]] std::string_view name() const override { return "fanotify"; }
-  // UNIMPLEMENTED: the volume's filesystem can't be marked (a btrfs subvolume, an overlay without handles).
+  // UNIMPLEMENTED: the volume's filesystem can't be marked (a btrfs subvolume, an overlay without handles), or others
+  // are mounted in it, whose changes one mark wouldn't tell.
   [[nodiscard]] absl::Status AddVolume(const model::VolumeName& volume, const std::string& path) override;
   void RemoveVolume(const model::VolumeName& volume) override;
   [[nodiscard]] absl::Status Flush(absl::Duration timeout) override;
@@ -59,6 +60,8 @@ class FanotifySource : public ChangeSource {
   void HandleInFolder(const FanotifyEvent& event);
   void HandleNameless(const FanotifyEvent& event);
   void HandleOverflow(std::string_view why);
+  // More wait than are to.
+  absl::StatusOr<bool> IsOverfull(size_t& waiting);
   absl::Status Drain(size_t waiting);
   std::vector<model::VolumeName> AllVolumes() ABSL_LOCKS_EXCLUDED(mutex_);
   void Lose(const absl::Status& error);
@@ -70,6 +73,7 @@ class FanotifySource : public ChangeSource {
   const size_t max_queued_events_;
   HintSink& sink_;
   std::vector<char> buffer_;
+  absl::Duration next_count_;  // of the events that wait
 
   absl::Mutex mutex_;
   std::map<uint64_t, FolderFinder> filesystems_ ABSL_GUARDED_BY(mutex_);  // by f_fsid

@@ -55,8 +55,13 @@ absl::Status FolderFinder::Add(const model::VolumeName& volume, const os::Root& 
 void FolderFinder::Remove(const model::VolumeName& volume) {
   const auto found = volumes_.find(volume);
   if (found == volumes_.end()) return;
-  by_root_.erase(found->second.inode);
+  const uint64_t inode = found->second.inode;
   volumes_.erase(found);
+  // Another volume may have this root by now: folders trade places.
+  by_root_.erase(inode);
+  for (const auto& [name, other] : volumes_) {
+    if (other.inode == inode) by_root_[inode] = name;
+  }
   Forget();
 }
 

@@ -50,18 +50,11 @@ absl::Status MixedSource::Flush(absl::Duration timeout) {
 
 absl::StatusOr<std::unique_ptr<ChangeSource>> StartChangeSource(ChangeBackend backend, const std::string& cookie_folder,
                                                                 HintSink& sink) {
-  absl::Status why;
-  if (backend != ChangeBackend::kInotify) {
-    absl::StatusOr<std::unique_ptr<FanotifySource>> fanotify = FanotifySource::Start(cookie_folder, sink);
-    if (fanotify.ok() && backend == ChangeBackend::kFanotify) return *std::move(fanotify);
-    if (fanotify.ok()) return std::make_unique<MixedSource>(*std::move(fanotify), cookie_folder, sink);
-    if (backend == ChangeBackend::kFanotify || !absl::IsUnimplemented(fanotify.status())) return fanotify.status();
-    why = fanotify.status();
+  if (backend == ChangeBackend::kFanotify) {
+    ASSIGN_OR_RETURN(std::unique_ptr<FanotifySource> fanotify, FanotifySource::Start(cookie_folder, sink));
+    return std::make_unique<MixedSource>(std::move(fanotify), cookie_folder, sink);
   }
   ASSIGN_OR_RETURN(std::unique_ptr<InotifySource> inotify, InotifySource::Start(cookie_folder, sink));
-  if (!why.ok()) {
-    spdlog::warn("changes are hinted at by inotify, as fanotify can't be used here ({})", MessageOf(why));
-  }
   return inotify;
 }
 

@@ -39,6 +39,7 @@ class StatAhead {
 
  private:
   void Work();
+  static void Do(Look& look);
 
   absl::Mutex mutex_;
   std::deque<std::shared_ptr<Look>> waiting_ ABSL_GUARDED_BY(mutex_);
