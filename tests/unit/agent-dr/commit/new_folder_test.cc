@@ -49,5 +49,41 @@ TEST(NewFolderTest, ComesWithAllThatItHolds) {
   EXPECT_TRUE(seen);
 }
 
+// What a peer stages and then names otherwise, or not at all, would come into the replica unseen, or in the way of what
+// is published. Nothing of it is acknowledged, and the next commit is as ever.
+TEST(NewFolderTest, WhatIsStagedAheadIsNamedForItsOwnPathAndAllOfIt) {
+  const model::MakeDirectory folder{"new", Meta(0755)};
+  const model::MakeDirectory within{"new/in", Meta(0755)};
+  const std::vector<std::vector<model::Operation>> refused = {
+      {folder, StagedPut("new/f", "F", 1), StagedPut("new/g", "G", 2)},  // new/in isn't made
+      {folder, within, StagedPut("new/f", "F", 1)},                      // new/g isn't put
+      {folder, model::Link{"old", "new/in"}, StagedPut("new/f", "F", 1), StagedPut("new/g", "G", 2)},
+      {folder, within, StagedPut("new/f", "G", 2), StagedPut("new/g", "F", 1)},  // for the other's path
+  };
+  DrHost host;
+  dr::FaultPoints none;
+  const auto engine = host.Start(none);
+  const std::string root = host.RootOf("vol");
+  const auto submit = [&](const std::vector<model::Operation>& operations, bool stages) {
+    auto session = engine->Open({"vol", root, 0});
+    EXPECT_TRUE(session.ok()) << session.status();
+    if (stages) {
+      const model::StagedBatch batch{{"new", "new/in"}, {SmallFile("new/f", "F", 1), SmallFile("new/g", "G", 2)}};
+      EXPECT_EQ(session->StageFiles(batch), absl::OkStatus());
+    }
+    const absl::Status status = session->SubmitDurable(NextCommit(session->State(), operations));
+    return status.ok() ? session->Publish() : status;
+  };
+  ASSERT_EQ(submit({InlinePut("old", "O")}, /*stages=*/false), absl::OkStatus());
+  for (const auto& operations : refused) {
+    const absl::Status status = submit(operations, /*stages=*/true);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_FALSE(fs::exists(root + "/new"));
+  }
+  EXPECT_EQ(submit({folder, within, StagedPut("new/f", "F", 1), StagedPut("new/g", "G", 2)}, /*stages=*/true),
+            absl::OkStatus());
+  EXPECT_TRUE(fs::exists(root + "/new/g"));
+}
+
 }  // namespace
 }  // namespace understudy::tests
