@@ -57,7 +57,7 @@ std::optional<std::string> MountBelow(const os::Root& root) {
   std::ifstream mounts("/proc/self/mountinfo");
   for (std::string line; std::getline(mounts, line);) {
     // ID, parent, device, root, mount point (with blanks and the like as \ooo), …
-    const std::vector<std::string_view> fields = absl::StrSplit(line, absl::MaxSplits(' ', 5));
+    const std::vector<std::string> fields = absl::StrSplit(line, absl::MaxSplits(' ', 5));
     std::string point;
     if (fields.size() < 5 || !absl::CUnescape(fields[4], &point)) continue;
     if (point != *path && model::IsWithin(point, *path)) return point;
