@@ -61,8 +61,7 @@ TEST(NewFolderTest, WhatIsStagedAheadIsNamedForItsOwnPathAndAllOfIt) {
       {folder, within, StagedPut("new/f", "G", 2), StagedPut("new/g", "F", 1)},  // for the other's path
   };
   DrHost host;
-  dr::FaultPoints none;
-  const auto engine = host.Start(none);
+  const auto engine = host.Start();
   const std::string root = host.RootOf("vol");
   const auto submit = [&](const std::vector<model::Operation>& operations, bool stages) {
     auto session = engine->Open({"vol", root, 0});
