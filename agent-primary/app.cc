@@ -51,12 +51,25 @@ Strategy ToStrategy(config::CaptureStrategy strategy) {
   AbortOnBrokenInvariant("known CaptureStrategy", __FILE__, __LINE__);
 }
 
+ChangeBackend ToBackend(config::WatchBackend backend) {
+  switch (backend) {
+    case config::WatchBackend::kAuto:
+      return ChangeBackend::kAuto;
+    case config::WatchBackend::kFanotify:
+      return ChangeBackend::kFanotify;
+    case config::WatchBackend::kInotify:
+      return ChangeBackend::kInotify;
+  }
+  AbortOnBrokenInvariant("known WatchBackend", __FILE__, __LINE__);
+}
+
 DataPlaneOptions PlaneOptions(const config::PrimaryConfig& config) {
   DataPlaneOptions options;
   options.state_dir = config.state_dir.string();
   for (const config::PrimaryExport& exported : config.exports) {
     options.exports.push_back({exported.path.string(), exported.dr_path, exported.server_names});
   }
+  options.watch = ToBackend(config.watch.backend);
   options.replicator.times = {config.watch.quiet_period, config.watch.max_delay};
   options.replicator.rescan_interval = config.watch.rescan_interval;
   options.replicator.strategy = ToStrategy(config.capture.strategy);

@@ -64,14 +64,28 @@ absl::Status CheckAdmission(const model::Commit& commit, const model::ReplicaSta
   return absl::OkStatus();
 }
 
-SpaceNeed SpaceNeedOf(const model::Commit& commit) {
+namespace {
+
+// It has its room already.
+bool IsStagedAhead(const model::Operation& operation, const StagedFiles& staged) {
+  if (const auto* folder = std::get_if<model::MakeDirectory>(&operation)) {
+    return staged.FindFolder(folder->path) != nullptr;
+  }
+  const auto* put = std::get_if<model::Put>(&operation);
+  const auto* slot = put == nullptr ? nullptr : std::get_if<model::Slot>(&put->content);
+  return slot != nullptr && staged.Find(*slot) != nullptr;
+}
+
+}  // namespace
+
+SpaceNeed SpaceNeedOf(const model::Commit& commit, const StagedFiles& staged) {
   if (BringsNothing(commit)) {
     // A folder with a name for each operation.
     return {2 * kBlockBytes + kBytesOfKeptName * commit.operations.size(), 1, /*for_undo_alone=*/true};
   }
   SpaceNeed need;
   for (const model::Operation& operation : commit.operations) {
-    if (!PlacesStagedEntry(operation)) continue;
+    if (!PlacesStagedEntry(operation) || IsStagedAhead(operation, staged)) continue;
     ++need.entries;
     need.bytes += kBlockBytes;  // of the entry
     const auto* put = std::get_if<model::Put>(&operation);

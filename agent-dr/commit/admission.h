@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "agent-dr/commit/staged_files.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/volume.h"
@@ -26,6 +27,6 @@ struct SpaceNeed {
   bool for_undo_alone = false;  // nothing new is placed: the commit may be what makes room
 };
 // Of filesystem blocks; what is staged under a slot is there already.
-[[nodiscard]] SpaceNeed SpaceNeedOf(const model::Commit& commit);
+[[nodiscard]] SpaceNeed SpaceNeedOf(const model::Commit& commit, const StagedFiles& staged);
 
 }  // namespace understudy::dr

@@ -448,6 +448,9 @@ absl::StatusOr<std::vector<model::SegmentDigest>> Session::StageResume(model::Sl
 absl::Status Session::StageData(model::Slot slot, uint64_t offset, std::string_view data) {
   return replica_->StageData(token_, slot, offset, data);
 }
+absl::Status Session::StageFiles(const model::StagedBatch& batch) {
+  return replica_->StageFiles(token_, batch);
+}
 absl::Status Session::StageHole(model::Slot slot, uint64_t offset, uint64_t length) {
   return replica_->StageHole(token_, slot, offset, length);
 }

@@ -56,6 +56,7 @@ class Session {
   [[nodiscard]] absl::Status StageHole(model::Slot slot, uint64_t offset, uint64_t length);
   [[nodiscard]] absl::Status StageDelta(model::Slot slot, const model::SegmentDelta& delta);
   [[nodiscard]] absl::Status StageEnd(model::Slot slot);
+  [[nodiscard]] absl::Status StageFiles(const model::StagedBatch& batch);
 
   // OK: the commit is durable and may be acknowledged; Publish comes next.
   [[nodiscard]] absl::Status SubmitDurable(model::Commit commit);
@@ -250,6 +251,7 @@ class LocalSink : public model::ReplicaSink {
                                        uint64_t length) override;
   [[nodiscard]] absl::Status StageDelta(const model::VolumeName& volume, model::Slot slot,
                                         const model::SegmentDelta& delta) override;
+  [[nodiscard]] absl::Status StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) override;
   [[nodiscard]] absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override;
   [[nodiscard]] absl::Status Submit(const model::Commit& commit) override;
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;

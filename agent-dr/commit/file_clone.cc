@@ -13,6 +13,7 @@
 #include "agent-dr/commit/free_space.h"
 #include "core/os/clone_file.h"
 #include "core/os/file_io.h"
+#include "core/os/write_behind.h"
 
 namespace understudy::dr {
 namespace {
@@ -35,7 +36,7 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
   while (begin < end) {
     auto from = static_cast<off_t>(begin);
     auto to = static_cast<off_t>(begin);
-    const ssize_t copied = copy_file_range(source, &from, target, &to, end - begin, 0);
+    const ssize_t copied = copy_file_range(source, &from, target, &to, std::min(end - begin, os::kWriteBehindBytes), 0);
     if (copied < 0) {
       if (errno == EINTR) continue;
       if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EXDEV || errno == EINVAL) {
@@ -45,6 +46,7 @@ absl::Status CopyRange(int source, int target, uint64_t begin, uint64_t end) {
     }
     if (copied == 0) return CopyByHand(source, target, begin, end);
     begin += static_cast<uint64_t>(copied);
+    if (static_cast<uint64_t>(copied) == os::kWriteBehindBytes) os::BeginWriting(target);
   }
   return absl::OkStatus();
 }

@@ -55,6 +55,11 @@ absl::Status LocalSink::StageEnd(const model::VolumeName& volume, model::Slot sl
   return session.StageEnd(slot);
 }
 
+absl::Status LocalSink::StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) {
+  ASSIGN_OR_RETURN(Session session, Find(volume));
+  return session.StageFiles(batch);
+}
+
 absl::Status LocalSink::Submit(const model::Commit& commit) {
   ASSIGN_OR_RETURN(Session session, Find(commit.volume));
   RETURN_IF_ERROR(session.SubmitDurable(commit));

@@ -33,11 +33,12 @@ struct PreparedCommit {
   std::vector<BroughtContent> contents;                      // that its files will have
 };
 
-// Inline contents become files and are moved out of `commit`; staged contents get the name of their operation and are
-// checked against size and, unless they had a base, digest; metadata is set. With `keep`, the folder of what the commit
-// displaces is made (WorkArea::MakeUndoFolder), if it displaces anything, and holds the old content of what it patches.
-// `run` is the undo record that the commit runs, nullptr for any other. Nothing is synced. DATA_LOSS about a path:
-// content that isn't what its digest says. INVALID_ARGUMENT: a slot that wasn't staged.
+// Inline contents become files and are moved out of `commit`; what is new in a new folder is made in that
+// (new_places.h); staged contents get the name of their operation and are checked against size and, unless they had a
+// base, digest; metadata is set. With `keep`, the folder of what the commit displaces is made
+// (WorkArea::MakeUndoFolder), if it displaces anything, and holds the old content of what it patches. `run` is the undo
+// record that the commit runs, nullptr for any other. Nothing is synced. DATA_LOSS about a path: content that isn't
+// what its digest says. INVALID_ARGUMENT: a slot that wasn't staged.
 [[nodiscard]] absl::StatusOr<PreparedCommit> PrepareCommit(const os::Root& replica, const WorkArea& work,
                                                            const Staging& staging, const CommitPlan& plan,
                                                            const UndoRecord* run, bool keep, FaultPoints& faults,

@@ -19,6 +19,7 @@
 #include "agent-dr/commit/prepare.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
+#include "core/os/tree_walk.h"
 
 namespace understudy::dr {
 namespace {
@@ -43,6 +44,7 @@ class Publisher {
       if (unlinkat(work_.staging().fd(), mark.c_str(), 0) != 0) return Failed("end pass 1 of", mark);
     }
     parent_.reset();
+    ASSIGN_OR_RETURN(staged_, os::NamesIn(work_.staging().fd()));
     for (size_t index = 0; index < operations.size(); ++index) RETURN_IF_ERROR(Place(operations[index], index));
     parent_.reset();
     for (size_t index = 0; index < operations.size(); ++index) {
@@ -132,7 +134,7 @@ class Publisher {
     return result == 0 ? absl::OkStatus() : Failed("remove", remove.path);
   }
 
-  // Pass 2: what is detached or staged, if it is still there.
+  // Pass 2: what is detached or staged, if it is still there. New folders bring along what is staged in them.
   absl::Status Place(const model::Operation& operation, size_t index) {
     const auto* attach = std::get_if<model::Attach>(&operation);
     if (attach == nullptr && !PlacesStagedEntry(operation)) return absl::OkStatus();
@@ -145,6 +147,8 @@ class Publisher {
     } else if (attach != nullptr) {
       entry = WorkArea::DetachedEntry(attach->slot);
       from = work_.detached().fd();
+    } else if (!std::binary_search(staged_.begin(), staged_.end(), entry)) {
+      return absl::OkStatus();  // published by an earlier try, or in a new folder that is or was placed as a whole
     }
     const absl::StatusOr<os::EntryStat> stat = os::StatAt(from, entry);
     if (absl::IsNotFound(stat.status())) return absl::OkStatus();
@@ -259,6 +263,7 @@ class Publisher {
   const CommitRecord& record_;
   FaultPoints& faults_;
   std::optional<Parent> parent_;
+  std::vector<std::string> staged_;  // names in the staging folder as pass 2 begins, ascending
   std::optional<os::Root> keeping_;  // where what is displaced goes; nullopt: nowhere
   std::optional<os::Root> kept_;     // what kept slots name
   bool vacating_ = false;            // no new name has come, as pass 1 isn't over or none comes at all

@@ -180,7 +180,8 @@ absl::Status Replica::EndStaging(model::Sequence kept) {
   return folders_->work.DiscardStaging(kept);
 }
 
-absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call) {
+absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call,
+                            uint64_t entries) {
   RETURN_IF_ERROR(CheckNoCopy());
   LetStateChangesPass();
   absl::MutexLock lock(&work_mutex_);
@@ -188,7 +189,7 @@ absl::Status Replica::Stage(SessionToken token, uint64_t bytes, const std::funct
   // What is staged now is for the commit after the unpublished one, whose staged files have to be out of the way.
   const absl::Status published = PublishLocked();
   if (!published.ok()) return Fail(Annotate(published, "the commit before couldn't be published"));
-  absl::Status done = MakeRoom(bytes, 1);
+  absl::Status done = MakeRoom(bytes, entries);
   if (done.ok()) done = call(folders_->staging);
   return done.ok() ? done : Fail(done);
 }
@@ -234,8 +235,25 @@ absl::Status Replica::StageEnd(SessionToken token, model::Slot slot) {
   return Stage(token, 0, [&](Staging& staging) { return staging.End(slot); });
 }
 
+absl::Status Replica::StageFiles(SessionToken token, const model::StagedBatch& batch) {
+  constexpr uint64_t kBlockBytes = 4096;
+  uint64_t bytes = 0;
+  for (const model::StagedFile& file : batch.files) {
+    bytes += (file.content.size() + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
+    probe_.staged_bytes += file.content.size();
+  }
+  const auto stage = [&](Staging& staging) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_) -> absl::Status {
+    for (const std::string& path : batch.folders) RETURN_IF_ERROR(CheckNoWorkFolder(path, HoldsWorkFolder()));
+    for (const model::StagedFile& file : batch.files) {
+      RETURN_IF_ERROR(CheckNoWorkFolder(file.path, HoldsWorkFolder()));
+    }
+    return staging.Files(batch);
+  };
+  return Stage(token, bytes, stage, batch.files.size() + batch.folders.size());
+}
+
 absl::Status Replica::CheckSpaceFor(const model::Commit& commit) {
-  const SpaceNeed need = SpaceNeedOf(commit);
+  const SpaceNeed need = SpaceNeedOf(commit, folders_->staging.small());
   if (!need.for_undo_alone) return MakeRoom(need.bytes, need.entries);
   // Going back is worth less than what it may make room for.
   if (!settings_.points.KeepsAny()) return absl::OkStatus();

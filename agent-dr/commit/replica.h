@@ -125,6 +125,7 @@ class Replica {
   [[nodiscard]] absl::Status StageHole(SessionToken token, model::Slot slot, uint64_t offset, uint64_t length);
   [[nodiscard]] absl::Status StageDelta(SessionToken token, model::Slot slot, const model::SegmentDelta& delta);
   [[nodiscard]] absl::Status StageEnd(SessionToken token, model::Slot slot);
+  [[nodiscard]] absl::Status StageFiles(SessionToken token, const model::StagedBatch& batch);
 
   // The commit is durable when it returns OK, and has to be published next.
   [[nodiscard]] absl::Status SubmitDurable(SessionToken token, model::Commit commit);
@@ -233,9 +234,9 @@ class Replica {
   absl::StatusOr<ReadyCommit> PrepareAndSync(model::Commit commit, const UndoRecord* run)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
   absl::Status WriteRecord(ReadyCommit ready) ABSL_EXCLUSIVE_LOCKS_REQUIRED(work_mutex_);
-  // Runs one staging call of the session, which needs so many bytes; an error ends the session.
-  absl::Status Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call)
-      ABSL_LOCKS_EXCLUDED(work_mutex_);
+  // Runs one staging call of the session, which needs so many bytes and entries; an error ends the session.
+  absl::Status Stage(SessionToken token, uint64_t bytes, const std::function<absl::Status(Staging&)>& call,
+                     uint64_t entries = 1) ABSL_LOCKS_EXCLUDED(work_mutex_);
 
   // replica_contents.cc:
   struct InventoryUnderWay {

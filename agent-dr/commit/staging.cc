@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
+#include <set>
 #include <utility>
 
 #include "agent-dr/commit/file_clone.h"
@@ -12,9 +14,11 @@
 #include "agent-dr/commit/held_content.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
+#include "core/delta/delta_commands.h"
 #include "core/delta/rsync_segment.h"
 #include "core/os/file_io.h"
 #include "core/os/stat.h"
+#include "core/os/write_behind.h"
 #include "core/wire/limits.h"
 #include "core/wire/status_path.h"
 #include "core/wire/validate.h"
@@ -26,6 +30,14 @@ absl::Status BaseMismatch(const std::string& path, std::string_view why) {
   return wire::WithPath(absl::DataLossError(fmt::format("the replica's '{}' isn't what the primary takes it for: {}",
                                                         Printable(path), why)),
                         path);
+}
+
+// Whether some of the range is to stay as it is. A delta that can't be told apart is looked at more closely.
+bool LeavesInPlace(const model::SegmentDelta& delta) {
+  const absl::StatusOr<std::vector<delta::Copy>> copies = delta::CopiesOf(delta.delta);
+  return !copies.ok() || std::ranges::any_of(*copies, [&](const delta::Copy& copy) {
+    return delta.base_offset + copy.from == delta.offset + copy.to;
+  });
 }
 
 }  // namespace
@@ -41,10 +53,13 @@ absl::Status Staging::OpenBase(const std::string& path, Unfinished& slot) const 
   return absl::OkStatus();
 }
 
+absl::Status Staging::CheckUnused(model::Slot slot) const {
+  const bool used = unfinished_.contains(slot) || finished_.contains(slot) || small_.Find(slot) != nullptr;
+  return used ? absl::InvalidArgumentError(fmt::format("slot {} is in use", slot)) : absl::OkStatus();
+}
+
 absl::Status Staging::CheckFree(model::Slot slot) const {
-  if (unfinished_.contains(slot) || finished_.contains(slot)) {
-    return absl::InvalidArgumentError(fmt::format("slot {} is in use", slot));
-  }
+  RETURN_IF_ERROR(CheckUnused(slot));
   if (unfinished_.size() >= kMaxUnfinishedSlots) {
     return absl::ResourceExhaustedError(fmt::format("more than {} unfinished slots", kMaxUnfinishedSlots));
   }
@@ -148,6 +163,9 @@ absl::Status Staging::Write(model::Slot number, Unfinished& slot, uint64_t offse
   RETURN_IF_ERROR(os::WriteAt(slot.file.get(), offset, data));
   const bool was_worth_keeping = slot.bytes_staged >= kMinLeftoverBytes;
   slot.bytes_staged += data.size();
+  if (slot.bytes_staged / os::kWriteBehindBytes != (slot.bytes_staged - data.size()) / os::kWriteBehindBytes) {
+    os::BeginWriting(slot.file.get());
+  }
   if (slot.content.has_base && !slot.resumed && !was_worth_keeping && slot.bytes_staged >= kMinLeftoverBytes) {
     RETURN_IF_ERROR(leftovers_.Describe(number, {slot.path, slot.content.size, /*over_base=*/true}));
   }
@@ -175,20 +193,26 @@ absl::Status Staging::Delta(model::Slot slot, const model::SegmentDelta& delta) 
   ASSIGN_OR_RETURN(Unfinished* const begun, Range(slot, delta.offset, delta.length));
   const std::string& base_path = begun->content.base_path;
   if (!begun->content.has_base) return absl::InvalidArgumentError(fmt::format("slot {} has no base", slot));
-  const auto read_base = [&](uint64_t offset, uint64_t length) {
-    return os::ReadAt(begun->base.get(), offset, static_cast<size_t>(length));
+  const auto read_base = [&](uint64_t offset, uint64_t length, std::string& bytes) -> absl::Status {
+    bytes.resize(static_cast<size_t>(length));
+    ASSIGN_OR_RETURN(const size_t got, os::ReadInto(begun->base.get(), offset, bytes));
+    bytes.resize(got);
+    return absl::OkStatus();
   };
-  ASSIGN_OR_RETURN(const std::string base, read_base(delta.base_offset, delta.base_length));
-  const absl::StatusOr<std::string> patched = delta::ApplyDelta(base, delta.delta, static_cast<size_t>(delta.length));
-  if (absl::IsDataLoss(patched.status())) return BaseMismatch(base_path, MessageOf(patched.status()));
-  RETURN_IF_ERROR(patched.status());
-  if (delta::DigestOfBlocks(delta.offset, *patched) != delta.digest) {
+  auto& [base, patched] = buffers_;
+  RETURN_IF_ERROR(read_base(delta.base_offset, delta.base_length, base));
+  patched.resize(static_cast<size_t>(delta.length));
+  const absl::Status applied = delta::ApplyDelta(base, delta.delta, std::span<char>(patched));
+  if (absl::IsDataLoss(applied)) return BaseMismatch(base_path, MessageOf(applied));
+  RETURN_IF_ERROR(applied);
+  if (delta::DigestOfBlocks(delta.offset, patched) != delta.digest) {
     return BaseMismatch(base_path, fmt::format("the delta at {} gives other bytes there", delta.offset));
   }
-  if (begun->content.ranges.size() > kFineContentRanges) return Write(slot, *begun, delta.offset, *patched);
-  ASSIGN_OR_RETURN(const std::string before, read_base(delta.offset, delta.length));
-  for (const ContentRange& range : ChangedBlocks(before, *patched, delta.offset)) {
-    const std::string_view data = std::string_view(*patched).substr(range.offset - delta.offset, range.length);
+  const bool fine = begun->content.ranges.size() <= kFineContentRanges && LeavesInPlace(delta);
+  if (!fine) return Write(slot, *begun, delta.offset, patched);
+  RETURN_IF_ERROR(read_base(delta.offset, delta.length, base));
+  for (const ContentRange& range : ChangedBlocks(base, patched, delta.offset)) {
+    const std::string_view data = std::string_view(patched).substr(range.offset - delta.offset, range.length);
     RETURN_IF_ERROR(Annotate(Write(slot, *begun, range.offset, data), fmt::format("stage slot {}", slot)));
   }
   return absl::OkStatus();
@@ -200,7 +224,20 @@ absl::Status Staging::End(model::Slot slot) {
   RETURN_IF_ERROR(TakeHeldBefore(found->second, found->second.content.size));
   finished_.emplace(slot, std::move(found->second.content));
   unfinished_.erase(found);
+  buffers_ = {};
   return absl::OkStatus();
+}
+
+absl::Status Staging::Files(const model::StagedBatch& batch) {
+  RETURN_IF_ERROR(wire::ValidateStagedBatch(batch));
+  std::set<model::Slot> slots;
+  for (const model::StagedFile& file : batch.files) {
+    RETURN_IF_ERROR(CheckUnused(file.slot));
+    if (!slots.insert(file.slot).second) {
+      return absl::InvalidArgumentError(fmt::format("slot {} is used twice", file.slot));
+    }
+  }
+  return small_.Add(batch);
 }
 
 const StagedContent* Staging::Find(model::Slot slot) const {
@@ -211,6 +248,8 @@ const StagedContent* Staging::Find(model::Slot slot) const {
 void Staging::Clear() {
   unfinished_.clear();
   finished_.clear();
+  buffers_ = {};
+  small_.Clear();
 }
 
 }  // namespace understudy::dr

@@ -13,6 +13,7 @@
 #include "agent-dr/commit/content_ranges.h"
 #include "agent-dr/commit/identity.h"
 #include "agent-dr/commit/leftovers.h"
+#include "agent-dr/commit/staged_files.h"
 #include "agent-dr/commit/work_area.h"
 #include "core/base/status.h"
 #include "core/model/commit.h"
@@ -36,7 +37,7 @@ class Staging {
  public:
   // All outlive it.
   Staging(const os::Root& replica, const WorkArea& work, Leftovers& leftovers)
-      : replica_(replica), work_(work), leftovers_(leftovers) {}
+      : replica_(replica), work_(work), leftovers_(leftovers), small_(work) {}
 
   // INVALID_ARGUMENT: out of bounds (core/wire/validate.h), or the slot is in use. DATA_LOSS: the base isn't there.
   // RESOURCE_EXHAUSTED: no space (free_space.h), or too many unfinished slots or ranges.
@@ -51,6 +52,10 @@ class Staging {
   // DATA_LOSS, about the base's path: the base isn't what the delta was made against.
   [[nodiscard]] absl::Status Delta(model::Slot slot, const model::SegmentDelta& delta);
   [[nodiscard]] absl::Status End(model::Slot slot);
+
+  // As StagedFiles::Add. INVALID_ARGUMENT also: out of bounds, or a slot is in use.
+  [[nodiscard]] absl::Status Files(const model::StagedBatch& batch);
+  [[nodiscard]] const StagedFiles& small() const { return small_; }
 
   // What was begun and ended under `slot`; nullptr otherwise.
   [[nodiscard]] const StagedContent* Find(model::Slot slot) const;
@@ -74,6 +79,14 @@ class Staging {
     size_t next_held = 0;
   };
 
+  // Of the newest delta: kept from one to the next, since getting that much memory anew costs as much as the copying.
+  struct Buffers {
+    std::string base;
+    std::string patched;
+  };
+
+  // INVALID_ARGUMENT: it is in use.
+  [[nodiscard]] absl::Status CheckUnused(model::Slot slot) const;
   // That it can be begun.
   [[nodiscard]] absl::Status CheckFree(model::Slot slot) const;
   [[nodiscard]] absl::StatusOr<Unfinished*> Range(model::Slot slot, uint64_t offset, uint64_t length);
@@ -91,6 +104,8 @@ class Staging {
   Leftovers& leftovers_;
   std::map<model::Slot, Unfinished> unfinished_;
   std::map<model::Slot, StagedContent> finished_;
+  Buffers buffers_;
+  StagedFiles small_;
 };
 
 }  // namespace understudy::dr

@@ -75,6 +75,9 @@ std::string WorkArea::StagedContent(model::Slot slot) {
 std::string WorkArea::StagedAbout(model::Slot slot) {
   return fmt::format("a{}", slot);
 }
+std::string WorkArea::StagedFolder(uint64_t number) {
+  return fmt::format("d{}", number);
+}
 std::string WorkArea::StagedEntry(model::Sequence sequence, size_t operation_index) {
   return fmt::format("o{}-{}", sequence, operation_index);
 }

@@ -2,8 +2,9 @@
 // staged, renamed entries rest on their way, and what was displaced is kept.
 //
 //   <work folder>/replica-<replica id>/staging/   s<slot>: content staged by the primary; a<slot>: what it is about, if
-//                                                 it is worth keeping; o<sequence>-<index>: what operation <index> of
-//                                                 commit <sequence> places; v<sequence>: pass 1 of that commit isn't
+//                                                 it is worth keeping; d<number>: a new folder with small files
+//                                                 that were staged for it; o<sequence>-<index>: what operation <index>
+//                                                 of commit <sequence> places; v<sequence>: pass 1 of that commit isn't
 //                                                 over; t: metadata is tried on it
 //   <work folder>/replica-<replica id>/leftover/  c<number>, a<number>: such content of sessions that ended
 //   <work folder>/replica-<replica id>/detached/  <slot>: entries between their Detach and their Attach
@@ -60,6 +61,7 @@ class WorkArea {
   [[nodiscard]] static std::string FolderName(const std::string& replica_id);
   [[nodiscard]] static std::string StagedContent(model::Slot slot);
   [[nodiscard]] static std::string StagedAbout(model::Slot slot);
+  [[nodiscard]] static std::string StagedFolder(uint64_t number);
   // Named by the commit: the one before may have to be replayed while this one's entries are there already.
   [[nodiscard]] static std::string StagedEntry(model::Sequence sequence, size_t operation_index);
   [[nodiscard]] static std::string VacatingMark(model::Sequence sequence);

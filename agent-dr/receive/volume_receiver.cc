@@ -24,6 +24,8 @@ absl::StatusOr<model::VolumeName> VolumeOf(const v1::ReplicateRequest& request) 
       return valid(request.stage_resume().volume());
     case v1::ReplicateRequest::kStageData:
       return valid(request.stage_data().volume());
+    case v1::ReplicateRequest::kStageFiles:
+      return valid(request.stage_files().volume());
     case v1::ReplicateRequest::kStageDelta:
       return valid(request.stage_delta().volume());
     case v1::ReplicateRequest::kStageEnd:
@@ -71,6 +73,10 @@ absl::Status VolumeReceiver::Take(const v1::ReplicateRequest& request) {
   ASSIGN_OR_RETURN(const model::Epoch epoch, wire::ParseEpoch(request));
   session_->SetEpoch(epoch);
   if (request.has_stage_data()) return TakeStaged(request.stage_data());
+  if (request.has_stage_files()) {
+    ASSIGN_OR_RETURN(const wire::StageFiles files, wire::Parse(request.stage_files()));
+    return session_->StageFiles(files.batch);
+  }
   if (request.has_commit()) return TakeCommit(request.commit());
   if (request.has_stage_begin()) {
     ASSIGN_OR_RETURN(const wire::StageBegin begin, wire::Parse(request.stage_begin()));
@@ -101,8 +107,11 @@ absl::Status VolumeReceiver::TakeResume(const v1::StageResume& message) {
 
 absl::Status VolumeReceiver::TakeStaged(const v1::StageData& message) {
   ASSIGN_OR_RETURN(const wire::StageData data, wire::Parse(message));
-  if (data.data.empty()) return session_->StageHole(data.slot, data.offset, data.length);
-  return session_->StageData(data.slot, data.offset, data.data);
+  for (const wire::StageRange& range : data.ranges) {
+    RETURN_IF_ERROR(range.data.empty() ? session_->StageHole(data.slot, range.offset, range.length)
+                                       : session_->StageData(data.slot, range.offset, range.data));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status VolumeReceiver::TakeCommit(const v1::Commit& message) {

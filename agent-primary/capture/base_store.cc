@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <utility>
 
 #include "core/base/log.h"
@@ -30,11 +29,12 @@ constexpr std::string_view kFolderPrefix = "bases-";
 // 2.4 s. One that took longer waited for something else.
 constexpr absl::Duration kFirstCloneCost = absl::Microseconds(20);
 constexpr absl::Duration kMostCloneCost = absl::Microseconds(50);
-// Of a clone that is made piece by piece: some 10 ms each.
-constexpr uint64_t kExtentsOfPiece = 500;
-constexpr uint64_t kPieceUnitBytes = 1024 * 1024;
+// The same of an extent that the clone has already.
+constexpr absl::Duration kFirstSkipCost = absl::Nanoseconds(500);
+constexpr absl::Duration kMostSkipCost = absl::Microseconds(2);
 // Of so many files it is remembered that they rest.
 constexpr size_t kMaxResting = 10'000;
+constexpr uint64_t kCloneBlock = 4096;
 // However much it is owed.
 constexpr absl::Duration kLongestRest = absl::Minutes(10);
 
@@ -103,10 +103,10 @@ FrozenFile::FrozenFile(FrozenFile&& other) noexcept
     : store_(other.store_),
       inode_(other.inode_),
       clone_(std::exchange(other.clone_, {})),
+      over_spare_(other.over_spare_),
       fd_(std::move(other.fd_)),
       size_(other.size_),
-      waited_(other.waited_),
-      longest_wait_(other.longest_wait_),
+      holds_(other.holds_),
       generation_(other.generation_) {}
 
 FrozenFile::~FrozenFile() {
@@ -190,57 +190,61 @@ absl::Status BaseStore::LoadClones() {
   ASSIGN_OR_RETURN(os::TreeWalk walk, os::TreeWalk::Begin(folder_, ""));
   absl::MutexLock lock(&mutex_);
   clone_cost_ = kFirstCloneCost;
+  skip_cost_ = kFirstSkipCost;
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk.Next());
     if (!entry.has_value()) return absl::OkStatus();
-    clones_.insert(entry->name);
+    clones_.emplace(entry->name, 0);
   }
 }
 
-absl::Status BaseStore::CheckRest(uint64_t inode) {
+absl::Status BaseStore::CheckRest(int fd, uint64_t inode) {
   absl::MutexLock lock(&mutex_);
   if (cannot_.has_value()) return absl::UnimplementedError(*cannot_);
   const absl::Duration now = clock_.Monotonic();
   if (now < room_rest_) return absl::ResourceExhaustedError("there was too little room on its filesystem lately");
   const auto found = unfrozen_.find(inode);
   if (found == unfrozen_.end() || now >= found->second.until) return absl::OkStatus();
+  // Where that is told at once, a file that was defragmented needn't wait.
+  if (is_xfs_ && os::CountExtents(fd).value_or(UINT64_MAX) < found->second.extents / 2) {
+    unfrozen_.erase(found);
+    return absl::OkStatus();
+  }
   return absl::ResourceExhaustedError(found->second.why);
 }
 
-absl::Status BaseStore::CheckExtents(int fd, uint64_t inode, uint64_t& extents) {
-  const absl::StatusOr<uint64_t> count = os::CountExtents(fd);
-  extents = count.value_or(0);  // where they aren't told, only the clone itself tells what it takes
-  ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(fd, ""));
+absl::Status BaseStore::CheckExtents(uint64_t inode, uint64_t size, uint64_t extents) {
   absl::MutexLock lock(&mutex_);
-  if (extents > kManyExtents && stat.size / extents < kLeastMeanExtentBytes) {
-    LeaveAlone(inode, fmt::format("its {} extents are so short on average that reading it costs less", extents));
+  if (extents > kManyExtents && size / extents <= kLeastMeanExtentBytes) {
+    LeaveAlone(inode, extents,
+               fmt::format("its {} extents are so short on average that reading it costs less", extents));
     return absl::ResourceExhaustedError(unfrozen_.at(inode).why);
   }
   // After a rest what was foreseen may have been wrong: only a clone tells.
   const bool again = unfrozen_.contains(inode);
-  const absl::Duration foreseen =
-      static_cast<double>(extents) * (again ? std::min(clone_cost_, kFirstCloneCost) : clone_cost_);
-  if (foreseen <= (is_xfs_ ? kLongestClonePiecewise : kLongestClone)) return absl::OkStatus();
-  LeaveAlone(inode, fmt::format("it has {} extents: its writers would wait for about {:.1f} s while it is cloned",
-                                extents, absl::ToDoubleSeconds(foreseen)));
+  const auto foresee = [&](absl::Duration cost, absl::Duration first) {
+    return static_cast<double>(extents) * (again ? std::min(cost, first) : cost);
+  };
+  const absl::Duration anew = foresee(clone_cost_, kFirstCloneCost);
+  const absl::Duration stop = is_xfs_ ? foresee(skip_cost_, kFirstSkipCost) : anew;
+  const bool pieces_fit = spares_.contains(inode) || anew <= kLongestClonePiecewise;
+  if (stop <= kLongestClone && pieces_fit) return absl::OkStatus();
+  LeaveAlone(inode, extents,
+             fmt::format("it has {} extents: its writers would wait for about {:.1f} s while it is cloned", extents,
+                         absl::ToDoubleSeconds(std::max(stop, anew))));
   return absl::ResourceExhaustedError(unfrozen_.at(inode).why);
 }
 
-bool BaseStore::HasSpare(uint64_t inode) const {
-  absl::MutexLock lock(&mutex_);
-  return spares_.contains(inode);
-}
-
-void BaseStore::LeaveAlone(uint64_t inode, std::string why) {
+void BaseStore::LeaveAlone(uint64_t inode, uint64_t extents, std::string why) {
   const absl::Duration now = clock_.Monotonic();
   Bound(unfrozen_, [now](const auto& entry) { return entry.second.until <= now; });
   const auto [place, first] = unfrozen_.try_emplace(inode);
   const absl::Duration rest = first ? kCloneRest : std::min(2 * place->second.rest, kLongestCloneRest);
-  place->second = {now + rest, rest, std::move(why)};
+  place->second = {now + rest, rest, extents, std::move(why)};
 }
 
 absl::StatusOr<FrozenFile> BaseStore::Freeze(int fd, uint64_t inode) {
-  RETURN_IF_ERROR(CheckRest(inode));
+  RETURN_IF_ERROR(CheckRest(fd, inode));
   struct statvfs space {};
   if (fstatvfs(folder_.fd(), &space) != 0) return ErrnoStatus(errno, "ask for the free space");
   if (absl::Status room = RoomOn(space); !room.ok()) {
@@ -248,11 +252,15 @@ absl::StatusOr<FrozenFile> BaseStore::Freeze(int fd, uint64_t inode) {
     return room;
   }
   // The clone would do it while nobody may write.
-  if (fdatasync(fd) != 0) return ErrnoStatus(errno, "write the file's dirty pages");
-  uint64_t extents = 0;  // not counted where they don't matter
-  if (!HasSpare(inode)) RETURN_IF_ERROR(CheckExtents(fd, inode, extents));
+  if (const int error_number = WritePages(fd, 0, 0); error_number != 0) {
+    return ErrnoStatus(error_number, "write the file's dirty pages");
+  }
+  // Where they aren't told, only the clone itself tells what it takes.
+  const uint64_t extents = os::CountExtents(fd).value_or(0);
+  ASSIGN_OR_RETURN(const os::EntryStat before, os::StatAt(fd, ""));
+  RETURN_IF_ERROR(CheckExtents(inode, before.size, extents));
   FrozenFile frozen(*this, inode);
-  RETURN_IF_ERROR(MakeClone(fd, extents, frozen));
+  RETURN_IF_ERROR(MakeClone(fd, before.size, extents, frozen));
   NoteClone(frozen, extents);
   ASSIGN_OR_RETURN(frozen.fd_, folder_.OpenPath(frozen.clone_, O_RDONLY));
   ASSIGN_OR_RETURN(const os::EntryStat stat, os::StatAt(frozen.fd_.get(), ""));
@@ -269,6 +277,7 @@ absl::StatusOr<os::Fd> BaseStore::OpenTarget(FrozenFile& frozen) {
     if (target.ok()) {
       frozen_.insert(spare.mapped());
       frozen.clone_ = spare.mapped();
+      frozen.over_spare_ = true;
       return target;
     }
   }
@@ -278,44 +287,30 @@ absl::StatusOr<os::Fd> BaseStore::OpenTarget(FrozenFile& frozen) {
     broken_ = true;
     return ErrnoStatus(errno, "make a clone");
   }
-  clones_.insert(name);
+  clones_.emplace(name, frozen.inode_);
   frozen_.insert(name);
   frozen.clone_ = std::move(name);
   return target;
 }
 
-// What goes wrong here goes wrong with the whole, too.
-void BaseStore::ClonePieces(int fd, int target, uint64_t size, uint64_t extents, FrozenFile& frozen) const {
-  const uint64_t pieces = extents / kExtentsOfPiece + 1;
-  const uint64_t length = (size / pieces / kPieceUnitBytes + 1) * kPieceUnitBytes;
-  for (uint64_t at = 0; at < size; at += length) {
-    const absl::Duration began = clock_.Monotonic();
-    const int error_number = os::CloneRange(fd, target, at, std::min(length, size - at));
-    frozen.NoteWait(clock_.Monotonic() - began);
-    if (error_number != 0) return;
-  }
-}
-
-absl::Status BaseStore::MakeClone(int fd, uint64_t extents, FrozenFile& frozen) {
+absl::Status BaseStore::MakeClone(int fd, uint64_t size, uint64_t extents, FrozenFile& frozen) {
   ASSIGN_OR_RETURN(const os::Fd target, OpenTarget(frozen));
   TakeOverCopyOnWrite(fd, target.get());
-  ASSIGN_OR_RETURN(const os::EntryStat before, os::StatAt(fd, ""));
-  if (is_xfs_ && extents > kManyExtents) ClonePieces(fd, target.get(), before.size, extents, frozen);
-  // What a longer spare has past the file's end would stay.
+  if (is_xfs_ && extents > kSomeExtents) ClonePieces(fd, target.get(), size, clock_, frozen.holds_);
+  // What a spare has past the file's end at the moment of the clone would stay. So it ends before that, and shows by
+  // its end how long the file was at that very moment, even if it is cut and lengthened meanwhile.
+  const uint64_t shorter = size > kCloneBlock ? (size / kCloneBlock - 1) * kCloneBlock : 0;
   ASSIGN_OR_RETURN(const os::EntryStat spare, os::StatAt(target.get(), ""));
-  if (spare.size > before.size && ftruncate(target.get(), static_cast<off_t>(before.size)) != 0) {
+  if (spare.size > shorter && ftruncate(target.get(), static_cast<off_t>(shorter)) != 0) {
     return ErrnoStatus(errno, "cut a clone");
   }
-  const absl::Duration began = clock_.Monotonic();
-  const int error_number = os::CloneFile(fd, target.get());
-  frozen.NoteWait(clock_.Monotonic() - began);
+  const int error_number = CloneAtOnce(fd, target.get(), clock_, frozen.holds_);
   if (error_number == 0) {
     ASSIGN_OR_RETURN(const os::EntryStat after, os::StatAt(fd, ""));
     ASSIGN_OR_RETURN(const os::EntryStat clone, os::StatAt(target.get(), ""));
     // It was cut just then: the clone may have something of before past its end.
-    if (clone.size > after.size) return absl::ResourceExhaustedError("it is being cut just now");
-    absl::MutexLock lock(&mutex_);
-    if (is_xfs_ && extents > kManyExtents) of_many_extents_[frozen.clone_] = frozen.inode_;
+    if (clone.size > after.size || (clone.size <= shorter && size > 0))
+      return absl::ResourceExhaustedError("it is being cut just now");
     return absl::OkStatus();
   }
   const absl::Status why = ErrnoStatus(error_number, "a reflink clone of it can't be made");
@@ -328,21 +323,34 @@ absl::Status BaseStore::MakeClone(int fd, uint64_t extents, FrozenFile& frozen) 
 void BaseStore::NoteClone(const FrozenFile& frozen, uint64_t extents) {
   const uint64_t inode = frozen.inode_;
   absl::MutexLock lock(&mutex_);
+  if (is_xfs_ && extents > kManyExtents) {
+    of_many_extents_.insert(inode);
+  } else {
+    of_many_extents_.erase(inode);
+  }
+  NoteCosts(frozen, extents);
   const absl::Duration now = clock_.Monotonic();
   Bound(rests_, [now](const auto& entry) { return entry.second <= now; });
   // What it is owed of an earlier rest, which somebody couldn't wait for, comes on top.
   absl::Duration& rest = rests_.try_emplace(inode, now).first->second;
-  rest = std::min(std::max(rest, now) + kFreezeShare * frozen.waited_, now + kLongestRest);
-  if (extents >= kManyExtents) {
-    clone_cost_ = std::min(frozen.waited_ / static_cast<int64_t>(extents), kMostCloneCost);
-  }
-  if (frozen.longest_wait_ > kLongestClone) {
+  rest = std::min(std::max(rest, now) + kFreezeShare * frozen.holds_.in_all, now + kLongestRest);
+  if (frozen.holds_.longest > kLongestClone) {
     rests_.erase(inode);  // it isn't frozen the next time
-    LeaveAlone(inode, fmt::format("its writers waited for {:.1f} s when it was cloned",
-                                  absl::ToDoubleSeconds(frozen.longest_wait_)));
+    LeaveAlone(inode, extents,
+               fmt::format("its writers waited for {:.1f} s when it was cloned",
+                           absl::ToDoubleSeconds(frozen.holds_.longest)));
   } else {
     unfrozen_.erase(inode);
   }
+}
+
+void BaseStore::NoteCosts(const FrozenFile& frozen, uint64_t extents) {
+  if (extents < kManyExtents) return;
+  const auto each = static_cast<int64_t>(extents);
+  const absl::Duration anew = is_xfs_ ? frozen.holds_.pieces : frozen.holds_.whole;
+  const bool is_told = !is_xfs_ || frozen.holds_.all_pieces;
+  if (!frozen.over_spare_ && is_told) clone_cost_ = std::min(anew / each, kMostCloneCost);
+  if (is_xfs_) skip_cost_ = std::min(frozen.holds_.whole / each, kMostSkipCost);
 }
 
 absl::Duration BaseStore::RestsUntil(uint64_t inode) const {
@@ -368,8 +376,7 @@ absl::Status BaseStore::Remove(const std::string& clone) {
   if (unlinkat(folder_.fd(), clone.c_str(), 0) != 0 && errno != ENOENT) {
     return ErrnoStatus(errno, fmt::format("remove the clone '{}'", clone));
   }
-  clones_.erase(clone);
-  const auto of = of_many_extents_.extract(clone);
+  const auto of = clones_.extract(clone);
   if (of.empty()) return absl::OkStatus();
   const auto spare = spares_.find(of.mapped());
   if (spare != spares_.end() && spare->second == clone) spares_.erase(spare);
@@ -381,31 +388,49 @@ void BaseStore::Thaw(const std::string& clone, bool keep) {
   frozen_.erase(clone);
   if (keep) return;
   // Nothing names it, nor ever will: what it is over needn't be cloned again.
-  const auto of = of_many_extents_.find(clone);
-  const bool may_be_spare = of != of_many_extents_.end() && clones_.contains(clone);
+  const auto of = clones_.find(clone);
+  const bool may_be_spare = of != clones_.end() && of_many_extents_.contains(of->second);
   if (may_be_spare && spares_.try_emplace(of->second, clone).first->second == clone) return;
   // What stays is collected later.
   if (const absl::Status removed = Remove(clone); !removed.ok()) spdlog::warn("{}", MessageOf(removed));
 }
 
+void BaseStore::RefreshSpare(const std::string& spare, const std::string& base) const {
+  const absl::StatusOr<os::Fd> from = folder_.OpenPath(base, O_RDONLY);
+  const absl::StatusOr<os::Fd> to = folder_.OpenPath(spare, O_RDWR);
+  if (!from.ok() || !to.ok()) return;
+  const absl::StatusOr<os::EntryStat> stat = os::StatAt(from->get(), "");
+  if (!stat.ok()) return;
+  // What fails here is done by the next clone, while writers wait.
+  if (ftruncate(to->get(), static_cast<off_t>(stat->size)) == 0) (void)os::CloneFile(from->get(), to->get());
+}
+
 absl::Status BaseStore::KeepOnly(const std::set<std::string>& clones) {
-  absl::MutexLock lock(&mutex_);
-  std::vector<std::string> gone;
-  std::set_difference(clones_.begin(), clones_.end(), clones.begin(), clones.end(), std::back_inserter(gone));
-  std::set<uint64_t> files;  // in many pieces, that have a base
-  for (const std::string& clone : clones) {
-    const auto of = of_many_extents_.find(clone);
-    if (of != of_many_extents_.end()) files.insert(of->second);
+  std::vector<std::pair<std::string, std::string>> new_spares;  // and their bases
+  {
+    absl::MutexLock lock(&mutex_);
+    std::map<uint64_t, std::string> bases;  // of files in many pieces
+    std::vector<std::string> gone;
+    for (const auto& [clone, inode] : clones_) {
+      const bool named = clones.contains(clone);
+      if (named && of_many_extents_.contains(inode)) bases[inode] = clone;
+      if (!named && !frozen_.contains(clone)) gone.push_back(clone);
+    }
+    for (const std::string& clone : gone) {
+      const uint64_t inode = clones_.at(clone);
+      const auto base = bases.find(inode);
+      const bool may_be_spare = base != bases.end() && (named_.contains(clone) || spares_.contains(inode));
+      if (may_be_spare && spares_.try_emplace(inode, clone).first->second == clone) {
+        if (named_.contains(clone)) new_spares.emplace_back(clone, base->second);
+        continue;
+      }
+      RETURN_IF_ERROR(Remove(clone));
+    }
+    std::erase_if(of_many_extents_, [&](uint64_t inode) { return !bases.contains(inode); });
+    named_ = clones;
   }
-  for (const std::string& clone : gone) {
-    if (frozen_.contains(clone)) continue;
-    const auto of = of_many_extents_.find(clone);
-    const bool may_be_spare = of != of_many_extents_.end() && files.contains(of->second) &&
-                              (named_.contains(clone) || spares_.contains(of->second));
-    if (may_be_spare && spares_.try_emplace(of->second, clone).first->second == clone) continue;
-    RETURN_IF_ERROR(Remove(clone));
-  }
-  named_ = clones;
+  // Not under the mutex, as whoever needs its room doesn't wait for that.
+  for (const auto& [spare, base] : new_spares) RefreshSpare(spare, base);
   return absl::OkStatus();
 }
 
@@ -427,7 +452,7 @@ bool BaseStore::GiveUpForRoom() {
   if (clones_.empty()) return false;
   ++generation_;
   spares_.clear();
-  for (const std::string& clone : std::exchange(clones_, {})) {
+  for (const auto& [clone, inode] : std::exchange(clones_, {})) {
     // Also while somebody has it open.
     const absl::StatusOr<os::Fd> file = folder_.OpenPath(clone, O_WRONLY);
     (void)Remove(clone);

@@ -6,14 +6,11 @@
 // then on it keeps what was overwritten. While it is made whoever writes to the file waits. Which clone holds what is
 // the index's to say; a clone that it doesn't name is worthless. Thread-safe.
 //
-// XFS leaves extents alone that both files have already (xfs_reflink_remap_extent, Linux 5.9). So there the clone
-// before the newest one of a file in many pieces is kept as a *spare*, and the next one is made over it: it takes as
-// long as what changed since, not as long as the file has extents. Where there is no spare, the file is cloned piece by
-// piece first, with its writers going on in between, and then as a whole over that. What was kept is told from what was
-// made over it later by its change time (BaseRecord).
+// On XFS the clone before the newest one of a file in many pieces is kept as a *spare*, which shares all with the
+// newest one, and the next clone is made over it: that takes as long as what changed since (gentle_clone.h). What was
+// kept is told from what was made over it later by its change time (BaseRecord).
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -26,6 +23,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "agent-primary/capture/gentle_clone.h"
 #include "agent-primary/index/index_row.h"
 #include "core/base/clock.h"
 #include "core/model/volume.h"
@@ -39,12 +37,14 @@ inline constexpr uint64_t kLeastFrozenBytes = 16 * 1024 * 1024;
 // A file whose writers waited for longer at a time, or would by its extents, isn't cloned for kCloneRest; for twice as
 // long each time that it happens again, up to kLongestCloneRest.
 inline constexpr absl::Duration kLongestClone = absl::Seconds(1);
-// A clone piece by piece takes no longer than this.
+// All pieces together of a clone that isn't made over a spare take no longer than this.
 inline constexpr absl::Duration kLongestClonePiecewise = absl::Seconds(10);
-// Files of fewer extents are cloned at once, and have no spares.
-inline constexpr uint64_t kManyExtents = 2000;
-// Where extents are shorter on average, reading the file costs less than looking for those that changed.
-inline constexpr uint64_t kLeastMeanExtentBytes = 16 * 1024;
+// Files of fewer extents are cloned at once.
+inline constexpr uint64_t kSomeExtents = 50;
+// Files of more have spares.
+inline constexpr uint64_t kManyExtents = 500;
+// Where extents are no longer on average, reading the file costs less than looking for those that changed.
+inline constexpr uint64_t kLeastMeanExtentBytes = 8 * 1024;
 inline constexpr absl::Duration kCloneRest = absl::Hours(1);
 inline constexpr absl::Duration kLongestCloneRest = absl::Hours(24);
 // A file isn't cloned again for so many times what its writers waited: they wait at most 2 % of the time.
@@ -65,7 +65,7 @@ class FrozenFile {
 
   [[nodiscard]] int fd() const { return fd_.get(); }  // for reading
   [[nodiscard]] uint64_t size() const { return size_; }
-  [[nodiscard]] absl::Duration writers_waited() const { return longest_wait_; }  // at a time
+  [[nodiscard]] const CloneHolds& holds() const { return holds_; }  // of its writers, while it was cloned
   // ABORTED: its room was needed, and what was read of it or of any base since it was made may be wrong.
   [[nodiscard]] absl::Status CheckHolds() const;
   // Makes the clone durable; it stays from now on, and `content` is what it holds. Without it, or when it fails, the
@@ -75,18 +75,14 @@ class FrozenFile {
  private:
   friend class BaseStore;
   FrozenFile(BaseStore& store, uint64_t inode) : store_(&store), inode_(inode) {}
-  void NoteWait(absl::Duration wait) {
-    waited_ += wait;
-    longest_wait_ = std::max(longest_wait_, wait);
-  }
 
   BaseStore* store_;
   uint64_t inode_;     // of the file
   std::string clone_;  // "": moved from, or kept
+  bool over_spare_ = false;
   os::Fd fd_;
   uint64_t size_ = 0;
-  absl::Duration waited_;  // in all
-  absl::Duration longest_wait_;
+  CloneHolds holds_;
   uint64_t generation_ = 0;
 };
 
@@ -133,7 +129,8 @@ class BaseStore {
   friend class FrozenFile;
   struct Unfrozen {
     absl::Duration until;
-    absl::Duration rest;  // how long it was
+    absl::Duration rest;   // how long it was
+    uint64_t extents = 0;  // then; 0: not known
     std::string why;
   };
 
@@ -144,14 +141,15 @@ class BaseStore {
         least_bytes_(least_bytes),
         clock_(clock) {}
   absl::Status LoadClones() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status CheckRest(uint64_t inode) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status CheckExtents(int fd, uint64_t inode, uint64_t& extents) ABSL_LOCKS_EXCLUDED(mutex_);
-  [[nodiscard]] bool HasSpare(uint64_t inode) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status CheckRest(int fd, uint64_t inode) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status CheckExtents(uint64_t inode, uint64_t size, uint64_t extents) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<os::Fd> OpenTarget(FrozenFile& frozen) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status MakeClone(int fd, uint64_t extents, FrozenFile& frozen) ABSL_LOCKS_EXCLUDED(mutex_);
-  void ClonePieces(int fd, int target, uint64_t size, uint64_t extents, FrozenFile& frozen) const;
+  absl::Status MakeClone(int fd, uint64_t size, uint64_t extents, FrozenFile& frozen) ABSL_LOCKS_EXCLUDED(mutex_);
   void NoteClone(const FrozenFile& frozen, uint64_t extents) ABSL_LOCKS_EXCLUDED(mutex_);
-  void LeaveAlone(uint64_t inode, std::string why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteCosts(const FrozenFile& frozen, uint64_t extents) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveAlone(uint64_t inode, uint64_t extents, std::string why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes it share all with `base`.
+  void RefreshSpare(const std::string& spare, const std::string& base) const;
   void Thaw(const std::string& clone, bool keep) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Remove(const std::string& clone) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -165,17 +163,20 @@ class BaseStore {
   std::atomic<uint64_t> generation_ = 1;
 
   mutable absl::Mutex mutex_;
-  std::set<std::string> clones_ ABSL_GUARDED_BY(mutex_);                     // that are there
-  std::set<std::string> frozen_ ABSL_GUARDED_BY(mutex_);                     // of them, those of frozen files
-  std::map<std::string, uint64_t> of_many_extents_ ABSL_GUARDED_BY(mutex_);  // which file a clone is of
-  std::map<uint64_t, std::string> spares_ ABSL_GUARDED_BY(mutex_);           // by inode; in `clones_`
+  // That are there, and of which file by its inode; 0: not known.
+  std::map<std::string, uint64_t> clones_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> frozen_ ABSL_GUARDED_BY(mutex_);            // of them, those of frozen files
+  std::set<uint64_t> of_many_extents_ ABSL_GUARDED_BY(mutex_);      // files, when they were cloned last
+  std::map<uint64_t, std::string> spares_ ABSL_GUARDED_BY(mutex_);  // by inode; in `clones_`
   // By KeepOnly the last time. One that never was may be yet, by a commit that is under way: it is no spare.
   std::set<std::string> named_ ABSL_GUARDED_BY(mutex_);
   std::optional<std::string> cannot_ ABSL_GUARDED_BY(mutex_);         // why this filesystem has no clones
   std::map<uint64_t, Unfrozen> unfrozen_ ABSL_GUARDED_BY(mutex_);     // by inode
   std::map<uint64_t, absl::Duration> rests_ ABSL_GUARDED_BY(mutex_);  // until when, by inode
   absl::Duration room_rest_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
-  absl::Duration clone_cost_ ABSL_GUARDED_BY(mutex_);  // of an extent
+  // What an extent takes: one that the clone doesn't have yet, and one that it has.
+  absl::Duration clone_cost_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration skip_cost_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace understudy::primary

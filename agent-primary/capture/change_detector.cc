@@ -1,5 +1,6 @@
 #include "agent-primary/capture/change_detector.h"
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -43,6 +44,14 @@ class IndexCursor {
   size_t next_ = 0;
   bool ended_ = false;
 };
+
+// As of their keys (model::Key), without making them.
+int CompareInKeyOrder(std::string_view a, std::string_view b) {
+  const auto [at, other] = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+  if (at == a.end() || other == b.end()) return static_cast<int>(at != a.end()) - static_cast<int>(other != b.end());
+  const auto rank = [](char c) { return c == '/' ? 0 : static_cast<int>(static_cast<unsigned char>(c)); };
+  return rank(*at) - rank(*other);
+}
 
 bool IsFolder(const std::optional<os::EntryStat>& stat) {
   return stat.has_value() && stat->kind == model::FileKind::kDirectory;
@@ -181,7 +190,7 @@ absl::Status ChangeDetector::LookBelowOne(const std::string& path) {
   while (!moved_folders_.empty() && !truncated_) {
     const std::string folder = std::move(moved_folders_.back());
     moved_folders_.pop_back();
-    absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, folder, os::kWorkFolderName);
+    absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root_, folder, os::kWorkFolderName, os::Walk::kAllAhead);
     if (absl::IsNotFound(walk.status())) continue;  // gone since: a hint will tell
     RETURN_IF_ERROR(walk.status());
     Meet(folder, walk->start());
@@ -209,7 +218,9 @@ absl::Status ChangeDetector::Compare(os::TreeWalk& walk, const std::string& path
     ASSIGN_OR_RETURN(const IndexEntry* known, cursor.Peek());
     if (!found.has_value() && known == nullptr) break;
     int order = found.has_value() ? -1 : 1;
-    if (found.has_value() && known != nullptr) order = model::Key(found->path).compare(model::Key(here(known->path)));
+    if (found.has_value() && known != nullptr) {
+      order = CompareInKeyOrder(found->path, moved ? here(known->path) : known->path);
+    }
     if (order > 0) {
       const std::string gone = known->path;
       add_gone(gone, known->row);
@@ -217,6 +228,11 @@ absl::Status ChangeDetector::Compare(os::TreeWalk& walk, const std::string& path
       continue;
     }
     Meet(found->path, found->stat);
+    if (order == 0 && IsUnchanged(known->row, found->stat)) {
+      cursor.Advance();
+      ASSIGN_OR_RETURN(found, walk.Next());
+      continue;
+    }
     const std::optional<IndexRow> row = order == 0 ? std::optional(known->row) : std::nullopt;
     const std::string known_path = order == 0 ? known->path : std::string();
     // The rows that a moved folder brings along belong to their own paths, not to the new ones.

@@ -48,12 +48,12 @@ absl::StatusOr<std::optional<os::Fd>> OpenUsableBase(const CaptureRequest& reque
 void MakeBase(const CaptureRequest& request, FrozenFile& frozen, bool tells, CapturedFile& file) {
   const uint64_t inode = file.stat.inode;
   if (!tells) file.why_not_extents = "where most of its bytes are isn't told (they are compressed, or inline)";
-  const bool too_short = file.extents > kManyExtents && frozen.size() / file.extents < kLeastMeanExtentBytes;
+  const bool too_short = file.extents > kManyExtents && frozen.size() / file.extents <= kLeastMeanExtentBytes;
   if (too_short) {
     file.why_not_extents =
         fmt::format("its {} extents are so short on average that reading it costs less", file.extents);
   }
-  if (tells && !too_short && frozen.writers_waited() <= kLongestClone) {
+  if (tells && !too_short && frozen.holds().longest <= kLongestClone) {
     // Durable before the index names it: what a power cut leaves of a clone must be all of it, or be no base.
     absl::StatusOr<BaseRecord> base = frozen.Keep(file.digest);
     if (base.ok()) {

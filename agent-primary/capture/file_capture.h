@@ -25,7 +25,7 @@
 namespace understudy::primary {
 
 // Content up to this size travels inside the commit.
-inline constexpr uint64_t kMaxInlineContentBytes = 256 * 1024;
+inline constexpr uint64_t kMaxInlineContentBytes = kMaxSmallFileBytes;
 
 // What one message of staged content carries at most.
 inline constexpr size_t kStagePieceBytes = 128 * 1024;
@@ -40,6 +40,7 @@ struct CapturedFile {
   bool content_changed = false;                    // false: the replica has this content already
   std::variant<std::string, model::Slot> content;  // meaningful when content_changed
   std::vector<IndexChange> segment_changes;        // what the index learns when the commit is acknowledged
+  bool slot_taken = false;                         // DR knows the slot, though nothing may be in it
   bool unsettled = false;                          // it changed while it was read, or a moment ago: look again
   bool changed = false;                            // while it was read
   uint64_t bytes_sent = 0;

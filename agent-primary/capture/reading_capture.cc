@@ -1,14 +1,13 @@
 #include "agent-primary/capture/reading_capture.h"
 
 #include <algorithm>
-#include <map>
-#include <span>
 #include <utility>
 
 #include "agent-primary/capture/block_marks.h"
+#include "agent-primary/capture/segment_deltas.h"
+#include "agent-primary/capture/segment_reader.h"
 #include "core/base/log.h"
 #include "core/delta/content_digest.h"
-#include "core/delta/rsync_segment.h"
 #include "core/os/file_io.h"
 
 namespace understudy::primary {
@@ -42,11 +41,7 @@ class ReadingCapture {
  public:
   // `frozen`: whose `fd` is; nullptr: the file's itself.
   ReadingCapture(const CaptureRequest& request, int fd, const FrozenFile* frozen, CapturedFile& file)
-      : request_(request),
-        fd_(fd),
-        frozen_(frozen),
-        file_(file),
-        buffer_(static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, file.stat.size)), '\0') {}
+      : request_(request), fd_(fd), frozen_(frozen), file_(file), deltas_(request) {}
 
   absl::Status Run() {
     if (request_.strategy != Strategy::kWhole) {
@@ -69,18 +64,17 @@ class ReadingCapture {
   }
 
  private:
-  // A part of the base, and librsync's signature of it.
-  struct BaseWindow {
-    uint64_t offset = 0;
-    uint64_t length = 0;
-    std::string signature{};  // empty: there is none to be had
-  };
-
   uint64_t inode() const { return file_.stat.inode; }
 
   absl::Status CaptureSegments() {
+    SegmentReader reader(fd_, file_.stat.size);
     for (uint64_t number = 0; number < SegmentCount(file_.stat.size); ++number) {
-      RETURN_IF_ERROR(CaptureSegment(number));
+      if (request_.stop.stop_requested()) return absl::CancelledError("the agent stops");
+      ASSIGN_OR_RETURN(const ReadSegment segment, OfSource(reader.Next()));
+      if (frozen_ != nullptr) RETURN_IF_ERROR(frozen_->CheckHolds());
+      if (segment.cut && frozen_ != nullptr) return OfSource(absl::DataLossError("a clone is shorter than it was"));
+      file_.unsettled |= segment.cut;  // zeros stand for what is gone until the next look
+      RETURN_IF_ERROR(CaptureSegment(segment));
     }
     return absl::OkStatus();
   }
@@ -97,7 +91,6 @@ class ReadingCapture {
     if (file_.digest == request_.base->row.content) return true;
     file_.segment_changes = {TruncateSegments{inode(), 0}};
     marks_bytes_ = 0;
-    next_data_.reset();
     return false;
   }
 
@@ -112,6 +105,7 @@ class ReadingCapture {
     RETURN_IF_ERROR(held.status());
     held_ = *std::move(held);
     begun_ = true;
+    file_.slot_taken = true;
     return absl::OkStatus();
   }
 
@@ -129,19 +123,16 @@ class ReadingCapture {
     return held_[next_held_].digest;
   }
 
-  absl::Status CaptureSegment(uint64_t number) {
-    if (request_.stop.stop_requested()) return absl::CancelledError("the agent stops");
-    if (frozen_ != nullptr) RETURN_IF_ERROR(frozen_->CheckHolds());
-    const uint64_t offset = number * delta::kSegmentBytes;
-    const auto length = static_cast<size_t>(std::min<uint64_t>(delta::kSegmentBytes, file_.stat.size - offset));
+  absl::Status CaptureSegment(const ReadSegment& segment) {
+    const uint64_t number = segment.number;
+    const uint64_t offset = segment.offset;
+    const std::string_view bytes = segment.bytes;
     std::optional<SegmentRecord> known;
     if (incremental_ && offset < request_.base->row.size) {
       ASSIGN_OR_RETURN(known, request_.index.FindSegment(request_.base->row.inode, number));
     }
-    ASSIGN_OR_RETURN(const std::string_view bytes, Read(offset, length));
-    if (bytes.empty()) return AddZeros(number, offset, length, known);
-    SegmentRecord now{.number = number};
-    now.digest = delta::DigestOfSegment(number, bytes, &now.blocks);
+    if (bytes.empty()) return AddZeros(segment, known);
+    SegmentRecord now{.number = number, .digest = segment.digest, .blocks = segment.marks};
     digest_.Add(now.digest);
     const std::optional<model::Digest> held = Held(number);
     if (known.has_value() && known->digest == now.digest) {
@@ -157,16 +148,16 @@ class ReadingCapture {
     RETURN_IF_ERROR(Begin());
     const bool comparable = known.has_value() && known->digest != model::Digest{};
     if (held == now.digest) {
-      file_.bytes_resumed += length;
-      ranges_ += comparable && !known->blocks.empty() ? ChangedBlocks(known->blocks, now.blocks, length).size()
+      file_.bytes_resumed += segment.length;
+      ranges_ += comparable && !known->blocks.empty() ? ChangedBlocks(known->blocks, now.blocks, segment.length).size()
                                                       : kMostRunsOfSegment;
     } else if (comparable) {
-      RETURN_IF_ERROR(SendChanges(offset, bytes, *known, now, held.has_value()));
+      RETURN_IF_ERROR(SendChanges(segment, *known, held.has_value()));
     } else {
       // Of a doubtful segment (VolumeIndex::Doubt: it has no digest) DR's is no base for anything.
       bool sent = false;
       if (moving_ && !known.has_value()) {
-        ASSIGN_OR_RETURN(sent, SendDelta(offset, bytes, now, /*beside=*/1, length, kMostRunsOfSegment));
+        ASSIGN_OR_RETURN(sent, SendDelta(segment, /*beside=*/1, segment.length, kMostRunsOfSegment));
       }
       if (!sent) RETURN_IF_ERROR(Send(offset, bytes, /*onto_zeros=*/!held.has_value() && !known.has_value()));
       moving_ = sent;
@@ -183,37 +174,37 @@ class ReadingCapture {
     file_.segment_changes.push_back(PutSegment{inode(), std::move(now)});
   }
 
-  absl::Status SendChanges(uint64_t offset, std::string_view bytes, const SegmentRecord& known,
-                           const SegmentRecord& now, bool is_held) {
+  absl::Status SendChanges(const ReadSegment& segment, const SegmentRecord& known, bool is_held) {
+    const uint64_t offset = segment.offset;
+    const std::string_view bytes = segment.bytes;
     // Where no marks are kept, it isn't known here where it changed.
     if (known.blocks.empty() || request_.strategy == Strategy::kRsync) {
       const uint64_t beside = known.blocks.empty() ? 0 : 1;
-      ASSIGN_OR_RETURN(const bool sent, SendDelta(offset, bytes, now, beside, bytes.size(), kMostRunsOfSegment));
+      ASSIGN_OR_RETURN(const bool sent, SendDelta(segment, beside, bytes.size(), kMostRunsOfSegment));
       return sent ? absl::OkStatus() : Send(offset, bytes, /*onto_zeros=*/false);
     }
-    const std::vector<os::DataRange> changed = ChangedBlocks(known.blocks, now.blocks, bytes.size());
+    const std::vector<os::DataRange> changed = ChangedBlocks(known.blocks, segment.marks, bytes.size());
     if (changed.empty()) {
-      const bool cut = now.blocks.size() < known.blocks.size();  // between two blocks; else two blocks have one mark
+      const bool cut = segment.marks.size() < known.blocks.size();  // between two blocks; else two blocks have one mark
       if (cut && !is_held) return absl::OkStatus();
       return Send(offset, cut ? bytes.substr(0, delta::kBlockBytes) : bytes, /*onto_zeros=*/false);
     }
     if (LooksMoved(changed, bytes.size())) {
-      ASSIGN_OR_RETURN(const bool sent, SendMoved(offset, bytes, now, changed));
+      ASSIGN_OR_RETURN(const bool sent, SendMoved(segment, changed));
       if (sent) return absl::OkStatus();
     }
     return SendRuns(changed, offset, bytes);
   }
 
   // Where content has moved a little, it is in the segments beside. False: nothing was sent.
-  absl::StatusOr<bool> SendMoved(uint64_t offset, std::string_view bytes, const SegmentRecord& now,
-                                 const std::vector<os::DataRange>& changed) {
+  absl::StatusOr<bool> SendMoved(const ReadSegment& segment, const std::vector<os::DataRange>& changed) {
     if (deltas_to_skip_ > 0) {
       --deltas_to_skip_;
       return false;
     }
     uint64_t changed_bytes = 0;
     for (const os::DataRange& run : changed) changed_bytes += run.end - run.begin;
-    ASSIGN_OR_RETURN(const bool sent, SendDelta(offset, bytes, now, /*beside=*/1, changed_bytes, changed.size()));
+    ASSIGN_OR_RETURN(const bool sent, SendDelta(segment, /*beside=*/1, changed_bytes, changed.size()));
     moving_ = sent;
     if (!sent) deltas_to_skip_ = next_skip_;
     next_skip_ = sent ? 0 : std::min(2 * next_skip_ + 1, kMostSkippedDeltas);
@@ -222,22 +213,16 @@ class ReadingCapture {
 
   // A delta against what DR has there and in so many segments `beside`. False: it doesn't save enough of `otherwise`
   // bytes, and nothing was sent.
-  absl::StatusOr<bool> SendDelta(uint64_t offset, std::string_view bytes, const SegmentRecord& now, uint64_t beside,
-                                 uint64_t otherwise, uint64_t most_ranges) {
-    ASSIGN_OR_RETURN(const BaseWindow window, FindWindow(now.number, beside));
-    if (window.signature.empty()) return false;
-    ASSIGN_OR_RETURN(std::string patch, delta::MakeDelta(window.signature, bytes));
-    if (static_cast<double>(patch.size()) >= kWorthwhileDeltaShare * static_cast<double>(otherwise)) return false;
+  absl::StatusOr<bool> SendDelta(const ReadSegment& segment, uint64_t beside, uint64_t otherwise,
+                                 uint64_t most_ranges) {
+    ASSIGN_OR_RETURN(const std::optional<model::SegmentDelta> found, deltas_.Find(segment, beside));
+    if (!found.has_value()) return false;
+    const size_t bytes = found->delta.size();
+    if (static_cast<double>(bytes) >= kWorthwhileDeltaShare * static_cast<double>(otherwise)) return false;
     ranges_ += most_ranges;
     any_delta_ = true;
-    file_.bytes_sent += patch.size();
-    RETURN_IF_ERROR(request_.sink.StageDelta(request_.volume, request_.slot,
-                                             {.offset = offset,
-                                              .length = bytes.size(),
-                                              .delta = std::move(patch),
-                                              .digest = now.digest,
-                                              .base_offset = window.offset,
-                                              .base_length = window.length}));
+    file_.bytes_sent += bytes;
+    RETURN_IF_ERROR(request_.sink.StageDelta(request_.volume, request_.slot, *found));
     return true;
   }
 
@@ -252,66 +237,15 @@ class ReadingCapture {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<BaseWindow> FindWindow(uint64_t number, uint64_t beside) {
-    const uint64_t first = number - std::min(number, beside);
-    const uint64_t end = std::min(number + beside + 1, SegmentCount(request_.base->row.size));
-    signatures_.erase(signatures_.begin(), signatures_.lower_bound(first));
-    std::vector<std::string> signatures;
-    BaseWindow window{.offset = first * delta::kSegmentBytes};
-    for (uint64_t of = first; of < end; ++of) {
-      ASSIGN_OR_RETURN(std::string signature, FindSignature(of));
-      if (signature.empty()) return BaseWindow{};
-      signatures.push_back(std::move(signature));
-      window.length += delta::kSegmentBytes;
-    }
-    const absl::StatusOr<std::string> joined = delta::JoinSignatures(signatures);
-    if (!joined.ok()) return BaseWindow{};  // what DR has is shorter than it was
-    window.signature = *joined;
-    return window;
-  }
-
-  // Of what DR has; empty: there is none to be had.
-  absl::StatusOr<std::string> FindSignature(uint64_t number) {
-    const auto found = signatures_.find(number);
-    if (found != signatures_.end()) return found->second;
-    absl::StatusOr<std::string> signature =
-        request_.sink.SegmentSignature(request_.volume, request_.base->path, number);
-    // What DR can't read now, or not in time, is no reason to end the session.
-    const absl::StatusCode why = signature.status().code();
-    const bool none = why == absl::StatusCode::kNotFound || why == absl::StatusCode::kUnimplemented ||
-                      why == absl::StatusCode::kDataLoss || why == absl::StatusCode::kDeadlineExceeded;
-    if (none) signature = std::string();
-    RETURN_IF_ERROR(signature.status());
-    return signatures_.emplace(number, *std::move(signature)).first->second;
-  }
-
-  // The segment's bytes, or nothing when all of them are zeros (a hole isn't read).
-  absl::StatusOr<std::string_view> Read(uint64_t offset, size_t length) {
-    if (!next_data_.has_value() || next_data_->end <= offset) {
-      ASSIGN_OR_RETURN(next_data_, OfSource(os::NextData(fd_, offset)));
-      if (!next_data_.has_value()) next_data_ = os::DataRange{UINT64_MAX, UINT64_MAX};
-    }
-    if (next_data_->begin >= offset + length) return std::string_view();
-    ASSIGN_OR_RETURN(const size_t got, OfSource(os::ReadInto(fd_, offset, std::span(buffer_).first(length))));
-    if (got < length && frozen_ != nullptr) return OfSource(absl::DataLossError("a clone is shorter than it was"));
-    if (got < length) {
-      // Cut while it was read: zeros stand for what is gone until the next look.
-      std::fill(buffer_.begin() + static_cast<ptrdiff_t>(got), buffer_.begin() + static_cast<ptrdiff_t>(length), '\0');
-      file_.unsettled = true;
-    }
-    const std::string_view bytes = std::string_view(buffer_).substr(0, length);
-    return delta::IsAllZeros(bytes) ? std::string_view() : bytes;
-  }
-
-  absl::Status AddZeros(uint64_t number, uint64_t offset, size_t length, const std::optional<SegmentRecord>& known) {
+  absl::Status AddZeros(const ReadSegment& segment, const std::optional<SegmentRecord>& known) {
     if (known.has_value()) {
-      file_.segment_changes.push_back(RemoveSegment{inode(), number});
+      file_.segment_changes.push_back(RemoveSegment{inode(), segment.number});
       RETURN_IF_ERROR(Begin());
-    } else if (!Held(number).has_value()) {
+    } else if (!Held(segment.number).has_value()) {
       return absl::OkStatus();  // was zeros, or is beyond the base: a hole already
     }
-    CountRange(offset, length, /*hole=*/true);
-    return request_.sink.StageHole(request_.volume, request_.slot, offset, length);
+    CountRange(segment.offset, segment.length, /*hole=*/true);
+    return request_.sink.StageHole(request_.volume, request_.slot, segment.offset, segment.length);
   }
 
   // Neighbours of one kind are one.
@@ -352,14 +286,12 @@ class ReadingCapture {
   const int fd_;
   const FrozenFile* const frozen_;
   CapturedFile& file_;
-  std::string buffer_;
+  SegmentDeltas deltas_;
   delta::ContentDigest digest_;
-  std::optional<os::DataRange> next_data_;
   std::vector<model::SegmentDigest> held_;  // of an earlier session's staging
   size_t next_held_ = 0;
-  std::map<uint64_t, std::string> signatures_;  // of what DR has, by segment; those that are asked for again
-  uint64_t ranges_ = 0;                         // that DR has of it, at most
-  size_t marks_bytes_ = 0;                      // in segment_changes
+  uint64_t ranges_ = 0;     // that DR has of it, at most
+  size_t marks_bytes_ = 0;  // in segment_changes
   uint64_t sent_to_ = UINT64_MAX;
   bool sent_hole_ = false;
   int deltas_to_skip_ = 0;  // as the one before saved nothing

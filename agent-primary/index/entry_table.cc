@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "agent-primary/index/staged_changes.h"
 #include "core/model/path.h"
 
 namespace understudy::primary {
@@ -31,6 +34,7 @@ absl::StatusOr<EntryTable> EntryTable::Open(store::Database& database) {
     return database.Prepare(fmt::format("SELECT key, {} FROM entry WHERE {}", kRowColumns, rest));
   };
   ASSIGN_OR_RETURN(Statement find, database.Prepare(fmt::format("SELECT {} FROM entry WHERE key = ?1", kRowColumns)));
+  ASSIGN_OR_RETURN(Statement find_kind, database.Prepare("SELECT kind, inode FROM entry WHERE key = ?1"));
   ASSIGN_OR_RETURN(Statement find_inode, select("inode = ?1 LIMIT 1"));
   ASSIGN_OR_RETURN(Statement list_inode, select("inode = ?1 ORDER BY key"));
   ASSIGN_OR_RETURN(Statement list_file, select("file = ?1 AND file <> 0 ORDER BY key"));
@@ -48,9 +52,9 @@ absl::StatusOr<EntryTable> EntryTable::Open(store::Database& database) {
                                     "WHERE key = ?2 OR (key >= ?3 AND key < ?4)"));
   ASSIGN_OR_RETURN(Statement unsettle, database.Prepare("UPDATE entry SET ctime = ?2, mtime = ?3 WHERE key = ?1"));
   EntryTable table(database,
-                   Statements{std::move(find), std::move(find_inode), std::move(list_inode), std::move(list_file),
-                              std::move(list), std::move(put), std::move(remove), std::move(count_inode),
-                              std::move(remove_below), std::move(move), std::move(unsettle)});
+                   Statements{std::move(find), std::move(find_kind), std::move(find_inode), std::move(list_inode),
+                              std::move(list_file), std::move(list), std::move(put), std::move(remove),
+                              std::move(count_inode), std::move(remove_below), std::move(move), std::move(unsettle)});
   ASSIGN_OR_RETURN(const uint64_t rows, table.CountRows());
   ASSIGN_OR_RETURN(const std::optional<IndexRow> root, table.Find(model::Key("")));
   table.count_ = rows - (root.has_value() ? 1 : 0);
@@ -80,6 +84,12 @@ absl::StatusOr<uint64_t> EntryTable::CountNames(uint64_t inode) {
 
 absl::StatusOr<std::optional<IndexRow>> EntryTable::Find(std::string_view key) {
   return OneRow<IndexRow>(sql_.find.BindBlob(1, key), [](const Statement& row) { return ReadRow(row, 0); });
+}
+
+absl::StatusOr<std::optional<EntryTable::KindAndInode>> EntryTable::FindKind(std::string_view key) {
+  return OneRow<KindAndInode>(sql_.find_kind.BindBlob(1, key), [](const Statement& row) {
+    return KindAndInode{static_cast<model::FileKind>(row.Integer(0)), row.Unsigned(1)};
+  });
 }
 
 absl::StatusOr<std::optional<IndexEntry>> EntryTable::FindByInode(uint64_t inode) {
@@ -115,10 +125,19 @@ absl::StatusOr<std::vector<IndexEntry>> EntryTable::ListBelow(std::string_view f
   return List(sql_.list.BindUnsigned(3, limit));
 }
 
-absl::StatusOr<std::vector<std::string>> EntryTable::ListLarge(uint64_t min_size) {
-  ASSIGN_OR_RETURN(Statement list, database_->Prepare("SELECT key FROM entry WHERE kind = ?1 AND size >= ?2"));
-  list.BindInteger(1, static_cast<int64_t>(model::FileKind::kRegular)).BindUnsigned(2, min_size);
+absl::StatusOr<std::vector<std::string>> EntryTable::ListLarge(const std::string& after) {
+  static_assert(static_cast<int>(model::FileKind::kRegular) == 1 && kMaxSmallFileBytes == 262144,
+                "as the partial index says");
+  ASSIGN_OR_RETURN(
+      Statement list,
+      database_->Prepare("SELECT key FROM entry WHERE kind = 1 AND size > 262144 AND key > ?1 ORDER BY key"));
+  list.BindBlob(1, after.empty() ? std::string() : model::Key(after));
   return Paths(list);
+}
+
+absl::StatusOr<bool> EntryTable::HasLarge() {
+  ASSIGN_OR_RETURN(Statement any, database_->Prepare("SELECT 1 FROM entry WHERE kind = 1 AND size > 262144 LIMIT 1"));
+  return any.Step();
 }
 
 absl::StatusOr<std::vector<std::string>> EntryTable::ListUnsettled(size_t limit) {
@@ -131,9 +150,13 @@ absl::StatusOr<std::vector<std::string>> EntryTable::ListUnsettled(size_t limit)
 
 absl::StatusOr<uint64_t> EntryTable::NewFile() {
   if (last_file_ == 0) {
-    ASSIGN_OR_RETURN(Statement highest, database_->Prepare("SELECT max(ifnull((SELECT max(file) FROM entry WHERE file "
-                                                           "<> 0), 0), ifnull((SELECT max(file) FROM staged), 0))"));
+    ASSIGN_OR_RETURN(Statement highest,
+                     database_->Prepare("SELECT ifnull((SELECT max(file) FROM entry WHERE file <> 0), 0)"));
     ASSIGN_OR_RETURN(last_file_, OneNumber(highest));
+    RETURN_IF_ERROR(VisitStaged(*database_, [&](const IndexChange& change) {
+      if (const auto* put = std::get_if<PutRow>(&change)) last_file_ = std::max(last_file_, put->row.file);
+      return absl::OkStatus();
+    }));
   }
   return ++last_file_;
 }

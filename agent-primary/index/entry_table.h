@@ -29,11 +29,18 @@ class EntryTable {
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListByFile(uint64_t file);
   [[nodiscard]] absl::StatusOr<std::vector<IndexEntry>> ListBelow(std::string_view folder, std::string_view after_path,
                                                                   size_t limit);
-  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size);
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(const std::string& after);
+  [[nodiscard]] absl::StatusOr<bool> HasLarge();
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit);
   [[nodiscard]] absl::StatusOr<uint64_t> NewFile();
 
   [[nodiscard]] absl::StatusOr<std::optional<IndexRow>> Find(std::string_view key);
+  // The same, of its row what costs least.
+  struct KindAndInode {
+    model::FileKind kind = model::FileKind::kRegular;
+    uint64_t inode = 0;
+  };
+  [[nodiscard]] absl::StatusOr<std::optional<KindAndInode>> FindKind(std::string_view key);
   // How many rows have this inode number.
   [[nodiscard]] absl::StatusOr<uint64_t> CountNames(uint64_t inode);
 
@@ -59,8 +66,8 @@ class EntryTable {
 
  private:
   struct Statements {
-    store::Statement find, find_inode, list_inode, list_file, list, put, remove, count_inode, remove_below, move,
-        unsettle;
+    store::Statement find, find_kind, find_inode, list_inode, list_file, list, put, remove, count_inode, remove_below,
+        move, unsettle;
   };
   EntryTable(store::Database& database, Statements statements) : database_(&database), sql_(std::move(statements)) {}
   static absl::StatusOr<std::vector<IndexEntry>> List(store::Statement& statement);

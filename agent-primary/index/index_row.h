@@ -11,6 +11,9 @@
 
 namespace understudy::primary {
 
+// The index lists files that are larger than this by themselves.
+inline constexpr uint64_t kMaxSmallFileBytes = 256 * 1024;
+
 struct IndexRow {
   model::FileKind kind = model::FileKind::kRegular;
   uint64_t inode = 0;  // at the primary; 0, or IsInventoried: not known (a row made from DR's inventory)

@@ -20,10 +20,9 @@ namespace understudy::primary {
 // For store::Database::Migrate.
 [[nodiscard]] std::span<const std::string_view> IndexSchema();
 
-// The columns of a row, in `entry` and in `staged`, in the order of BindRow and ReadRow.
+// The columns of a row in `entry`, in the order of BindRow and ReadRow.
 inline constexpr std::string_view kRowColumns =
     "kind, inode, size, mtime, ctime, mode, uid, gid, device, xattrs, content, file";
-inline constexpr int kRowColumnCount = 12;
 
 // `first`: the parameter or column of `kind`.
 void BindRow(store::Statement& statement, int first, const IndexRow& row);

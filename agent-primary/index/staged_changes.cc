@@ -1,129 +1,180 @@
 #include "agent-primary/index/staged_changes.h"
 
-#include <fmt/format.h>
+#include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "agent-primary/index/index_schema.h"
-#include "core/model/path.h"
 
 namespace understudy::primary {
 namespace {
 
 using store::Statement;
 
-// What `staged.change` says; the index in IndexChange.
-enum StagedChange : int {
-  kRemove,
-  kDetach,
-  kAttach,
-  kCopySegments,
-  kPut,
-  kPutSegment,
-  kRemoveSegment,
-  kTruncateSegments,
-  kUnsettle,
-  kPutBase,
-  kDropBase
+// Rows hold about so many bytes of changes.
+constexpr size_t kRowBytes = 256 * 1024;
+
+// A change is its index in IndexChange (one byte) and its fields in their order: numbers as they are in memory (the
+// file never leaves its host), texts with their length before them.
+class Writer {
+ public:
+  explicit Writer(std::string& bytes) : bytes_(bytes) {}
+
+  void operator()(const RemoveRow& op) { Add(op.path); }
+  void operator()(const DetachRows& op) { Add(op.path, op.slot); }
+  void operator()(const AttachRows& op) { Add(op.slot, op.path); }
+  void operator()(const CopySegments& op) { Add(op.from_inode, op.to_inode); }
+  void operator()(const PutRow& op) {
+    const IndexRow& row = op.row;
+    Add(op.path, row.kind, row.inode, row.size, row.mtime_nanoseconds, row.ctime_nanoseconds, row.mode, row.uid,
+        row.gid, row.device, row.xattrs, row.content, row.file);
+  }
+  void operator()(const PutSegment& op) { Add(op.inode, op.segment.number, op.segment.digest, op.segment.blocks); }
+  void operator()(const RemoveSegment& op) { Add(op.inode, op.number); }
+  void operator()(const TruncateSegments& op) { Add(op.inode, op.from_number); }
+  void operator()(const UnsettleRow& op) { Add(op.path); }
+  void operator()(const PutBase& op) {
+    const BaseRecord& base = op.base;
+    Add(op.inode, base.clone, base.size, base.content, base.clone_inode, base.clone_ctime_nanoseconds);
+  }
+  void operator()(const DropBase& op) { Add(op.inode); }
+
+  template <typename... Fields>
+  void Add(const Fields&... fields) {
+    (AddField(fields), ...);
+  }
+
+ private:
+  void AddField(const std::string& text) {
+    AddField(static_cast<uint64_t>(text.size()));
+    bytes_ += text;
+  }
+  template <typename Number>
+  void AddField(const Number& number) {
+    static_assert(std::is_trivially_copyable_v<Number>);
+    bytes_.append(reinterpret_cast<const char*>(&number), sizeof(number));
+  }
+
+  std::string& bytes_;
 };
 
-// Before the row's columns. Of CopySegments `number` is the inode that the records come from; of PutSegment `extra` is
-// its blocks, of PutBase the clone's name.
-constexpr std::string_view kOwnColumns = "change, key, slot, number, digest, extra";
-constexpr int kOwnColumnCount = 6;
-// Of the row's: changes of segments use the first alone, PutBase all of them.
-constexpr int kInodeColumn = 7;
-constexpr int kCtimeColumn = 10;
-constexpr int kDeviceColumn = 14;
+// What a Writer wrote. Past its end everything is zeros and not ok().
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+  [[nodiscard]] bool ok() const { return ok_; }
+  [[nodiscard]] bool more() const { return ok_ && !bytes_.empty(); }
 
-// Binds what one kind of change has; the parameters are the columns, counted from 1.
-struct Binder {
-  Statement& insert;
+  IndexChange Next() {
+    switch (Take<uint8_t>()) {
+      case 0:
+        return Into<RemoveRow>(&RemoveRow::path);
+      case 1:
+        return Into<DetachRows>(&DetachRows::path, &DetachRows::slot);
+      case 2:
+        return Into<AttachRows>(&AttachRows::slot, &AttachRows::path);
+      case 3:
+        return Into<CopySegments>(&CopySegments::from_inode, &CopySegments::to_inode);
+      case 4: {
+        PutRow op;
+        IndexRow& row = op.row;
+        Fill(op.path, row.kind, row.inode, row.size, row.mtime_nanoseconds, row.ctime_nanoseconds, row.mode, row.uid,
+             row.gid, row.device, row.xattrs, row.content, row.file);
+        return op;
+      }
+      case 5: {
+        PutSegment op;
+        Fill(op.inode, op.segment.number, op.segment.digest, op.segment.blocks);
+        return op;
+      }
+      case 6:
+        return Into<RemoveSegment>(&RemoveSegment::inode, &RemoveSegment::number);
+      case 7:
+        return Into<TruncateSegments>(&TruncateSegments::inode, &TruncateSegments::from_number);
+      case 8:
+        return Into<UnsettleRow>(&UnsettleRow::path);
+      case 9: {
+        PutBase op;
+        BaseRecord& base = op.base;
+        Fill(op.inode, base.clone, base.size, base.content, base.clone_inode, base.clone_ctime_nanoseconds);
+        return op;
+      }
+      case 10:
+        return Into<DropBase>(&DropBase::inode);
+      default:
+        ok_ = false;
+        return {};
+    }
+  }
 
-  void operator()(const UnsettleRow& op) const { insert.BindBlob(2, model::Key(op.path)); }
-  void operator()(const RemoveRow& op) const { insert.BindBlob(2, model::Key(op.path)); }
-  void operator()(const DetachRows& op) const { insert.BindBlob(2, model::Key(op.path)).BindInteger(3, op.slot); }
-  void operator()(const AttachRows& op) const { insert.BindBlob(2, model::Key(op.path)).BindInteger(3, op.slot); }
-  void operator()(const CopySegments& op) const { BindSegments(op.from_inode, op.to_inode); }
-  void operator()(const PutRow& op) const {
-    insert.BindBlob(2, model::Key(op.path));
-    BindRow(insert, kOwnColumnCount + 1, op.row);
+ private:
+  template <typename Change, typename... Members>
+  Change Into(Members... members) {
+    Change change;
+    Fill(change.*members...);
+    return change;
   }
-  void operator()(const PutSegment& op) const {
-    BindSegments(op.segment.number, op.inode);
-    insert.BindBlob(5, BytesOf(op.segment.digest)).BindBlob(6, op.segment.blocks);
+  template <typename... Fields>
+  void Fill(Fields&... fields) {
+    (FillField(fields), ...);
   }
-  void operator()(const RemoveSegment& op) const { BindSegments(op.number, op.inode); }
-  void operator()(const TruncateSegments& op) const { BindSegments(op.from_number, op.inode); }
-  void operator()(const PutBase& op) const {
-    BindSegments(op.base.size, op.inode);
-    insert.BindBlob(5, BytesOf(op.base.content)).BindBlob(6, op.base.clone);
-    insert.BindInteger(kCtimeColumn + 1, op.base.clone_ctime_nanoseconds);
-    insert.BindUnsigned(kDeviceColumn + 1, op.base.clone_inode);
+  void FillField(std::string& text) {
+    const auto length = Take<uint64_t>();
+    ok_ = ok_ && length <= bytes_.size();
+    if (!ok_) return;
+    text = bytes_.substr(0, length);
+    bytes_.remove_prefix(length);
   }
-  void operator()(const DropBase& op) const { BindSegments(0, op.inode); }
+  template <typename Number>
+  void FillField(Number& number) {
+    number = Take<Number>();
+  }
+  template <typename Number>
+  Number Take() {
+    static_assert(std::is_trivially_copyable_v<Number>);
+    Number number{};
+    ok_ = ok_ && bytes_.size() >= sizeof(number);
+    if (!ok_) return number;
+    std::memcpy(&number, bytes_.data(), sizeof(number));
+    bytes_.remove_prefix(sizeof(number));
+    return number;
+  }
 
-  void BindSegments(uint64_t number, uint64_t inode) const {
-    insert.BindUnsigned(4, number).BindUnsigned(kInodeColumn + 1, inode);
-  }
+  std::string_view bytes_;
+  bool ok_ = true;
 };
-
-IndexChange ReadChange(const Statement& staged) {
-  const std::string path = model::PathOfKey(staged.Bytes(1));
-  const auto slot = static_cast<model::Slot>(staged.Integer(2));
-  const uint64_t number = staged.Unsigned(3);
-  const uint64_t inode = staged.Unsigned(kInodeColumn);
-  switch (static_cast<StagedChange>(staged.Integer(0))) {
-    case kRemove:
-      return RemoveRow{path};
-    case kDetach:
-      return DetachRows{path, slot};
-    case kAttach:
-      return AttachRows{slot, path};
-    case kCopySegments:
-      return CopySegments{number, inode};
-    case kPut:
-      return PutRow{path, ReadRow(staged, kOwnColumnCount)};
-    case kPutSegment:
-      return PutSegment{inode, {number, DigestFrom(staged.Bytes(4)), staged.String(5)}};
-    case kRemoveSegment:
-      return RemoveSegment{inode, number};
-    case kTruncateSegments:
-      return TruncateSegments{inode, number};
-    case kUnsettle:
-      return UnsettleRow{path};
-    case kPutBase:
-      return PutBase{inode,
-                     {staged.String(5), number, DigestFrom(staged.Bytes(4)), staged.Unsigned(kDeviceColumn),
-                      staged.Integer(kCtimeColumn)}};
-    case kDropBase:
-      return DropBase{inode};
-  }
-  return {};
-}
 
 }  // namespace
 
 absl::Status StoreStaged(store::Database& database, std::span<const IndexChange> changes) {
   RETURN_IF_ERROR(ClearStaged(database));
-  ASSIGN_OR_RETURN(Statement insert,
-                   database.Prepare(fmt::format("INSERT INTO staged ({}, {}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, "
-                                                "?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-                                                kOwnColumns, kRowColumns)));
-  for (const IndexChange& change : changes) {
-    for (int i = 1; i <= kOwnColumnCount + kRowColumnCount; ++i) insert.BindNull(i);
-    insert.BindInteger(1, static_cast<int64_t>(change.index()));
-    std::visit(Binder{insert}, change);
-    RETURN_IF_ERROR(insert.Run());
+  ASSIGN_OR_RETURN(Statement insert, database.Prepare("INSERT INTO staged (changes) VALUES (?1)"));
+  std::string bytes;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Writer writer(bytes);
+    writer.Add(static_cast<uint8_t>(changes[i].index()));
+    std::visit(writer, changes[i]);
+    if (bytes.size() < kRowBytes && i + 1 < changes.size()) continue;
+    RETURN_IF_ERROR(insert.BindBlob(1, bytes).Run());
+    bytes.clear();
   }
   return absl::OkStatus();
 }
 
 absl::Status VisitStaged(store::Database& database, const std::function<absl::Status(const IndexChange&)>& visit) {
-  ASSIGN_OR_RETURN(Statement staged,
-                   database.Prepare(fmt::format("SELECT {}, {} FROM staged ORDER BY n", kOwnColumns, kRowColumns)));
+  ASSIGN_OR_RETURN(Statement staged, database.Prepare("SELECT changes FROM staged ORDER BY n"));
   for (;;) {
     ASSIGN_OR_RETURN(const bool found, staged.Step());
     if (!found) return absl::OkStatus();
-    RETURN_IF_ERROR(visit(ReadChange(staged)));
+    const std::string bytes = staged.String(0);
+    Reader reader(bytes);
+    while (reader.more()) {
+      const IndexChange change = reader.Next();
+      if (!reader.ok()) {
+        return absl::DataLossError("the index " + database.path() + " is damaged: remove the file");
+      }
+      RETURN_IF_ERROR(visit(change));
+    }
   }
 }
 

@@ -1,7 +1,8 @@
 // staged_changes.h: the changes of one commit in the index file, until its acknowledgement is seen.
 //
 // Functions over the table `staged`, in the transaction that the caller began; errors are store::Database's. The number
-// of a change's kind in the file is its place in IndexChange, so that order must not change.
+// of a change's kind in the file is its place in IndexChange, so that order must not change, nor what a change has,
+// without a step of the schema that forgets what is staged.
 #pragma once
 
 #include <functional>

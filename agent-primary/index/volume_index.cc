@@ -139,7 +139,7 @@ absl::Status VolumeIndex::ForgetIdentities() {
 }
 
 absl::StatusOr<bool> VolumeIndex::DropSegmentsOfKey(std::string_view key, uint64_t unless_inode) {
-  ASSIGN_OR_RETURN(const std::optional<IndexRow> row, rows_->Find(key));
+  ASSIGN_OR_RETURN(const auto row, rows_->FindKind(key));
   if (!row.has_value() || row->kind != model::FileKind::kRegular || row->inode == unless_inode) return row.has_value();
   ASSIGN_OR_RETURN(const uint64_t names, rows_->CountNames(row->inode));
   if (names > 1) return true;  // another hard link has that content still

@@ -74,10 +74,11 @@ class VolumeIndex {
                                                                   size_t limit) {
     return rows_->ListBelow(folder, after_path, limit);
   }
-  // Paths of regular files of at least `min_size` bytes.
-  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(uint64_t min_size) {
-    return rows_->ListLarge(min_size);
+  // Paths of regular files of more than kMaxSmallFileBytes that come after `after`, in key order; "" is before all.
+  [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListLarge(const std::string& after) {
+    return rows_->ListLarge(after);
   }
+  [[nodiscard]] absl::StatusOr<bool> HasLarge() { return rows_->HasLarge(); }
   // Paths with kUnsettledCtime, at most `limit` of them: what the replica lacks of them isn't known.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListUnsettled(size_t limit) {
     return rows_->ListUnsettled(limit);

@@ -23,7 +23,8 @@ bool CaptureMoment::Stood(int64_t ctime_nanoseconds, int64_t at_nanoseconds) con
 
 void CaptureMoment::AddFrozen(const std::string& path, const os::EntryStat& before) {
   frozen_.push_back({path, before.inode, before.ctime_nanoseconds, StampNow()});
-  frozen_paths_.insert(path);
+  frozen_files_.paths.insert(path);
+  frozen_files_.inodes.insert(before.inode);
 }
 
 void CaptureMoment::Pass() {

@@ -16,6 +16,12 @@
 
 namespace understudy::primary {
 
+// What changes in them since the moment doesn't matter.
+struct FrozenFiles {
+  std::set<std::string> paths;
+  std::set<uint64_t> inodes;
+};
+
 class CaptureMoment {
  public:
   // `fine_times`: os::HasFineTimes. `root` must outlive it.
@@ -30,8 +36,7 @@ class CaptureMoment {
 
   // So far.
   [[nodiscard]] bool is_one() const { return is_one_; }
-  // Paths: what changes there since the moment doesn't matter.
-  [[nodiscard]] const std::set<std::string>& frozen() const { return frozen_paths_; }
+  [[nodiscard]] const FrozenFiles& frozen() const { return frozen_files_; }
 
  private:
   struct Frozen {
@@ -46,7 +51,7 @@ class CaptureMoment {
   const os::Root& root_;
   const bool fine_times_;
   std::vector<Frozen> frozen_;
-  std::set<std::string> frozen_paths_;
+  FrozenFiles frozen_files_;
   int64_t at_nanoseconds_ = 0;
   bool is_one_ = true;
 };

@@ -14,6 +14,8 @@
 #include "agent-primary/capture/deletion_guard.h"
 #include "agent-primary/capture/file_capture.h"
 #include "agent-primary/index/volume_index.h"
+#include "agent-primary/ship/capture_moment.h"
+#include "agent-primary/ship/commit_builder.h"
 #include "agent-primary/ship/file_looks.h"
 #include "agent-primary/watch/dirty_set.h"
 #include "core/base/clock.h"
@@ -83,10 +85,11 @@ struct CaptureContext {
   bool fine_times = false;     // os::HasFineTimes of the volume's filesystem
   // Whether hints told of every change before the call that isn't in the batch, and there was none but at these paths.
   // nullptr: not known.
-  std::function<bool(const std::set<std::string>& paths)> is_all_told{};
+  std::function<bool(const FrozenFiles& but)> is_all_told{};
   // Of the state that DR has: while somebody waits, one that turns out better is told, though nothing else changed.
   // nullopt: it isn't wanted.
   std::optional<model::Consistency> known_consistency{};
+  uint64_t most_inline_bytes = kMaxBuilderInlineBytes;
   const Clock& clock = Clock::System();
 };
 

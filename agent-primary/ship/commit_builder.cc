@@ -54,6 +54,7 @@ bool ChangesItsFolder(const model::Operation& operation) {
 void CommitBuilder::Add(model::Operation operation, std::vector<IndexChange> changes, uint64_t content_bytes) {
   const Shape shape = ShapeOf(operation);
   message_bytes_ += kOperationOverheadBytes + shape.path.size() + shape.bytes + content_bytes;
+  inline_bytes_ += content_bytes;
   Item item{model::Key(shape.path), std::move(operation), std::move(changes)};
   (shape.pass == 1   ? disappear_
    : shape.pass == 2 ? appear_
@@ -66,7 +67,33 @@ void CommitBuilder::AddRefresh(std::vector<IndexChange> changes) {
   std::move(changes.begin(), changes.end(), std::back_inserter(refreshes_));
 }
 
+absl::Status CommitBuilder::StageInlined() {
+  model::StagedBatch batch;
+  size_t bytes = 0;
+  const auto stage_full = [&](size_t next_bytes) {
+    const size_t entries = std::max(batch.files.size(), batch.folders.size());
+    if (entries < wire::kMaxStagedEntries && bytes + next_bytes <= wire::kMaxStagedFilesBytes) return absl::OkStatus();
+    bytes = 0;
+    return sink_.StageFiles(volume_, std::exchange(batch, {}));
+  };
+  for (; staged_items_ < appear_.size(); ++staged_items_) {
+    model::Operation& operation = appear_[staged_items_].operation;
+    auto* const put = std::get_if<model::Put>(&operation);
+    auto* const content = put != nullptr ? std::get_if<std::string>(&put->content) : nullptr;
+    RETURN_IF_ERROR(stage_full(content != nullptr ? content->size() : 0));
+    if (const auto* made = std::get_if<model::MakeDirectory>(&operation)) batch.folders.push_back(made->path);
+    if (content == nullptr) continue;
+    bytes += content->size();
+    batch.files.push_back({NewSlot(), put->path, put->metadata, put->digest, std::move(*content)});
+    put->content = batch.files.back().slot;
+  }
+  message_bytes_ -= inline_bytes_;
+  staged_bytes_ += std::exchange(inline_bytes_, 0);
+  return batch.files.empty() && batch.folders.empty() ? absl::OkStatus() : sink_.StageFiles(volume_, batch);
+}
+
 absl::Status CommitBuilder::MakeRoom(uint64_t content_bytes) {
+  if (inline_bytes_ > 0 && inline_bytes_ + content_bytes > most_inline_bytes_) RETURN_IF_ERROR(StageInlined());
   const bool full = operations() + 1 > kMaxBuilderOperations ||
                     message_bytes_ + content_bytes > kMaxBuilderMessageBytes || staged_bytes_ > kMaxBuilderStagedBytes;
   return full ? SubmitPart() : absl::OkStatus();
@@ -118,7 +145,8 @@ absl::Status CommitBuilder::Submit(bool completes_capture, model::Consistency co
   }
   std::move(refreshes_.begin(), refreshes_.end(), std::back_inserter(changes));
   refreshes_.clear();
-  message_bytes_ = staged_bytes_ = 0;
+  message_bytes_ = staged_bytes_ = inline_bytes_ = 0;
+  staged_items_ = 0;
   next_slot_ = 1;
   submitted_any_ = true;
 

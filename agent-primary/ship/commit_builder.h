@@ -10,20 +10,28 @@
 
 #include "agent-primary/index/volume_index.h"
 #include "core/model/replica_sink.h"
+#include "core/wire/limits.h"
 
 namespace understudy::primary {
 
 // A commit is submitted when it has so many operations, or so many bytes of them and of staged content.
-inline constexpr size_t kMaxBuilderOperations = 4096;
+inline constexpr size_t kMaxBuilderOperations = wire::kMaxCommitOperations;
 inline constexpr uint64_t kMaxBuilderMessageBytes = 4 * 1024 * 1024;
 inline constexpr uint64_t kMaxBuilderStagedBytes = 256 * 1024 * 1024;
+// So much content travels inside a commit; where there is more, small files are staged ahead of it, so that DR writes
+// them while others are read here.
+inline constexpr uint64_t kMaxBuilderInlineBytes = 512 * 1024;
 
 class CommitBuilder {
  public:
   // All must outlive it.
   CommitBuilder(const model::VolumeName& volume, int64_t captured_at_nanoseconds, VolumeIndex& index,
-                model::ReplicaSink& sink)
-      : volume_(volume), captured_at_nanoseconds_(captured_at_nanoseconds), index_(index), sink_(sink) {}
+                model::ReplicaSink& sink, uint64_t most_inline_bytes = kMaxBuilderInlineBytes)
+      : volume_(volume),
+        captured_at_nanoseconds_(captured_at_nanoseconds),
+        index_(index),
+        sink_(sink),
+        most_inline_bytes_(most_inline_bytes) {}
 
   // `changes` take effect in the index with the commit. `content_bytes` is what the operation carries inline.
   void Add(model::Operation operation, std::vector<IndexChange> changes, uint64_t content_bytes = 0);
@@ -33,8 +41,11 @@ class CommitBuilder {
 
   // A slot that nothing else in the commit uses.
   [[nodiscard]] model::Slot NewSlot() { return next_slot_++; }
+  // The newest one after all not used.
+  void GiveBack(model::Slot slot) { next_slot_ = slot; }
 
-  // Submits what is there if another operation with `content_bytes` would be too much; the capture goes on.
+  // Submits what is there if another operation with `content_bytes` would be too much, or stages the contents in it;
+  // the capture goes on.
   [[nodiscard]] absl::Status MakeRoom(uint64_t content_bytes);
   // Submits what is there in any case; the capture goes on.
   [[nodiscard]] absl::Status SubmitPart();
@@ -55,6 +66,8 @@ class CommitBuilder {
   };
   [[nodiscard]] size_t operations() const;
   absl::Status Submit(bool completes_capture, model::Consistency consistency);
+  // Stages the inline contents.
+  absl::Status StageInlined();
 
   const model::VolumeName& volume_;
   const int64_t captured_at_nanoseconds_;
@@ -62,6 +75,9 @@ class CommitBuilder {
   model::ReplicaSink& sink_;
   std::vector<Item> disappear_, appear_, continue_, settle_;  // the four passes
   std::vector<IndexChange> refreshes_;
+  const uint64_t most_inline_bytes_;
+  size_t staged_items_ = 0;    // of appear_: those before it are staged, or have no content
+  uint64_t inline_bytes_ = 0;  // of the others
   model::Slot next_slot_ = 1;
   uint64_t message_bytes_ = 0;
   uint64_t staged_bytes_ = 0;

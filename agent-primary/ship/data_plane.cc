@@ -12,7 +12,6 @@
 
 #include "absl/synchronization/mutex.h"
 #include "agent-primary/ship/handover.h"
-#include "agent-primary/watch/inotify_source.h"
 #include "core/base/log.h"
 #include "core/model/path.h"
 
@@ -101,7 +100,7 @@ absl::StatusOr<std::unique_ptr<DataPlane>> DataPlane::Start(const DataPlaneOptio
   plane->options_.replicator.rewatch = [raw = plane.get()](const model::VolumeName& name) { raw->Rewatch(name); };
   ASSIGN_OR_RETURN(plane->paused_, PausedVolumes::Open(options.state_dir + "/paused.db"));
   ASSIGN_OR_RETURN(plane->roles_, VolumeRoles::Open(options.state_dir + "/roles.db"));
-  ASSIGN_OR_RETURN(plane->source_, InotifySource::Start(options.state_dir + "/cookies", *plane));
+  ASSIGN_OR_RETURN(plane->source_, StartChangeSource(options.watch, options.state_dir + "/cookies", *plane));
   const SinkConnector telling = TellingTrouble(connect);
   for (size_t i = 0; i < kLanes; ++i) plane->lanes_.push_back(std::make_unique<Lane>(telling, clock));
   plane->sweep_at_ = clock.Monotonic() + options.sweep_bases_after;
@@ -337,8 +336,11 @@ void DataPlane::Rewatch(const model::VolumeName& name) {
   const absl::StatusOr<Volume> volume = Find(name);
   if (source_ == nullptr || !volume.ok()) return;
   source_->RemoveVolume(name);
+  volume->replicator->OnCoverage(absl::OkStatus());
   const absl::Status watched = source_->AddVolume(name, volume->replicator->path());
-  if (!watched.ok()) spdlog::warn("volume={} {}", name, MessageOf(watched));
+  if (watched.ok()) return;
+  spdlog::warn("volume={} {}; scans find what changes in it", name, MessageOf(watched));
+  volume->replicator->OnCoverage(watched);
 }
 
 absl::Status DataPlane::FlushHints(absl::Duration timeout) {
@@ -449,6 +451,14 @@ void DataPlane::OnHint(const model::VolumeName& volume, std::string_view path, H
   const auto found = volumes_.find(volume);
   if (found == volumes_.end()) return;
   found->second.replicator->OnHint(path, kind, at_once);
+  found->second.lane->Wake();
+}
+
+void DataPlane::OnInode(const model::VolumeName& volume, uint64_t inode, bool at_once) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = volumes_.find(volume);
+  if (found == volumes_.end()) return;
+  found->second.replicator->OnInode(inode, at_once);
   found->second.lane->Wake();
 }
 

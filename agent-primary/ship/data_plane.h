@@ -33,6 +33,7 @@ struct DataPlaneOptions {
   std::string state_dir;
   std::vector<ExportPlace> exports;
   ReplicatorOptions replicator;
+  ChangeBackend watch = ChangeBackend::kAuto;
   // Tells DR that a volume was deleted, as VolumeActions::Discard. Thread-safe; nullptr: nobody is told.
   std::function<absl::Status(const model::DiscardedVolume& discarded)> discard;
   // After so long, bases of volumes that aren't replicated any more go.
@@ -119,6 +120,7 @@ class DataPlane : public HintSink, public VolumeActions {
   [[nodiscard]] absl::Status SyncToBarrier(const std::string& name, BarrierWait& wait, std::stop_token stop) override;
 
   void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) override;
+  void OnInode(const model::VolumeName& volume, uint64_t inode, bool at_once) override;
   void OnOverflow(const model::VolumeName& volume) override;
   void OnCoverage(const model::VolumeName& volume, const absl::Status& coverage) override;
 

@@ -87,7 +87,7 @@ absl::StatusOr<FileReport> VolumeReplicator::DescribeFile(const std::string& pat
     absl::MutexLock lock(&mutex_);
     const FileLook* const look = looks_.Find(stat->inode);
     report.reason = WhyNotBetter(*stat, look, options_.least_frozen_bytes, status_.strategy_reason);
-    report.dirty = dirty_.Holds(path);
+    report.dirty = dirty_.Contains(path);
     report.damaged = damaged_.contains(path);
     if (look != nullptr) {
       report.rung = look->rung;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include "agent-primary/ship/range_batch.h"
 #include "core/base/log.h"
 #include "core/daemon/version.h"
 #include "core/net/grpc_status.h"
@@ -36,6 +37,11 @@ struct GrpcReplicaSink::Stream {
   std::unique_ptr<grpc::ClientReaderWriter<v1::ReplicateRequest, v1::ReplicateResponse>> calls;
 };
 
+// Of each volume, what was staged and isn't written yet.
+struct GrpcReplicaSink::Batches {
+  std::map<model::VolumeName, RangeBatch> of;
+};
+
 absl::StatusOr<std::unique_ptr<GrpcReplicaSink>> GrpcReplicaSink::Connect(std::shared_ptr<grpc::Channel> channel,
                                                                           const std::string& address,
                                                                           Listener listener) {
@@ -59,7 +65,10 @@ absl::StatusOr<std::unique_ptr<GrpcReplicaSink>> GrpcReplicaSink::Connect(std::s
 }
 
 GrpcReplicaSink::GrpcReplicaSink(std::unique_ptr<Stream> stream, std::string address, Listener listener)
-    : stream_(std::move(stream)), address_(std::move(address)), listener_(std::move(listener)) {}
+    : stream_(std::move(stream)),
+      address_(std::move(address)),
+      listener_(std::move(listener)),
+      batches_(std::make_unique<Batches>()) {}
 
 GrpcReplicaSink::~GrpcReplicaSink() {
   stream_->context.TryCancel();
@@ -189,6 +198,7 @@ absl::StatusOr<model::ReplicaState> GrpcReplicaSink::Open(const model::VolumeSpe
     session.session = ++last_session_;
     request.mutable_open()->set_session(session.session);
   }
+  batches_->of.erase(spec.name);
   stream_->calls->Write(request);
   RETURN_IF_ERROR(Await(
       spec.name, [](const VolumeSession& session) { return session.opened.has_value(); }, "the opening of a volume"));
@@ -208,7 +218,7 @@ absl::StatusOr<std::vector<model::SegmentDigest>> GrpcReplicaSink::StageResume(c
   v1::ReplicateRequest request;
   request.set_epoch(epoch);
   *request.mutable_stage_resume() = wire::ToResume(wire::StageBegin{volume, slot, path, size, base_path});
-  stream_->calls->Write(request);
+  WriteAfterRanges(volume, epoch, std::move(request));
   const auto answered = [slot](const VolumeSession& session) {
     return session.resumed.has_value() && session.resumed->slot == slot;
   };
@@ -226,37 +236,45 @@ absl::Status GrpcReplicaSink::StageBegin(const model::VolumeName& volume, model:
   v1::ReplicateRequest request;
   request.set_epoch(epoch);
   *request.mutable_stage_begin() = wire::ToProto(wire::StageBegin{volume, slot, path, size, base_path});
-  stream_->calls->Write(request);
+  WriteAfterRanges(volume, epoch, std::move(request));
   return absl::OkStatus();
 }
 
 absl::Status GrpcReplicaSink::StageData(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                         std::string_view data) {
-  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
-  v1::ReplicateRequest request;
-  request.set_epoch(epoch);
-  v1::StageData& message = *request.mutable_stage_data();
-  message.set_volume(volume);
-  message.set_slot(slot);
-  message.set_offset(offset);
-  message.set_length(data.size());
-  message.set_data(data.data(), data.size());
-  stream_->calls->Write(request);
-  return absl::OkStatus();
+  return StageRange(volume, slot, offset, data.size(), data);
 }
 
 absl::Status GrpcReplicaSink::StageHole(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
                                         uint64_t length) {
+  return StageRange(volume, slot, offset, length, {});
+}
+
+absl::Status GrpcReplicaSink::StageRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset,
+                                         uint64_t length, std::string_view data) {
   ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
+  RangeBatch& batch = batches_->of[volume];
+  if (!batch.Add(volume, slot, offset, length, data)) {
+    WriteRanges(volume, epoch);
+    UNDERSTUDY_CHECK(batch.Add(volume, slot, offset, length, data));
+  }
+  if (batch.full()) WriteRanges(volume, epoch);
+  return absl::OkStatus();
+}
+
+void GrpcReplicaSink::WriteRanges(const model::VolumeName& volume, model::Epoch epoch) {
+  RangeBatch& batch = batches_->of[volume];
+  if (batch.empty()) return;
   v1::ReplicateRequest request;
   request.set_epoch(epoch);
-  v1::StageData& message = *request.mutable_stage_data();
-  message.set_volume(volume);
-  message.set_slot(slot);
-  message.set_offset(offset);
-  message.set_length(length);
+  *request.mutable_stage_data() = batch.Take();
   stream_->calls->Write(request);
-  return absl::OkStatus();
+}
+
+void GrpcReplicaSink::WriteAfterRanges(const model::VolumeName& volume, model::Epoch epoch,
+                                       v1::ReplicateRequest request) {
+  WriteRanges(volume, epoch);
+  stream_->calls->Write(request);
 }
 
 absl::Status GrpcReplicaSink::StageDelta(const model::VolumeName& volume, model::Slot slot,
@@ -265,7 +283,7 @@ absl::Status GrpcReplicaSink::StageDelta(const model::VolumeName& volume, model:
   v1::ReplicateRequest request;
   request.set_epoch(epoch);
   *request.mutable_stage_delta() = wire::ToProto(wire::StageDelta{volume, slot, delta});
-  stream_->calls->Write(request);
+  WriteAfterRanges(volume, epoch, std::move(request));
   return absl::OkStatus();
 }
 
@@ -274,6 +292,15 @@ absl::Status GrpcReplicaSink::StageEnd(const model::VolumeName& volume, model::S
   v1::ReplicateRequest request;
   request.set_epoch(epoch);
   *request.mutable_stage_end() = wire::ToProto(wire::StageEnd{volume, slot});
+  WriteAfterRanges(volume, epoch, std::move(request));
+  return absl::OkStatus();
+}
+
+absl::Status GrpcReplicaSink::StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) {
+  ASSIGN_OR_RETURN(const model::Epoch epoch, CheckSession(volume));
+  v1::ReplicateRequest request;
+  request.set_epoch(epoch);
+  *request.mutable_stage_files() = wire::ToProto(volume, batch);
   stream_->calls->Write(request);
   return absl::OkStatus();
 }
@@ -283,7 +310,7 @@ absl::Status GrpcReplicaSink::Submit(const model::Commit& commit) {
   v1::ReplicateRequest request;
   request.set_epoch(commit.epoch);
   *request.mutable_commit() = wire::ToProto(commit);
-  stream_->calls->Write(request);
+  WriteAfterRanges(commit.volume, commit.epoch, std::move(request));
   return Await(
       commit.volume, [&](const VolumeSession& session) { return session.acknowledged >= commit.sequence; }, "a commit");
 }

@@ -18,6 +18,10 @@ namespace grpc {
 class Channel;
 }  // namespace grpc
 
+namespace understudy::v1 {
+class ReplicateRequest;
+}  // namespace understudy::v1
+
 namespace understudy::primary {
 
 // How long DR may take for one answer: a commit is a sync of its filesystem, which can be long on a busy disk.
@@ -57,6 +61,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
                                        uint64_t length) override;
   [[nodiscard]] absl::Status StageDelta(const model::VolumeName& volume, model::Slot slot,
                                         const model::SegmentDelta& delta) override;
+  [[nodiscard]] absl::Status StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) override;
   [[nodiscard]] absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override;
   [[nodiscard]] absl::Status Submit(const model::Commit& commit) override;
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;
@@ -68,6 +73,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
 
  private:
   struct Stream;
+  struct Batches;
   struct VolumeSession {
     uint64_t session = 0;
     std::optional<model::ReplicaState> opened;
@@ -79,6 +85,11 @@ class GrpcReplicaSink : public model::ReplicaSink {
 
   GrpcReplicaSink(std::unique_ptr<Stream> stream, std::string address, Listener listener);
   void ReadAnswers();
+  // Ranges of one slot are gathered into messages; whatever else is written of the volume comes after those.
+  absl::Status StageRange(const model::VolumeName& volume, model::Slot slot, uint64_t offset, uint64_t length,
+                          std::string_view data);
+  void WriteRanges(const model::VolumeName& volume, model::Epoch epoch);
+  void WriteAfterRanges(const model::VolumeName& volume, model::Epoch epoch, v1::ReplicateRequest request);
   // The epoch that the volume's messages carry, while its session may go on.
   absl::StatusOr<model::Epoch> CheckSession(const model::VolumeName& volume) const;
   // Waits until `done` holds for the volume, it is refused, or the stream ends.
@@ -94,6 +105,7 @@ class GrpcReplicaSink : public model::ReplicaSink {
   absl::Status ended_ ABSL_GUARDED_BY(mutex_);
   DamageListener on_damaged_ ABSL_GUARDED_BY(mutex_);
   uint64_t last_session_ = 0;
+  std::unique_ptr<Batches> batches_;
   std::thread reader_;
 };
 

@@ -35,7 +35,7 @@ class PlanShipper {
       : context_(context),
         plan_(plan),
         result_(result),
-        builder_(context.volume, context.now_nanoseconds, context.index, context.sink),
+        builder_(context.volume, context.now_nanoseconds, context.index, context.sink, context.most_inline_bytes),
         moment_(context.root, context.fine_times) {}
 
   absl::Status Run() {
@@ -43,12 +43,12 @@ class PlanShipper {
     moment_.Pass();
     RETURN_IF_ERROR(AddMovesAndRemovals());
     if (context_.removals_first && plan_.moves.empty()) RETURN_IF_ERROR(SubmitRemovals());
-    for (const PlannedEntry& entry : plan_.entries) {
-      if (entry.stat.kind != FileKind::kRegular && !entry.linked) RETURN_IF_ERROR(AddEntry(entry));
-    }
-    for (const PlannedEntry& entry : plan_.entries) {
-      const bool open = !entry.move_slot.has_value() && !entry.linked;
-      if (entry.stat.kind == FileKind::kRegular && open) RETURN_IF_ERROR(AddFile(entry));
+    if (plan_.moves.empty()) {
+      // Folder by folder, so that DR gets each new one in one commit with what is in it, as far as that goes.
+      RETURN_IF_ERROR(AddAll([](const PlannedEntry&) { return true; }));
+    } else {
+      RETURN_IF_ERROR(AddAll([](const PlannedEntry& entry) { return entry.stat.kind != FileKind::kRegular; }));
+      RETURN_IF_ERROR(AddAll([](const PlannedEntry& entry) { return entry.stat.kind == FileKind::kRegular; }));
     }
     for (const PlannedLinks& links : plan_.links) RETURN_IF_ERROR(AddLinks(links));
     disturbed_.insert(plan_.bereft.begin(), plan_.bereft.end());
@@ -67,6 +67,20 @@ class PlanShipper {
   model::Consistency ConsistencyNow() const {
     const bool told = moment_.is_one() && context_.is_all_told && context_.is_all_told(moment_.frozen());
     return told ? model::Consistency::kCrashConsistent : model::Consistency::kFuzzy;
+  }
+
+  // Of those that aren't seen to elsewhere.
+  template <typename Which>
+  absl::Status AddAll(Which which) {
+    for (const PlannedEntry& entry : plan_.entries) {
+      if (entry.linked || !which(entry)) continue;
+      if (entry.stat.kind != FileKind::kRegular) {
+        RETURN_IF_ERROR(AddEntry(entry));
+      } else if (!entry.move_slot.has_value()) {
+        RETURN_IF_ERROR(AddFile(entry));
+      }
+    }
+    return absl::OkStatus();
   }
 
   // All at one moment, as near as can be, and before anything of the capture is read.
@@ -232,6 +246,8 @@ class PlanShipper {
       return std::nullopt;
     }
     RETURN_IF_ERROR(file.status());
+    const bool staged = file->content_changed && std::holds_alternative<model::Slot>(file->content);
+    if (!staged && !file->slot_taken) builder_.GiveBack(request.slot);
     const bool large = context_.bases != nullptr && context_.bases->IsFor(file->stat.size);
     if (large && (!result_.largest_look.has_value() || file->stat.size > result_.largest_look->size)) {
       result_.largest_look = LargeFileLook{entry.path, file->stat.size, file->why_not_extents};

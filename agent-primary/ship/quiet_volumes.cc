@@ -6,7 +6,8 @@ namespace understudy::primary {
 namespace {
 
 bool IsQuiet(const ReplicatorStatus& status) {
-  return status.state == ReplicationState::kIdle && status.complete && status.error.empty() && status.lag_seconds == 0;
+  return status.state == ReplicationState::kIdle && status.complete && status.error.empty() &&
+         status.lag_seconds == 0 && status.dirty_paths == 0;
 }
 
 }  // namespace

@@ -18,17 +18,15 @@ constexpr absl::Duration kFlushPatience = absl::Milliseconds(10);
 
 }  // namespace
 
-// Writes to large files can come without any hint (an NFS server's by handle, mmap). A barrier has to know of all; a
-// commit of a large file shows one moment only if it does, where that costs little.
-absl::Status VolumeReplicator::AddLargeFiles(Look& look) {
-  if (look.batch.whole_volume) return absl::OkStatus();
-  if (!look.barrier_waits) {
-    ASSIGN_OR_RETURN(const bool has_large, HasLargeFile(look.batch));
-    if (!has_large) return absl::OkStatus();
-    TakeAlong(look);
-    if (look.batch.whole_volume || index_->entries() > kFewEntries) return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge(kMaxInlineContentBytes + 1));
+// A commit of a large file shows one moment only if it has whatever else changed before that, where that costs little.
+// Writes to other large files can come without any hint (an NFS server's by handle, mmap).
+absl::Status VolumeReplicator::CompleteMoment(Look& look) {
+  ASSIGN_OR_RETURN(const bool has_large, HasLargeFile(look.batch));
+  if (!has_large) return absl::OkStatus();
+  TakeAlong(look);
+  RETURN_IF_ERROR(NameInodes(look.batch));
+  if (look.batch.whole_volume || index_->entries() > kFewEntries) return absl::OkStatus();
+  ASSIGN_OR_RETURN(std::vector<std::string> large, index_->ListLarge(/*after=*/""));
   for (std::string& path : large) look.batch.paths.push_back({std::move(path), false});
   return absl::OkStatus();
 }
@@ -50,16 +48,17 @@ void VolumeReplicator::TakeAlong(Look& look) {
   DirtyBatch more = dirty_.Take(look.began, /*all=*/true);
   look.batch.whole_volume |= more.whole_volume;
   std::move(more.paths.begin(), more.paths.end(), std::back_inserter(look.batch.paths));
+  look.batch.inodes = std::move(more.inodes);  // of those before, the names are known
   if (more.oldest_hint.has_value()) {
     look.batch.oldest_hint = std::min(look.batch.oldest_hint.value_or(*more.oldest_hint), *more.oldest_hint);
   }
   oldest_in_flight_ = look.batch.oldest_hint;
 }
 
-bool VolumeReplicator::IsAllTold(const std::set<std::string>& but) {
+bool VolumeReplicator::IsAllTold(const FrozenFiles& but) {
   const auto told = [&] {
     absl::MutexLock lock(&mutex_);
-    return coverage_.ok() && dirty_.HoldsOnly(but);
+    return coverage_.ok() && dirty_.HoldsOnly(but.paths, but.inodes);
   };
   if (!told()) return false;  // and nobody need wait
   if (options_.flush_hints && !options_.flush_hints(kFlushPatience).ok()) return false;

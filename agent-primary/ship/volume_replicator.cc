@@ -99,6 +99,13 @@ void VolumeReplicator::OnHint(std::string_view path, HintKind kind, bool at_once
   guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
 }
 
+void VolumeReplicator::OnInode(uint64_t inode, bool at_once) {
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  dirty_.AddInode(inode, at_once, now);
+  guard_recheck_ = std::min(guard_recheck_, now + guard_pause_);
+}
+
 void VolumeReplicator::OnOverflow() {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
@@ -128,6 +135,7 @@ std::optional<absl::Duration> VolumeReplicator::NextRun() const {
     next = -absl::InfiniteDuration();
   }
   if (!next.has_value() || next_rescan_ < *next) next = next_rescan_;
+  if (!status_.guard.has_value()) next = std::min(*next, next_large_look_);
   if (status_.published_sequence < status_.sequence) next = std::min(*next, publish_overdue_);
   return std::max(*next, not_before_);
 }
@@ -195,13 +203,13 @@ void VolumeReplicator::SetPublished(model::Sequence sequence) {
 absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_token stop) {
   ApplyApproval();
   Look look = TakeDirty();
-  if (absl::Status added = AddLargeFiles(look); !added.ok()) {
+  absl::StatusOr<os::Root> root = os::Root::Open(path_);
+  if (absl::Status found = root.ok() ? FindUntold(look, *root) : absl::OkStatus(); !found.ok()) {
     PutBack(look.batch);
-    return added;
+    return found;
   }
   EndLongRests(look);
   ForgetLeftOut(look.batch);
-  absl::StatusOr<os::Root> root = os::Root::Open(path_);
   if (absl::IsNotFound(root.status()) || absl::IsFailedPrecondition(root.status())) {
     return Hold(look, DescribeMissingFolder(root.status()));
   }
@@ -215,6 +223,11 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
     PutBack(look.batch);
     return result.status();
   }
+  const absl::StatusOr<bool> large_files = index_->HasLarge();
+  if (!large_files.ok()) {
+    PutBack(look.batch);
+    return large_files.status();
+  }
   removals_first_ = false;
   GoOnAfterGuard();
   for (const auto& kept : result->unreadable) {
@@ -223,7 +236,7 @@ absl::Status VolumeReplicator::CaptureOnce(model::ReplicaSink& sink, std::stop_t
   if (resting_.empty()) resting_since_ = look.began;
   for (const auto& [path, until] : result->postponed) resting_.insert(path);
   CopyIndexState();
-  Settle(look, *result);
+  Settle(look, *result, *large_files);
   SetPublished(sink.Published(name_));
   return absl::OkStatus();
 }
@@ -239,6 +252,7 @@ VolumeReplicator::Look VolumeReplicator::TakeDirty() {
     next_rescan_ = now + (sees_all ? options_.rescan_interval : std::min(options_.rescan_interval, kUncoveredRescan));
   }
   look.batch = dirty_.Take(now, /*all=*/look.barrier_waits);
+  look.large_files = look.barrier_waits || now >= next_large_look_;
   oldest_in_flight_ = look.batch.oldest_hint;
   status_.state = look.batch.whole_volume ? ReplicationState::kScanning : ReplicationState::kReplicating;
   status_.error.clear();
@@ -289,6 +303,7 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
                                                      .fine_times = HasFineTimes(root),
                                                      .is_all_told = [this](const auto& but) { return IsAllTold(but); },
                                                      .known_consistency = known_consistency,
+                                                     .most_inline_bytes = options_.most_inline_bytes,
                                                      .clock = clock_},
                                                     batch);
   if (bases != nullptr && result.ok() && result->commits > 0) CollectBases(*bases);
@@ -297,13 +312,18 @@ absl::StatusOr<CaptureResult> VolumeReplicator::Capture(const DirtyBatch& batch,
 }
 
 // What a capture that succeeded leads to: what is looked at again, whether the barrier is passed, what is shown.
-void VolumeReplicator::Settle(const Look& look, const CaptureResult& result) {
+void VolumeReplicator::Settle(const Look& look, const CaptureResult& result, bool large_files) {
   absl::MutexLock lock(&mutex_);
   const absl::Duration now = clock_.Monotonic();
   if (look.batch.whole_volume && !coverage_.ok()) {
     next_rescan_ = std::max(next_rescan_, now + kUncoveredScanShare * (now - look.began));
   }
   oldest_in_flight_.reset();
+  if (!large_files) {
+    next_large_look_ = absl::InfiniteDuration();
+  } else if (look.batch.whole_volume || next_large_look_ == absl::InfiniteDuration()) {
+    next_large_look_ = now + options_.times.max_delay;
+  }
   stalled_since_ = absl::InfiniteDuration();
   if (look.batch.whole_volume && !result.more && resting_.empty()) unseen_since_nanoseconds_ = 0;
   for (const std::string& path : result.look_again) dirty_.AddRecheck(path, now);

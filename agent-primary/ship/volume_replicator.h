@@ -65,6 +65,7 @@ struct ReplicatorOptions {
   // Returns when all that happened before the call was hinted at; nullptr: it was already. DEADLINE_EXCEEDED: it took
   // longer. Called by the volume's lane.
   std::function<absl::Status(absl::Duration timeout)> flush_hints{};
+  uint64_t most_inline_bytes = kMaxBuilderInlineBytes;
   // Called by the volume's lane when its folder is there again, or another one was taken: it has to be watched anew.
   std::function<void(const model::VolumeName&)> rewatch{};
 };
@@ -106,6 +107,7 @@ class VolumeReplicator {
   [[nodiscard]] const std::string& replica_root() const { return replica_root_; }
 
   void OnHint(std::string_view path, HintKind kind, bool at_once);
+  void OnInode(uint64_t inode, bool at_once);
   void OnOverflow();
   // DR found this file of the replica damaged: its content is sent again.
   void OnDamaged(const model::DamagedFile& file);
@@ -175,6 +177,7 @@ class VolumeReplicator {
     absl::Duration began;
     uint64_t barrier = 0;
     bool barrier_waits = false;
+    bool large_files = false;  // each is looked at, hinted at or not
     bool ignores_rests = false;
   };
 
@@ -189,11 +192,18 @@ class VolumeReplicator {
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   Look TakeDirty();
   void PutBack(const DirtyBatch& batch);
-  absl::Status AddLargeFiles(Look& look);
-  absl::StatusOr<bool> HasLargeFile(const DirtyBatch& batch);
-  void TakeAlong(Look& look);
-  bool IsAllTold(const std::set<std::string>& but);
+  bool IsAllTold(const FrozenFiles& but);
   bool HasFineTimes(const os::Root& root);
+  // untold_changes.cc
+  absl::Status FindUntold(Look& look, const os::Root& root);
+  absl::Status NameInodes(DirtyBatch& batch);
+  absl::Status LookAtLargeFiles(Look& look, const os::Root& root);
+  // It isn't what the index knows, and nothing waits for it.
+  absl::StatusOr<bool> IsUntold(const std::string& path, const os::Root& root);
+  // volume_moment.cc
+  absl::Status CompleteMoment(Look& look);
+  void TakeAlong(Look& look);
+  absl::StatusOr<bool> HasLargeFile(const DirtyBatch& batch);
   absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool ignores_rests, const os::Root& root,
                                         model::ReplicaSink& sink, std::stop_token stop);
   // volume_bases.cc. Nothing is lost without bases, so whatever keeps them away is told, once.
@@ -205,7 +215,7 @@ class VolumeReplicator {
   void EndLongRests(Look& look);
   absl::Status LoadLooks();  // what the index knows of bases
   void NoteLooks(const CaptureResult& result) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Settle(const Look& look, const CaptureResult& result);
+  void Settle(const Look& look, const CaptureResult& result, bool large_files);
   absl::Status RunOnce(model::ReplicaSink& sink, std::stop_token stop);
   absl::Status Hold(const Look& look, GuardFinding finding);
   // DR was promoted to `epoch`: nothing is sent until it is a standby again.
@@ -243,6 +253,7 @@ class VolumeReplicator {
   int refusals_in_a_row_ = 0;                      // DATA_LOSS
   bool removals_first_ = false;                    // DR has had no room since the last capture that succeeded
   std::map<std::string, std::string> unreadable_;  // why, by path; as of the last look at each
+  std::string looked_up_to_;                       // of the large files, in key order; "": the next look begins anew
   std::set<std::string> resting_;                  // large files that weren't captured when they were looked at last
   absl::Duration resting_since_;                   // there have been any
 
@@ -255,6 +266,7 @@ class VolumeReplicator {
   DirtySet dirty_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Duration> oldest_in_flight_ ABSL_GUARDED_BY(mutex_);
   absl::Duration next_rescan_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration next_large_look_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
   absl::Duration publish_overdue_ ABSL_GUARDED_BY(mutex_);  // while something acknowledged isn't published
   absl::Duration not_before_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();

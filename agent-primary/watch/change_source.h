@@ -2,6 +2,8 @@
 // scan against the index finds what no hint told.
 #pragma once
 
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -23,6 +25,9 @@ class HintSink {
   // `at_once`: nobody is writing it any more (closed after writing, renamed into place, removed), so nothing is won by
   // waiting.
   virtual void OnHint(const model::VolumeName& volume, std::string_view path, HintKind kind, bool at_once) = 0;
+  // A file or folder with this inode number may have changed, by whichever of its names; it may belong to another
+  // volume of the same filesystem, too.
+  virtual void OnInode(const model::VolumeName& volume, uint64_t inode, bool at_once) = 0;
   // Anything in the volume may have changed.
   virtual void OnOverflow(const model::VolumeName& volume) = 0;
   // OK: from now on every change in the volume is hinted at. RESOURCE_EXHAUSTED: part of it can't be watched, and the
@@ -46,5 +51,14 @@ class ChangeSource {
   // `timeout`.
   [[nodiscard]] virtual absl::Status Flush(absl::Duration timeout) = 0;
 };
+
+// What the configuration wants. kFanotify: inotify watches the volumes whose filesystem fanotify can't. kAuto: inotify.
+enum class ChangeBackend { kAuto, kFanotify, kInotify };
+
+// `cookie_folder` is a folder of the agent's own, outside every volume; `sink` must outlive the source. UNIMPLEMENTED:
+// kFanotify, and it doesn't work here at all.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<ChangeSource>> StartChangeSource(ChangeBackend backend,
+                                                                              const std::string& cookie_folder,
+                                                                              HintSink& sink);
 
 }  // namespace understudy::primary

@@ -33,6 +33,17 @@ void DirtySet::Add(std::string_view path, HintKind kind, bool at_once, absl::Dur
   entry.hinted = true;
 }
 
+void DirtySet::AddInode(uint64_t inode, bool at_once, absl::Duration now) {
+  if (whole_volume_) {
+    TakeEarlier(whole_volume_hint_, now);
+    return;
+  }
+  const auto [place, added] = inodes_.try_emplace(inode, Entry{now, now, false, at_once, true});
+  place->second.last = now;
+  place->second.at_once |= at_once;
+  if (added && size() > kMaxDirtyPaths) MakeWhole(true, now);
+}
+
 void DirtySet::AddRecheck(std::string_view path, absl::Duration now) {
   if (whole_volume_ || paths_.size() >= kMaxDirtyPaths) return;  // a scan looks at everything that isn't settled
   paths_.try_emplace(std::string(path), Entry{now, now, false, false, false});
@@ -58,6 +69,7 @@ void DirtySet::MakeWhole(bool hinted, absl::Duration first) {
   TakeEarlier(whole_volume_hint_, OldestHint());
   if (hinted) TakeEarlier(whole_volume_hint_, first);
   paths_.clear();
+  inodes_.clear();
 }
 
 void DirtySet::Restore(const DirtyBatch& batch) {
@@ -65,8 +77,13 @@ void DirtySet::Restore(const DirtyBatch& batch) {
     MakeWhole(batch.oldest_hint.has_value(), batch.oldest_hint.value_or(absl::ZeroDuration()));
     return;
   }
+  const absl::Duration first = batch.oldest_hint.value_or(absl::ZeroDuration());
+  for (const uint64_t inode : batch.inodes) {
+    Entry& entry = inodes_.try_emplace(inode, Entry{first, first, false, true, true}).first->second;
+    entry.first = std::min(entry.first, first);
+    entry.at_once = true;
+  }
   for (const DirtyPath& dirty : batch.paths) {
-    const absl::Duration first = batch.oldest_hint.value_or(absl::ZeroDuration());
     auto [place, added] =
         paths_.try_emplace(dirty.path, Entry{first, first, dirty.subtree, true, batch.oldest_hint.has_value()});
     if (added) continue;
@@ -93,6 +110,7 @@ std::optional<absl::Duration> DirtySet::NextDue() const {
     if (entry.at_once && due == entry.first) return due;  // can't be much earlier
     TakeEarlier(next, due);
   }
+  for (const auto& [inode, entry] : inodes_) TakeEarlier(next, DueTime(entry));
   return next;
 }
 
@@ -116,12 +134,22 @@ DirtyBatch DirtySet::Take(absl::Duration now, bool all) {
     auto node = paths_.extract(place++);
     batch.paths.push_back({std::move(node.key()), subtree});
   }
+  for (auto place = inodes_.begin(); place != inodes_.end();) {
+    if (!all && DueTime(place->second) > now) {
+      ++place;
+      continue;
+    }
+    TakeEarlier(batch.oldest_hint, place->second.first);
+    batch.inodes.push_back(place->first);
+    place = inodes_.erase(place);
+  }
   return batch;
 }
 
-bool DirtySet::HoldsOnly(const std::set<std::string>& paths) const {
+bool DirtySet::HoldsOnly(const std::set<std::string>& paths, const std::set<uint64_t>& inodes) const {
   return !whole_volume_ &&
-         std::all_of(paths_.begin(), paths_.end(), [&](const auto& entry) { return paths.contains(entry.first); });
+         std::all_of(paths_.begin(), paths_.end(), [&](const auto& entry) { return paths.contains(entry.first); }) &&
+         std::all_of(inodes_.begin(), inodes_.end(), [&](const auto& entry) { return inodes.contains(entry.first); });
 }
 
 std::optional<absl::Duration> DirtySet::OldestHint() const {

@@ -4,6 +4,7 @@
 // `quiet_period` without further hints, or `max_delay` after the first one in any case.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -32,9 +33,10 @@ struct DirtyPath {
 // What is due, taken out of the set.
 struct DirtyBatch {
   std::vector<DirtyPath> paths;               // ascending by path
+  std::vector<uint64_t> inodes;               // ascending; by which names is for the index to say
   bool whole_volume = false;                  // then `paths` says nothing more
   std::optional<absl::Duration> oldest_hint;  // when the first of its hints came; nullopt when no hint asked for it
-  [[nodiscard]] bool empty() const { return paths.empty() && !whole_volume; }
+  [[nodiscard]] bool empty() const { return paths.empty() && inodes.empty() && !whole_volume; }
 };
 
 class DirtySet {
@@ -42,6 +44,8 @@ class DirtySet {
   explicit DirtySet(DirtyTimes times) : times_(times) {}
 
   void Add(std::string_view path, HintKind kind, bool at_once, absl::Duration now);
+  // Of whatever has this inode number. Until it is taken it doesn't count as lag: it may be another volume's.
+  void AddInode(uint64_t inode, bool at_once, absl::Duration now);
   // `path` is to be looked at again after the quiet period although nothing is known to have changed: it doesn't count
   // as lag.
   void AddRecheck(std::string_view path, absl::Duration now);
@@ -57,15 +61,13 @@ class DirtySet {
   // Everything that is due at `now`; with `all`, everything there is.
   [[nodiscard]] DirtyBatch Take(absl::Duration now, bool all);
 
-  // Whether nothing is in it but these paths.
-  [[nodiscard]] bool HoldsOnly(const std::set<std::string>& paths) const;
-
-  // Whether it is to be looked at.
-  [[nodiscard]] bool Holds(std::string_view path) const { return whole_volume_ || paths_.contains(path); }
-
+  // Whether nothing is in it but these.
+  [[nodiscard]] bool HoldsOnly(const std::set<std::string>& paths, const std::set<uint64_t>& inodes) const;
+  // Whether `path` itself waits to be taken, or everything does.
+  [[nodiscard]] bool Contains(std::string_view path) const { return whole_volume_ || paths_.contains(path); }
   // When the first hint came of those not taken yet.
   [[nodiscard]] std::optional<absl::Duration> OldestHint() const;
-  [[nodiscard]] size_t size() const { return paths_.size() + (whole_volume_ ? 1 : 0); }
+  [[nodiscard]] size_t size() const { return paths_.size() + inodes_.size() + (whole_volume_ ? 1 : 0); }
 
  private:
   struct Entry {
@@ -81,6 +83,7 @@ class DirtySet {
 
   DirtyTimes times_;
   std::map<std::string, Entry, std::less<>> paths_;
+  std::map<uint64_t, Entry> inodes_;
   bool whole_volume_ = false;
   std::optional<absl::Duration> whole_volume_hint_;
 };

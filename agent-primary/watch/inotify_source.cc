@@ -164,13 +164,12 @@ absl::Status InotifySource::WatchTree(const model::VolumeName& volume, const os:
   };
   RETURN_IF_ERROR(note(path, WatchTop(volume, root, path)));
   if (chain.empty() && !dark.has_value()) return absl::OkStatus();  // gone again
-  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path, os::kWorkFolderName);
+  absl::StatusOr<os::TreeWalk> walk = os::TreeWalk::Begin(root, path, os::kWorkFolderName, os::Walk::kFolders);
   if (absl::IsNotFound(walk.status())) return absl::OkStatus();
   RETURN_IF_ERROR(walk.status());
   for (;;) {
     ASSIGN_OR_RETURN(const std::optional<os::WalkEntry> entry, walk->Next());
     if (!entry.has_value()) break;
-    if (entry->stat.kind != model::FileKind::kDirectory) continue;
     if (dark.has_value() && model::IsWithin(entry->path, *dark)) {
       ++unwatched;
       continue;

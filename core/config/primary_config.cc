@@ -125,8 +125,7 @@ void PeerConfig::Describe(Visitor& v) {
 }
 
 void WatchConfig::Describe(Visitor& v) {
-  v.Choice({.key = "backend", .doc = "where hints at changes come from; `auto` takes the best that works here"},
-           backend);
+  v.Choice({.key = "backend", .doc = "where hints at changes come from; `auto` is inotify"}, backend);
   v.Duration({.key = "quiet_period", .doc = "a changed file is captured when it has been quiet for this long"},
              quiet_period, absl::Milliseconds(1), absl::Minutes(10));
   v.Duration({.key = "max_delay", .doc = "a file that keeps changing is captured after this long in any case"},

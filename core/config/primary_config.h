@@ -32,10 +32,10 @@ struct PeerConfig {
   void Describe(Visitor& v);
 };
 
-enum class WatchBackend { kAuto, kInotify };
+enum class WatchBackend { kAuto, kFanotify, kInotify };
 template <>
 struct ChoiceNames<WatchBackend> {
-  static constexpr std::array<std::string_view, 2> kNames = {"auto", "inotify"};
+  static constexpr std::array<std::string_view, 3> kNames = {"auto", "fanotify", "inotify"};
 };
 
 struct WatchConfig {

@@ -1,6 +1,9 @@
 #include "core/delta/content_digest.h"
 
 #include <xxhash.h>
+#if defined(__x86_64__) && __has_include(<xxh_x86dispatch.h>)
+#include <xxh_x86dispatch.h>  // XXH3 with what this processor has, not with the least that all of them have
+#endif
 
 #include <algorithm>
 #include <array>

@@ -29,15 +29,24 @@ struct FreeSignature {
   void operator()(rs_signature_t* signature) const { rs_free_sumset(signature); }
 };
 
-// Feeds `input` to the job and collects what comes out, at most `max_output` bytes.
-absl::StatusOr<std::string> Run(rs_job_t* job, std::string_view input, size_t max_output, std::string_view what) {
-  // librsync would write each error to stderr, too: ours travel as statuses.
+// librsync would write each error to stderr, too: ours travel as statuses.
+void KeepQuiet() {
   [[maybe_unused]] static const bool kQuiet = (rs_trace_set_level(RS_LOG_EMERG), true);
-  std::string output;
+}
+
+rs_buffers_t BuffersOf(std::string_view input) {
   rs_buffers_t buffers{};
   buffers.next_in = const_cast<char*>(input.data());  // librsync doesn't write through it
   buffers.avail_in = input.size();
   buffers.eof_in = 1;
+  return buffers;
+}
+
+// Feeds `input` to the job and collects what comes out, at most `max_output` bytes.
+absl::StatusOr<std::string> Run(rs_job_t* job, std::string_view input, size_t max_output, std::string_view what) {
+  KeepQuiet();
+  std::string output;
+  rs_buffers_t buffers = BuffersOf(input);
   for (;;) {
     const size_t done = output.size();
     // One byte more than allowed shows that the output is too long.
@@ -102,12 +111,35 @@ absl::StatusOr<std::string> MakeDelta(std::string_view signature, std::string_vi
   return Run(job.get(), next, next.size() + next.size() / 16 + 1024, "librsync delta");
 }
 
-absl::StatusOr<std::string> ApplyDelta(std::string_view base, std::string_view delta, size_t length) {
+absl::Status ApplyDelta(std::string_view base, std::string_view delta, std::span<char> next) {
+  KeepQuiet();
   const Job job(rs_patch_begin(CopyFromBase, &base));
-  ASSIGN_OR_RETURN(std::string next, Run(job.get(), delta, length, "librsync patch"));
-  if (next.size() != length) {
-    return absl::DataLossError(fmt::format("librsync patch: {} bytes instead of {}", next.size(), length));
+  rs_buffers_t buffers = BuffersOf(delta);
+  buffers.next_out = next.data();
+  buffers.avail_out = next.size();
+  char beyond = 0;
+  for (bool full = false;;) {
+    const size_t left_before = buffers.avail_in + buffers.avail_out;
+    const rs_result result = rs_job_iter(job.get(), &buffers);
+    if (full && buffers.avail_out == 0) return absl::DataLossError("librsync patch: more output than announced");
+    if (result == RS_DONE) break;
+    if (result != RS_BLOCKED) return absl::DataLossError(fmt::format("librsync patch: {}", rs_strerror(result)));
+    if (buffers.avail_out == 0) {
+      full = true;
+      buffers.next_out = &beyond;
+      buffers.avail_out = 1;
+    } else if (buffers.avail_in + buffers.avail_out == left_before) {
+      return absl::DataLossError("librsync patch: unexpected end of input");
+    }
   }
+  const auto missing = next.empty() || buffers.next_out == &beyond ? 0 : buffers.avail_out;
+  if (missing == 0) return absl::OkStatus();
+  return absl::DataLossError(fmt::format("librsync patch: {} of {} bytes are missing", missing, next.size()));
+}
+
+absl::StatusOr<std::string> ApplyDelta(std::string_view base, std::string_view delta, size_t length) {
+  std::string next(length, '\0');
+  RETURN_IF_ERROR(ApplyDelta(base, delta, std::span<char>(next)));
   return next;
 }
 

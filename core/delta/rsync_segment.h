@@ -26,5 +26,7 @@ namespace understudy::delta {
 // `delta` comes from a peer: DATA_LOSS when it isn't a delta, copies from outside `base`, or doesn't make exactly
 // `length` bytes.
 [[nodiscard]] absl::StatusOr<std::string> ApplyDelta(std::string_view base, std::string_view delta, size_t length);
+// The same into the caller's buffer, which it fills.
+[[nodiscard]] absl::Status ApplyDelta(std::string_view base, std::string_view delta, std::span<char> next);
 
 }  // namespace understudy::delta

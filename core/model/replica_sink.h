@@ -16,6 +16,23 @@
 
 namespace understudy::model {
 
+// A small file, staged as a whole.
+struct StagedFile {
+  Slot slot = 0;
+  std::string path;   // where it is to stand after the commit
+  Metadata metadata;  // that its Put will give it
+  Digest digest{};    // of the content
+  std::string content;
+};
+
+// Small files ahead of their commit, many at a time.
+struct StagedBatch {
+  // That the commit will make: what is staged for a path in one of them is made in it, so that the folder can be
+  // published with all that it holds. Each before what is in it.
+  std::vector<std::string> folders;
+  std::vector<StagedFile> files;
+};
+
 // One volume is driven by one thread at a time; different volumes may be driven by different threads.
 // After any error of Stage* or Submit the volume has to be opened again; what was staged and not submitted is gone
 // then.
@@ -50,6 +67,16 @@ class ReplicaSink {
   // DATA_LOSS, at the latest from Submit: the base wasn't what the delta was made against.
   [[nodiscard]] virtual absl::Status StageDelta(const VolumeName& volume, Slot slot, const SegmentDelta& delta) = 0;
   [[nodiscard]] virtual absl::Status StageEnd(const VolumeName& volume, Slot slot) = 0;
+
+  // Stages small files as wholes, each under its slot. By itself it stages each as any other content.
+  [[nodiscard]] virtual absl::Status StageFiles(const VolumeName& volume, const StagedBatch& batch) {
+    for (const StagedFile& file : batch.files) {
+      RETURN_IF_ERROR(StageBegin(volume, file.slot, file.path, file.content.size(), ""));
+      if (!file.content.empty()) RETURN_IF_ERROR(StageData(volume, file.slot, 0, file.content));
+      RETURN_IF_ERROR(StageEnd(volume, file.slot));
+    }
+    return absl::OkStatus();
+  }
 
   // Returns when the commit is durable at DR. FAILED_PRECONDITION: wrong base sequence, superseded session or old
   // epoch; RESOURCE_EXHAUSTED: no space at DR, nothing was changed; DATA_LOSS: content doesn't match its digest.

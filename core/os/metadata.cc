@@ -16,11 +16,54 @@
 namespace understudy::os {
 namespace {
 
-// xattr calls work on paths or open descriptors, not on O_PATH ones; the magic link names exactly the file that the
-// descriptor stands for.
-std::string MagicLink(int fd) {
-  return fmt::format("/proc/self/fd/{}", fd);
-}
+// The calls that change a file, by its descriptor; or, as those don't work on O_PATH ones, by the magic link that names
+// exactly the file that the descriptor stands for.
+class File {
+ public:
+  explicit File(int fd) : fd_(fd) {
+    const int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_PATH) != 0) link_ = fmt::format("/proc/self/fd/{}", fd);
+  }
+
+  // As the system calls.
+  ssize_t List(char* names, size_t size) const {
+    return link_.empty() ? flistxattr(fd_, names, size) : listxattr(link_.c_str(), names, size);
+  }
+  ssize_t Get(const char* name, char* value, size_t size) const {
+    return link_.empty() ? fgetxattr(fd_, name, value, size) : getxattr(link_.c_str(), name, value, size);
+  }
+  [[nodiscard]] int Set(const model::Xattr& xattr) const {
+    const char* const name = xattr.name.c_str();
+    const std::string& value = xattr.value;
+    return link_.empty() ? fsetxattr(fd_, name, value.data(), value.size(), 0)
+                         : setxattr(link_.c_str(), name, value.data(), value.size(), 0);
+  }
+  [[nodiscard]] int Remove(const std::string& name) const {
+    return link_.empty() ? fremovexattr(fd_, name.c_str()) : removexattr(link_.c_str(), name.c_str());
+  }
+  [[nodiscard]] int SetOwner(uint32_t uid, uint32_t gid) const { return fchownat(fd_, "", uid, gid, AT_EMPTY_PATH); }
+  [[nodiscard]] int SetMode(uint32_t mode) const {
+    return link_.empty() ? fchmod(fd_, mode) : chmod(link_.c_str(), mode);
+  }
+  [[nodiscard]] int SetTimes(const timespec* times) const {
+    return link_.empty() ? futimens(fd_, times) : utimensat(AT_FDCWD, link_.c_str(), times, 0);
+  }
+
+ private:
+  int fd_;
+  std::string link_;  // empty: the descriptor does
+};
+
+// A name in a folder, itself rather than what it points to.
+class Name {
+ public:
+  Name(int folder_fd, const std::string& name) : path_(fmt::format("/proc/self/fd/{}/{}", folder_fd, name)) {}
+  ssize_t List(char* names, size_t size) const { return llistxattr(path_.c_str(), names, size); }
+  ssize_t Get(const char* name, char* value, size_t size) const { return lgetxattr(path_.c_str(), name, value, size); }
+
+ private:
+  std::string path_;
+};
 
 bool IsLabel(std::string_view name) {
   return name == "security.selinux";
@@ -31,21 +74,17 @@ bool MeansNone(int error_number) {
   return error_number == ENOTSUP || error_number == ENODATA;
 }
 
-using ListCall = ssize_t (*)(const char*, char*, size_t);
-using GetCall = ssize_t (*)(const char*, const char*, void*, size_t);
-
-// `list` and `get` either follow the last link (magic links) or don't (names).
-absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, ListCall list, GetCall get,
-                                                       Labels labels) {
+template <typename Entry>
+absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const Entry& entry, Labels labels) {
   // Nearly all files have none, so the first try is on the stack and small.
   char small[512];
   std::string names;
-  ssize_t length = list(path.c_str(), small, sizeof(small));
+  ssize_t length = entry.List(small, sizeof(small));
   if (length >= 0) {
     names.assign(small, static_cast<size_t>(length));
   } else if (errno == ERANGE) {
     names.resize(kMaxXattrListBytes);
-    length = list(path.c_str(), names.data(), names.size());
+    length = entry.List(names.data(), names.size());
     if (length >= 0) names.resize(static_cast<size_t>(length));
   }
   if (length < 0) {
@@ -58,7 +97,7 @@ absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, 
     begin += std::strlen(name) + 1;
     if (labels == Labels::kOmit && IsLabel(name)) continue;
     std::string value(kMaxXattrValueBytes, '\0');
-    const ssize_t size = get(path.c_str(), name, value.data(), value.size());
+    const ssize_t size = entry.Get(name, value.data(), value.size());
     if (size < 0) {
       if (MeansNone(errno)) continue;  // removed meanwhile
       return ErrnoStatus(errno, fmt::format("read xattr '{}'", Printable(name)));
@@ -71,60 +110,60 @@ absl::StatusOr<std::vector<model::Xattr>> ReadXattrsOf(const std::string& path, 
   return xattrs;
 }
 
-absl::Status RemoveXattr(const std::string& path, const std::string& name) {
-  if (removexattr(path.c_str(), name.c_str()) == 0 || MeansNone(errno)) return absl::OkStatus();
+absl::Status RemoveXattr(const File& file, const std::string& name) {
+  if (file.Remove(name) == 0 || MeansNone(errno)) return absl::OkStatus();
   return ErrnoStatus(errno, fmt::format("remove xattr '{}'", Printable(name)));
 }
 
 // Those of `wanted` that `present` lacks.
-absl::Status SetMissing(const std::string& path, const std::vector<model::Xattr>& wanted,
+absl::Status SetMissing(const File& file, const std::vector<model::Xattr>& wanted,
                         const std::vector<model::Xattr>& present) {
   for (const model::Xattr& xattr : wanted) {
     if (std::find(present.begin(), present.end(), xattr) != present.end()) continue;
-    if (setxattr(path.c_str(), xattr.name.c_str(), xattr.value.data(), xattr.value.size(), 0) != 0) {
-      return ErrnoStatus(errno, fmt::format("set xattr '{}'", Printable(xattr.name)));
-    }
+    if (file.Set(xattr) != 0) return ErrnoStatus(errno, fmt::format("set xattr '{}'", Printable(xattr.name)));
   }
   return absl::OkStatus();
 }
 
-absl::Status SetXattrs(const std::string& path, const std::vector<model::Xattr>& wanted) {
-  ASSIGN_OR_RETURN(std::vector<model::Xattr> present, ReadXattrsOf(path, listxattr, getxattr, Labels::kTake));
+absl::Status SetXattrs(const File& file, const std::vector<model::Xattr>& wanted) {
+  ASSIGN_OR_RETURN(std::vector<model::Xattr> present, ReadXattrsOf(file, Labels::kTake));
   std::erase_if(present, [](const model::Xattr& xattr) { return IsLabel(xattr.name); });
   const auto is_wanted = [&](const model::Xattr& xattr) {
     return std::any_of(wanted.begin(), wanted.end(), [&](const auto& other) { return other.name == xattr.name; });
   };
   for (const model::Xattr& xattr : present) {
-    if (!is_wanted(xattr)) RETURN_IF_ERROR(RemoveXattr(path, xattr.name));
+    if (!is_wanted(xattr)) RETURN_IF_ERROR(RemoveXattr(file, xattr.name));
   }
   std::erase_if(present, [&](const model::Xattr& xattr) { return !is_wanted(xattr); });
-  const absl::Status set = SetMissing(path, wanted, present);
+  const absl::Status set = SetMissing(file, wanted, present);
   if (!absl::IsResourceExhausted(set) || present.empty()) return set;
   // What was there may be in the way, by its size or by its place: all of them may fit where none is.
-  for (const model::Xattr& xattr : wanted) RETURN_IF_ERROR(RemoveXattr(path, xattr.name));
-  return SetMissing(path, wanted, {});
+  for (const model::Xattr& xattr : wanted) RETURN_IF_ERROR(RemoveXattr(file, xattr.name));
+  return SetMissing(file, wanted, {});
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<model::Xattr>> ReadXattrs(int folder_fd, const std::string& name, Labels labels) {
-  const std::string folder = MagicLink(folder_fd);
-  if (name.empty()) return ReadXattrsOf(folder, listxattr, getxattr, labels);
-  return ReadXattrsOf(folder + "/" + name, llistxattr, lgetxattr, labels);
+  if (name.empty()) return ReadXattrsOf(File(folder_fd), labels);
+  return ReadXattrsOf(Name(folder_fd, name), labels);
 }
 
 absl::Status ApplyMetadata(int fd, model::FileKind kind, const model::Metadata& metadata) {
-  const std::string path = MagicLink(fd);
-  if (fchownat(fd, "", metadata.uid, metadata.gid, AT_EMPTY_PATH) != 0) return ErrnoStatus(errno, "set owner");
+  const File file(fd);
+  struct stat present {};
+  if (fstatat(fd, "", &present, AT_EMPTY_PATH) != 0) return ErrnoStatus(errno, "stat what metadata is set of");
+  const bool other_owner = present.st_uid != metadata.uid || present.st_gid != metadata.gid;
+  if (other_owner && file.SetOwner(metadata.uid, metadata.gid) != 0) return ErrnoStatus(errno, "set owner");
   // After the owner, whose change clears setuid; before the ACL, whose mask the group bits are.
-  if (kind != model::FileKind::kSymlink && chmod(path.c_str(), metadata.mode) != 0) {
+  const bool other_mode = other_owner || (present.st_mode & 07777) != metadata.mode;
+  if (kind != model::FileKind::kSymlink && other_mode && file.SetMode(metadata.mode) != 0) {
     return ErrnoStatus(errno, "set mode");
   }
-  RETURN_IF_ERROR(SetXattrs(path, metadata.xattrs));
+  RETURN_IF_ERROR(SetXattrs(file, metadata.xattrs));
   const timespec times[2] = {
       {0, UTIME_OMIT}, {static_cast<time_t>(metadata.mtime_seconds), static_cast<long>(metadata.mtime_nanoseconds)}};
-  if (utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) return ErrnoStatus(errno, "set mtime");
-  return absl::OkStatus();
+  return file.SetTimes(times) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "set mtime");
 }
 
 }  // namespace understudy::os

@@ -5,6 +5,7 @@
 // the walk: what vanishes is passed over, what comes may be met or not.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,8 +14,19 @@
 #include "core/os/fd.h"
 #include "core/os/root.h"
 #include "core/os/stat.h"
+#include "core/os/stat_ahead.h"
 
 namespace understudy::os {
+
+// What the folder `folder_fd` holds, ascending.
+[[nodiscard]] absl::StatusOr<std::vector<std::string>> NamesIn(int folder_fd);
+
+// What a walk meets, and how.
+enum class Walk {
+  kAll,
+  kFolders,   // folders only; where the filesystem tells kinds with the names, nothing else is looked at
+  kAllAhead,  // entries of large folders are looked at by another thread, up to some hundreds before they are met
+};
 
 struct WalkEntry {
   std::string path;  // relative to the root of the walk's Root
@@ -29,7 +41,7 @@ class TreeWalk {
   // Of everything below the folder `start` (not that folder itself). Entries of the root whose name is `excluded_name`
   // are left out. `root` must outlive the walk.
   [[nodiscard]] static absl::StatusOr<TreeWalk> Begin(const Root& root, const std::string& start,
-                                                      std::string excluded_name = "");
+                                                      std::string excluded_name = "", Walk what = Walk::kAll);
 
   // The next entry; nullopt at the end. A folder comes before what is in it. After an error the walk can go on: with
   // what comes after the folder that can't be listed, or the entry that can't be looked at (failed_path).
@@ -52,14 +64,22 @@ class TreeWalk {
     std::string path;
     std::vector<std::string> names;  // sorted
     size_t next = 0;
+    // With kAllAhead: of the names from `next` on, and of those after these.
+    std::shared_ptr<StatAhead::Look> now{};
+    std::shared_ptr<StatAhead::Look> later{};
+    size_t looked_from = 0;  // where `now` begins
   };
 
   TreeWalk() = default;
   absl::Status Enter(const std::string& path, Fd folder);
   absl::Status EnterFolder(const WalkEntry& entry);
+  absl::StatusOr<EntryStat> StatNext(Level& level);
+  void LookAhead(Level& level);
 
   EntryStat start_;
+  Walk what_ = Walk::kAll;
   std::vector<Level> levels_;
+  std::unique_ptr<StatAhead> ahead_;  // made when it is of use; ends before the levels that it looks at
   std::string excluded_name_;
   std::string failed_path_;
   std::optional<WalkEntry> folder_to_enter_;

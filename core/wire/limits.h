@@ -9,13 +9,16 @@ namespace understudy::wire {
 
 // Of the messages' meaning. Both sides of a connection must have the same; docs/formats and proto/README.md say what
 // makes a new one.
-inline constexpr uint32_t kProtocolVersion = 6;
+inline constexpr uint32_t kProtocolVersion = 7;
 
 inline constexpr size_t kMaxMessageBytes = 8 * 1024 * 1024;  // one gRPC message, serialized
 
 // Content.
-inline constexpr size_t kMaxInlineBytes = 256 * 1024;  // content inside a Put; larger content is staged
-inline constexpr size_t kMaxStageBytes = 1024 * 1024;  // data of one StageData
+inline constexpr size_t kMaxInlineBytes = 256 * 1024;        // content inside a Put; larger content is staged
+inline constexpr size_t kMaxStageBytes = 1024 * 1024;        // data of one StageData
+inline constexpr size_t kMaxStageRanges = 1024;              // of one StageData
+inline constexpr size_t kMaxStagedFilesBytes = 1024 * 1024;  // content of one StageFiles
+inline constexpr size_t kMaxStagedEntries = 4096;            // files of one StageFiles, and folders
 inline constexpr uint64_t kMaxDeltaRangeBytes =
     4 * 1024 * 1024;  // range of one StageDelta, and what its offset is a multiple of
 inline constexpr uint64_t kMaxDeltaBaseBytes = 3 * kMaxDeltaRangeBytes;    // what one StageDelta is made against
@@ -31,7 +34,7 @@ inline constexpr size_t kMaxInventorySegments = 128 * 1024;
 inline constexpr size_t kMaxSignatureBytes = 256 * 1024;  // of one segment
 
 // Commits.
-inline constexpr size_t kMaxCommitOperations = 4096;
+inline constexpr size_t kMaxCommitOperations = 16 * 1024;
 // Slots are below this; so many at most are staged or detached at a time.
 inline constexpr uint32_t kMaxSlots = 2 * kMaxCommitOperations;
 

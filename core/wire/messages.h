@@ -9,6 +9,7 @@
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/object.h"
+#include "core/model/replica_sink.h"
 #include "core/model/volume.h"
 
 namespace understudy::wire {
@@ -42,12 +43,21 @@ struct StageResumed {
 };
 
 // Views into the message that it was parsed from, or into the caller's data: content is copied as seldom as can be.
-struct StageData {
-  model::VolumeName volume;
-  model::Slot slot = 0;
+struct StageRange {
   uint64_t offset = 0;
   uint64_t length = 0;    // data.size(), or of the hole
   std::string_view data;  // empty: a hole
+};
+
+struct StageFiles {
+  model::VolumeName volume;
+  model::StagedBatch batch;
+};
+
+struct StageData {
+  model::VolumeName volume;
+  model::Slot slot = 0;
+  std::vector<StageRange> ranges;  // at least one
 };
 
 struct StageDelta {

@@ -33,24 +33,6 @@ Message HandshakeTo(const Handshake& handshake) {
   return message;
 }
 
-template <typename Message>
-absl::StatusOr<StageBegin> StageBeginFrom(const Message& message) {
-  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  RETURN_IF_ERROR(ValidateStageBegin(message.slot(), message.path(), message.size(), message.base_path()));
-  return StageBegin{message.volume(), message.slot(), message.path(), message.size(), message.base_path()};
-}
-
-template <typename Message>
-Message StageBeginTo(const StageBegin& begin) {
-  Message message;
-  message.set_volume(begin.volume);
-  message.set_slot(begin.slot);
-  message.set_path(begin.path);
-  message.set_size(begin.size);
-  message.set_base_path(begin.base_path);
-  return message;
-}
-
 template <typename Value, typename Message>
 absl::StatusOr<Value> VolumeAndSequenceFrom(const Message& message) {
   RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
@@ -132,65 +114,6 @@ absl::StatusOr<model::ReplicaState> Parse(const v1::VolumeOpened& message) {
     state.leftovers.push_back(path);
   }
   return state;
-}
-
-absl::StatusOr<StageBegin> Parse(const v1::StageBegin& message) {
-  return StageBeginFrom(message);
-}
-absl::StatusOr<StageBegin> Parse(const v1::StageResume& message) {
-  return StageBeginFrom(message);
-}
-
-absl::StatusOr<StageResumed> Parse(const v1::StageResumed& message) {
-  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  RETURN_IF_ERROR(ValidateSlot(message.slot()));
-  if (static_cast<size_t>(message.segments_size()) > kMaxResumedSegments) {
-    return absl::InvalidArgumentError(fmt::format("{} segments of resumed content", message.segments_size()));
-  }
-  StageResumed resumed{message.volume(), message.slot(), message.found(), {}};
-  resumed.segments.reserve(static_cast<size_t>(message.segments_size()));
-  for (const v1::SegmentDigest& segment : message.segments()) {
-    ASSIGN_OR_RETURN(const model::Digest digest, DigestFrom(segment.digest()));
-    if (!resumed.segments.empty() && segment.number() <= resumed.segments.back().number) {
-      return absl::InvalidArgumentError("segments of resumed content stand in the wrong order");
-    }
-    resumed.segments.push_back({segment.number(), digest});
-  }
-  return resumed;
-}
-
-absl::StatusOr<StageData> Parse(const v1::StageData& message) {
-  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  if (message.data().empty()) {
-    RETURN_IF_ERROR(ValidateStageHole(message.slot(), message.offset(), message.length()));
-  } else {
-    if (message.length() != message.data().size()) {
-      return absl::InvalidArgumentError(
-          fmt::format("{} bytes of staged data where {} are announced", message.data().size(), message.length()));
-    }
-    RETURN_IF_ERROR(ValidateStageData(message.slot(), message.offset(), message.data()));
-  }
-  return StageData{message.volume(), message.slot(), message.offset(), message.length(), message.data()};
-}
-
-absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message) {
-  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  StageDelta parsed{message.volume(),
-                    message.slot(),
-                    {.offset = message.offset(),
-                     .length = message.length(),
-                     .delta = message.delta(),
-                     .base_offset = message.base_offset(),
-                     .base_length = message.base_length()}};
-  ASSIGN_OR_RETURN(parsed.delta.digest, DigestFrom(message.digest()));
-  RETURN_IF_ERROR(ValidateStageDelta(parsed.slot, parsed.delta));
-  return parsed;
-}
-
-absl::StatusOr<StageEnd> Parse(const v1::StageEnd& message) {
-  RETURN_IF_ERROR(model::ValidateVolumeName(message.volume()));
-  RETURN_IF_ERROR(ValidateSlot(message.slot()));
-  return StageEnd{message.volume(), message.slot()};
 }
 
 absl::StatusOr<model::Metadata> Parse(const v1::Metadata& message) {
@@ -348,56 +271,6 @@ v1::VolumeOpened ToOpened(const model::ReplicaState& state) {
   v1::VolumeOpened message;
   *message.mutable_replica() = ToProto(state);
   for (const std::string& path : state.leftovers) message.add_leftovers(path);
-  return message;
-}
-
-v1::StageBegin ToProto(const StageBegin& begin) {
-  return StageBeginTo<v1::StageBegin>(begin);
-}
-v1::StageResume ToResume(const StageBegin& begin) {
-  return StageBeginTo<v1::StageResume>(begin);
-}
-
-v1::StageResumed ToProto(const StageResumed& resumed) {
-  v1::StageResumed message;
-  message.set_volume(resumed.volume);
-  message.set_slot(resumed.slot);
-  message.set_found(resumed.found);
-  for (const model::SegmentDigest& segment : resumed.segments) {
-    v1::SegmentDigest& added = *message.add_segments();
-    added.set_number(segment.number);
-    added.set_digest(segment.digest.data(), segment.digest.size());
-  }
-  return message;
-}
-
-v1::StageData ToProto(const StageData& data) {
-  v1::StageData message;
-  message.set_volume(data.volume);
-  message.set_slot(data.slot);
-  message.set_offset(data.offset);
-  message.set_length(data.length);
-  message.set_data(data.data.data(), data.data.size());
-  return message;
-}
-
-v1::StageDelta ToProto(const StageDelta& delta) {
-  v1::StageDelta message;
-  message.set_volume(delta.volume);
-  message.set_slot(delta.slot);
-  message.set_offset(delta.delta.offset);
-  message.set_length(delta.delta.length);
-  message.set_delta(delta.delta.delta);
-  message.set_digest(delta.delta.digest.data(), delta.delta.digest.size());
-  message.set_base_offset(delta.delta.base_offset);
-  message.set_base_length(delta.delta.base_length);
-  return message;
-}
-
-v1::StageEnd ToProto(const StageEnd& end) {
-  v1::StageEnd message;
-  message.set_volume(end.volume);
-  message.set_slot(end.slot);
   return message;
 }
 

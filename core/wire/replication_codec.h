@@ -34,6 +34,7 @@ class SegmentSignatureRequest;
 class SegmentSignatureResponse;
 class StageBegin;
 class StageData;
+class StageFiles;
 class StageDelta;
 class StageEnd;
 class StageResume;
@@ -55,6 +56,7 @@ namespace understudy::wire {
 [[nodiscard]] absl::StatusOr<StageBegin> Parse(const v1::StageResume& message);
 [[nodiscard]] absl::StatusOr<StageResumed> Parse(const v1::StageResumed& message);
 [[nodiscard]] absl::StatusOr<StageData> Parse(const v1::StageData& message);  // `message` must outlive the result
+[[nodiscard]] absl::StatusOr<StageFiles> Parse(const v1::StageFiles& message);
 [[nodiscard]] absl::StatusOr<StageDelta> Parse(const v1::StageDelta& message);
 [[nodiscard]] absl::StatusOr<StageEnd> Parse(const v1::StageEnd& message);
 [[nodiscard]] absl::StatusOr<model::Commit> Parse(const v1::Commit& message);
@@ -81,6 +83,7 @@ namespace understudy::wire {
 [[nodiscard]] v1::StageResume ToResume(const StageBegin& begin);
 [[nodiscard]] v1::StageResumed ToProto(const StageResumed& resumed);
 [[nodiscard]] v1::StageData ToProto(const StageData& data);
+[[nodiscard]] v1::StageFiles ToProto(const model::VolumeName& volume, const model::StagedBatch& batch);
 [[nodiscard]] v1::StageDelta ToProto(const StageDelta& delta);
 [[nodiscard]] v1::StageEnd ToProto(const StageEnd& end);
 [[nodiscard]] v1::Commit ToProto(const model::Commit& commit);

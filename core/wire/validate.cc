@@ -244,6 +244,25 @@ absl::Status ValidateStageHole(model::Slot slot, uint64_t offset, uint64_t lengt
   return ValidateRange(offset, length);
 }
 
+absl::Status ValidateStagedBatch(const model::StagedBatch& batch) {
+  if (batch.files.size() > kMaxStagedEntries || batch.folders.size() > kMaxStagedEntries) {
+    return Invalid("{} files and {} folders staged at once: at most {} are allowed", batch.files.size(),
+                   batch.folders.size(), kMaxStagedEntries);
+  }
+  for (const std::string& folder : batch.folders) RETURN_IF_ERROR(ValidateEntryPath(folder));
+  size_t bytes = 0;
+  for (const model::StagedFile& file : batch.files) {
+    RETURN_IF_ERROR(ValidateSlot(file.slot));
+    RETURN_IF_ERROR(ValidateEntryPath(file.path));
+    RETURN_IF_ERROR(ValidateMetadata(file.metadata));
+    bytes += file.content.size();
+  }
+  if (bytes > kMaxStagedFilesBytes) {
+    return Invalid("{} bytes of small files at once: at most {} are allowed", bytes, kMaxStagedFilesBytes);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& delta) {
   RETURN_IF_ERROR(ValidateSlot(slot));
   if (delta.length > kMaxDeltaRangeBytes) {

@@ -10,6 +10,7 @@
 #include "core/base/status.h"
 #include "core/model/commit.h"
 #include "core/model/object.h"
+#include "core/model/replica_sink.h"
 #include "core/model/volume.h"
 
 namespace understudy::wire {
@@ -41,6 +42,9 @@ namespace understudy::wire {
 [[nodiscard]] absl::Status ValidateStageData(model::Slot slot, uint64_t offset, std::string_view data);
 [[nodiscard]] absl::Status ValidateStageHole(model::Slot slot, uint64_t offset, uint64_t length);
 [[nodiscard]] absl::Status ValidateStageDelta(model::Slot slot, const model::SegmentDelta& delta);
+
+// Each file and folder by itself, and how many they are.
+[[nodiscard]] absl::Status ValidateStagedBatch(const model::StagedBatch& batch);
 
 // Each operation by itself; their order; sequence == base_sequence + 1; each slot used once, or once to detach and once
 // to attach; a Link's target is no other Link's path. The root ("") is only ever the target of SetMetadata of a folder.

@@ -30,6 +30,56 @@ TEST_P(ReplicaSinkContract, LargeContentComesInPiecesWithHoles) {
   EXPECT_EQ(Listing(), FileLine("image", content, 0600));
 }
 
+model::StagedFile Small(model::Slot slot, const model::Put& put, const std::string& content) {
+  return {slot, put.path, put.metadata, put.digest, content};
+}
+
+// With metadata of the commit that isn't what was staged, and content of no length.
+TEST_P(ReplicaSinkContract, SmallFilesAreStagedAheadOfTheirCommit) {
+  model::Commit commit = Begin();
+  commit.operations = {model::MakeDirectory{"new", Meta(0750)},        StagedPut("new/a", "A", 1),
+                       model::MakeDirectory{"new/sub", Meta(0700)},    StagedPut("new/sub/empty", "", 2),
+                       StagedPut("other", std::string(9'000, 'o'), 3), InlinePut("within", "w")};
+  model::StagedBatch batch{{"new", "new/sub"}, {}};
+  batch.files.push_back(Small(1, StagedPut("new/a", "A", 1), "A"));
+  batch.files.back().metadata = Meta(0444, 5);
+  batch.files.push_back(Small(2, StagedPut("new/sub/empty", "", 2), ""));
+  ASSERT_TRUE(sink_->StageFiles(kVolume, batch).ok());
+  const std::string other(9'000, 'o');
+  ASSERT_TRUE(sink_->StageFiles(kVolume, {{}, {Small(3, StagedPut("other", other, 3), other)}}).ok());
+  MustSubmit(commit);
+  const std::string first = FolderLine("new", 0750) + FileLine("new/a", "A", 0600) + FolderLine("new/sub", 0700) +
+                            FileLine("new/sub/empty", "", 0600) + FileLine("other", other, 0600) +
+                            FileLine("within", "w");
+  EXPECT_EQ(Listing(), first);
+
+  // A folder that DR has already, whatever the primary takes it for.
+  commit = Begin();
+  commit.operations = {model::MakeDirectory{"new", Meta(0711)}, StagedPut("new/b", "B", 1),
+                       model::MakeDirectory{"new/more", Meta(0755)}, StagedPut("new/more/c", "C", 2)};
+  batch = {{"new", "new/more"}, {}};
+  batch.files.push_back(Small(1, StagedPut("new/b", "B", 1), "B"));
+  batch.files.push_back(Small(2, StagedPut("new/more/c", "C", 2), "C"));
+  ASSERT_TRUE(sink_->StageFiles(kVolume, batch).ok());
+  MustSubmit(commit);
+  EXPECT_EQ(Listing(), FolderLine("new", 0711) + FileLine("new/a", "A", 0600) + FileLine("new/b", "B", 0600) +
+                           FolderLine("new/more", 0755) + FileLine("new/more/c", "C", 0600) +
+                           FolderLine("new/sub", 0700) + FileLine("new/sub/empty", "", 0600) +
+                           FileLine("other", other, 0600) + FileLine("within", "w"));
+}
+
+TEST_P(ReplicaSinkContract, SmallFilesThatAreNotWhatTheirDigestSaysAreRefused) {
+  for (const bool in_commit : {false, true}) {
+    model::Commit commit = Begin();
+    commit.operations = {StagedPut("a", in_commit ? "another" : "content", 1)};
+    model::StagedFile file = Small(1, StagedPut("a", "content", 1), in_commit ? "content" : "garbage");
+    absl::Status status = sink_->StageFiles(kVolume, {{}, {file}});
+    if (status.ok()) status = sink_->Submit(commit);  // some implementations tell with the next answer
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  }
+  EXPECT_EQ(Listing(), "");
+}
+
 TEST_P(ReplicaSinkContract, ContentWithABaseKeepsWhatIsNotSent) {
   const std::string before = Pattern(3 * 1024 * 1024, 1);
   model::Commit commit = Begin();

@@ -25,6 +25,7 @@ void ParseAnyOther(const v1::ReplicateRequest& request) {
   if (request.has_open()) (void)wire::Parse(request.open());
   if (request.has_stage_begin()) (void)wire::Parse(request.stage_begin());
   if (request.has_stage_data()) (void)wire::Parse(request.stage_data());
+  if (request.has_stage_files()) (void)wire::Parse(request.stage_files());
   if (request.has_stage_resume()) (void)wire::Parse(request.stage_resume());
   if (request.has_stage_delta()) (void)wire::Parse(request.stage_delta());
   if (request.has_stage_end()) (void)wire::Parse(request.stage_end());

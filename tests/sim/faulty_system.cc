@@ -200,6 +200,7 @@ UNDERSTUDY_SEAM(int, setxattr, Call::kMetadata, (Path path, Path name, const voi
 UNDERSTUDY_SEAM(int, fsetxattr, Call::kMetadata, (int fd, Path name, const void* value, size_t size, int flags),
                 (fd, name, value, size, flags))
 UNDERSTUDY_SEAM(int, removexattr, Call::kMetadata, (Path path, Path name), (path, name))
+UNDERSTUDY_SEAM(int, fremovexattr, Call::kMetadata, (int fd, Path name), (fd, name))
 UNDERSTUDY_SEAM(int, utimensat, Call::kMetadata, (int at, Path path, Times times, int flags), (at, path, times, flags))
 UNDERSTUDY_SEAM(int, futimens, Call::kMetadata, (int fd, Times times), (fd, times))
 

@@ -238,7 +238,10 @@ absl::Status History::StartPrimary() {
         FaultySystem::Arm(Half::kPrimary,
                           {.seed = random_(), .failures_per_10000 = 0, .crash_at_effect = 1 + Below(20)});
       }
-      replicator = primary::VolumeReplicator::Open("web", Volume(), Replica(), folder_ + "/web.db", {}, clock_);
+      primary::ReplicatorOptions options;
+      // Otherwise small files never travel ahead of their commit: a volume here is a few files.
+      if (OneIn(2)) options.most_inline_bytes = 1 + Below(200);
+      replicator = primary::VolumeReplicator::Open("web", Volume(), Replica(), folder_ + "/web.db", options, clock_);
       if (FaultySystem::Crashed(Half::kPrimary)) replicator = absl::AbortedError("crashed");
     }
     Listen();

@@ -155,6 +155,10 @@ absl::Status SimLink::StageDelta(const model::VolumeName& volume, model::Slot sl
   return CarryStaged("StageDelta", [=](dr::LocalSink& session) { return session.StageDelta(volume, slot, delta); });
 }
 
+absl::Status SimLink::StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) {
+  return CarryStaged("StageFiles", [=](dr::LocalSink& session) { return session.StageFiles(volume, batch); });
+}
+
 absl::Status SimLink::StageEnd(const model::VolumeName& volume, model::Slot slot) {
   return CarryStaged("StageEnd", [=](dr::LocalSink& session) { return session.StageEnd(volume, slot); });
 }

@@ -57,6 +57,7 @@ class SimLink : public model::ReplicaSink {
                                        uint64_t length) override;
   [[nodiscard]] absl::Status StageDelta(const model::VolumeName& volume, model::Slot slot,
                                         const model::SegmentDelta& delta) override;
+  [[nodiscard]] absl::Status StageFiles(const model::VolumeName& volume, const model::StagedBatch& batch) override;
   [[nodiscard]] absl::Status StageEnd(const model::VolumeName& volume, model::Slot slot) override;
   [[nodiscard]] absl::Status Submit(const model::Commit& commit) override;
   [[nodiscard]] model::Sequence Published(const model::VolumeName& volume) override;

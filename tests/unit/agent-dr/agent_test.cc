@@ -188,8 +188,8 @@ TEST_F(DrAgentTest, EveryMessageCarriesTheEpochAndOneOfAnEarlierEpochIsRefused) 
   std::vector<v1::ReplicateRequest> messages(7);
   *messages[0].mutable_stage_begin() = begin;
   *messages[1].mutable_stage_resume() = wire::ToResume({"vol", 1, "large", 100, ""});
-  *messages[2].mutable_stage_data() = wire::ToProto(wire::StageData{"vol", 1, 0, 3, "abc"});
-  *messages[3].mutable_stage_data() = wire::ToProto(wire::StageData{"vol", 1, 0, 3, ""});
+  *messages[2].mutable_stage_data() = wire::ToProto(wire::StageData{"vol", 1, {{0, 3, "abc"}}});
+  *messages[3].mutable_stage_data() = wire::ToProto(wire::StageData{"vol", 1, {{0, 3, ""}}});
   *messages[4].mutable_stage_delta() = wire::ToProto(wire::StageDelta{"vol", 1, {0, 100, "delta", {}, 0, 100}});
   *messages[5].mutable_stage_end() = wire::ToProto(wire::StageEnd{"vol", 1});
   messages[6] = CommitRequest("vol", 0, "late");

@@ -40,12 +40,13 @@ class CrashAt : public dr::FaultPoints {
 // Of a changing process that starts anew: it settles the commit before (publish once more, 3 folders' metadata,
 // settle).
 constexpr size_t kStartSteps = 5;
-// A folder for what goes is made, 27 operations are staged, the old content of one patch kept; all is synced and
+// A folder for what goes is made, 32 operations are staged, the old content of one patch kept; all is synced and
 // recorded.
-constexpr size_t kStepsBeforeTheRecord = 1 + 27 + 1 + 2;
-// Publishing begins; 8 entries go and the mark of that pass, 13 come once what they replace is kept, 2 names come in
-// three steps each, a patch in three ranges, its size and its metadata, 5 get metadata.
-constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 13 * 2 + 2 * 3 + 5 + 5;
+constexpr size_t kStepsBeforeTheRecord = 1 + 32 + 1 + 2;
+// Publishing begins; 8 entries go and the mark of that pass, 14 come once what they replace is kept (new folders with
+// what is new in them), 2 names come in three steps each, a patch in three ranges, its size and its metadata, 7 get
+// metadata.
+constexpr size_t kStepsAfterTheRecord = 1 + 8 + 1 + 14 * 2 + 2 * 3 + 5 + 7;
 // Every undo record and its kept entries lead there and back again.
 constexpr model::Sequence kEmpty = 0;
 constexpr model::Sequence kBase = 1;
@@ -76,7 +77,7 @@ bool MakeBase(dr::CommitEngine& engine, const std::string& root) {
 
 // The commit under test: swaps a and b, moves a folder into a new one, removes a folder with what it holds, turns a
 // file into a folder, replaces, patches, makes every other kind, gives files more names, and moves one name of a file
-// to where another one went away.
+// to where another one went away; some of it is staged ahead.
 bool Change(dr::CommitEngine& engine, const std::string& root, const std::function<void()>& on_acknowledged) {
   auto session = engine.Open({"vol", root, 0});
   if (!session.ok()) return false;
@@ -93,6 +94,13 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
       !session->StageEnd(8).ok()) {
     return false;
   }
+  if (!session
+           ->StageFiles(
+               {{"ahead", "ahead/sub"},
+                {SmallFile("ahead/f", "f", 10), SmallFile("ahead/sub/g", "g", 11), SmallFile("small", "s", 12)}})
+           .ok()) {
+    return false;
+  }
   const model::Commit commit =
       NextCommit(session->State(), {model::Remove{"turns", FileKind::kRegular},
                                     model::Detach{"h3", 6},
@@ -103,6 +111,10 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
                                     model::Detach{"b", 2},
                                     model::Detach{"a", 1},
                                     model::Attach{2, "a"},
+                                    model::MakeDirectory{"ahead", Meta(0750)},
+                                    StagedPut("ahead/f", "f", 10),
+                                    model::MakeDirectory{"ahead/sub", Meta(0700)},
+                                    StagedPut("ahead/sub/g", "g", 11),
                                     model::Attach{1, "b"},
                                     model::Attach{5, "h2"},
                                     model::Attach{6, "h4"},
@@ -113,6 +125,7 @@ bool Change(dr::CommitEngine& engine, const std::string& root, const std::functi
                                     InlinePut("new/in/y", "y"),
                                     model::MakeNode{"pipe", FileKind::kFifo, 0, Meta(0600)},
                                     InlinePut("replaced", "new"),
+                                    StagedPut("small", "s", 12),
                                     model::MakeDirectory{"turns", Meta(0755)},
                                     InlinePut("turns/into", "folder"),
                                     model::Link{"over", "a"},

@@ -82,6 +82,10 @@ model::Put StagedPut(const std::string& path, const std::string& content, model:
   return {path, Meta(0600), content.size(), delta::DigestOfContent(content), slot};
 }
 
+model::StagedFile SmallFile(const std::string& path, const std::string& content, model::Slot slot) {
+  return {slot, path, Meta(0600), delta::DigestOfContent(content), content};
+}
+
 std::string Show(dr::CommitEngine& engine, const std::string& volume) {
   std::string shown;
   std::map<uint64_t, std::string> first_names;

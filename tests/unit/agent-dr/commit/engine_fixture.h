@@ -49,6 +49,9 @@ class DrHost {
 [[nodiscard]] model::Put InlinePut(const std::string& path, const std::string& content);
 [[nodiscard]] model::Put StagedPut(const std::string& path, const std::string& content, model::Slot slot);
 
+// Staged ahead for that StagedPut.
+[[nodiscard]] model::StagedFile SmallFile(const std::string& path, const std::string& content, model::Slot slot);
+
 // What the volume's folder shows: one line for each entry with all that a commit sets.
 [[nodiscard]] std::string Show(dr::CommitEngine& engine, const std::string& volume);
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/delta/content_digest.h"
+#include "core/delta/delta_commands.h"
 #include "core/delta/rsync_segment.h"
 #include "core/store/database.h"
 #include "tests/unit/agent-dr/commit/engine_fixture.h"
@@ -252,6 +253,24 @@ TEST_F(EngineTest, ADeltaStagesTheBlocksThatDiffer) {
   struct stat stat {};
   ASSERT_EQ(::stat(staged.front().c_str(), &stat), 0);
   EXPECT_LE(stat.st_blocks * 512, 16 * 1024);
+}
+
+// Where nothing stays in place, what is there isn't compared block by block.
+TEST_F(EngineTest, ADeltaThatMovesAllIsStagedAsAWhole) {
+  const auto engine = host_.Start();
+  dr::Session session = Open(*engine);
+  const std::string before = "first" + std::string(200'000, 'b');
+  ASSERT_TRUE(SubmitAndPublish(session, {InlinePut("image", before)}).ok());
+  const std::string after = before.substr(5) + "last.";
+  const std::string delta = delta::EncodeDelta(after, {{0, 0, 200'000}});
+  ASSERT_TRUE(session.StageBegin(1, "image", after.size(), "image").ok());
+  ASSERT_TRUE(session.StageDelta(1, {0, after.size(), delta, delta::DigestOfSegment(0, after), 5, 200'000}).ok());
+  struct stat stat {};
+  ASSERT_EQ(::stat(host_.LeftInWorkFolder().front().c_str(), &stat), 0);
+  EXPECT_GE(stat.st_blocks * 512, 200'000);
+  ASSERT_TRUE(session.StageEnd(1).ok());
+  ASSERT_TRUE(SubmitAndPublish(session, {model::Patch{"image", Meta(0600), after.size(), {}, 1}}).ok());
+  EXPECT_EQ(Read(host_.RootOf("vol") + "/image"), after);
 }
 
 // What a patch writes isn't durable before the next sync, so its staged content has to outlive the publishing.

@@ -42,6 +42,7 @@ class AgreeingSink : public model::ReplicaSink {
   absl::Status StageData(const model::VolumeName&, model::Slot, uint64_t, std::string_view) override {
     return absl::UnimplementedError("no content here");
   }
+  absl::Status StageFiles(const model::VolumeName&, const model::StagedBatch&) override { return absl::OkStatus(); }
   absl::Status StageHole(const model::VolumeName&, model::Slot, uint64_t, uint64_t) override {
     return absl::UnimplementedError("no content here");
   }

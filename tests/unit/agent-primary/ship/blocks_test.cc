@@ -54,6 +54,47 @@ TEST_F(BlocksTest, WhatWasPutInIsWhatTravels) {
   EXPECT_THAT(sink_.TakeAsked(), Le(6u)) << "each of DR's segments once";
 }
 
+// How far it went is found once, and the kept marks tell the rest.
+TEST_F(BlocksTest, DrIsAskedOnlyWhereContentBeginsToBeElsewhere) {
+  MakeReplicated(80 * kMebibyte);
+  std::string content = Here("file");
+  content.insert(50'000'000, Noise(70'001));
+  content.insert(5'000'000, Noise(300'001));
+  Rewrite("file", content);
+  ASSERT_TRUE(Sync().ok());
+  EXPECT_EQ(Rung(), "rsync");
+  ExpectEqual();
+  EXPECT_THAT(sink_.TakeBytes(), Le(370'002 + uint64_t{2} * 32 * 1024 + uint64_t{21} * 64));
+  EXPECT_THAT(sink_.TakeAsked(), Le(6u)) << "three segments for each of the two places";
+}
+
+// DR holds what it makes to the segment's digest, and refuses it.
+TEST_F(BlocksTest, MarksThatAreMistakenLeadToTheFileItself) {
+  constexpr uint64_t kMoved = 5000;
+  constexpr uint64_t kMistaken = 3 * delta::kSegmentBytes / kBlock + 7;  // a block of what it was
+  MakeReplicated(24 * kMebibyte);
+  std::string content = Noise(kMoved) + Here("file");
+  const std::string other = Noise(kBlock);
+  content.replace(kMistaken * kBlock + kMoved, kBlock, other);
+  replicator_.reset();
+  {
+    const auto index = VolumeIndex::Open(state_.File("web.db")).value();
+    const uint64_t inode = index->Find("file").value()->inode;
+    SegmentRecord record = *index->FindSegment(inode, 3).value();
+    std::string mark;
+    (void)delta::DigestOfBlocks(kMistaken * kBlock, other, &mark);
+    record.blocks.replace(7 * delta::kBlockMarkBytes, mark.size(), mark);
+    const std::vector<IndexChange> changes = {PutSegment{inode, record}};
+    ASSERT_TRUE(index->Refresh(changes).ok());
+  }
+  Start();
+  Rewrite("file", content);
+  const absl::Status mistaken = Sync();
+  EXPECT_TRUE(absl::IsDataLoss(mistaken)) << mistaken;
+  for (int tries = 1; !Sync().ok(); ++tries) ASSERT_LT(tries, 3) << "by then the replica is compared with the volume";
+  ExpectEqual();
+}
+
 TEST_F(BlocksTest, WhatWasTakenOutDoesntTravel) {
   MakeReplicated(24 * kMebibyte);
   std::string content = Here("file");

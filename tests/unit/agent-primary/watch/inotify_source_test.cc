@@ -20,60 +20,13 @@
 
 #include "tests/support/temp_dir.h"
 #include "tests/support/wait.h"
+#include "tests/unit/agent-primary/watch/recorder.h"
 
 namespace understudy::primary {
 namespace {
 
 using ::testing::Contains;
 using ::testing::Not;
-
-class Recorder : public HintSink {
- public:
-  void OnHint(const model::VolumeName&, std::string_view path, HintKind, bool) override {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&open_));
-    paths_.emplace(path);
-  }
-  void OnOverflow(const model::VolumeName&) override {
-    absl::MutexLock lock(&mutex_);
-    ++overflows_;
-    mutex_.Await(absl::Condition(&overflow_open_));
-  }
-  void OnCoverage(const model::VolumeName&, const absl::Status& coverage) override {
-    absl::MutexLock lock(&mutex_);
-    coverage_ = coverage;
-  }
-  absl::Status coverage() {
-    absl::MutexLock lock(&mutex_);
-    return coverage_;
-  }
-  std::set<std::string> TakePaths() {
-    absl::MutexLock lock(&mutex_);
-    return std::exchange(paths_, {});
-  }
-  // While closed, the source's thread is held at the next hint, and the kernel's queue fills.
-  void SetOpen(bool open) {
-    absl::MutexLock lock(&mutex_);
-    open_ = open;
-  }
-  // While closed, the source's thread is held after it told of an overflow.
-  void SetOverflowOpen(bool open) {
-    absl::MutexLock lock(&mutex_);
-    overflow_open_ = open;
-  }
-  int overflows() {
-    absl::MutexLock lock(&mutex_);
-    return overflows_;
-  }
-
- private:
-  absl::Mutex mutex_;
-  bool open_ ABSL_GUARDED_BY(mutex_) = true;
-  bool overflow_open_ ABSL_GUARDED_BY(mutex_) = true;
-  std::set<std::string> paths_ ABSL_GUARDED_BY(mutex_);
-  int overflows_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Status coverage_ ABSL_GUARDED_BY(mutex_);
-};
 
 class InotifySourceTest : public ::testing::Test {
  protected:

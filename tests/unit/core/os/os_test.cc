@@ -80,6 +80,41 @@ TEST_F(OsTest, WalkComesInKeyOrderAndLeavesOut) {
   EXPECT_THAT(paths, ElementsAre("a", "a/b", "a/c", "a-b", "c", "c/.understudy"));
 }
 
+TEST_F(OsTest, WalkOfFoldersMeetsFoldersOnly) {
+  for (const char* folder : {"a", "a/b", "c"}) std::filesystem::create_directory(dir_.File(folder));
+  for (const char* file : {"a/file", "b", "c/file"}) std::ofstream(dir_.File(file)) << file;
+  std::filesystem::create_directory_symlink("a", dir_.File("link"));
+  const Root root = Open();
+  TreeWalk walk = TreeWalk::Begin(root, "", "", Walk::kFolders).value();
+  std::vector<std::string> paths;
+  for (auto entry = walk.Next().value(); entry.has_value(); entry = walk.Next().value()) paths.push_back(entry->path);
+  EXPECT_THAT(paths, ElementsAre("a", "a/b", "c"));
+}
+
+// Large enough that another thread looks at the entries, with a large folder within.
+TEST_F(OsTest, WalkThatLooksAheadMeetsWhatAPlainOneMeets) {
+  std::filesystem::create_directories(dir_.File("file0700/in"));
+  for (int i = 0; i < 1500; ++i) {
+    if (i != 700) std::ofstream(dir_.File(fmt::format("file{:04}", i))) << std::string(static_cast<size_t>(i), 'x');
+    std::ofstream(dir_.File(fmt::format("file0700/in/{:04}", i)));
+  }
+  const Root root = Open();
+  TreeWalk plain = TreeWalk::Begin(root, "").value();
+  TreeWalk ahead = TreeWalk::Begin(root, "", "", Walk::kAllAhead).value();
+  size_t entries = 0;
+  for (auto entry = plain.Next().value(); entry.has_value(); entry = plain.Next().value(), ++entries) {
+    const auto other = ahead.Next().value();
+    ASSERT_TRUE(other.has_value());
+    ASSERT_EQ(other->path, entry->path);
+    ASSERT_EQ(other->stat, entry->stat) << entry->path;
+  }
+  EXPECT_FALSE(ahead.Next().value().has_value());
+  EXPECT_EQ(entries, 3001u);
+  // One that isn't walked to its end.
+  TreeWalk left = TreeWalk::Begin(root, "", "", Walk::kAllAhead).value();
+  EXPECT_TRUE(left.Next().value().has_value());
+}
+
 TEST_F(OsTest, WalkTellsOfAFolderThatWasExchangedBeforeItWasEntered) {
   for (const char* folder : {"a", "b"}) std::filesystem::create_directory(dir_.File(folder));
   const Root root = Open();

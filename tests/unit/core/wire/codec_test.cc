@@ -113,18 +113,62 @@ TEST(CommitRecord, ComesBackWithoutItsContentsAndTellsDamage) {
 }
 
 TEST(StageCodec, DataAndHolesAreToldApart) {
-  const v1::StageData message = ToProto(StageData{"vol", 1, 4096, 3, "abc"});
+  const v1::StageData message =
+      ToProto(StageData{"vol", 1, {{4096, 3, "abc"}, {8192, uint64_t{1} << 40, ""}, {uint64_t{1} << 41, 2, "de"}}});
   const auto parsed = Parse(message);
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  EXPECT_EQ(parsed->data, "abc");
-  const v1::StageData hole = ToProto(StageData{"vol", 1, 4096, uint64_t{1} << 40, ""});
-  const auto parsed_hole = Parse(hole);
-  ASSERT_TRUE(parsed_hole.ok()) << parsed_hole.status();
-  EXPECT_TRUE(parsed_hole->data.empty());
-  EXPECT_EQ(parsed_hole->length, uint64_t{1} << 40);
+  ASSERT_EQ(parsed->ranges.size(), 3u);
+  EXPECT_EQ(parsed->ranges[0].data, "abc");
+  EXPECT_TRUE(parsed->ranges[1].data.empty());
+  EXPECT_EQ(parsed->ranges[1].length, uint64_t{1} << 40);
+  EXPECT_EQ(parsed->ranges[2].offset, uint64_t{1} << 41);
+  EXPECT_EQ(parsed->ranges[2].data, "de");
+}
+
+TEST(StageCodec, EachRangeAndAllOfThemAreChecked) {
+  const v1::StageData message = ToProto(StageData{"vol", 1, {{0, 3, "abc"}, {4096, 2, "de"}}});
   v1::StageData lying = message;
   lying.set_length(4);
-  EXPECT_EQ(Parse(lying).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse(lying).status()));
+  lying = message;
+  lying.mutable_more(0)->set_length(4);
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse(lying).status()));
+  v1::StageData large = message;
+  large.mutable_more(0)->set_data(std::string(kMaxStageBytes - 3, 'x'));
+  large.mutable_more(0)->set_length(kMaxStageBytes - 3);
+  EXPECT_TRUE(Parse(large).ok());
+  large.set_data("abcd");
+  large.set_length(4);
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse(large).status()));
+  v1::StageData many = message;
+  while (many.more_size() + 1 < static_cast<int>(kMaxStageRanges)) *many.add_more() = message.more(0);
+  EXPECT_TRUE(Parse(many).ok());
+  *many.add_more() = message.more(0);
+  EXPECT_TRUE(absl::IsInvalidArgument(Parse(many).status()));
+}
+
+TEST(StageCodec, SmallFilesComeBack) {
+  model::StagedBatch batch{{"new", "new/in"}, {}};
+  model::StagedFile& file = batch.files.emplace_back();
+  file.slot = 7;
+  file.path = "new/in/f";
+  file.metadata.mode = 0640;
+  file.metadata.mtime_nanoseconds = 9;
+  file.metadata.xattrs = {{"user.a", "1"}};
+  file.digest = {1, 2, 3};
+  file.content = "content";
+  const auto parsed = Parse(ToProto("vol", batch));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->volume, "vol");
+  EXPECT_EQ(parsed->batch.folders, batch.folders);
+  ASSERT_EQ(parsed->batch.files.size(), 1u);
+  EXPECT_EQ(parsed->batch.files[0].slot, 7u);
+  EXPECT_EQ(parsed->batch.files[0].path, "new/in/f");
+  EXPECT_EQ(parsed->batch.files[0].metadata, file.metadata);
+  EXPECT_EQ(parsed->batch.files[0].digest, file.digest);
+  EXPECT_EQ(parsed->batch.files[0].content, "content");
+  file.path = "../f";
+  EXPECT_EQ(Parse(ToProto("vol", batch)).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(StageCodec, DeltasComeBack) {

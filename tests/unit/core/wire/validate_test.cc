@@ -90,6 +90,29 @@ TEST(ValidateStaging, SlotsSizesAndPiecesAreBounded) {
   EXPECT_TRUE(IsInvalid(ValidateStageHole(kMaxSlots, 0, 1)));
 }
 
+TEST(ValidateStaging, SmallFilesAreBounded) {
+  const auto batch = [](size_t files, size_t bytes, size_t folders = 0) {
+    model::StagedBatch made;
+    for (size_t i = 0; i < files; ++i) made.files.push_back({static_cast<model::Slot>(i), "f", {}, {}, ""});
+    if (files > 0) made.files.front().content.resize(bytes);
+    made.folders.assign(folders, "d");
+    return made;
+  };
+  EXPECT_TRUE(ValidateStagedBatch(batch(kMaxStagedEntries, kMaxStagedFilesBytes, kMaxStagedEntries)).ok());
+  EXPECT_TRUE(IsInvalid(ValidateStagedBatch(batch(kMaxStagedEntries + 1, 0))));
+  EXPECT_TRUE(IsInvalid(ValidateStagedBatch(batch(1, kMaxStagedFilesBytes + 1))));
+  EXPECT_TRUE(IsInvalid(ValidateStagedBatch(batch(0, 0, kMaxStagedEntries + 1))));
+  model::StagedBatch bad = batch(1, 1);
+  bad.files[0].slot = kMaxSlots;
+  EXPECT_TRUE(IsInvalid(ValidateStagedBatch(bad)));
+  bad = batch(1, 1);
+  bad.files[0].metadata.mode = kMaxModeBits + 1;
+  EXPECT_TRUE(IsInvalid(ValidateStagedBatch(bad)));
+  bad = batch(1, 1, 1);
+  bad.folders[0] = "/d";
+  EXPECT_TRUE(IsInvalid(ValidateStagedBatch(bad)));
+}
+
 TEST(ValidateStaging, DeltasCoverOneSegment) {
   const auto check = [](uint64_t offset, uint64_t length, size_t bytes, uint64_t base_offset = 0,
                         uint64_t base_length = 1) {
