@@ -16,9 +16,9 @@ absl::StatusOr<SyncClient> SyncClient::Connect(const tests::Site& site) {
   return client;
 }
 
-absl::Status SyncClient::Sync() const {
+absl::Status SyncClient::Sync(bool rescan) const {
   const auto ignore_progress = [](const control::PrimaryVolume&) {};
-  return client_.Sync("web", /*published=*/false, absl::Minutes(10), ignore_progress).status();
+  return client_.Sync("web", {.rescan = rescan}, absl::Minutes(10), ignore_progress).status();
 }
 
 }  // namespace understudy::bench

@@ -15,7 +15,7 @@ class SyncClient {
   // Returns when a first barrier was passed.
   [[nodiscard]] static absl::StatusOr<SyncClient> Connect(const tests::Site& site);
   // As `drctl volumes sync web`.
-  [[nodiscard]] absl::Status Sync() const;
+  [[nodiscard]] absl::Status Sync(bool rescan = false) const;
 
  private:
   explicit SyncClient(control::PrimaryClient client) : client_(std::move(client)) {}

@@ -193,7 +193,8 @@ class PrimaryService : public v1::Primary::Service {
 
   grpc::Status SyncVolume(grpc::ServerContext* context, const v1::SyncVolumeRequest* request,
                           grpc::ServerWriter<v1::SyncVolumeResponse>* writer) override {
-    const absl::Status status = plane_.Sync(request->volume(), request->published(), [&](const VolumeReport& report) {
+    const model::SyncDemand demand{.published = request->published(), .rescan = request->rescan()};
+    const absl::Status status = plane_.Sync(request->volume(), demand, [&](const VolumeReport& report) {
       v1::SyncVolumeResponse progress;
       *progress.mutable_volume() = ToProto(report);
       return !context->IsCancelled() && writer->Write(progress);

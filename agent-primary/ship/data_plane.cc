@@ -380,21 +380,21 @@ absl::StatusOr<DataPlane::Volume> DataPlane::Find(const model::VolumeName& name)
   return absl::NotFoundError(fmt::format("there is no volume '{}' on this host", Printable(name)));
 }
 
-absl::Status DataPlane::Sync(const model::VolumeName& name, bool published,
+absl::Status DataPlane::Sync(const model::VolumeName& name, model::SyncDemand demand,
                              const std::function<bool(const VolumeReport&)>& on_wait) {
   ASSIGN_OR_RETURN(const Volume volume, Find(name));
-  ASSIGN_OR_RETURN(const uint64_t barrier, RequestBarrier(volume));
+  ASSIGN_OR_RETURN(const uint64_t barrier, RequestBarrier(volume, demand.rescan));
   absl::Duration next_report = clock_.Monotonic();
-  return AwaitBarrier(volume, barrier, published, [&]() -> absl::Status {
+  return AwaitBarrier(volume, barrier, demand.published, [&]() -> absl::Status {
     if (clock_.Monotonic() < next_report) return absl::OkStatus();
     next_report += kWaitStep;
     return on_wait(ReportOf(volume)) ? absl::OkStatus() : absl::CancelledError("the caller went away");
   });
 }
 
-absl::StatusOr<uint64_t> DataPlane::RequestBarrier(const Volume& volume) {
+absl::StatusOr<uint64_t> DataPlane::RequestBarrier(const Volume& volume, bool rescan) {
   RETURN_IF_ERROR(source_->Flush(kFlushTimeout));
-  const uint64_t barrier = volume.replicator->RequestBarrier();
+  const uint64_t barrier = volume.replicator->RequestBarrier(rescan);
   volume.lane->Wake();
   return barrier;
 }

@@ -16,6 +16,7 @@
 #include "agent-primary/ship/volume_replicator.h"
 #include "agent-primary/ship/volume_roles.h"
 #include "agent-primary/watch/change_source.h"
+#include "core/model/sync_demand.h"
 #include "core/model/trash.h"
 
 namespace understudy::primary {
@@ -73,10 +74,9 @@ class DataPlane : public HintSink, public VolumeActions {
   // OK when every lane is connected; else why one isn't.
   [[nodiscard]] absl::Status Connection() const;
 
-  // As SyncToBarrier; `published` also waits for the replica's folder to show it. `on_wait` is called soon, then about
-  // once a second meanwhile; false ends the wait with CANCELLED. NOT_FOUND: there is no such volume.
-  // FAILED_PRECONDITION: a guard holds it back.
-  [[nodiscard]] absl::Status Sync(const model::VolumeName& name, bool published,
+  // As SyncToBarrier, with what `demand` asks for. `on_wait` is called soon, then about once a second meanwhile; false
+  // ends the wait with CANCELLED. NOT_FOUND: there is no such volume. FAILED_PRECONDITION: a guard holds it back.
+  [[nodiscard]] absl::Status Sync(const model::VolumeName& name, model::SyncDemand demand,
                                   const std::function<bool(const VolumeReport&)>& on_wait);
 
   // Lets what a guard holds back happen; recorded when it returns OK. NOT_FOUND: there is no such volume. Other errors
@@ -164,7 +164,7 @@ class DataPlane : public HintSink, public VolumeActions {
   absl::Status Add(const model::VolumeName& name, const VolumePlace& place, VolumeOrigin origin, bool paused = false);
   // False: it isn't registered.
   bool PauseRegistered(const model::VolumeName& name);
-  absl::StatusOr<uint64_t> RequestBarrier(const Volume& volume);
+  absl::StatusOr<uint64_t> RequestBarrier(const Volume& volume, bool rescan = false);
   // `go_on` is called several times a second; its error ends the wait. Errors as of Sync.
   absl::Status AwaitBarrier(const Volume& volume, uint64_t barrier, bool published,
                             const std::function<absl::Status()>& go_on);

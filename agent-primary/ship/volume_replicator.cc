@@ -383,8 +383,9 @@ void VolumeReplicator::CopyIndexState() {
   status_.files = index_->entries();
 }
 
-uint64_t VolumeReplicator::RequestBarrier() {
+uint64_t VolumeReplicator::RequestBarrier(bool rescan) {
   absl::MutexLock lock(&mutex_);
+  if (rescan) dirty_.AddWholeVolume(clock_.Monotonic(), /*hinted=*/false);
   ++barrier_requested_;
   if (paused()) barrier_refused_ = barrier_requested_;
   if (promoted_.has_value()) not_before_ = -absl::InfiniteDuration();  // it may be a standby again

@@ -143,8 +143,8 @@ class VolumeReplicator {
   [[nodiscard]] bool AwaitQuiet(absl::Duration timeout) const;
 
   // Asks for a run that takes in everything that was hinted at before the call, and looks at every large file in any
-  // case.
-  [[nodiscard]] uint64_t RequestBarrier();
+  // case; with `rescan` at every entry.
+  [[nodiscard]] uint64_t RequestBarrier(bool rescan = false);
   // True once the barrier is passed, with `published` in the replica's folder too.
   [[nodiscard]] bool AwaitBarrier(uint64_t barrier, bool published, absl::Duration timeout);
 

@@ -26,7 +26,9 @@ void AddVolumesSync(CommandLine& line, CLI::App& volumes, VolumesOptions& option
   CLI::Option* const name = sync->add_option("NAME", options.sync.selection.name, "the volume's name");
   sync->add_flag("--all", options.sync.all, "every volume")->excludes(name);
   sync->add_option("--pair", options.sync.selection.pair, "only in this pair");
-  sync->add_flag("--published", options.sync.published, "also wait until the replica's folder shows it");
+  sync->add_flag("--published", options.sync.demand.published, "also wait until the replica's folder shows it");
+  sync->add_flag("--rescan", options.sync.demand.rescan,
+                 "look at every file of the volume, also where nothing told of a change");
   sync->add_option("--timeout", options.sync_timeout, "give up after this long, as in 90s or 10m (default: never)");
   line.DoesWithConfig(sync, [&line, &options](const auto& config) {
     if (!options.sync.all && options.sync.selection.name.empty()) {

@@ -208,13 +208,15 @@ absl::Status PrimaryClient::ApproveObjectGuard(const GuardView& guard) const {
   return stub_->Approve("", guard, response);
 }
 
-absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, bool published, absl::Duration timeout,
+absl::StatusOr<PrimaryVolume> PrimaryClient::Sync(const std::string& volume, model::SyncDemand demand,
+                                                  absl::Duration timeout,
                                                   const std::function<void(const PrimaryVolume&)>& on_progress,
                                                   std::stop_token stop) const {
   net::StoppableCall call(stop, timeout);
   v1::SyncVolumeRequest request;
   request.set_volume(volume);
-  request.set_published(published);
+  request.set_published(demand.published);
+  request.set_rescan(demand.rescan);
   const auto reader = stub_->rpc->SyncVolume(&call.context(), request);
   v1::SyncVolumeResponse response;
   std::optional<PrimaryVolume> done;

@@ -12,6 +12,7 @@
 #include "control/sync/direction.h"
 #include "core/base/status.h"
 #include "core/kube/nfs_source.h"
+#include "core/model/sync_demand.h"
 #include "core/model/trash.h"
 #include "core/model/volume.h"
 #include "core/net/tls_files.h"
@@ -149,9 +150,10 @@ class PrimaryClient {
   [[nodiscard]] absl::StatusOr<PrimaryVolume> ApproveGuard(const std::string& volume, const GuardView& guard) const;
   // The same for one of object_guards.
   [[nodiscard]] absl::Status ApproveObjectGuard(const GuardView& guard) const;
-  // Returns when everything written before the call is durable at DR, and shown by the replica's folder if `published`;
-  // DEADLINE_EXCEEDED after `timeout`, CANCELLED by `stop`. `on_progress` is called about once a second.
-  [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, bool published, absl::Duration timeout,
+  // Returns when everything written before the call is durable at DR, with what `demand` asks for; DEADLINE_EXCEEDED
+  // after `timeout`, CANCELLED by `stop`. `on_progress` is called about once a second.
+  [[nodiscard]] absl::StatusOr<PrimaryVolume> Sync(const std::string& volume, model::SyncDemand demand,
+                                                   absl::Duration timeout,
                                                    const std::function<void(const PrimaryVolume&)>& on_progress,
                                                    std::stop_token stop = {}) const;
   // Has the directory replicated as `volume`, if it isn't already. NOT_FOUND: it isn't on that host.

@@ -12,6 +12,7 @@
 #include "control/runs/run.h"
 #include "core/base/status.h"
 #include "core/config/control_config.h"
+#include "core/model/sync_demand.h"
 #include "core/model/verify.h"
 
 namespace understudy::control {
@@ -43,7 +44,7 @@ inline constexpr size_t kParallelSyncs = 8;
 struct SyncOptions {
   VolumeSelection selection;
   bool all = false;  // every volume of every pair, or of `selection.pair`
-  bool published = false;
+  model::SyncDemand demand;
   absl::Duration timeout = absl::InfiniteDuration();
 };
 // kPartial when some volumes were synced and some not; kFailed after the timeout when the primary says what the volume

@@ -80,8 +80,8 @@ class GrpcPairAgents : public PairAgents {
     const Clock& clock = Clock::System();
     SyncWatch watch;
     const absl::StatusOr<PrimaryVolume> synced = primary_.Sync(
-        volume, /*published=*/false, timeout,
-        [&](const PrimaryVolume& report) { (void)watch.OnReport(report, clock.Monotonic()); }, std::move(stop));
+        volume, {}, timeout, [&](const PrimaryVolume& report) { (void)watch.OnReport(report, clock.Monotonic()); },
+        std::move(stop));
     if (!synced.ok()) return watch.Explain(synced.status(), timeout, clock.Monotonic());
     return ToProtected(*synced);
   }

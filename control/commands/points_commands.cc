@@ -84,7 +84,7 @@ absl::Status SyncFirst(const Console& console, const config::ControlConfig& conf
   }
   ProgressLine progress(console);
   const absl::Status synced =
-      SyncOne({volume.name, AgentsOf(PairOf(config, volume.pair), volume)}, TlsOf(config), false, timeout, progress)
+      SyncOne({volume.name, AgentsOf(PairOf(config, volume.pair), volume)}, TlsOf(config), {}, timeout, progress)
           .status();
   if (synced.ok()) return synced;
   return Annotate(synced, fmt::format("volume {} can't be synced first (--no-sync labels what DR has)", volume.name));

@@ -115,7 +115,7 @@ absl::StatusOr<PrimaryVolume> TurnRound(const Console& console, const Turn& turn
   config::PairConfig pair = turn.pair;
   pair.primary = agents.live_primary;
   ProgressLine progress(console);
-  return SyncOne({turn.volume, pair}, tls, /*published=*/true, absl::InfiniteDuration(), progress);
+  return SyncOne({turn.volume, pair}, tls, {.published = true}, absl::InfiniteDuration(), progress);
 }
 
 }  // namespace

@@ -92,7 +92,7 @@ absl::StatusOr<model::Sequence> SyncAt(const PrimaryClient& primary, const std::
   const Clock& clock = Clock::System();
   SyncWatch watch;
   const absl::StatusOr<PrimaryVolume> synced = primary.Sync(
-      volume, /*published=*/false, timeout,
+      volume, {}, timeout,
       [&](const PrimaryVolume& report) {
         if (const auto trouble = watch.OnReport(report, clock.Monotonic())) on_progress(*trouble);
       },

@@ -36,16 +36,15 @@ void ProgressLine::Clear() {
   shown_ = false;
 }
 
-absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls, bool published,
+absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls, model::SyncDemand demand,
                                       absl::Duration timeout, ProgressLine& progress) {
   ASSIGN_OR_RETURN(const PrimaryClient client, PrimaryClient::Create(task.pair.primary, tls));
   const Clock& clock = Clock::System();
   SyncWatch watch;
-  absl::StatusOr<PrimaryVolume> outcome =
-      client.Sync(task.volume, published, timeout, [&](const PrimaryVolume& volume) {
-        if (const auto error = watch.OnReport(volume, clock.Monotonic())) progress.ShowTrouble(task.volume, *error);
-        progress.Show(volume);
-      });
+  absl::StatusOr<PrimaryVolume> outcome = client.Sync(task.volume, demand, timeout, [&](const PrimaryVolume& volume) {
+    if (const auto error = watch.OnReport(volume, clock.Monotonic())) progress.ShowTrouble(task.volume, *error);
+    progress.Show(volume);
+  });
   if (outcome.ok()) return outcome;
   return watch.Explain(outcome.status(), timeout, clock.Monotonic());
 }

@@ -40,7 +40,8 @@ struct SyncTask {
 
 // As PrimaryClient::Sync, without an end before the barrier unless there is a `timeout`; when that is over and the
 // primary says why the volume waits, the error says it, too (SyncWatch::Explain). Thread-safe.
-[[nodiscard]] absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls, bool published,
-                                                    absl::Duration timeout, ProgressLine& progress);
+[[nodiscard]] absl::StatusOr<PrimaryVolume> SyncOne(const SyncTask& task, const net::TlsFiles& tls,
+                                                    model::SyncDemand demand, absl::Duration timeout,
+                                                    ProgressLine& progress);
 
 }  // namespace understudy::control

@@ -71,7 +71,7 @@ std::vector<SyncResult> SyncAll(const Console& console, const config::ControlCon
   const auto work = [&] {
     for (size_t i = next++; i < tasks.size(); i = next++) {
       const absl::Duration begin = Clock::System().Monotonic();
-      results[i].outcome = SyncOne(tasks[i], tls, options.published, options.timeout, progress);
+      results[i].outcome = SyncOne(tasks[i], tls, options.demand, options.timeout, progress);
       results[i].took = Clock::System().Monotonic() - begin;
     }
   };

@@ -126,7 +126,7 @@ TEST_F(DataPlaneTest, WhoWaitsForABarrierIsToldAtOnceHowTheVolumeIs) {
   ASSERT_TRUE(plane_->Register("pv1", Place()).ok());
   const absl::Duration began = Clock::System().Monotonic();
   std::string told;
-  const absl::Status synced = plane_->Sync("pv1", /*published=*/false, [&](const VolumeReport& report) {
+  const absl::Status synced = plane_->Sync("pv1", {}, [&](const VolumeReport& report) {
     told = report.name;
     return false;
   });

@@ -75,7 +75,7 @@ class HandoverTest : public testing::Test {
   [[nodiscard]] VolumePlace Place() const { return {Path(), "/replica/pv1"}; }
   [[nodiscard]] bool HasIndex() const { return fs::exists(folder_.File("state/index/pv1.db")); }
   absl::Status Sync() {
-    return plane_->Sync("pv1", /*published=*/false, [](const VolumeReport&) { return true; });
+    return plane_->Sync("pv1", {}, [](const VolumeReport&) { return true; });
   }
   VolumeReport Report() {
     const std::vector<VolumeReport> report = plane_->Report();

@@ -7,6 +7,7 @@
 
 #include "agent-primary/ship/volume_replicator.h"
 #include "core/base/clock.h"
+#include "core/model/path.h"
 #include "tests/support/memory_sink.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/agent-primary/ship/run_to_barrier.h"
@@ -64,6 +65,19 @@ TEST_F(UntoldTest, ALargeFileIsLookedAtWithinMaxDelay) {
     EXPECT_EQ(replicator_->Status().commits, before + 1);
     Settle();
   }
+}
+
+TEST_F(UntoldTest, ABarrierLooksAtEverythingIfItIsAskedTo) {
+  std::ofstream(Path("d/small")) << "a";
+  Settle();
+  std::ofstream(Path("d/small")) << "b";
+  const auto content = [&] { return replicas_.TreeOf("web").at(model::Key("d/small")).content; };
+  ASSERT_EQ(RunToBarrier(*replicator_, sink_, /*published=*/true), absl::OkStatus());
+  EXPECT_EQ(content(), "a");
+  const uint64_t barrier = replicator_->RequestBarrier(/*rescan=*/true);
+  ASSERT_EQ(replicator_->Run(sink_, {}), absl::OkStatus());
+  EXPECT_TRUE(replicator_->AwaitBarrier(barrier, /*published=*/true, absl::ZeroDuration()));
+  EXPECT_EQ(content(), "b");
 }
 
 TEST_F(UntoldTest, AVolumeWithoutLargeFilesIsNotWokenForThem) {
