@@ -1,4 +1,5 @@
 // Of a base that was replaced there stays a spare, over which the next clone is made.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,6 +14,8 @@
 
 namespace understudy::primary {
 namespace {
+
+using ::testing::HasSubstr;
 
 // A file in many pieces.
 class SpareTest : public BasesTest {
