@@ -211,14 +211,15 @@ absl::StatusOr<bool> FanotifySource::IsOverfull(size_t& waiting) {
   return waiting > max_queued_events_;
 }
 
-// As many bytes as those that wait have at least; writers may keep on adding.
+// As many as those that wait; writers may keep on adding.
 absl::Status FanotifySource::Drain(size_t waiting) {
-  for (size_t left = waiting * sizeof(fanotify_event_metadata);;) {
+  for (size_t dropped = 0; dropped < waiting;) {
     const ssize_t length = ::read(group_.get(), buffer_.data(), buffer_.size());
     if (length < 0 && errno == EINTR) continue;
     if (length < 0 && errno != EAGAIN) return ErrnoStatus(errno, "fanotify: read");
-    if (length <= 0 || static_cast<size_t>(length) >= left) break;
-    left -= static_cast<size_t>(length);
+    if (length <= 0) break;
+    RETURN_IF_ERROR(ForEachFanotifyEvent({buffer_.data(), static_cast<size_t>(length)},
+                                         [&](const FanotifyEvent&) { ++dropped; }));
   }
   HandleOverflow(fmt::format("{} events waited, more than {}: they were dropped", waiting, max_queued_events_));
   return absl::OkStatus();

@@ -212,9 +212,11 @@ TEST_P(FanotifySourceTest, PastTheBoundEveryVolumeIsToldOf) {
   for (int i = 0; i < 10'000; ++i) std::ofstream(Path(fmt::format("d/{}", i))) << "x";
   recorder_.SetOpen(true);
   (void)Hints();
-  EXPECT_GE(recorder_.overflows(), 1);
+  const int overflows = recorder_.overflows();
+  EXPECT_GE(overflows, 1);
   std::ofstream(Path("d/later")) << "x";
-  EXPECT_THAT(Hints(), Contains("d/later"));
+  const std::set<std::string> hints = Hints();
+  EXPECT_TRUE(hints.contains("d/later") || recorder_.overflows() > overflows) << "neither told nor scanned for";
 }
 
 TEST_P(FanotifySourceTest, ARootThatGoesOrComesIsAnOverflow) {
