@@ -218,8 +218,8 @@ absl::Status FanotifySource::Drain(size_t waiting) {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0 && errno != EAGAIN) return ErrnoStatus(errno, "fanotify: read");
     if (length <= 0) break;
-    RETURN_IF_ERROR(ForEachFanotifyEvent({buffer_.data(), static_cast<size_t>(length)},
-                                         [&](const FanotifyEvent&) { ++dropped; }));
+    RETURN_IF_ERROR(
+        ForEachFanotifyEvent({buffer_.data(), static_cast<size_t>(length)}, [&](const FanotifyEvent&) { ++dropped; }));
   }
   HandleOverflow(fmt::format("{} events waited, more than {}: they were dropped", waiting, max_queued_events_));
   return absl::OkStatus();

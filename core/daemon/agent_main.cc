@@ -54,7 +54,7 @@ void RaiseOpenFileLimit() {
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) spdlog::warn("can't raise the limit of open files to {}", limit.rlim_max);
 }
 
-// By default glibc keeps up to eight heaps a processor for threads to free into, each with what its busiest moment took.
+// glibc's default is eight heaps a processor, each of which keeps what its busiest moment took.
 void ShareHeaps() {
   constexpr int kHeaps = 2;
   if (mallopt(M_ARENA_MAX, kHeaps) != 1) spdlog::warn("can't bound the number of heaps: more memory is kept");

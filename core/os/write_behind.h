@@ -8,7 +8,7 @@ namespace understudy::os {
 // What is written at a time before it is worth that.
 inline constexpr uint64_t kWriteBehindBytes = 16 * 1024 * 1024;
 
-// What was written to the file so far begins its way to the disk, so that a later sync waits for less. Promises nothing.
+// What was written to the file so far begins its way to the disk: a later sync waits for less. Promises nothing.
 void BeginWriting(int fd);
 
 }  // namespace understudy::os
