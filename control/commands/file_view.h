@@ -8,8 +8,6 @@
 
 #include "absl/time/time.h"
 #include "control/commands/output.h"
-#include "core/base/status.h"
-#include "core/net/tls_files.h"
 
 namespace understudy::control {
 
@@ -32,11 +30,6 @@ struct FileView {
   bool dirty = false;
   bool damaged = false;
 };
-
-// What stands at `file`, in the volume or absolute; "": the volume's largest files, as far as they were captured since
-// the agent started. NOT_FOUND: nothing does.
-[[nodiscard]] absl::StatusOr<std::vector<FileView>> AskForFiles(const std::string& address, const net::TlsFiles& tls,
-                                                                const std::string& volume, const std::string& file);
 
 [[nodiscard]] Document ToDocument(const FileView& file);
 // Every member, a line each.

@@ -7,6 +7,7 @@
 
 #include "control/commands/commands.h"
 #include "control/commands/file_view.h"
+#include "control/commands/files_client.h"
 #include "control/commands/overview.h"
 #include "control/commands/sync_wait.h"
 #include "control/commands/verify_client.h"
