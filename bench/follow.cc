@@ -27,6 +27,7 @@ struct Options {
   int rounds = 100;
   int files = 100'000;
   int seconds = 30;
+  std::vector<int> rates = {500, 2000};
   uint64_t image_mib = 1024;
 };
 
@@ -91,8 +92,9 @@ int64_t MarkIn(const std::string& path) {
   return mark;
 }
 
-absl::Status SteadyWrites(tests::Site& site, const Options& options, Noise& noise, Results& results) {
-  const std::string image = site.Volume("web") + "/disk.img";
+// A hundred times a second so many random blocks that there are `rate` in a second, as far as the machine bears it.
+absl::Status SteadyWrites(tests::Site& site, int rate, const Options& options, Noise& noise, Results& results) {
+  const std::string image = fmt::format("{}/disk{}.img", site.Volume("web"), rate);
   RETURN_IF_ERROR(noise.WriteTo(image, 0, options.image_mib * kMebibyte));
   RETURN_IF_ERROR(site.Sync("web", absl::Hours(1)));
   std::atomic<bool> stop = false;
@@ -105,18 +107,18 @@ absl::Status SteadyWrites(tests::Site& site, const Options& options, Noise& nois
     while (!stop) {
       const int64_t now = absl::ToInt64Nanoseconds(Clock::System().Monotonic());
       (void)os::WriteAt(file.get(), 0, std::string_view(reinterpret_cast<const char*>(&now), sizeof(now)));
-      for (int i = 0; i < 20; ++i) {
+      for (int i = 1; i < rate / 100; ++i) {
         of_writer.Fill(block);
         const absl::Duration begins = Clock::System().Monotonic();
         (void)os::WriteAt(file.get(), (1 + of_writer.Below(options.image_mib * 256 - 1)) * 4096, block);
         writes.push_back(absl::ToDoubleMilliseconds(Clock::System().Monotonic() - begins));
       }
-      blocks += 21;
+      blocks += static_cast<uint64_t>(rate) / 100;
       usleep(10'000);
     }
   });
   std::vector<double> lags;
-  const std::string replica = site.Replica("web") + "/disk.img";
+  const std::string replica = fmt::format("{}/disk{}.img", site.Replica("web"), rate);
   const absl::Duration began = Clock::System().Monotonic();
   while (Clock::System().Monotonic() < began + absl::Seconds(options.seconds)) {
     const int64_t mark = MarkIn(replica);
@@ -134,7 +136,9 @@ absl::Status SteadyWrites(tests::Site& site, const Options& options, Noise& nois
   results.AddTimes(fmt::format("lag of an open image, {} blocks/s", blocks / static_cast<uint64_t>(options.seconds)),
                    "understudy", lags);
   // What its writers feel of that.
-  results.AddTimes("a write into it", "understudy", writes);
+  results.AddTimes(fmt::format("a write into it, {} blocks/s", blocks / static_cast<uint64_t>(options.seconds)),
+                   "understudy", writes);
+  std::filesystem::remove(image);
   return absl::OkStatus();
 }
 
@@ -150,7 +154,8 @@ absl::Status Run(const Options& options, Results& results) {
   RETURN_IF_ERROR(site->StartPrimary());
   RETURN_IF_ERROR(site->Sync("web", absl::Hours(1)));
   RETURN_IF_ERROR(SmallChanges(*beds, *site, options, noise, results));
-  return SteadyWrites(*site, options, noise, results);
+  for (const int rate : options.rates) RETURN_IF_ERROR(SteadyWrites(*site, rate, options, noise, results));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -164,6 +169,8 @@ int main(int argc, char** argv) {
   app.add_option("--rounds", options.rounds, "of small changes")->check(CLI::PositiveNumber);
   app.add_option("--files", options.files, "of 4 KiB in the tree")->check(CLI::PositiveNumber);
   app.add_option("--seconds", options.seconds, "of steady writes")->check(CLI::PositiveNumber);
+  app.add_option("--rate", options.rates, "random blocks of 4 KiB a second; may be given several times")
+      ->check(CLI::Range(100, 100'000));
   app.add_option("--image-mib", options.image_mib, "that are written to")->check(CLI::PositiveNumber);
   app.add_option("--json", json_file, "also write the results there");
   CLI11_PARSE(app, argc, argv);
