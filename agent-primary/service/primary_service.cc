@@ -387,7 +387,7 @@ class PrimaryService : public v1::Primary::Service {
     const auto barrier = [&]() -> absl::Status {
       StuckWatch watch;
       absl::Status ended;
-      const absl::Status synced = plane_.Sync(request.volume, /*published=*/true, [&](const VolumeReport& report) {
+      const absl::Status synced = plane_.Sync(request.volume, {.published = true}, [&](const VolumeReport& report) {
         ended = watch.OnReport(report.status);
         if (ended.ok()) ended = on_progress(update.counts);
         return ended.ok();
