@@ -344,9 +344,12 @@ void DataPlane::Rewatch(const model::VolumeName& name) {
 }
 
 absl::Status DataPlane::FlushHints(absl::Duration timeout) {
-  absl::MutexLock rewatching(&rewatching_);
-  if (source_ == nullptr) return absl::CancelledError("nothing is watched any more");
-  return source_->Flush(timeout);
+  // Whoever holds it may walk a whole tree.
+  if (!rewatching_.ReaderTryLock()) return absl::DeadlineExceededError("a volume is being watched anew");
+  absl::Status flushed =
+      source_ == nullptr ? absl::CancelledError("nothing is watched any more") : source_->Flush(timeout);
+  rewatching_.ReaderUnlock();
+  return flushed;
 }
 
 VolumeReport DataPlane::ReportOf(const Volume& volume) {
