@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <span>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "agent-dr/commit/file_clone.h"
