@@ -155,6 +155,12 @@ absl::StatusOr<std::map<std::string, ClaimState>> ClusterSite::AtDr() const {
   return absl::UnavailableError(fmt::format("{} isn't ours at DR", *wanted_volumes.begin()));
 }
 
+absl::StatusOr<std::pair<size_t, size_t>> ClusterSite::CountAtDr() const {
+  ASSIGN_OR_RETURN(const json claims, dr_->Get(fmt::format("{}{}", kAllClaims, kOurs)));
+  ASSIGN_OR_RETURN(const json volumes, dr_->Get(fmt::format("{}{}", kVolumes, kOurs)));
+  return std::pair(claims.at("items").size(), volumes.at("items").size());
+}
+
 absl::Status ClusterSite::Compare() const {
   ASSIGN_OR_RETURN(const auto primary, AtPrimary());
   ASSIGN_OR_RETURN(const auto dr, AtDr());

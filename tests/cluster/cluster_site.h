@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -56,6 +57,8 @@ class ClusterSite {
   [[nodiscard]] absl::StatusOr<std::map<std::string, ClaimState>> AtPrimary() const;
   // An error says which is not Bound, and whether something of ours is left over.
   [[nodiscard]] absl::StatusOr<std::map<std::string, ClaimState>> AtDr() const;
+  // Ours there: claims, and volumes.
+  [[nodiscard]] absl::StatusOr<std::pair<size_t, size_t>> CountAtDr() const;
   // Whether DR is as the primary: the same claims and PersistentVolumes from the same objects, all bound, no other.
   [[nodiscard]] absl::Status Compare() const;
   // Waits for it; an error says what differs, and what the programs said.

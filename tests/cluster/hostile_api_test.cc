@@ -160,12 +160,17 @@ TEST_F(HostileApiTest, AMassDeletionThatIsSeenOneByOneIsHeldUntilItIsApproved) {
   for (int i = 0; i < 6; ++i) ASSERT_EQ(world_->Delete(kShop, NameOf(i)), absl::OkStatus());
   ExpectHeld("objects:PersistentVolumeClaim", 2);
   ExpectHeld("objects:PersistentVolume", 2);
+  // Of each kind; which ones are left may differ, as a volume that has to wait for its claim lets others go first.
   const auto half_is_left = [&] {
-    const auto at_dr = world_->AtDr();
-    return at_dr.ok() && at_dr->size() == 4;
+    const auto left = world_->CountAtDr();
+    return left.ok() && *left == std::pair<size_t, size_t>(4, 4);
   };
-  EXPECT_EQ(WaitFor("half of them to be gone", kPatience, half_is_left), absl::OkStatus()) << world_->AtDr().status();
-  EXPECT_TRUE(std::filesystem::exists(world_->site().Replica("pv-" + NameOf(5)) + "/content"));
+  EXPECT_EQ(WaitFor("half of them to be gone", kPatience, half_is_left), absl::OkStatus());
+  int with_data = 0;
+  for (int i = 0; i < 6; ++i) {
+    with_data += static_cast<int>(std::filesystem::exists(world_->site().Replica("pv-" + NameOf(i)) + "/content"));
+  }
+  EXPECT_GE(with_data, 2) << "of the two that are held";
   EXPECT_EQ(world_->site().Drctl({"guard", "approve", "objects:PersistentVolume"}).exit_code, 5) << "nobody was asked";
   for (const char* guard : {"objects:PersistentVolumeClaim", "objects:PersistentVolume"}) {
     const ProcessResult approved = world_->site().Drctl({"guard", "approve", guard, "--yes"});
