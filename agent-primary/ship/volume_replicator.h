@@ -192,8 +192,6 @@ class VolumeReplicator {
   absl::Status CaptureOnce(model::ReplicaSink& sink, std::stop_token stop);
   Look TakeDirty();
   void PutBack(const DirtyBatch& batch);
-  bool IsAllTold(const FrozenFiles& but);
-  bool HasFineTimes(const os::Root& root);
   // untold_changes.cc
   absl::Status FindUntold(Look& look, const os::Root& root);
   absl::Status NameInodes(DirtyBatch& batch);
@@ -204,6 +202,8 @@ class VolumeReplicator {
   absl::Status CompleteMoment(Look& look);
   void TakeAlong(Look& look);
   absl::StatusOr<bool> HasLargeFile(const DirtyBatch& batch);
+  bool IsAllTold(const FrozenFiles& but);
+  bool HasFineTimes(const os::Root& root);
   absl::StatusOr<CaptureResult> Capture(const DirtyBatch& batch, bool ignores_rests, const os::Root& root,
                                         model::ReplicaSink& sink, std::stop_token stop);
   // volume_bases.cc. Nothing is lost without bases, so whatever keeps them away is told, once.
